@@ -1,0 +1,64 @@
+# `make` lists the verbs. Nothing needs to be installed before: git, make and Python 3.11 or newer are enough.
+
+PYTHON ?= python3
+UV_VERSION := 0.13.8
+# The hash of data/ as `leyden sample` writes it; `data` below is made from the repository while data.dvc holds it.
+SAMPLE := d6139d383f1f72c781e5465b0bc900d8.dir
+
+VENV := $(CURDIR)/.venv
+export PATH := $(VENV)/bin:$(PATH)
+unexport PYTHONDONTWRITEBYTECODE
+# The pins' hashes are those of the default torch build; other builds (UV_TORCH_BACKEND=cpu) keep the versions, not the hashes.
+PINS := $(if $(UV_TORCH_BACKEND),--no-verify-hashes --constraints requirements.txt --all-extras -r pyproject.toml,--require-hashes -r requirements.txt)
+ENV := $(CURDIR)/.venv
+export PATH := $(VENV)/bin:$(PATH)
+unexport PYTHONDONTWRITEBYTECODE
+# Hashes are those of the default torch build; another backend's wheels (UV_TORCH_BACKEND=cpu) have others.
+HASHES := $(if $(UV_TORCH_BACKEND),--no-verify-hashes,--verify-hashes)
+ENV := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help env data repro test test-all check bench pins clean
+
+help: ## List the verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+
+repro: $(ENV) data ## Run the pipeline to artifacts/report/index.html; what is unchanged is kept
+	@dvc repro
+	@echo "The report: artifacts/report/index.html"
+
+test: $(ENV) ## Run the tests
+	@python -m pytest
+
+test-all: $(ENV) ## Run the tests, the slow ones too
+	@python -m pytest -m "slow or not slow"
+
+check: $(ENV) ## Format, lint, check types, test
+	@ruff format && ruff check --fix && mypy && python -m pytest
+
+bench: $(ENV) data ## Measure; ONLY=help,noop for some; writes benchmarks/results.json
+	@python benchmarks/run.py $(ONLY)
+
+env: $(ENV) ## Make the environment in .venv
+
+pins: $(ENV) ## Refresh requirements.txt from pyproject.toml
+	@uv pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras --generate-hashes \
+		--no-header --no-annotate --no-emit-index-url --output-file requirements.txt pyproject.toml
+
+clean: ## Remove what the pipeline made; data/, .venv and DVC's cache stay
+	@rm -rf artifacts runs
+
+$(ENV): requirements.txt pyproject.toml
+	@test -x $(VENV)/bin/python || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "make: expected Python 3.11 or newer; got $$($(PYTHON) --version 2>&1); name another with make PYTHON=..." >&2; exit 2; }
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@command -v uv > /dev/null || $(VENV)/bin/python -m pip install --quiet uv==$(UV_VERSION)
+	uv pip install --quiet --python $(VENV)/bin/python --compile-bytecode $(PINS)
+	uv pip install --quiet --python $(VENV)/bin/python --compile-bytecode --no-deps --editable .
+	@touch $@
+
+data: $(ENV)
+	@test -e data || if grep -q $(SAMPLE) data.dvc; then leyden sample; \
+	elif dvc remote list | grep -q .; then dvc pull data; \
+	else echo "make: expected data/, which is not there, and no DVC remote is set to pull it from;" \
+		"put your images in data/ and run 'dvc add data', or name the remote with 'dvc remote add -d NAME URL'" >&2; exit 2; fi

@@ -1,0 +1,29 @@
+"""Leyden: labelled images in; a trained, evaluated, exported, checked and explained model out.
+
+The public names are imported when they are first used: `leyden --help` and `leyden prepare` need neither torch nor lightning.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["Classifier", "ImageData", "UserError", "load"]
+
+if TYPE_CHECKING:
+    from leyden.data.datamodule import ImageData
+    from leyden.errors import UserError
+    from leyden.models.classifier import Classifier
+    from leyden.models.load import load
+
+_HOMES = {
+    "Classifier": "leyden.models.classifier",
+    "ImageData": "leyden.data.datamodule",
+    "UserError": "leyden.errors",
+    "load": "leyden.models.load",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'leyden' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,0 +1,14 @@
+"""`python -m leyden VERB`, and `python src/leyden VERB`, which runs the sources beside this file.
+
+dvc.yaml uses the second form: a queued experiment is a copy of the tree, and an editable install would run the original's code there.
+"""
+
+import sys
+from pathlib import Path
+
+if not __package__:
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from leyden.cli import main
+
+sys.exit(main())

@@ -1,0 +1,136 @@
+"""`leyden VERB`: finds the verb's stage and imports only that."""
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from leyden.errors import UserError
+
+# verb: (module, what it does); the function bears the verb's name unless the module runs several verbs.
+VERBS = {
+    "sample": ("leyden.stages.sample", "write the sample data to data/"),
+    "prepare": ("leyden.stages.prepare", "read, check, split and pack labelled images"),
+    "fit": ("leyden.stages.train", "train a model (LightningCLI); resumes where it was interrupted"),
+    "validate": ("leyden.stages.train", "score a checkpoint on the validation split"),
+    "test": ("leyden.stages.train", "score a checkpoint on the test split"),
+    "evaluate": ("leyden.stages.evaluate", "predict the test split; scores with intervals, plots, errors"),
+    "export": ("leyden.stages.export", "write the model for other programs, each file checked against it"),
+    "explain": ("leyden.stages.explain", "show what the model looks at, and how far to trust it"),
+    "report": ("leyden.stages.report", "gather all of it in one page and a model card"),
+    "predict": ("leyden.stages.predict", "name what images show: leyden predict MODEL PATH..."),
+    "completion": ("leyden.completion", "print a completion script for bash or zsh"),
+}
+HELP = """usage: leyden VERB [-c CONFIG]... [--key=value]...
+
+{verbs}
+
+`leyden VERB --help` tells a verb's options. A verb reads configs/VERB.yaml (fit, validate and test: configs/train.yaml) unless -c names others.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb.
+
+    Returns:
+        Exit code: 0 done; 2 a mistake that the user can mend, said in one line; 130 interrupted.
+    """
+    args = list(sys.argv[1:] if argv is None else argv)
+    if not args or args[0] in ("-h", "--help", "help"):
+        print(HELP.format(verbs="\n".join(f"  {verb:<11} {text}" for verb, (_, text) in VERBS.items())), end="")
+        return 0
+    if args[0] in ("-V", "--version"):
+        from leyden import __version__
+
+        print(f"leyden {__version__}")
+        return 0
+    verb, *rest = args
+    try:
+        run(verb, rest)
+    except UserError as error:
+        if os.environ.get("LEYDEN_DEBUG") == "1":
+            raise
+        print(f"leyden {verb}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"leyden {verb}: interrupted; the same command continues or starts over", file=sys.stderr)
+        return 130
+    return 0
+
+
+def run(verb: str, args: list[str]) -> None:
+    """Import the verb's stage and call it with what the config files and the command line say."""
+    if verb not in VERBS:
+        raise UserError(f"expected a verb; got {verb!r}{did_you_mean(verb, VERBS)}; `leyden --help` lists them")
+    stage = importlib.import_module(VERBS[verb][0])
+    args = with_default_config(stage.__name__.split(".")[-1], args)
+    if hasattr(stage, "main"):  # a stage that parses for itself: LightningCLI
+        stage.main(verb, args)
+        return
+    function = getattr(stage, verb)
+    function(**parse(function, verb, args))
+
+
+def with_default_config(stage: str, args: list[str]) -> list[str]:
+    """Name the stage's own config where the command line names none."""
+    path = Path("configs", f"{stage}.yaml")
+    named = any(arg.startswith("--config") or (arg.startswith("-c") and not arg.startswith("--")) for arg in args)
+    return args if named or not path.is_file() else ["--config", str(path), *args]
+
+
+def parse(function: Callable[..., Any], verb: str, args: list[str]) -> dict[str, Any]:
+    """Read a function's arguments: those without a default are positional, the others options and config keys."""
+    parser = function_parser(function, verb)
+    with one_line_errors(parser):
+        config = parser.parse_args(args)
+        return {key: value for key, value in parser.instantiate_classes(config).as_dict().items() if key != "config"}
+
+
+def function_parser(function: Callable[..., Any], verb: str) -> Any:
+    """Make a parser of a function's signature and docstring."""
+    import inspect
+
+    import docstring_parser
+    from jsonargparse import ArgumentParser
+
+    docs = docstring_parser.parse(function.__doc__ or "")
+    helps = {param.arg_name: param.description for param in docs.params}
+    parser = ArgumentParser(prog=f"leyden {verb}", description=docs.short_description, exit_on_error=False)
+    parser.add_argument("-c", "--config", action="config", help="Config file; several are merged from left to right.")
+    for name, param in inspect.signature(function).parameters.items():
+        if param.default is param.empty:
+            many = {"nargs": "+"} if "list" in str(param.annotation) else {}
+            parser.add_argument(name, type=Path, help=helps.get(name), **many)
+        elif param.annotation is bool:
+            parser.add_argument(f"--{name}", action="store_true", help=helps.get(name))
+        else:
+            parser.add_argument(f"--{name}", type=param.annotation, default=param.default, help=helps.get(name))
+    return parser
+
+
+class one_line_errors:  # noqa: N801 - reads as a verb
+    """Turn a parser's errors, pages of usage included, into one line with the nearest valid key."""
+
+    def __init__(self, parser: Any) -> None:
+        self._parser = parser
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        import argparse
+
+        if isinstance(error, (argparse.ArgumentError, TypeError)) and not isinstance(error, UserError):
+            raise UserError(explain_parse_error(str(error), self._parser)) from error
+
+
+def explain_parse_error(message: str, parser: Any) -> str:
+    return message
+
+
+def did_you_mean(word: str, known: Any) -> str:
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" (did you mean {near[0]!r}?)" if near else ""

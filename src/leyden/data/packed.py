@@ -1,0 +1,69 @@
+"""The packed examples that `leyden prepare` writes and every later stage reads: plain .npy files, memory-mapped."""
+
+import csv
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from leyden.errors import UserError
+from leyden.files import read_json
+
+SPLITS = ("train", "val", "test")
+
+
+class Split(NamedTuple):
+    """One split: images uint8 (N, H, W, C), memory-mapped; labels int64 (N,)."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+def read_report(folder: Path) -> dict[str, Any]:
+    """Read what `leyden prepare` found out: `labels`, `input`, `data_hash`, counts."""
+    return read_json(Path(folder) / "report.json", "prepare")
+
+
+def read_split(folder: Path, split: str) -> Split:
+    """Open one split without reading its pixels.
+
+    Raises:
+        UserError: if it was never prepared.
+    """
+    folder = Path(folder)
+    if not (folder / f"{split}.images.npy").is_file():
+        raise UserError(f"expected {folder}/{split}.images.npy, which is not there; run `leyden prepare` first")
+    images = np.load(folder / f"{split}.images.npy", mmap_mode="r")
+    return Split(images, np.load(folder / f"{split}.labels.npy"))
+
+
+def read_paths(folder: Path, split: str) -> list[str]:
+    """List the files that a split's rows came from, in the rows' order."""
+    with open(Path(folder) / "manifest.csv", newline="", encoding="utf-8") as file:
+        return [row["path"] for row in csv.DictReader(file) if row["split"] == split]
+
+
+class ArrayWriter:
+    """Append rows to a .npy file whose length is not known yet: memory stays bounded, numpy opens the result."""
+
+    def __init__(self, path: Path, row_shape: tuple[int, ...], dtype: str = "uint8") -> None:
+        self._file = open(path, "wb")
+        self._row_shape, self._dtype = row_shape, np.dtype(dtype)
+        self.num_rows = 0
+        self._write_header()
+
+    def append(self, row: np.ndarray) -> None:
+        assert row.shape == self._row_shape and row.dtype == self._dtype, (row.shape, row.dtype)
+        self._file.write(np.ascontiguousarray(row).tobytes())
+        self.num_rows += 1
+
+    def close(self) -> None:
+        self._file.seek(0)
+        self._write_header()
+        self._file.close()
+
+    def _write_header(self) -> None:
+        # numpy pads the header for growth along the first axis, so that the final one has the length of the first.
+        shape = (self.num_rows, *self._row_shape)
+        header = {"descr": self._dtype.str, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(self._file, header)

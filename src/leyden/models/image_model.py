@@ -1,0 +1,130 @@
+"""A network together with its preprocessing and labels: what is trained, saved, exported and explained."""
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from leyden.errors import UserError
+
+NetworkSpec = dict[str, Any]  # {"class_path": "leyden.models.ResNet", "init_args": {"width": 32}}
+
+
+class Preprocess(nn.Module):
+    """Bring raw images to what the network was trained on: channels, size, scale, mean and deviation."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, channels: int, image_size: Sequence[int], mean: Sequence[float], std: Sequence[float], expand: bool) -> None:
+        """Store the description of the training images.
+
+        Args:
+            channels: Channels of the images that go in, 1 or 3.
+            image_size: Height and width in pixels that come out.
+            mean: Mean of each channel, of pixels in [0, 1].
+            std: Standard deviation of each channel, likewise.
+            expand: Repeat a single channel three times, for a network that takes RGB only.
+        """
+        super().__init__()
+        self.channels, self.expand = channels, expand
+        self.image_size = (int(image_size[0]), int(image_size[1]))
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map uint8 images (B, C, H, W) of any size to float (B, C', H', W').
+
+        Raises:
+            UserError: if the images are not uint8, or of another number of channels.
+        """
+        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != self.channels:
+            raise UserError(
+                f"expected uint8 images (B, {self.channels}, H, W); got {images.dtype} {tuple(images.shape)}; "
+                "pass raw pixels from 0 to 255, channels first"
+            )
+        pixels = images.to(self.mean.dtype) / 255
+        if pixels.shape[2:] != self.image_size:
+            pixels = F.interpolate(pixels, self.image_size, mode="bilinear", antialias=True)
+        pixels = (pixels - self.mean) / self.std
+        return pixels.expand(-1, 3, -1, -1) if self.expand else pixels
+
+
+class ImageModel(nn.Module):
+    """Raw uint8 images of any size in, logits out; knows its labels."""
+
+    def __init__(self, network: NetworkSpec, labels: Sequence[str], input: dict[str, Any]) -> None:
+        """Build the network for the labels and images at hand.
+
+        Args:
+            network: `class_path` and `init_args` of any torch module, or of a function that returns one.
+            labels: Class names, in the order of the logits.
+            input: What `leyden prepare` found: `channels`, `image_size`, `mean`, `std`.
+        """
+        super().__init__()
+        self.spec = {"network": network, "labels": list(labels), "input": dict(input)}
+        self.labels = list(labels)
+        self.network, takes_channels = build_network(network, len(labels), input["channels"], input["image_size"])
+        self.preprocess = Preprocess(**input, expand=input["channels"] == 1 and not takes_channels)
+
+    @property
+    def channels(self) -> int:
+        return self.preprocess.channels
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        return self.preprocess.image_size
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map uint8 images (B, C, H, W) to logits (B, K)."""
+        return self.network(self.preprocess(images))
+
+
+def build_network(spec: NetworkSpec, num_classes: int, channels: int, image_size: Sequence[int]) -> tuple[nn.Module, bool]:
+    """Build a network from its specification and the facts of the data that its signature asks for.
+
+    Returns:
+        The network, and whether it was told the number of channels (otherwise it takes RGB).
+
+    Raises:
+        UserError: if the class path is no torch module, or an argument is unknown or missing.
+    """
+    make = import_network(spec["class_path"])
+    known = inspect.signature(make).parameters
+    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
+    facts = {"num_classes": num_classes, "in_channels": channels, "image_size": tuple(image_size)}
+    args = dict(spec.get("init_args") or {})
+    for key in args:
+        if key not in known and not open_ended:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(known)}"
+            raise UserError(f"{spec['class_path']} takes no argument {key!r}; {hint}")
+    if "num_classes" not in known and not open_ended:
+        raise UserError(f"expected a network with an argument num_classes; {spec['class_path']} has none; wrap it in a class that has")
+    asked = {key: value for key, value in facts.items() if key in known or (key == "num_classes" and open_ended)}
+    try:
+        return make(**{**args, **asked}), "in_channels" in asked
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{spec['class_path']} could not be built: {error}; see `network` in configs/train.yaml") from error
+
+
+def import_network(class_path: str) -> Callable[..., nn.Module]:
+    """Import a torch module's class, or a function annotated to return one; nothing else may be called by a checkpoint's word.
+
+    Raises:
+        UserError: if the path leads to anything else.
+    """
+    module, _, name = class_path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"expected the path of a network class; {class_path!r} cannot be imported ({error}); check class_path") from error
+    made = found if inspect.isclass(found) else getattr(found, "__annotations__", {}).get("return")
+    if not (inspect.isclass(made) and issubclass(made, nn.Module)):
+        raise UserError(f"expected a torch.nn.Module, or a function annotated to return one; {class_path!r} is neither")
+    return found

@@ -1,0 +1,133 @@
+"""Load a model from a checkpoint or an exported file: one call, the same use."""
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from leyden.errors import UserError
+from leyden.models.image_model import ImageModel
+
+FORMATS = {".ckpt": "checkpoint", ".onnx": "ONNX", ".pt2": "torch.export"}
+
+
+class Predictor(Protocol):
+    """Whatever maps uint8 images (B, C, H, W) to logits (B, K) and knows its labels."""
+
+    labels: list[str]
+
+    @property
+    def channels(self) -> int: ...
+
+    @property
+    def image_size(self) -> tuple[int, int]: ...
+
+    def __call__(self, images: Tensor) -> Tensor: ...
+
+
+def load(path: str | Path, device: str = "cpu") -> Any:
+    """Load a checkpoint (.ckpt) or an exported file (.onnx, .pt2).
+
+    Args:
+        path: The file.
+        device: Where a checkpoint's weights go.
+
+    Returns:
+        A callable from uint8 images (B, C, H, W) to logits (B, K), with `.labels`, `.channels` and `.image_size`;
+        an `ImageModel` in evaluation mode for a checkpoint.
+
+    Raises:
+        UserError: if the file is missing, of another kind, or holds more than plain data.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"expected a model at {path}, which is not there; run `leyden fit` first (or `make repro`)")
+    if path.suffix == ".ckpt":
+        return load_checkpoint(path, device)
+    if path.suffix == ".onnx":
+        return OnnxModel(path)
+    if path.suffix == ".pt2":
+        return ExportedModel(path)
+    raise UserError(f"expected a model file ({', '.join(FORMATS)}); got {path.name}")
+
+
+def predict_logits(predictor: Predictor, images: np.ndarray, batch_size: int) -> Tensor:
+    """Run a model over images uint8 (N, H, W, C), an array or a memory map: float32 logits (N, K)."""
+    batches = []
+    with torch.inference_mode():
+        for start in range(0, len(images), batch_size):
+            batch = torch.from_numpy(np.array(images[start : start + batch_size]))  # a copy: torch wants writable memory
+            batches.append(predictor(batch.permute(0, 3, 1, 2)).float())
+    return torch.cat(batches)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint without running any code from it.
+
+    Raises:
+        UserError: if it is damaged, holds more than plain data, or was not made by `leyden fit`.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(f"refused {path}: it asks to run code when loaded, or is damaged; use only checkpoints made by `leyden fit`") from error
+    except (RuntimeError, EOFError, OSError) as error:
+        raise UserError(f"expected a checkpoint; {path} is damaged ({' '.join(str(error).split())[:80]}); make it anew with `leyden fit`") from error
+    if not isinstance(checkpoint, dict) or "leyden" not in checkpoint:
+        raise UserError(f"expected a checkpoint made by `leyden fit`; {path} has no 'leyden' entry that describes its network")
+    return checkpoint
+
+
+def load_checkpoint(path: Path, device: str = "cpu") -> ImageModel:
+    checkpoint = read_checkpoint(path)
+    spec = checkpoint["leyden"]
+    model = ImageModel(spec["network"], spec["labels"], spec["input"])
+    weights = {key.removeprefix("model."): value for key, value in checkpoint["state_dict"].items() if key.startswith("model.")}
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise UserError(f"the weights in {path} do not fit {spec['network']['class_path']} as it is now; use the code that trained it") from error
+    model.provenance = spec.get("provenance", {})
+    return model.eval().to(device)
+
+
+class OnnxModel:
+    """An ONNX file in ONNX Runtime."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise UserError("expected onnxruntime to run an .onnx file; it is not installed; run `make`, or install leyden[export]") from error
+        self._session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        properties = self._session.get_modelmeta().custom_metadata_map
+        self.labels, self.channels, self.image_size = read_description(properties.get("leyden"), path)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return torch.from_numpy(self._session.run(None, {"images": images.contiguous().numpy()})[0])
+
+
+class ExportedModel:
+    """A torch.export program."""
+
+    def __init__(self, path: Path) -> None:
+        extra = {"leyden.json": ""}
+        self._module = torch.export.load(path, extra_files=extra).module()
+        self.labels, self.channels, self.image_size = read_description(extra["leyden.json"], path)
+
+    @torch.inference_mode()
+    def __call__(self, images: Tensor) -> Tensor:
+        return self._module(images)
+
+
+def read_description(text: str | None, path: Path) -> tuple[list[str], int, tuple[int, int]]:
+    """Read the labels and the input's shape from the metadata that `leyden export` wrote into a file."""
+    if not text:
+        raise UserError(f"expected a file written by `leyden export`; {path} carries no labels; export the model anew")
+    description = json.loads(text)
+    height, width = description["input"]["image_size"]
+    return description["labels"], description["input"]["channels"], (height, width)

@@ -1,0 +1,1 @@
+"""Custom operators, each beside its plain-torch reference. Imports torch only."""

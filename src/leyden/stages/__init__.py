@@ -1,0 +1,1 @@
+"""One module a stage; a stage talks to the next through files, and imports no other stage."""

@@ -1,0 +1,128 @@
+"""Show what the model looks at, with evidence of how far each method is to be trusted."""
+
+import copy
+import csv
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from leyden.data.packed import read_paths, read_split
+from leyden.files import replaced_folder, write_json
+from leyden.models.image_model import ImageModel
+from leyden.models.load import load_checkpoint, predict_logits
+from leyden.stages.explain.draw import draw_image, draw_map
+from leyden.stages.explain.evidence import auc_of, rank_similarity
+from leyden.stages.explain.methods import attribute, check_methods
+
+BATCH_SIZE = 64
+
+
+def explain(
+    model: Path = Path("artifacts/train/model.ckpt"),
+    data: Path = Path("artifacts/prepare"),
+    out: Path = Path("artifacts/explain"),
+    methods: list[str] = ["integrated_gradients", "saliency", "occlusion"],  # noqa: B006 - read only
+    num_shown: int = 12,
+    num_evidence: int = 64,
+    num_deletion_steps: int = 16,
+    seed: int = 0,
+) -> None:
+    """Attribute test predictions to pixels by several methods; test each method against chance.
+
+    Args:
+        model: The checkpoint.
+        data: Where `leyden prepare` wrote.
+        out: Where the maps (PNG, NPZ), examples.csv and metrics.json go.
+        methods: Names of leyden.stages.explain.methods.METHODS.
+        num_shown: Examples drawn: errors first, then the least sure, then one per class.
+        num_evidence: Random test examples behind the evidence, at most.
+        num_deletion_steps: Steps of the deletion and insertion curves.
+        seed: Of the random maps, the randomised model and the choice of examples.
+    """
+    check_methods(methods)
+    module = load_checkpoint(model)
+    split = read_split(data, "test")
+    probabilities = predict_logits(module, split.images, 4 * BATCH_SIZE).softmax(1)
+    shown, reasons = choose(probabilities, torch.from_numpy(split.labels), num_shown)
+    drawn = np.random.default_rng(seed).permutation(len(split.labels))[:num_evidence]
+    randomised = randomise(module, seed)
+
+    metrics: dict[str, dict[str, float]] = {}
+    maps: dict[str, np.ndarray] = {}
+    for name in methods:
+        started = time.perf_counter()
+        evidence_maps = attribute(name, module, split.images[drawn], probabilities[drawn].argmax(1))
+        seconds = (time.perf_counter() - started) / len(drawn)
+        inputs = preprocessed(module, split.images[drawn])
+        figures = auc_of(module.network, inputs, evidence_maps, probabilities[drawn].argmax(1), num_deletion_steps, seed)
+        other = attribute(name, randomised, split.images[drawn], probabilities[drawn].argmax(1))
+        figures["randomisation_similarity"] = rank_similarity(evidence_maps, other)
+        metrics[name] = figures | {"seconds_per_image": seconds, "examples": len(drawn)}
+        maps[name] = attribute(name, module, split.images[shown], probabilities[shown].argmax(1)).numpy()
+        verdict = "beats" if figures["deletion_auc"] < figures["random_deletion_auc"] else "does not beat"
+        print(
+            f"explain: {name}: {verdict} a random map (deletion {figures['deletion_auc']:.3f} against {figures['random_deletion_auc']:.3f}), "
+            f"{figures['randomisation_similarity']:.2f} alike on a randomised model, {seconds * 1000:.0f} ms an image"
+        )
+
+    with replaced_folder(out) as folder:
+        write_json(folder / "metrics.json", metrics)
+        np.savez_compressed(folder / "maps.npz", rows=np.array(shown), images=split.images[shown], **maps)
+        rows = describe(module, probabilities[shown], [read_paths(data, "test")[row] for row in shown], split.labels[shown], reasons)
+        for number, (row, image) in enumerate(zip(rows, split.images[shown], strict=True)):
+            draw_image(folder / f"{number:02d}.png", image)
+            for name in methods:
+                draw_map(folder / f"{number:02d}-{name}.png", image, maps[name][number])
+            row["file"] = f"{number:02d}.png"
+        with open(folder / "examples.csv", "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def preprocessed(module: ImageModel, images: np.ndarray) -> Tensor:
+    """Give the network's own input for images uint8 (N, H, W, C): float (N, C', H, W)."""
+    with torch.no_grad():
+        return module.preprocess(torch.from_numpy(np.array(images)).permute(0, 3, 1, 2)).contiguous()
+
+
+def choose(probabilities: Tensor, labels: Tensor, count: int) -> tuple[list[int], list[str]]:
+    """Choose test rows worth a look, each once: errors (surest first), then unsure ones, then the surest right one of each class."""
+    confidence, prediction = probabilities.max(1)
+    wrong = prediction != labels
+    by_confidence = confidence.argsort(descending=True).tolist()
+    errors = [row for row in by_confidence if wrong[row]]
+    unsure = [row for row in reversed(by_confidence) if not wrong[row]]
+    sure = [next((row for row in by_confidence if not wrong[row] and labels[row] == label), None) for label in labels.unique()]
+    reasons: dict[int, str] = {}
+    for rows, reason, limit in ((errors, "wrong", count // 3), (unsure, "unsure", count // 3), (sure, "right", count)):
+        for row in [row for row in rows if row is not None][:limit]:
+            reasons.setdefault(row, reason)
+    chosen = list(reasons)[:count]
+    return chosen, [reasons[row] for row in chosen]
+
+
+def randomise(module: ImageModel, seed: int) -> ImageModel:
+    """Copy the model and forget what it learned: a faithful map must change with it.
+
+    Source: Adebayo et al., "Sanity checks for saliency maps", 2018, section 3.
+    """
+    copied = copy.deepcopy(module)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for layer in copied.network.modules():
+            if hasattr(layer, "reset_parameters"):
+                layer.reset_parameters()
+    return copied.eval()
+
+
+def describe(module: ImageModel, probabilities: Tensor, paths: list[str], labels: np.ndarray, reasons: list[str]) -> list[dict[str, Any]]:
+    confidence, prediction = probabilities.max(1)
+    return [
+        {"path": path, "label": module.labels[label], "prediction": module.labels[predicted], "confidence": round(sure, 4), "chosen": reason}
+        for path, label, predicted, sure, reason in zip(paths, labels, prediction.tolist(), confidence.tolist(), reasons, strict=True)
+    ]

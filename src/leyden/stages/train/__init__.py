@@ -1,0 +1,98 @@
+"""`leyden fit`, `validate` and `test`: LightningCLI, in a run folder that an interrupted training resumes from."""
+
+import csv
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
+
+from leyden.errors import UserError
+from leyden.files import replaced_folder, write_json
+from leyden.models.load import read_checkpoint
+from leyden.stages.train.cli import LeydenCLI
+from leyden.stages.train.run import Run
+
+PUBLISHED = Path("artifacts/train")
+SIGTERM_EXIT_CODE = 143  # Lightning leaves with 0, which DVC would take for a finished training
+
+
+def main(verb: str, args: list[str]) -> None:
+    """Parse LightningCLI's configuration and run one verb."""
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
+    cli = LeydenCLI.parse(verb, args)
+    if verb == "fit":
+        fit(cli)
+    else:
+        score(cli, verb)
+
+
+def fit(cli: LeydenCLI) -> None:
+    """Train, or continue the interrupted training of the same config, data and code; publish the best model when it is done."""
+    run = cli.run
+    if cli.trainer.fast_dev_run:
+        cli.trainer.fit(cli.model, cli.datamodule)
+        return
+    with locked(run):
+        if run.last.exists():
+            rank_zero_info(f"fit: continues in {run.folder}")
+        else:
+            rank_zero_info(f"fit: starts in {run.folder}: no earlier run has this config, data and code")
+        cli.save_config(run.folder / "config.yaml")
+        started = time.perf_counter()
+        try:
+            resume = str(run.last) if run.last.exists() else None
+            cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=resume, weights_only=True)
+        except SIGTERMException as error:
+            raise SystemExit(SIGTERM_EXIT_CODE) from error
+        if cli.trainer.interrupted:
+            raise KeyboardInterrupt
+        publish(cli, run, time.perf_counter() - started)
+
+
+def locked(run: Run) -> FileLock:
+    """Keep a second training out of a run folder: one killed under DVC can live on as an orphan."""
+    run.folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(run.folder / ".lock", timeout=0, thread_local=False)
+    if rank_zero_only.rank == 0:
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise UserError(f"expected to be the only training in {run.folder}; another process is at work there; wait for it, or stop it") from error
+    return lock
+
+
+@rank_zero_only
+def publish(cli: LeydenCLI, run: Run, seconds: float) -> None:
+    """Copy what the run made to artifacts/train: the best weights with all that they need, the scores, the curves."""
+    best = read_checkpoint(run.best)
+    kept = {key: best[key] for key in ("epoch", "global_step", "pytorch-lightning_version", "state_dict", "leyden")}
+    rows = list(csv.DictReader((run.folder / "curves.csv").read_text().splitlines()))
+    best_row = next(row for row in rows if int(row["epoch"]) == best["epoch"])
+    metrics: dict[str, Any] = {name: float(value) for name, value in best_row.items() if "/" in name}
+    metrics["epoch"] = best["epoch"]
+    metrics["parameters"] = sum(parameter.numel() for parameter in cli.model.parameters())
+    metrics["seconds"] = round(seconds, 2)
+    with replaced_folder(PUBLISHED) as folder:
+        torch.save(kept, folder / "model.ckpt")
+        (folder / "curves.csv").write_bytes((run.folder / "curves.csv").read_bytes())
+        (folder / "config.yaml").write_bytes((run.folder / "config.yaml").read_bytes())
+        write_json(folder / "metrics.json", metrics)
+        write_json(folder / "provenance.json", {key: value for key, value in cli.model.provenance.items() if key != "config"})
+    rank_zero_info(
+        f"fit: best epoch {best['epoch']} of {len(rows)}: val/accuracy {metrics['val/accuracy']:.4f}, val/loss {metrics['val/loss']:.4f}; "
+        f"{PUBLISHED}/model.ckpt written in {seconds:.1f} s"
+    )
+
+
+def score(cli: LeydenCLI, verb: str) -> None:
+    path = Path(cli.config.ckpt_path or PUBLISHED / "model.ckpt")
+    if not path.is_file():
+        raise UserError(f"expected a checkpoint at {path}, which is not there; run `leyden fit` first, or give --ckpt_path")
+    read_checkpoint(path)
+    run = cli.trainer.test if verb == "test" else cli.trainer.validate
+    run(cli.model, datamodule=cli.datamodule, ckpt_path=str(path), weights_only=True)

@@ -1,0 +1,130 @@
+"""LightningCLI with Leyden's links, forced callbacks, run folder and one-line errors."""
+
+import json
+import platform
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from torch import nn
+
+import leyden
+from leyden.cli import one_line_errors
+from leyden.files import replaced_file
+from leyden.stages.train.checkpoint import RunCheckpoint
+from leyden.stages.train.run import Run, describe_code
+
+ESSENTIALS = """Train, validate or test a model.
+
+The essential options (with the defaults of configs/train.yaml):
+  -c configs/train.yaml -c configs/trainer/debug.yaml   config files, merged from left to right
+  --trainer.max_epochs=20                                epochs
+  --trainer.precision=bf16-mixed                         32-true, 16-mixed, ...; null picks bf16 where the machine computes it natively
+  --data.init_args.batch_size=64                         examples per step and device
+  --model.init_args.optimizer.init_args.lr=0.004         peak learning rate
+  --network=leyden.models.ResNet --network.init_args.width=32
+  --network=torchvision.models.resnet18                  any torch module that takes num_classes
+  --seed_everything=0                                    order, augmentation and initial weights
+  --ckpt_path=PATH                                       validate, test: the checkpoint (artifacts/train/model.ckpt)
+  --print_config                                         the resolved config, to a file with > my.yaml
+  --model.help leyden.Classifier                         the options of a class
+Everything else is Lightning's:
+"""
+
+
+class LeydenCLI(LightningCLI):
+    """Parses the config, instantiates data, model and trainer; the verbs call the trainer themselves."""
+
+    run: Run
+
+    @classmethod
+    def parse(cls, verb: str, args: list[str]) -> "LeydenCLI":
+        """Build everything that a verb needs.
+
+        Raises:
+            UserError: for a mistake in the config files or on the command line.
+        """
+        sys.argv = sys.argv[:1]  # LightningCLI warns of arguments given twice
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*jsonargparse.*", category=DeprecationWarning)
+            return cls(
+                LightningModule,
+                LightningDataModule,
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                save_config_callback=None,
+                auto_configure_optimizers=False,
+                load_from_checkpoint_support=False,
+                seed_everything_default=0,
+                trainer_defaults={"logger": False, "num_sanity_val_steps": 0, "use_distributed_sampler": False},
+                parser_kwargs={
+                    "prog": f"leyden {verb}",
+                    "usage": f"leyden {verb} [-c CONFIG]... [--any.key=value]...",
+                    "description": ESSENTIALS,
+                    "exit_on_error": False,
+                },
+                args=args,
+                run=False,
+            )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--ckpt_path", type=str | None, default=None, help="Checkpoint to validate or test.")
+        facts = {"in_channels", "num_classes", "image_size"}
+        parser.add_subclass_arguments(nn.Module, "network", skip=facts, instantiate=False, required=False, help="The network.")
+        parser.link_arguments("network", "model.init_args.network", compute_fn=plain)
+        parser.link_arguments("seed_everything", "data.init_args.seed")
+        parser.link_arguments("data.labels", "model.init_args.labels", apply_on="instantiate")
+        parser.link_arguments("data.input", "model.init_args.input", apply_on="instantiate")
+        parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        with one_line_errors(parser):
+            super().parse_arguments(parser, args)
+
+    def before_instantiate_classes(self) -> None:
+        if self.config.trainer.precision is None:
+            self.config.trainer.precision = "bf16-mixed" if computes_bf16_natively() else "32-true"
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Place everything that the training writes in the run's folder, whose name depends on the data."""
+        config = json.loads(self.parser.dump(self.config, format="json"))
+        data_hash = getattr(self.datamodule, "data_hash", "")
+        self.run = Run(config, data_hash)
+        self.model.provenance = {"config": config, "data_hash": data_hash, "code_version": describe_code(), "versions": versions()}
+        self.config_init.checkpoint.dirpath = str(self.run.folder)
+        in_terminal = sys.stderr.isatty()  # a log is better served by one line per epoch
+        for option in ("enable_progress_bar", "enable_model_summary"):
+            if self.config.trainer[option] is None:
+                kwargs[option] = in_terminal
+        return super().instantiate_trainer(default_root_dir=str(self.run.folder), **kwargs)
+
+    def instantiate_classes(self) -> None:
+        with one_line_errors(self.parser):
+            super().instantiate_classes()
+
+    def save_config(self, path: Path) -> None:
+        with replaced_file(path) as partial:
+            self.parser.save(self.config, partial, skip_check=True, overwrite=True, multifile=False)
+
+
+def plain(network: Any) -> Any:
+    """Give a network's specification as nested dicts, as a checkpoint stores it."""
+    return network.as_dict() if hasattr(network, "as_dict") else network
+
+
+def versions() -> dict[str, str]:
+    return {"python": platform.python_version(), "torch": str(torch.__version__), "lightning": lightning.__version__, "leyden": leyden.__version__}
+
+
+def computes_bf16_natively() -> bool:
+    """Tell whether bfloat16 arithmetic is faster than float32 here: CUDA 8.0 and newer, CPUs with AVX512-BF16 or AMX."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_capability() >= (8, 0)
+    if torch.backends.mps.is_available():
+        return False
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
