@@ -1,6 +1,5 @@
 """`leyden VERB`: finds the verb's stage and imports only that."""
 
-import difflib
 import importlib
 import os
 import sys
@@ -64,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(verb: str, args: list[str]) -> None:
     """Import the verb's stage and call it with what the config files and the command line say."""
     if verb not in VERBS:
+        from leyden.parsing import did_you_mean
+
         raise UserError(f"expected a verb; got {verb!r}{did_you_mean(verb, VERBS)}; `leyden --help` lists them")
     stage = importlib.import_module(VERBS[verb][0])
     args = with_default_config(stage.__name__.split(".")[-1], args)
@@ -83,54 +84,33 @@ def with_default_config(stage: str, args: list[str]) -> list[str]:
 
 def parse(function: Callable[..., Any], verb: str, args: list[str]) -> dict[str, Any]:
     """Read a function's arguments: those without a default are positional, the others options and config keys."""
+    from leyden.parsing import one_line_errors
+
     parser = function_parser(function, verb)
     with one_line_errors(parser):
         config = parser.parse_args(args)
-        return {key: value for key, value in parser.instantiate_classes(config).as_dict().items() if key != "config"}
+        return {key: value for key, value in parser.instantiate(config).as_dict().items() if key != "config"}
 
 
 def function_parser(function: Callable[..., Any], verb: str) -> Any:
     """Make a parser of a function's signature and docstring."""
     import inspect
+    import typing
 
     import docstring_parser
     from jsonargparse import ArgumentParser
 
     docs = docstring_parser.parse(function.__doc__ or "")
     helps = {param.arg_name: param.description for param in docs.params}
-    parser = ArgumentParser(prog=f"leyden {verb}", description=docs.short_description, exit_on_error=False)
+    parser = ArgumentParser(prog=f"leyden {verb}", description=docs.short_description, exit_on_error=False, allow_abbrev=False)
     parser.add_argument("-c", "--config", action="config", help="Config file; several are merged from left to right.")
     for name, param in inspect.signature(function).parameters.items():
         if param.default is param.empty:
-            many = {"nargs": "+"} if "list" in str(param.annotation) else {}
-            parser.add_argument(name, type=Path, help=helps.get(name), **many)
+            many = typing.get_args(param.annotation) if typing.get_origin(param.annotation) is list else ()
+            options: dict[str, Any] = {"type": many[0], "nargs": "+"} if many else {"type": param.annotation}
+            parser.add_argument(name, help=helps.get(name), **options)
         elif param.annotation is bool:
             parser.add_argument(f"--{name}", action="store_true", help=helps.get(name))
         else:
             parser.add_argument(f"--{name}", type=param.annotation, default=param.default, help=helps.get(name))
     return parser
-
-
-class one_line_errors:  # noqa: N801 - reads as a verb
-    """Turn a parser's errors, pages of usage included, into one line with the nearest valid key."""
-
-    def __init__(self, parser: Any) -> None:
-        self._parser = parser
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        import argparse
-
-        if isinstance(error, (argparse.ArgumentError, TypeError)) and not isinstance(error, UserError):
-            raise UserError(explain_parse_error(str(error), self._parser)) from error
-
-
-def explain_parse_error(message: str, parser: Any) -> str:
-    return message
-
-
-def did_you_mean(word: str, known: Any) -> str:
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f" (did you mean {near[0]!r}?)" if near else ""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 GREY_MODES = frozenset({"1", "L", "LA", "I;16", "I;16B", "I;16L", "I"})
@@ -15,7 +15,7 @@ ORIENTATION = 0x0112  # EXIF tag; 5 to 8 swap height and width
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 
 
-class UnreadableImage(Exception):
+class UnreadableImageError(Exception):
     """Why a file is no usable image, in a few words."""
 
 
@@ -24,11 +24,11 @@ def readable() -> Iterator[None]:
     """Turn the many exceptions of decoders into one with a short reason."""
     try:
         yield
-    except Image.UnidentifiedImageError as error:
-        raise UnreadableImage("not an image") from error
+    except UnidentifiedImageError as error:
+        raise UnreadableImageError("not an image") from error
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
-        raise UnreadableImage(reason or type(error).__name__) from error
+        raise UnreadableImageError(reason or type(error).__name__) from error
 
 
 class Header(NamedTuple):
@@ -56,7 +56,7 @@ def read_header(path: Path) -> Header:
     """Read size and mode, as they are once the EXIF orientation is applied.
 
     Raises:
-        UnreadableImage: if the file cannot be read as an image.
+        UnreadableImageError: if the file cannot be read as an image.
     """
     with readable(), Image.open(path) as image:
         width, height = image.size
@@ -77,7 +77,7 @@ def read_image(file: Path | IO[bytes], channels: int, size: tuple[int, int]) -> 
         uint8 array (H, W, C).
 
     Raises:
-        UnreadableImage: if the file is unreadable, truncated, or not an image.
+        UnreadableImageError: if the file is unreadable, truncated, or not an image.
     """
     with readable(), Image.open(file) as opened:
         image: Image.Image = ImageOps.exif_transpose(opened)

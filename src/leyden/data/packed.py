@@ -47,7 +47,7 @@ class ArrayWriter:
     """Append rows to a .npy file whose length is not known yet: memory stays bounded, numpy opens the result."""
 
     def __init__(self, path: Path, row_shape: tuple[int, ...], dtype: str = "uint8") -> None:
-        self._file = open(path, "wb")
+        self._file = open(path, "wb")  # noqa: SIM115 - closed by close()
         self._row_shape, self._dtype = row_shape, np.dtype(dtype)
         self.num_rows = 0
         self._write_header()

@@ -67,8 +67,9 @@ class ImageModel(nn.Module):
             input: What `leyden prepare` found: `channels`, `image_size`, `mean`, `std`.
         """
         super().__init__()
-        self.spec = {"network": network, "labels": list(labels), "input": dict(input)}
+        self.spec: dict[str, Any] = {"network": network, "labels": list(labels), "input": dict(input)}
         self.labels = list(labels)
+        self.provenance: dict[str, Any] = {}  # config, data hash and code version, where a checkpoint tells them
         self.network, takes_channels = build_network(network, len(labels), input["channels"], input["image_size"])
         self.preprocess = Preprocess(**input, expand=input["channels"] == 1 and not takes_channels)
 

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,8 +12,6 @@ from torch import Tensor
 
 from leyden.errors import UserError
 from leyden.models.image_model import ImageModel
-
-FORMATS = {".ckpt": "checkpoint", ".onnx": "ONNX", ".pt2": "torch.export"}
 
 
 class Predictor(Protocol):
@@ -48,11 +47,15 @@ def load(path: str | Path, device: str = "cpu") -> Any:
         raise UserError(f"expected a model at {path}, which is not there; run `leyden fit` first (or `make repro`)")
     if path.suffix == ".ckpt":
         return load_checkpoint(path, device)
-    if path.suffix == ".onnx":
-        return OnnxModel(path)
-    if path.suffix == ".pt2":
-        return ExportedModel(path)
-    raise UserError(f"expected a model file ({', '.join(FORMATS)}); got {path.name}")
+    if path.suffix in RUNTIMES:
+        try:
+            return RUNTIMES[path.suffix](path)
+        except (UserError, ImportError):
+            raise
+        except Exception as error:  # each runtime has exceptions of its own for bytes that are no model
+            reason = " ".join(str(error).split())[:80]
+            raise UserError(f"expected an exported model; {path} cannot be read ({reason}); make it anew with `leyden export`") from error
+    raise UserError(f"expected a model file (.ckpt, {', '.join(RUNTIMES)}); got {path.name}")
 
 
 def predict_logits(predictor: Predictor, images: np.ndarray, batch_size: int) -> Tensor:
@@ -75,8 +78,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(f"refused {path}: it asks to run code when loaded, or is damaged; use only checkpoints made by `leyden fit`") from error
-    except (RuntimeError, EOFError, OSError) as error:
-        raise UserError(f"expected a checkpoint; {path} is damaged ({' '.join(str(error).split())[:80]}); make it anew with `leyden fit`") from error
+    except Exception as error:  # bytes that are no checkpoint make torch raise nearly anything
+        reason = " ".join(str(error).split())[:80]
+        raise UserError(f"expected a checkpoint; {path} is damaged ({reason}); make it anew with `leyden fit`") from error
     if not isinstance(checkpoint, dict) or "leyden" not in checkpoint:
         raise UserError(f"expected a checkpoint made by `leyden fit`; {path} has no 'leyden' entry that describes its network")
     return checkpoint
@@ -131,3 +135,6 @@ def read_description(text: str | None, path: Path) -> tuple[list[str], int, tupl
     description = json.loads(text)
     height, width = description["input"]["image_size"]
     return description["labels"], description["input"]["channels"], (height, width)
+
+
+RUNTIMES: dict[str, Callable[[Path], Predictor]] = {".onnx": OnnxModel, ".pt2": ExportedModel}

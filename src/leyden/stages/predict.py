@@ -7,9 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
-from leyden.data.images import SUFFIXES, UnreadableImage, find_files, read_image
+from leyden.data.images import SUFFIXES, UnreadableImageError, find_files, read_image
 from leyden.errors import UserError
 from leyden.files import replaced_file
 from leyden.models.load import Predictor, load, predict_logits
@@ -17,9 +18,7 @@ from leyden.models.load import Predictor, load, predict_logits
 Row = list[str]
 
 
-def predict(
-    model: Path, paths: list[Path], out: Path = Path("predictions.csv"), top_k: int = 3, batch_size: int = 64, strict: bool = False
-) -> None:
+def predict(model: Path, paths: list[Path], out: Path = Path("predictions.csv"), top_k: int = 3, batch_size: int = 64, strict: bool = False) -> None:
     """Write the label, confidence and runners-up of every image, one row per file.
 
     Args:
@@ -64,7 +63,7 @@ def predict_rows(predictor: Predictor, files: list[Path], top_k: int, pool: Thre
     """Give one row per file, in order: labels and confidences, or the reason why there are none."""
     images = list(pool.map(lambda file: read(file, predictor), files))
     readable = [image for image in images if isinstance(image, np.ndarray)]
-    scores = iter(predict_logits(predictor, np.stack(readable), len(readable)).softmax(1) if readable else [])
+    scores = iter(predict_logits(predictor, np.stack(readable), len(readable)).softmax(1) if readable else torch.empty(0))
     for file, image in zip(files, images, strict=True):
         if isinstance(image, str):
             yield [str(file), *[""] * (2 * top_k), image]
@@ -78,5 +77,5 @@ def read(file: Path, predictor: Predictor) -> np.ndarray | str:
     """Read an image as `leyden prepare` does, or give the reason why it cannot be read."""
     try:
         return read_image(file, predictor.channels, predictor.image_size)
-    except UnreadableImage as error:
+    except UnreadableImageError as error:
         return str(error)

@@ -6,7 +6,6 @@ import io
 import statistics
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from leyden.data.images import SUFFIXES, UnreadableImage, find_files, read_header, read_image
+from leyden.data.images import SUFFIXES, UnreadableImageError, find_files, read_header, read_image
 from leyden.data.packed import SPLITS, ArrayWriter
 from leyden.errors import UserError
 from leyden.files import replaced_folder, sha256, write_json
@@ -50,7 +49,7 @@ def prepare(
         max_image_size: Longest side that the images' own size may lead to, in pixels.
         max_rejected_fraction: Share of unreadable files above which the stage stops, in [0, 1].
     """
-    if not (0 < val_fraction and 0 < test_fraction and val_fraction + test_fraction < 1):
+    if not (val_fraction > 0 and test_fraction > 0 and val_fraction + test_fraction < 1):
         raise UserError(
             "prepare.val_fraction and prepare.test_fraction must be above 0 and sum to less than 1; "
             f"got {val_fraction} and {test_fraction}; set them in configs/prepare.yaml"
@@ -61,7 +60,9 @@ def prepare(
         raise UserError(f"expected images of two classes or more in {data}; got only {labels[0]!r}; give each class a folder")
     channels, (height, width) = read_format(candidates, max_image_size)
     height, width = image_size or (height, width)
-    bounds = test_fraction, test_fraction + val_fraction
+    given = {candidate.split for candidate in candidates}
+    to_test = 0.0 if "test" in given else test_fraction
+    bounds = to_test, to_test + (0.0 if "val" in given else val_fraction)
 
     with replaced_folder(out) as folder:
         packer = Packer(folder, labels, (height, width, channels))
@@ -70,7 +71,7 @@ def prepare(
                 try:
                     content = candidate.path.read_bytes()
                     image = read_image(io.BytesIO(content), channels, (height, width))
-                except (UnreadableImage, OSError) as error:
+                except (UnreadableImageError, OSError) as error:
                     packer.reject(candidate.path.relative_to(data), str(error))
                     continue
                 digest = hashlib.sha256(content).hexdigest()
@@ -111,7 +112,7 @@ def read_format(candidates: list[Candidate], max_image_size: int) -> tuple[int, 
     for candidate in candidates:
         try:
             headers.append(read_header(candidate.path))
-        except UnreadableImage:
+        except UnreadableImageError:
             continue  # rejected with its reason when it is decoded
     if not headers:
         raise UserError(f"expected readable images; none of {len(candidates)} files is one, {candidates[0].path} among them")
@@ -191,20 +192,33 @@ class Packer:
 
 
 def check_rejected(rejected: list[tuple[str, str]], total: int, limit: float) -> None:
+    """Stop where too many files are unreadable, naming the first few.
+
+    Raises:
+        UserError: if the share is above the limit.
+    """
     if len(rejected) > limit * total:
         named = "; ".join(f"{path}: {reason}" for path, reason in rejected[:3])
         raise UserError(
-            f"expected at most {limit:.0%} unreadable files; got {len(rejected)} of {total} ({named}); mend or remove them, or raise prepare.max_rejected_fraction"
+            f"expected at most {limit:.0%} unreadable files; got {len(rejected)} of {total} ({named}); "
+            "mend or remove them, or raise max_rejected_fraction in configs/prepare.yaml"
         )
 
 
 def check_counts(counts: dict[str, dict[str, int]]) -> None:
-    """Stop where a class cannot be learned or a split is empty; warn where a class is absent from val or test."""
+    """Stop where a class cannot be learned or a split is empty; warn where a class is absent from val or test.
+
+    Raises:
+        UserError: if a split is empty, or a class has no training example.
+    """
     for split, by_label in counts.items():
         absent = [label for label, count in by_label.items() if not count]
         if len(absent) == len(by_label) or (absent and split == "train"):
             what = "any class" if len(absent) == len(by_label) else f"class {absent[0]!r}"
-            raise UserError(f"expected {split} examples of every class; got none of {what}; add images, or change the fractions or the seed in configs/prepare.yaml")
+            raise UserError(
+                f"expected {split} examples of every class; got none of {what}; "
+                "add images, or change the fractions or the seed in configs/prepare.yaml"
+            )
         if absent:
             print(f"prepare: warning: no {split} example of {', '.join(absent)}: too few images to be in every split", file=sys.stderr)
 

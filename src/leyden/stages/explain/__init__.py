@@ -25,7 +25,7 @@ def explain(
     model: Path = Path("artifacts/train/model.ckpt"),
     data: Path = Path("artifacts/prepare"),
     out: Path = Path("artifacts/explain"),
-    methods: list[str] = ["integrated_gradients", "saliency", "occlusion"],  # noqa: B006 - read only
+    methods: list[str] = ["integrated_gradients", "saliency", "occlusion"],
     num_shown: int = 12,
     num_evidence: int = 64,
     num_deletion_steps: int = 16,
@@ -71,7 +71,8 @@ def explain(
 
     with replaced_folder(out) as folder:
         write_json(folder / "metrics.json", metrics)
-        np.savez_compressed(folder / "maps.npz", rows=np.array(shown), images=split.images[shown], **maps)
+        arrays: dict[str, Any] = {"rows": np.array(shown), "images": split.images[shown], **maps}
+        np.savez_compressed(folder / "maps.npz", **arrays)
         rows = describe(module, probabilities[shown], [read_paths(data, "test")[row] for row in shown], split.labels[shown], reasons)
         for number, (row, image) in enumerate(zip(rows, split.images[shown], strict=True)):
             draw_image(folder / f"{number:02d}.png", image)
@@ -115,8 +116,8 @@ def randomise(module: ImageModel, seed: int) -> ImageModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for layer in copied.network.modules():
-            if hasattr(layer, "reset_parameters"):
-                layer.reset_parameters()
+            if callable(reset := getattr(layer, "reset_parameters", None)):
+                reset()
     return copied.eval()
 
 

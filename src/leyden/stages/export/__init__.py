@@ -22,7 +22,7 @@ def export(
     model: Path = Path("artifacts/train/model.ckpt"),
     data: Path = Path("artifacts/prepare"),
     out: Path = Path("artifacts/export"),
-    formats: list[str] = ["pt2", "onnx"],  # noqa: B006 - read only
+    formats: list[str] = ["pt2", "onnx"],
     tolerance: Tolerance = Tolerance(),
     num_examples: int = 512,
 ) -> None:
@@ -76,10 +76,11 @@ def writer_of(name: str) -> Writer:
 def describe(module: ImageModel) -> str:
     """Describe the model as JSON: what a program needs that has only the file."""
     provenance = module.provenance
+    shape = ["batch", module.channels, *module.image_size]
     return json.dumps(
         {
             "labels": module.labels,
-            "input": {"name": "images", "dtype": "uint8", "shape": ["batch", module.channels, *module.image_size], **module.spec["input"]},
+            "input": {"name": "images", "dtype": "uint8", "shape": shape} | module.spec["input"],
             "output": {"name": "logits", "dtype": "float32", "shape": ["batch", len(module.labels)]},
             "data_hash": provenance.get("data_hash", ""),
             "code_version": provenance.get("code_version", ""),

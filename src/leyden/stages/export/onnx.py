@@ -28,6 +28,7 @@ def write(module: ImageModel, path: Path, metadata: str) -> None:
             dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
             verbose=False,
         )
+    assert program is not None
     proto = program.model_proto
     strip(proto.graph)
     for function in proto.functions:

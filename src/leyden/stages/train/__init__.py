@@ -1,6 +1,7 @@
 """`leyden fit`, `validate` and `test`: LightningCLI, in a run folder that an interrupted training resumes from."""
 
 import csv
+import inspect
 import os
 import time
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
+from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 
@@ -31,13 +33,18 @@ def main(verb: str, args: list[str]) -> None:
         score(cli, verb)
 
 
+def options() -> list[str]:
+    """List the options that shell completion offers beside the keys of the config."""
+    return [f"--trainer.{name}=" for name in inspect.signature(Trainer).parameters] + ["--ckpt_path=", "--print_config"]
+
+
 def fit(cli: LeydenCLI) -> None:
     """Train, or continue the interrupted training of the same config, data and code; publish the best model when it is done."""
     run = cli.run
-    if cli.trainer.fast_dev_run:
+    if cli.config.trainer.fast_dev_run:
         cli.trainer.fit(cli.model, cli.datamodule)
         return
-    with locked(run):
+    with locked(run, cli.trainer.is_global_zero):
         if run.last.exists():
             rank_zero_info(f"fit: continues in {run.folder}")
         else:
@@ -49,16 +56,16 @@ def fit(cli: LeydenCLI) -> None:
             cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=resume, weights_only=True)
         except SIGTERMException as error:
             raise SystemExit(SIGTERM_EXIT_CODE) from error
-        if cli.trainer.interrupted:
-            raise KeyboardInterrupt
+        except SystemExit as error:
+            raise KeyboardInterrupt if cli.trainer.interrupted else error from error
         publish(cli, run, time.perf_counter() - started)
 
 
-def locked(run: Run) -> FileLock:
+def locked(run: Run, leader: bool) -> FileLock:
     """Keep a second training out of a run folder: one killed under DVC can live on as an orphan."""
     run.folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(run.folder / ".lock", timeout=0, thread_local=False)
-    if rank_zero_only.rank == 0:
+    if leader:
         try:
             lock.acquire()
         except Timeout as error:

@@ -1,6 +1,7 @@
 """LightningCLI with Leyden's links, forced callbacks, run folder and one-line errors."""
 
 import json
+import logging
 import platform
 import sys
 import warnings
@@ -14,8 +15,8 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from torch import nn
 
 import leyden
-from leyden.cli import one_line_errors
 from leyden.files import replaced_file
+from leyden.parsing import one_line_errors
 from leyden.stages.train.checkpoint import RunCheckpoint
 from leyden.stages.train.run import Run, describe_code
 
@@ -50,27 +51,27 @@ class LeydenCLI(LightningCLI):
             UserError: for a mistake in the config files or on the command line.
         """
         sys.argv = sys.argv[:1]  # LightningCLI warns of arguments given twice
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*jsonargparse.*", category=DeprecationWarning)
-            return cls(
-                LightningModule,
-                LightningDataModule,
-                subclass_mode_model=True,
-                subclass_mode_data=True,
-                save_config_callback=None,
-                auto_configure_optimizers=False,
-                load_from_checkpoint_support=False,
-                seed_everything_default=0,
-                trainer_defaults={"logger": False, "num_sanity_val_steps": 0, "use_distributed_sampler": False},
-                parser_kwargs={
-                    "prog": f"leyden {verb}",
-                    "usage": f"leyden {verb} [-c CONFIG]... [--any.key=value]...",
-                    "description": ESSENTIALS,
-                    "exit_on_error": False,
-                },
-                args=args,
-                run=False,
-            )
+        silence()
+        return cls(
+            LightningModule,
+            LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_callback=None,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            seed_everything_default=0,
+            trainer_defaults={"logger": False, "num_sanity_val_steps": 0, "use_distributed_sampler": False},
+            parser_kwargs={
+                "prog": f"leyden {verb}",
+                "usage": f"leyden {verb} [-c CONFIG]... [--any.key=value]...",
+                "description": ESSENTIALS,
+                "exit_on_error": False,
+                "allow_abbrev": False,
+            },
+            args=args,
+            run=False,
+        )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--ckpt_path", type=str | None, default=None, help="Checkpoint to validate or test.")
@@ -110,6 +111,14 @@ class LeydenCLI(LightningCLI):
     def save_config(self, path: Path) -> None:
         with replaced_file(path) as partial:
             self.parser.save(self.config, partial, skip_check=True, overwrite=True, multifile=False)
+
+
+def silence() -> None:
+    """Drop messages that say nothing of the user's training."""
+    warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
+    warnings.filterwarnings("ignore", message="Precision .* is not supported by the model summary")
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in record.getMessage())
 
 
 def plain(network: Any) -> Any:

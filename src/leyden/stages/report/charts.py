@@ -1,0 +1,110 @@
+"""Plots as SVG inside the page: in its fonts and its colours, light or dark, and the same bytes for the same numbers."""
+
+import io
+import re
+from collections.abc import Callable
+from typing import Any
+
+import matplotlib
+from markupsafe import Markup
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+SPLITS = ("train", "val", "test")  # a split keeps its colour from chart to chart
+# Colours that no plot would choose; the page's own take their place.
+INK, FAINT, SERIES = "#010203", "#010204", ("#010205", "#010206", "#010207", "#010208")
+PAGE_COLOURS = {INK: "currentColor", FAINT: "var(--faint)"} | {colour: f"var(--series-{rank})" for rank, colour in enumerate(SERIES, start=1)}
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "text.color": INK,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10,
+    "axes.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.5,
+    "grid.alpha": 0.6,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+}
+NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+
+
+def draw(name: str, alt: str, width: float, height: float, plot: Callable[[Figure], None]) -> Markup:
+    """Draw a figure of a size in inches.
+
+    Args:
+        name: Of the figure in the page; its ids begin with it.
+        alt: What the figure shows, in words.
+        width: In inches; the page scales it.
+        height: In inches.
+        plot: Draws on the figure.
+    """
+    with matplotlib.rc_context(STYLE | {"svg.hashsalt": name}):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        plot(figure)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", transparent=True, metadata=NO_METADATA)
+    return inline(buffer.getvalue(), name, alt)
+
+
+def inline(svg: str, name: str, alt: str) -> Markup:
+    """Make an SVG file a part of an HTML page: no prologue, fonts and colours of the page, ids of its own."""
+    view = re.search(r'viewBox="[^"]+"', svg)
+    assert view, "matplotlib always writes a viewBox"
+    body = svg[svg.index(">", svg.index("<svg")) + 1 :]
+    body = re.sub(r"<style.*?</style>|<metadata.*?</metadata>", "", body, flags=re.DOTALL)
+    body = re.sub(r"font: ([\d.]+)px [^;\"]+", r"font-size: \1px", body)
+    body = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", body)
+    for sentinel, colour in PAGE_COLOURS.items():
+        body = body.replace(sentinel, colour)
+    return Markup(f'<svg class="chart" {view.group()} role="img" aria-label="{Markup.escape(alt)}">{body.strip()}')
+
+
+def draw_curves(name: str, curves: dict[str, list[tuple[float, float]]], kept_epoch: int | None) -> Markup:
+    """Draw a quantity by epoch, a line per split; `curves` maps a split to its points (epoch, value)."""
+
+    def plot(figure: Figure) -> None:
+        axes = figure.subplots()
+        for split, points in curves.items():
+            epochs, values = zip(*points, strict=True)
+            axes.plot(
+                epochs, values, color=SERIES[SPLITS.index(split) if split in SPLITS else -1], label=split, marker="o", markersize=3, linewidth=1.5
+            )
+        if kept_epoch is not None:
+            axes.axvline(kept_epoch, color=INK, linewidth=0.8, linestyle=":", label="kept")
+        axes.set(xlabel="epoch", title=name[:1].upper() + name[1:])
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend(ncols=len(curves) + 1)
+
+    ends = ", ".join(f"{split} from {points[0][1]:.3g} to {points[-1][1]:.3g}" for split, points in curves.items())
+    return draw("curve-" + re.sub(r"\W+", "-", name), f"{name} by epoch: {ends}", 4.6, 2.9, plot)
+
+
+def draw_reliability(bins: list[dict[str, str]]) -> Markup:
+    """Draw accuracy over confidence above the number of images at each confidence."""
+    confidence, accuracy, counts = ([float(row[key]) for row in bins] for key in ("confidence", "accuracy", "count"))
+
+    def plot(figure: Figure) -> None:
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        upper.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle="--", label="confidence as earned")
+        upper.plot(confidence, accuracy, color=SERIES[0], marker="o", markersize=5, label="model")
+        upper.set(ylabel="accuracy", ylim=(0, 1.04), title="Reliability")
+        upper.legend(loc="lower right" if min(accuracy) > 0.3 else "upper left")
+        lower.bar(confidence, counts, width=0.05, color=SERIES[0])
+        lower.set(xlabel="confidence", ylabel="images", xlim=(0, 1.02))
+
+    found = "; ".join(f"confidence {c:.2f}, accuracy {a:.2f}, {n:.0f} images" for c, a, n in zip(confidence, accuracy, counts, strict=True))
+    return draw("reliability", f"Reliability diagram: {found}", 4.6, 3.9, plot)

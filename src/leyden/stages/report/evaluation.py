@@ -1,0 +1,123 @@
+"""The sections of scores and errors: how good the model is, how sure of that one may be, and where it fails."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from markupsafe import Markup
+
+from leyden.data.packed import read_paths, read_report, read_split
+from leyden.errors import UserError
+from leyden.files import read_json
+from leyden.stages.report.charts import draw_reliability
+from leyden.stages.report.confusion import Confusion, count_confusion
+from leyden.stages.report.pictures import Picture, picture_of_array
+from leyden.stages.report.rows import read_columns, read_rows
+from leyden.stages.report.wording import decimal, percent, words
+
+MEANINGS = {
+    "accuracy": "images named rightly",
+    "balanced_accuracy": "the same, each class counting alike",
+    "macro_f1": "precision and recall in one, each class counting alike",
+    "auroc": "chance that an image of a class scores higher for it than another image; 0.5 is guessing",
+    "log_loss": "penalty for probability given to wrong labels; 0 is best",
+    "calibration_error": "gap between confidence and accuracy; 0 is best",
+}
+TITLES = {"macro_f1": "macro F1", "auroc": "AUROC"}
+NOT_SCORES = ("examples", "errors", "confidence_level")
+
+
+class Prediction(NamedTuple):
+    """A row of predictions.csv, which is the same row of the packed test images."""
+
+    row: int
+    path: str
+    label: str
+    prediction: str
+    confidence: float
+
+    @property
+    def is_right(self) -> bool:
+        return self.label == self.prediction
+
+
+class Score(NamedTuple):
+    """A figure with its interval where it has one, as text."""
+
+    title: str
+    value: str
+    interval: str
+    meaning: str
+
+
+@dataclass
+class Evaluation:
+    """What `leyden evaluate` found; `shown` are the surest errors, or where there is none the least sure right ones."""
+
+    metrics: dict[str, Any]
+    scores: list[Score]
+    classes: list[dict[str, str]]
+    confusion: Confusion
+    reliability: Markup
+    shown: list[tuple[Prediction, Picture]]
+
+    @property
+    def level(self) -> str:
+        return f"{100 * self.metrics['confidence_level']:g}%"
+
+    def interval(self, name: str) -> str:
+        return f"{percent(self.metrics[name + '_low'])} to {percent(self.metrics[name + '_high'])}"
+
+    def verdict(self) -> str:
+        """Say how good the model is, and how sure of that one may be."""
+        right = f"{percent(self.metrics['accuracy'])} of {self.metrics['examples']:,} test images named rightly"
+        return f"{right} ({self.level} interval {self.interval('accuracy')})"
+
+    def weakest(self, count: int) -> list[dict[str, str]]:
+        """List the classes of the lowest recall."""
+        return sorted((row for row in self.classes if row["recall"]), key=lambda row: float(row["recall"]))[:count]
+
+
+def read_evaluation(evaluate: Path, prepare: Path, num_errors: int) -> Evaluation:
+    metrics = read_json(evaluate / "metrics.json", "evaluate")
+    labels = read_report(prepare)["labels"]
+    predictions = read_predictions(evaluate / "predictions.csv")
+    if [prediction.path for prediction in predictions] != read_paths(prepare, "test") or not {p.label for p in predictions} <= set(labels):
+        raise UserError(f"expected predictions of the images in {prepare}; {evaluate}/predictions.csv has others; run `leyden evaluate` again")
+    images = read_split(prepare, "test").images
+    return Evaluation(
+        metrics=metrics,
+        scores=scores_of(metrics),
+        classes=read_rows(evaluate / "per_class.csv", "evaluate"),
+        confusion=count_confusion([(prediction.label, prediction.prediction) for prediction in predictions], labels),
+        reliability=draw_reliability(read_rows(evaluate / "calibration.csv", "evaluate")),
+        shown=[(prediction, picture_of_array(images[prediction.row])) for prediction in choose(predictions, num_errors)],
+    )
+
+
+def read_predictions(path: Path) -> list[Prediction]:
+    rows = read_columns(path, "evaluate", ["path", "label", "prediction", "confidence"])
+    return [Prediction(number, image, label, predicted, float(sure)) for number, (image, label, predicted, sure) in enumerate(rows)]
+
+
+def choose(predictions: list[Prediction], count: int) -> list[Prediction]:
+    """Choose the surest errors, or the least sure right ones where there is no error."""
+    errors = [prediction for prediction in predictions if not prediction.is_right]
+    return sorted(errors, key=lambda p: -p.confidence)[:count] or sorted(predictions, key=lambda p: p.confidence)[:count]
+
+
+def scores_of(metrics: dict[str, Any]) -> list[Score]:
+    bounds = {f"{name}_{end}" for name in metrics for end in ("low", "high")}
+    return [score_of(name, metrics) for name in metrics if name not in bounds and name not in NOT_SCORES]
+
+
+def score_of(name: str, metrics: dict[str, Any]) -> Score:
+    write = percent if name.endswith("accuracy") else decimal
+    low, high = metrics.get(f"{name}_low"), metrics.get(f"{name}_high")
+    interval = f"{write(low)} to {write(high)}" if low is not None and high is not None else ""
+    return Score(
+        TITLES.get(name, words(name)),
+        write(metrics[name]),
+        interval,
+        MEANINGS.get(name, "the right label is among the best " + name[4:-9] if name.startswith("top_") else ""),
+    )

@@ -1,0 +1,53 @@
+"""The section of exported files: what was written, and whether it answers as the checkpoint does."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from leyden.files import read_json
+from leyden.stages.report.wording import listed, percent, plural
+
+BASELINE = "eager"  # the checkpoint itself, run by PyTorch
+BATCH_SIZES = (1, 64)
+
+
+@dataclass
+class Exports:
+    """Rows of `leyden export`'s report, each with `speed_up_b1` and `speed_up_b64` over the checkpoint; the checkpoint's own row apart."""
+
+    files: list[dict[str, Any]]
+    baseline: dict[str, Any] | None
+
+    @property
+    def fastest(self) -> dict[str, Any] | None:
+        timed = [row for row in self.files if row["speed_up_b1"] is not None]
+        return max(timed, key=lambda row: row["speed_up_b1"], default=None)
+
+    def verdict(self) -> str:
+        """Say whether every file agrees with the checkpoint."""
+        names = [row["format"] for row in self.files]
+        failed = [f"{row['format']} ({row.get('reason') or row['status']})" for row in self.files if row["status"] != "checked"]
+        if not names:
+            return "no file was exported"
+        if failed:
+            return f"{len(failed)} of {plural(len(names), 'exported file')} not shown to agree with the checkpoint: {listed(failed)}"
+        agreement = min(row["top1_agreement"] for row in self.files)
+        who = {1: "the exported file", 2: "both exported files"}.get(len(names), f"all {len(names)} exported files")
+        images = "every image" if agreement == 1 else f"{percent(agreement)} of the images or more"
+        verb = "agrees" if len(names) == 1 else "agree"
+        return f"{who} ({listed(names)}) {verb} with the checkpoint on {images}"
+
+
+def read_exports(export: Path) -> Exports:
+    rows = read_json(export / "report.json", "export")
+    baseline = next((row for row in rows if row["format"] == BASELINE), None)
+    return Exports([row | speed_ups(row, baseline) for row in rows if row is not baseline], baseline)
+
+
+def speed_ups(row: dict[str, Any], baseline: dict[str, Any] | None) -> dict[str, float | None]:
+    """Compare median latencies with the checkpoint's; None where either was not measured."""
+    found: dict[str, float | None] = {}
+    for batch_size in BATCH_SIZES:
+        own, other = (rows.get(f"latency_ms_b{batch_size}_p50") for rows in (row, baseline or {}))
+        found[f"speed_up_b{batch_size}"] = other / own if own and other else None
+    return found

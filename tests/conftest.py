@@ -1,0 +1,106 @@
+"""Small real data, prepared and trained once for all tests."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from leyden.cli import main
+
+REPO = Path(__file__).resolve().parents[1]
+SHAPES = ("cercle", "carré", "big triangle")
+
+
+def draw_shape(name: str, width: int, height: int, generator: np.random.Generator) -> Image.Image:
+    """Draw one coloured shape on another colour: a picture that a class can be told from."""
+    ground, ink = (tuple(int(v) for v in generator.integers(low, high, 3)) for low, high in ((0, 90), (160, 256)))
+    image = Image.new("RGB", (width, height), ground)
+    left, top = generator.integers(1, width // 4), generator.integers(1, height // 4)
+    right, bottom = width - generator.integers(2, width // 4), height - generator.integers(2, height // 4)
+    draw = ImageDraw.Draw(image)
+    if name == "cercle":
+        draw.ellipse((left, top, right, bottom), fill=ink)
+    elif name == "carré":
+        draw.rectangle((left, top, right, bottom), fill=ink)
+    else:
+        draw.polygon([(left, bottom), (right, bottom), ((left + right) // 2, top)], fill=ink)
+    return image
+
+
+def write_shapes(folder: Path, per_class: int = 30) -> None:
+    """Write 3 classes of RGB images, not square, of mixed sizes and formats, with spaces and non-ASCII letters in their names."""
+    generator = np.random.default_rng(0)
+    suffixes = (".png", ".jpg", ".bmp", ".webp", ".gif", ".tiff", ".JPEG")
+    for name in SHAPES:
+        (folder / name).mkdir(parents=True)
+        for number in range(per_class):
+            width, height = int(generator.integers(28, 40)), int(generator.integers(18, 26))
+            image = draw_shape(name, width, height, generator)
+            image.save(folder / name / f"{name} nº {number}{suffixes[number % len(suffixes)]}")
+
+
+@pytest.fixture
+def shapes(tmp_path: Path) -> Path:
+    write_shapes(tmp_path / "shapes")
+    return tmp_path / "shapes"
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder like a checkout after `leyden fit`: the digits prepared, a small network trained for four epochs."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "configs").symlink_to(REPO / "configs")
+    old = Path.cwd()
+    os.chdir(folder)
+    try:
+        assert main(["sample"]) == 0
+        assert main(["prepare"]) == 0
+        assert main(["fit", "--trainer.max_epochs=4", "--network.init_args.width=8", "--trainer.precision=32-true"]) == 0
+    finally:
+        os.chdir(old)
+    return folder
+
+
+@pytest.fixture
+def in_trained(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Work in the trained folder; write elsewhere."""
+    monkeypatch.chdir(trained)
+    yield trained
+
+
+@pytest.fixture
+def error_of(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run a verb that must fail as a user's mistake: exit code 2, one line. Gives the line."""
+
+    def run(*args: str) -> str:
+        capsys.readouterr()
+        assert main(list(args)) == 2
+        lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("leyden ")]
+        assert len(lines) == 1, lines
+        return lines[0]
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def python_env() -> dict[str, str]:
+    """Environment of child processes: this interpreter first on the path."""
+    return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONWARNINGS": "default"}
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of the files that git tracks or would track, as a repository of its own."""
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=REPO, capture_output=True, check=True).stdout
+    folder = tmp_path / "a checkout"
+    for name in filter(None, listed.decode().split("\0")):
+        if (REPO / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes((REPO / name).read_bytes())
+    subprocess.run("git init -q && git add -A && git -c user.name=t -c user.email=t@t commit -qm all", shell=True, cwd=folder, check=True)
+    return folder

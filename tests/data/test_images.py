@@ -1,0 +1,82 @@
+"""Every kind of picture becomes the same kind of array, and every broken one a reason."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from leyden.data.images import UnreadableImageError, find_files, read_header, read_image
+
+RED = np.array([200, 30, 40], np.uint8)
+
+
+def red(mode: str) -> Image.Image:
+    return Image.fromarray(np.broadcast_to(RED, (6, 9, 3)).copy()).convert(mode)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "CMYK"])
+def test_colour_modes_keep_their_colour(tmp_path, mode):
+    path = tmp_path / ("image.tiff" if mode == "CMYK" else "image.png")
+    (red("RGB").quantize(4) if mode == "P" else red(mode)).save(path)
+    image = read_image(path, 3, (6, 9))
+    assert image.shape == (6, 9, 3) and image.dtype == np.uint8
+    assert np.abs(image.astype(int) - RED).max() <= 6
+
+
+def test_grey_modes_have_one_channel(tmp_path):
+    for mode in ("L", "1", "LA"):
+        red(mode).save(tmp_path / f"{mode}.png")
+        assert read_header(tmp_path / f"{mode}.png").channels == 1
+        assert read_image(tmp_path / f"{mode}.png", 1, (6, 9)).shape == (6, 9, 1)
+
+
+def test_sixteen_bits_keep_the_upper_eight(tmp_path):
+    Image.fromarray(np.full((4, 4), 0x8123, np.uint16)).save(tmp_path / "deep.png")
+    assert (read_image(tmp_path / "deep.png", 1, (4, 4)) == 0x81).all()
+
+
+def test_transparent_pixels_are_white(tmp_path):
+    Image.new("RGBA", (4, 4), (255, 0, 0, 0)).save(tmp_path / "clear.png")
+    assert (read_image(tmp_path / "clear.png", 3, (4, 4)) == 255).all()
+
+
+def test_exif_orientation_turns_image_and_header(tmp_path):
+    image = Image.new("L", (8, 4), 0)
+    image.paste(255, (0, 0, 4, 4))  # the left half is white
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown turned by 90 degrees clockwise: the left half comes to the top
+    image.save(tmp_path / "turned.png", exif=exif)
+    assert read_header(tmp_path / "turned.png")[:2] == (8, 4)
+    upright = read_image(tmp_path / "turned.png", 1, (8, 4))[..., 0]
+    assert (upright[:4] == 255).all() and (upright[4:] == 0).all()
+
+
+def test_first_frame_of_an_animation(tmp_path):
+    Image.new("L", (4, 4), 10).save(tmp_path / "a.gif", save_all=True, append_images=[Image.new("L", (4, 4), 200)])
+    assert (read_image(tmp_path / "a.gif", 1, (4, 4)) == 10).all()
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"", "not an image"), (b"not an image at all", "not an image"), (None, "truncated")],
+)
+def test_broken_files_have_a_reason(tmp_path, content, reason):
+    if content is None:
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(tmp_path / "whole.jpg")
+        content = (tmp_path / "whole.jpg").read_bytes()[:800]
+    (tmp_path / "broken.jpg").write_bytes(content)
+    with pytest.raises(UnreadableImageError, match=reason):
+        read_image(tmp_path / "broken.jpg", 3, (8, 8))
+
+
+def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch):
+    Image.new("L", (100, 100)).save(tmp_path / "bomb.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(UnreadableImageError, match="exceeds limit"):
+        read_image(tmp_path / "bomb.png", 1, (8, 8))
+
+
+def test_hidden_files_are_left_out(tmp_path):
+    for name in ("b/2.png", "a/1.png", ".git/x.png", "a/.DS_Store"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert [path.relative_to(tmp_path).as_posix() for path in find_files(tmp_path)] == ["a/1.png", "b/2.png"]

@@ -1,0 +1,181 @@
+"""`leyden fit`, `validate`, `test`: what they write, what they refuse, and that an interruption costs nothing."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from leyden.cli import main
+from leyden.stages.train.run import Run
+
+SMALL = ("--network.init_args.width=4", "--trainer.precision=32-true")
+
+
+@pytest.fixture
+def workspace(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the prepared digits, to train in."""
+    (tmp_path / "artifacts").mkdir()
+    (tmp_path / "artifacts/prepare").symlink_to(trained / "artifacts/prepare")
+    (tmp_path / "configs").symlink_to(trained / "configs")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def weights(path: str | Path) -> dict[str, torch.Tensor]:
+    return torch.load(path, weights_only=True)["state_dict"]
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_fit_publishes_model_scores_and_complete_curves(in_trained):
+    assert sorted(path.name for path in Path("artifacts/train").iterdir()) == [
+        "config.yaml",
+        "curves.csv",
+        "metrics.json",
+        "model.ckpt",
+        "provenance.json",
+    ]
+    with open("artifacts/train/curves.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["0", "1", "2", "3"] and all(all(row.values()) for row in rows)
+    assert set(rows[0]) == {"epoch", "step", "learning_rate", "train/loss", "val/loss", "val/accuracy"}
+    metrics = json.loads(Path("artifacts/train/metrics.json").read_text())
+    best = min(rows, key=lambda row: float(row["val/loss"]))
+    assert metrics["epoch"] == int(best["epoch"]) and metrics["val/loss"] == float(best["val/loss"])
+    assert metrics["val/accuracy"] > 0.85
+
+
+def test_saved_config_trains_the_same(workspace):
+    assert main(["fit", *SMALL, "--trainer.max_epochs=2"]) == 0
+    first = weights("artifacts/train/model.ckpt")
+    Path("saved.yaml").write_bytes(Path("artifacts/train/config.yaml").read_bytes())
+    assert yaml.safe_load(Path("saved.yaml").read_text())["network"]["init_args"]["width"] == 4
+    assert main(["fit", "-c", "saved.yaml", "--trainer.devices=1"]) == 0
+    assert same(first, weights("artifacts/train/model.ckpt")) and len(list(Path("runs").iterdir())) == 2
+
+
+def test_overlays_are_merged_from_left_to_right(workspace, capsys):
+    Path("a.yaml").write_text("trainer: {max_epochs: 7}\nmodel: {init_args: {optimizer: {init_args: {lr: 0.5}}}}\n")
+    Path("b.yaml").write_text("trainer: {max_epochs: 9}\n")
+    with pytest.raises(SystemExit):
+        main(["fit", "-c", "configs/train.yaml", "-c", "a.yaml", "-c", "b.yaml", "--data.init_args.batch_size=5", "--print_config"])
+    config = yaml.safe_load(capsys.readouterr().out)
+    optimizer = config["model"]["init_args"]["optimizer"]["init_args"]
+    assert config["trainer"]["max_epochs"] == 9 and optimizer["lr"] == 0.5 and optimizer["weight_decay"] == 0.05
+    assert config["data"]["init_args"]["batch_size"] == 5
+
+
+def test_seed_decides_the_result(workspace):
+    found = []
+    for seed in (0, 0, 1):
+        assert main(["fit", *SMALL, "--trainer.max_epochs=1", f"--seed_everything={seed}"]) == 0
+        found.append(weights("artifacts/train/model.ckpt"))
+        for path in Path("runs").glob("*/*.ckpt"):
+            path.unlink()
+    assert same(found[0], found[1]) and not same(found[0], found[2])
+
+
+@pytest.mark.parametrize("verb", ["validate", "test"])
+def test_scores_of_the_published_model(verb, in_trained, capsys):
+    assert main([verb, "--network.init_args.width=8"]) == 0
+    assert f"{'val' if verb == 'validate' else 'test'}/accuracy" in capsys.readouterr().out
+
+
+def test_a_torchvision_network_trains(workspace):
+    assert main(["fit", "--network=torchvision.models.resnet18", "--trainer.fast_dev_run=1"]) == 0
+
+
+def test_help_tells_the_essential_options_first(workspace, capsys):
+    with pytest.raises(SystemExit) as done:
+        main(["fit", "--help"])
+    assert not done.value.code
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines[0]) < 100 and any("--trainer.max_epochs" in line for line in lines[:8])
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        (["--trainer.max_epoch=3"], "unknown key 'trainer.max_epoch' (did you mean 'max_epochs'?)"),
+        (["-c", "overlay.yaml"], "unknown key 'lrr' (did you mean 'lr'?)"),
+        (["--data.init_args.batchsize=3"], "did you mean 'batch_size'?"),
+        (["--data.init_args.augment.horizontal_flop=true"], "did you mean 'horizontal_flip'?"),
+        (["--network.init_args.widht=3"], "did you mean 'width'?"),
+        (["--trainer.max_epochs=abc"], "trainer.max_epochs: expected int; got abc"),
+        (["--data.init_args.batch_size=abc"], "data.batch_size: expected int; got abc"),
+        (["-c", "nope.yaml"], "File does not exist"),
+        (["--network=leyden.models.ResNot"], "has no attribute 'ResNot'"),
+        (["--data.init_args.folder=nowhere"], "expected nowhere/report.json, which is not there; run `leyden prepare` first"),
+        (["--network.init_args.width=-3"], "negative dimension -3"),
+    ],
+)
+def test_mistakes_are_one_line(workspace, error_of, args, expected):
+    Path("overlay.yaml").write_text("model: {init_args: {optimizer: {init_args: {lrr: 3}}}}\n")
+    config = ["-c", "configs/train.yaml"]
+    assert expected in error_of("fit", *config, *args)
+    assert not Path("runs").exists()
+
+
+def test_checkpoints_that_do_not_fit(in_trained, error_of, tmp_path):
+    assert "expected a checkpoint at nope.ckpt" in error_of("test", "--ckpt_path=nope.ckpt")
+    assert "expected a checkpoint of network" in error_of("test", "--network.init_args.width=16")
+    (tmp_path / "junk.ckpt").write_bytes(b"junk")
+    assert "damaged" in error_of("test", f"--ckpt_path={tmp_path}/junk.ckpt")
+
+
+def test_fingerprint_follows_config_data_and_code(monkeypatch):
+    import leyden.stages.train.run as run
+
+    first = Run({"a": 1}, "data").fingerprint
+    assert Run({"a": 1}, "data").fingerprint == first
+    assert first not in (Run({"a": 2}, "data").fingerprint, Run({"a": 1}, "other").fingerprint)
+    monkeypatch.setattr(run, "hash_sources", lambda: "edited")
+    assert Run({"a": 1}, "data").fingerprint != first
+
+
+FIT = [sys.executable, "-m", "leyden", "fit", *SMALL, "--trainer.max_epochs=12"]
+
+
+def start_and_stop(after_epochs: int, number: int) -> subprocess.Popen[str]:
+    """Start a training, and send it a signal once that many epochs are on disk."""
+    process = subprocess.Popen(FIT, text=True, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while not any(path.read_text().count("\n") > after_epochs for path in Path("runs").glob("*/curves.csv")):
+        assert process.poll() is None and time.monotonic() < deadline, process.stderr and process.stderr.read()
+        time.sleep(0.005)
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_training_ends_bit_identical(workspace, number):
+    """Killed after some epochs, then the same command again: the weights and the curves of an uninterrupted run."""
+    process = start_and_stop(4, number)
+    assert process.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[number]
+    assert not Path("artifacts/train").exists()
+    done = subprocess.run(FIT, text=True, capture_output=True, check=True)
+    assert "fit: continues in" in done.stderr and "epoch   1/12" not in done.stderr
+    resumed, curves = weights("artifacts/train/model.ckpt"), Path("artifacts/train/curves.csv").read_text()
+    Path("runs").rename("interrupted")
+    subprocess.run(FIT, check=True, capture_output=True)
+    assert curves == Path("artifacts/train/curves.csv").read_text() and len(curves.splitlines()) == 13
+    assert same(resumed, weights("artifacts/train/model.ckpt"))
+
+
+def test_a_second_training_of_the_same_run_is_refused(workspace, error_of):
+    from filelock import FileLock
+
+    assert main(["fit", *SMALL, "--trainer.max_epochs=1"]) == 0
+    (folder,) = Path("runs").iterdir()
+    with FileLock(folder / ".lock"):
+        assert f"expected to be the only training in {folder}" in error_of("fit", *SMALL, "--trainer.max_epochs=1")

@@ -1,0 +1,48 @@
+"""Configs never rot: every YAML is parsed by the code that reads it, and run for one batch where it trains."""
+
+import inspect
+from pathlib import Path
+
+import pytest
+import yaml
+
+from leyden.cli import VERBS, main
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+STAGE_CONFIGS = sorted(path.stem for path in CONFIGS.glob("*.yaml") if path.stem != "train")
+OVERLAYS = sorted(path.relative_to(CONFIGS.parent).as_posix() for path in CONFIGS.glob("*/*.yaml"))
+
+
+@pytest.mark.parametrize("stage", STAGE_CONFIGS)
+def test_stage_config_is_accepted_and_says_the_defaults(stage, capsys):
+    assert stage in VERBS
+    with pytest.raises(SystemExit) as done:
+        main([stage, "-c", str(CONFIGS / f"{stage}.yaml"), "--print_config"])
+    assert not done.value.code
+    printed = yaml.safe_load(capsys.readouterr().out)
+    written = yaml.safe_load((CONFIGS / f"{stage}.yaml").read_text())
+    assert {key: printed[key] for key in written} == written
+
+
+@pytest.mark.parametrize("stage", STAGE_CONFIGS)
+def test_stage_config_and_signature_agree(stage):
+    """The config file is where values are tuned: what it says is what a call without it does."""
+    import importlib
+
+    signature = inspect.signature(getattr(importlib.import_module(VERBS[stage][0]), stage))
+    for key, value in yaml.safe_load((CONFIGS / f"{stage}.yaml").read_text()).items():
+        default = signature.parameters[key].default
+        assert value == (vars(default) if isinstance(value, dict) else default), key
+
+
+@pytest.mark.parametrize("overlay", [None, *OVERLAYS])
+def test_train_config_runs_one_batch_under_each_overlay(overlay, in_trained, capsys):
+    args = ["-c", overlay] if overlay else []
+    assert main(["fit", "-c", "configs/train.yaml", *args, "--trainer.fast_dev_run=1", "--trainer.accelerator=cpu"]) == 0, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_overlay_is_short_and_opens_with_what_it_is_for(overlay):
+    lines = (CONFIGS.parent / overlay).read_text().splitlines()
+    assert lines[0].startswith("# ")
+    assert sum(not line.startswith("#") for line in lines) <= 15
