@@ -5,8 +5,8 @@ UV_VERSION := 0.13.8
 # The hash of data/ as `leyden sample` writes it; `data` below is made from the repository while data.dvc holds it.
 SAMPLE := d6139d383f1f72c781e5465b0bc900d8.dir
 
-VENV := $(CURDIR)/.venv
-export PATH := $(VENV)/bin:$(PATH)
+VENV := .venv
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 # The pins' hashes are those of the default torch build; other builds (UV_TORCH_BACKEND=cpu) keep the versions, not the hashes.
 PINS := $(if $(UV_TORCH_BACKEND),--no-verify-hashes --constraints requirements.txt --all-extras -r pyproject.toml,--require-hashes -r requirements.txt)

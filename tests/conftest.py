@@ -1,6 +1,7 @@
 """Small real data, prepared and trained once for all tests."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -90,7 +91,7 @@ def error_of(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
 @pytest.fixture(scope="session")
 def python_env() -> dict[str, str]:
     """Environment of child processes: this interpreter first on the path."""
-    return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONWARNINGS": "default"}
+    return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
 @pytest.fixture
@@ -101,6 +102,6 @@ def checkout(tmp_path: Path) -> Path:
     for name in filter(None, listed.decode().split("\0")):
         if (REPO / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes((REPO / name).read_bytes())
+            shutil.copy2(REPO / name, folder / name)
     subprocess.run("git init -q && git add -A && git -c user.name=t -c user.email=t@t commit -qm all", shell=True, cwd=folder, check=True)
     return folder

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from leyden.cli import VERBS, main
+from leyden.cli import main, verbs
 
 
 def test_help_lists_every_verb(capsys):
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
-    assert all(verb in out for verb in VERBS)
+    assert all(verb in out for verb in verbs())
 
 
 def test_help_and_prepare_import_neither_torch_nor_lightning():

@@ -74,11 +74,6 @@ def test_dvc_stage_depends_on_the_modules_that_it_imports(stage):
     assert missing == []
 
 
-def test_an_edit_in_export_does_not_retrain():
-    for stage in ("prepare", "train", "evaluate", "explain"):
-        assert not any("stages/export" in dep for dep in DVC["stages"][stage]["deps"])
-
-
 def test_every_source_file_keeps_the_house_size():
     for path in PACKAGE.rglob("*.py"):
         assert len(path.read_text().splitlines()) <= 400, path

@@ -23,6 +23,7 @@ VERBS = {
     "predict": ("leyden.stages.predict", "name what images show: leyden predict MODEL PATH..."),
     "completion": ("leyden.completion", "print a completion script for bash or zsh"),
 }
+STAGES = Path(__file__).parent / "stages"
 HELP = """usage: leyden VERB [-c CONFIG]... [--key=value]...
 
 {verbs}
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = list(sys.argv[1:] if argv is None else argv)
     if not args or args[0] in ("-h", "--help", "help"):
-        print(HELP.format(verbs="\n".join(f"  {verb:<11} {text}" for verb, (_, text) in VERBS.items())), end="")
+        print(HELP.format(verbs="\n".join(f"  {verb:<11} {text}" for verb, text in verbs().items())), end="")
         return 0
     if args[0] in ("-V", "--version"):
         from leyden import __version__
@@ -60,12 +61,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def verbs() -> dict[str, str]:
+    """Tell what each verb does; a stage that was deleted from the project has none."""
+    there = {f"leyden.stages.{path.stem}" for path in STAGES.iterdir()} | {"leyden.completion"}
+    return {verb: text for verb, (module, text) in VERBS.items() if module in there}
+
+
 def run(verb: str, args: list[str]) -> None:
     """Import the verb's stage and call it with what the config files and the command line say."""
-    if verb not in VERBS:
+    if verb not in verbs():
         from leyden.parsing import did_you_mean
 
-        raise UserError(f"expected a verb; got {verb!r}{did_you_mean(verb, VERBS)}; `leyden --help` lists them")
+        raise UserError(f"expected a verb; got {verb!r}{did_you_mean(verb, verbs())}; `leyden --help` lists them")
     stage = importlib.import_module(VERBS[verb][0])
     args = with_default_config(stage.__name__.split(".")[-1], args)
     if hasattr(stage, "main"):  # a stage that parses for itself: LightningCLI

@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Iterable
 from typing import Any, Literal
 
-from leyden.cli import VERBS, function_parser, with_default_config
+from leyden.cli import VERBS, function_parser, verbs, with_default_config
 
 SCRIPT = """{compat}_leyden() {{
   local word="${{COMP_WORDS[COMP_CWORD]}}" words
@@ -26,9 +26,9 @@ def completion(shell: Literal["bash", "zsh"]) -> None:
     Args:
         shell: bash or zsh.
     """
-    cases = "\n".join(f'      {verb}) words="{" ".join(sorted(words_of(verb)))}" ;;' for verb in VERBS)
+    cases = "\n".join(f'      {verb}) words="{" ".join(sorted(words_of(verb)))}" ;;' for verb in verbs())
     compat = "autoload -U +X bashcompinit && bashcompinit\n" if shell == "zsh" else ""
-    print(SCRIPT.format(compat=compat, verbs=" ".join(VERBS), cases=cases), end="")
+    print(SCRIPT.format(compat=compat, verbs=" ".join(verbs()), cases=cases), end="")
 
 
 def words_of(verb: str) -> Iterable[str]:

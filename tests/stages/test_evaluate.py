@@ -88,6 +88,19 @@ def test_every_test_example_is_predicted_and_the_files_agree(in_trained, tmp_pat
     assert (tmp_path / "out/confusion.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_prediction_of_a_file_is_its_evaluation(in_trained, tmp_path):
+    """`leyden predict` reads the file as `leyden prepare` did."""
+    assert main(["evaluate", "--out", str(tmp_path / "out")]) == 0
+    assert main(["predict", "artifacts/train/model.ckpt", "data", "--out", str(tmp_path / "p.csv")]) == 0
+    found = []
+    for name in ("out/predictions.csv", "p.csv"):
+        with open(tmp_path / name, newline="", encoding="utf-8") as file:
+            found.append({Path(row["path"]).name: (row["prediction"], float(row["confidence"])) for row in csv.DictReader(file)})
+    assert len(found[1]) == 1797
+    for name, (label, confidence) in found[0].items():
+        assert found[1][name] == (label, pytest.approx(confidence, abs=1e-4))
+
+
 def test_mistakes(in_trained, error_of, tmp_path, shapes):
     assert "run `leyden fit` first" in error_of("evaluate", "--model=nope.ckpt")
     assert "confidence_level must lie in (0, 1); got 2" in error_of("evaluate", "--confidence_level=2", "--out", str(tmp_path / "out"))

@@ -104,14 +104,14 @@ def test_stage_writes_the_maps_of_the_examples_that_it_names(in_trained, tmp_pat
     assert figures["deletion_auc"] < figures["random_deletion_auc"] and figures["insertion_auc"] > figures["random_insertion_auc"]
     with open(tmp_path / "out/examples.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    arrays = np.load(tmp_path / "out/maps.npz")
+    arrays = np.load(tmp_path / "out/maps/maps.npz")
     paths, split = read_paths("artifacts/prepare", "test"), read_split("artifacts/prepare", "test")
     assert [row["path"] for row in rows] == [paths[number] for number in arrays["rows"]] and len(rows) == 5
     assert np.array_equal(arrays["images"], split.images[arrays["rows"]])
     assert arrays["saliency"].shape == (5, 8, 8)
     for row in rows:
         for suffix in ("", "-integrated_gradients", "-saliency"):
-            assert (tmp_path / "out" / f"{Path(row['file']).stem}{suffix}.png").is_file()
+            assert (tmp_path / "out/maps" / f"{Path(row['file']).stem}{suffix}.png").is_file()
 
 
 def test_unknown_method(in_trained, error_of):

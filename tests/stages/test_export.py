@@ -43,6 +43,15 @@ def test_a_file_gives_the_checkpoints_answers(exported, in_trained, name, batch_
 
 
 @pytest.mark.parametrize("name", ["model.pt2", "model.onnx"])
+def test_prediction_by_a_file_is_prediction_by_the_checkpoint(exported, in_trained, name, tmp_path):
+    rows = []
+    for model in ("artifacts/train/model.ckpt", str(exported / name)):
+        assert main(["predict", model, "data/3", "--batch_size=50", "--out", str(tmp_path / "p.csv")]) == 0
+        rows.append([line.split(",")[:2] for line in (tmp_path / "p.csv").read_text().splitlines()])
+    assert rows[0] == rows[1] and len(rows[0]) == 184
+
+
+@pytest.mark.parametrize("name", ["model.pt2", "model.onnx"])
 def test_no_path_of_this_machine_stays_inside(exported, name, trained):
     content = (exported / name).read_bytes()
     if name.endswith("pt2"):

@@ -36,7 +36,7 @@ def explain(
     Args:
         model: The checkpoint.
         data: Where `leyden prepare` wrote.
-        out: Where the maps (PNG, NPZ), examples.csv and metrics.json go.
+        out: Where maps/ (PNG, NPZ), examples.csv and metrics.json go.
         methods: Names of leyden.stages.explain.methods.METHODS.
         num_shown: Examples drawn: errors first, then the least sure, then one per class.
         num_evidence: Random test examples behind the evidence, at most.
@@ -72,13 +72,14 @@ def explain(
     with replaced_folder(out) as folder:
         write_json(folder / "metrics.json", metrics)
         arrays: dict[str, Any] = {"rows": np.array(shown), "images": split.images[shown], **maps}
-        np.savez_compressed(folder / "maps.npz", **arrays)
+        (folder / "maps").mkdir()
+        np.savez_compressed(folder / "maps/maps.npz", **arrays)
         rows = describe(module, probabilities[shown], [read_paths(data, "test")[row] for row in shown], split.labels[shown], reasons)
         for number, (row, image) in enumerate(zip(rows, split.images[shown], strict=True)):
-            draw_image(folder / f"{number:02d}.png", image)
+            draw_image(folder / f"maps/{number:02d}.png", image)
             for name in methods:
-                draw_map(folder / f"{number:02d}-{name}.png", image, maps[name][number])
-            row["file"] = f"{number:02d}.png"
+                draw_map(folder / f"maps/{number:02d}-{name}.png", image, maps[name][number])
+            row["file"] = f"maps/{number:02d}.png"
         with open(folder / "examples.csv", "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(rows[0]))
             writer.writeheader()

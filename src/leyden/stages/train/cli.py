@@ -110,7 +110,7 @@ class LeydenCLI(LightningCLI):
 
     def save_config(self, path: Path) -> None:
         with replaced_file(path) as partial:
-            self.parser.save(self.config, partial, skip_check=True, overwrite=True, multifile=False)
+            self.parser.save(self.config, partial, skip_validation=True, overwrite=True, multifile=False)
 
 
 def silence() -> None:

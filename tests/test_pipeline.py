@@ -1,0 +1,154 @@
+"""What a user does with the whole project: run it, run it again, kill it, bring other data, try other values, delete a stage."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import REPO, SHAPES, write_shapes
+
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def run(checkout: Path, python_env: dict[str, str]) -> Run:
+    """Run a command line in the checkout; gives its output."""
+
+    def run(command: str, code: int = 0) -> str:
+        done = subprocess.run(command, shell=True, cwd=checkout, env=python_env, capture_output=True, text=True, timeout=600)
+        assert done.returncode == code, done.stdout[-3000:] + done.stderr[-3000:]
+        return done.stdout + done.stderr
+
+    return run
+
+
+@pytest.fixture
+def made(checkout: Path, python_env: dict[str, str]) -> Path:
+    """A checkout whose environment is made: it borrows the one that the tests run in."""
+    environment = Path(sys.prefix)
+    if not (environment / ".installed").is_file():
+        pytest.skip("this environment was not made by `make`")
+    (checkout / ".venv").symlink_to(environment)
+    os.utime(environment / ".installed")
+    return checkout
+
+
+def test_own_data_needs_no_other_edit(checkout, run):
+    """`rm -r data && cp -r MY_FOLDER data && dvc add data && dvc repro`: other classes, channels, sizes, formats and names."""
+    write_shapes(checkout / "data", per_class=40)
+    run("dvc add data")
+    run("dvc repro")
+    report = json.loads((checkout / "artifacts/prepare/report.json").read_text())
+    assert report["labels"] == sorted(SHAPES) and report["input"]["channels"] == 3
+    metrics = json.loads((checkout / "artifacts/evaluate/metrics.json").read_text())
+    assert metrics["accuracy"] > 0.8 and metrics["examples"] > 10
+    assert [row["status"] for row in json.loads((checkout / "artifacts/export/report.json").read_text())] == ["checked"] * 3
+    page = (checkout / "artifacts/report/index.html").read_text()
+    assert all(label in page for label in SHAPES)
+    photo = next(path for path in (checkout / "data/carré").iterdir() if path.suffix == ".JPEG")
+    run(f"leyden predict artifacts/export/model.onnx '{photo}' data/cercle")
+    with open(checkout / "predictions.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 41 and rows[0]["prediction"] == "carré"
+
+
+def test_killed_pipeline_continues_and_then_has_nothing_to_do(checkout, run, python_env):
+    run("leyden sample")
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(["dvc", "repro"], cwd=checkout, env=python_env, start_new_session=True, **quiet)
+    deadline = time.monotonic() + 180
+    while not any(path.read_text().count("\n") > 5 for path in checkout.glob("runs/*/curves.csv")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (checkout / "artifacts/train/model.ckpt").exists()
+    output = run("dvc repro")
+    assert "fit: continues in runs/" in output and "epoch   1/20" not in output
+    assert (checkout / "artifacts/report/index.html").is_file()
+    assert "up to date" in run("dvc repro")
+
+    # Only what depends on an edit runs again: a docstring in export touches neither training nor explanation.
+    source = checkout / "src/leyden/stages/export/pt2.py"
+    source.write_text(source.read_text().replace('"""torch.export', '"""Edited: torch.export', 1))
+    assert list(json.loads(run("dvc status --json"))) == ["export"]
+
+    dag = run("dvc dag --dot")
+    assert '"data.dvc" -> "prepare"' in dag and '"prepare" -> "train"' in dag and '"explain" -> "report"' in dag
+    shown = json.loads(run("dvc metrics show --json"))
+    assert set(next(iter(shown.values()))["data"]) == {f"artifacts/{stage}/metrics.json" for stage in ("train", "evaluate", "explain")}
+    run("dvc plots show -o plots")
+    assert (checkout / "plots/index.html").stat().st_size > 10_000
+    assert "artifacts/train/model.ckpt" in (checkout / "dvc.yaml").read_text()
+
+
+def test_experiments_change_values_and_show_their_effect(checkout, run):
+    run("leyden sample")
+    values = {"trainer.max_epochs": 1, "network.init_args.width": 4, "model.init_args.optimizer.init_args.lr": 0.01}
+    run("dvc exp run --name small train " + " ".join(f"-S configs/train.yaml:{key}={value}" for key, value in values.items()))
+    table = run("dvc exp show --csv")
+    assert "small" in table and "network.init_args.width" in table and "val/accuracy" in table
+    config = yaml.safe_load((checkout / "artifacts/train/config.yaml").read_text())
+    assert config["network"]["init_args"]["width"] == 4 and config["trainer"]["max_epochs"] == 1
+    assert "# channels of the first stage" in (checkout / "configs/train.yaml").read_text()
+
+
+def test_data_is_the_sample_or_what_a_remote_holds_and_else_says_what_to_do(made, run, tmp_path):
+    run("make data")
+    assert len(list((made / "data").glob("*/*.png"))) == 1797
+
+    shutil.rmtree(made / "data")
+    write_shapes(made / "data", per_class=3)
+    run("dvc add data")
+    shutil.rmtree(made / "data")
+    assert "no DVC remote is set" in run("make data", code=2) and not (made / "data").exists()
+
+    (tmp_path / "remote").mkdir()
+    run(f"dvc remote add -d storage '{tmp_path}/remote' && dvc push && rm -r .dvc/cache && make data")
+    assert sorted(path.name for path in (made / "data").iterdir()) == sorted(SHAPES)
+
+
+def test_make_lists_its_verbs(made, run):
+    listed = re.findall(r"^  make ([a-z-]+)", run("make"), re.MULTILINE)
+    assert {"repro", "test", "test-all", "check", "bench", "pins"} <= set(listed)
+
+
+@pytest.mark.parametrize("stage", ["explain", "export", "evaluate"])
+def test_a_stage_is_deleted_by_deleting_five_things_of_its_name(stage, checkout, python_env):
+    source = checkout / "src/leyden/stages" / stage
+    shutil.rmtree(source) if source.is_dir() else source.with_suffix(".py").unlink()
+    (checkout / f"configs/{stage}.yaml").unlink()
+    (checkout / f"tests/stages/test_{stage}.py").unlink()
+    pipeline = yaml.safe_load((checkout / "dvc.yaml").read_text())
+    del pipeline["stages"][stage]
+    pipeline["stages"]["report"]["deps"] = [dep for dep in pipeline["stages"]["report"]["deps"] if not dep.startswith(f"artifacts/{stage}")]
+    pipeline["plots"] = [plot for plot in pipeline["plots"] if f"artifacts/{stage}/" not in str(plot)]
+    (checkout / "dvc.yaml").write_text(yaml.safe_dump(pipeline, sort_keys=False))
+    project = (checkout / "pyproject.toml").read_text()
+    (checkout / "pyproject.toml").write_text(re.sub(rf"^{stage} = .*\n", "", project, flags=re.MULTILINE))
+
+    env = {**python_env, "PYTHONPATH": str(checkout / "src")}
+    tests = "tests/test_cli.py tests/test_layers.py tests/test_configs.py tests/stages/test_prepare.py tests/stages/test_predict.py"
+    command = f"{sys.executable} -m pytest -q -p no:cacheprovider -k 'not overlay and not completion' {tests} && dvc dag && leyden --help"
+    done = subprocess.run(command, shell=True, cwd=checkout, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert f"  {stage} " not in done.stdout and "  prepare " in done.stdout
+
+
+def test_pins_hold_hashes_and_no_address():
+    pins = (REPO / "requirements.txt").read_text()
+    packages = re.findall(r"^[a-z0-9.-]+==\S+", pins, re.MULTILINE)
+    assert len(packages) > 100 and pins.count("--hash=sha256:") > len(packages)
+    assert "://" not in pins and "index" not in pins
+    compromised = {"lightning==2.6.2", "lightning==2.6.3"}
+    assert not compromised & set(packages) and any(package.startswith("lightning==2.6.") for package in packages)
