@@ -18,7 +18,7 @@ HASHES := $(if $(UV_TORCH_BACKEND),--no-verify-hashes,--verify-hashes)
 ENV := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help env data repro test test-all check bench pins clean
+.PHONY: help env data repro test test-all check lint bench pins clean
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,9 @@ test-all: $(ENV) ## Run the tests, the slow ones too
 
 check: $(ENV) ## Format, lint, check types, test
 	@ruff format && ruff check --fix && mypy && python -m pytest
+
+lint: $(ENV) ## The same without changing a file or testing
+	@ruff format --check && ruff check && mypy
 
 bench: $(ENV) data ## Measure; ONLY=help,noop for some; writes benchmarks/results.json
 	@python benchmarks/run.py $(ONLY)

@@ -1,0 +1,9 @@
+"""Seconds of `leyden --help`, beside the start of a bare interpreter."""
+
+import sys
+
+from timing import Row, compare
+
+
+def measure() -> list[Row]:
+    return [compare("help", ["leyden", "--help"], [sys.executable, "-c", "pass"], "below 0.5 s", repeats=11)]

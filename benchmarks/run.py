@@ -1,0 +1,41 @@
+"""Run every benchmark of this folder, or those named (`run.py help,noop`), and write benchmarks/results.json.
+
+A benchmark is a file here with a function `measure() -> list[Row]`. Machines are shared and noisy: what counts is the
+ratio to a baseline measured in the same run, the two taking turns.
+"""
+
+import importlib
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from timing import Row
+
+HERE = Path(__file__).parent
+NAMES = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in ("run", "timing"))
+
+
+def main(chosen: str = "") -> int:
+    names = chosen.split(",") if chosen else NAMES
+    if unknown := set(names) - set(NAMES):
+        print(f"bench: expected names among {', '.join(NAMES)}; got {', '.join(sorted(unknown))}", file=sys.stderr)
+        return 2
+    results = HERE / "results.json"
+    kept = {row["name"]: row for row in json.loads(results.read_text())} if results.is_file() else {}
+    for name in names:
+        rows = importlib.import_module(name).measure()
+        kept |= {row.name: {**asdict(row), "command": f"make bench ONLY={name}"} for row in rows}
+        for row in rows:
+            print(line(row), flush=True)
+        results.write_text(json.dumps(list(kept.values()), indent=2) + "\n")
+    return 0
+
+
+def line(row: Row) -> str:
+    against = f"{row.ratio:8.2f}x of {row.baseline:.4g} {row.unit}" if row.ratio is not None and row.baseline is not None else " " * 20
+    return f"{row.name:<18} {row.value:10.4g} {row.unit:<10} {against}  goal {row.goal}  (n={row.repeats})"
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:2]))

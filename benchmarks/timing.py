@@ -1,0 +1,82 @@
+"""Time commands that take turns, and say what came out as a row."""
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parents[1]
+
+
+@dataclass
+class Row:
+    """One result.
+
+    Args:
+        name: What was measured.
+        value: Median, or the mean where `unit` says so.
+        unit: Unit of value and baseline.
+        baseline: The usual way of doing it, measured in the same run; null where there is none.
+        ratio: value / baseline.
+        goal: What value or ratio should be, in words.
+        repeats: How often it was measured.
+    """
+
+    name: str
+    value: float
+    unit: str
+    baseline: float | None
+    ratio: float | None
+    goal: str
+    repeats: int
+
+
+def compare(name: str, command: list[str], baseline: list[str], goal: str, repeats: int, cwd: Path = REPO) -> Row:
+    """Time two commands in turns, after one run of each that does not count: median seconds."""
+    times: tuple[list[float], list[float]] = ([], [])
+    for turn in range(repeats + 1):
+        for kept, words in zip(times, (command, baseline), strict=True):
+            seconds = time_once(words, cwd)
+            if turn:
+                kept.append(seconds)
+    value, usual = (statistics.median(kept) for kept in times)
+    return Row(name, round(value, 4), "s", round(usual, 4), round(value / usual, 3), goal, repeats)
+
+
+def time_once(command: list[str], cwd: Path) -> float:
+    """Run a command to its end.
+
+    Raises:
+        subprocess.CalledProcessError: if it fails; what it printed is shown first.
+    """
+    started = time.perf_counter()
+    done = subprocess.run(command, cwd=cwd, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    seconds = time.perf_counter() - started
+    if done.returncode:
+        print(done.stdout, file=sys.stderr)
+        done.check_returncode()
+    return seconds
+
+
+def environment() -> dict[str, str]:
+    """Give an environment in which this interpreter's programs come first, and bytecode is kept."""
+    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
+    return env
+
+
+def copy_checkout(folder: Path) -> None:
+    """Copy what git tracks, or would, with its times: a clean checkout that make takes for installed."""
+    import shutil
+
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=REPO, capture_output=True, check=True).stdout
+    for name in filter(None, listed.decode().split("\0")):
+        if (REPO / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(REPO / name, folder / name)
+    git = ["git", "-c", "user.name=bench", "-c", "user.email=bench@localhost"]
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "all"]):
+        subprocess.run([*git, *words], cwd=folder, check=True)
