@@ -10,11 +10,6 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 # The pins' hashes are those of the default torch build; other builds (UV_TORCH_BACKEND=cpu) keep the versions, not the hashes.
 PINS := $(if $(UV_TORCH_BACKEND),--no-verify-hashes --constraints requirements.txt --all-extras -r pyproject.toml,--require-hashes -r requirements.txt)
-ENV := $(CURDIR)/.venv
-export PATH := $(VENV)/bin:$(PATH)
-unexport PYTHONDONTWRITEBYTECODE
-# Hashes are those of the default torch build; another backend's wheels (UV_TORCH_BACKEND=cpu) have others.
-HASHES := $(if $(UV_TORCH_BACKEND),--no-verify-hashes,--verify-hashes)
 ENV := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
