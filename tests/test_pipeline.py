@@ -139,7 +139,7 @@ def test_a_stage_is_deleted_by_deleting_five_things_of_its_name(stage, checkout,
 
     env = {**python_env, "PYTHONPATH": str(checkout / "src")}
     tests = "tests/test_cli.py tests/test_layers.py tests/test_configs.py tests/stages/test_prepare.py tests/stages/test_predict.py"
-    command = f"{sys.executable} -m pytest -q -p no:cacheprovider -k 'not overlay and not completion' {tests} && dvc dag && leyden --help"
+    command = f"python -m pytest -q -p no:cacheprovider -k 'not overlay and not completion' {tests} && dvc dag && leyden --help"
     done = subprocess.run(command, shell=True, cwd=checkout, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert f"  {stage} " not in done.stdout and "  prepare " in done.stdout
