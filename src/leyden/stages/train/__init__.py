@@ -62,14 +62,17 @@ def fit(cli: LeydenCLI) -> None:
 
 
 def locked(run: Run, leader: bool) -> FileLock:
-    """Keep a second training out of a run folder: one killed under DVC can live on as an orphan."""
+    """Keep a second training out of a run folder: one whose `dvc repro` was killed lives on as an orphan, and its work is not lost."""
     run.folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(run.folder / ".lock", timeout=0, thread_local=False)
+    lock = FileLock(run.folder / ".lock", thread_local=False)
     if leader:
         try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            owner = run.owner.read_text() if run.owner.exists() else "unknown"
+            rank_zero_info(f"fit: waits for process {owner}, which trains in {run.folder}; stop it to take over")
             lock.acquire()
-        except Timeout as error:
-            raise UserError(f"expected to be the only training in {run.folder}; another process is at work there; wait for it, or stop it") from error
+        run.owner.write_text(str(os.getpid()))
     return lock
 
 

@@ -26,6 +26,10 @@ class Run:
         return self.folder / "last.ckpt"
 
     @property
+    def owner(self) -> Path:
+        return self.folder / "pid"
+
+    @property
     def best(self) -> Path:
         return self.folder / "best.ckpt"
 
