@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -120,7 +121,9 @@ class ExportedModel:
 
     def __init__(self, path: Path) -> None:
         extra = {"leyden.json": ""}
-        self._module = torch.export.load(path, extra_files=extra).module()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The given buffer is not writable")  # torch 2.11 warns of its own reader
+            self._module = torch.export.load(path, extra_files=extra).module()
         self.labels, self.channels, self.image_size = read_description(extra["leyden.json"], path)
 
     @torch.inference_mode()
