@@ -4,6 +4,8 @@ import csv
 import inspect
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,6 @@ SIGTERM_EXIT_CODE = 143  # Lightning leaves with 0, which DVC would take for a f
 
 def main(verb: str, args: list[str]) -> None:
     """Parse LightningCLI's configuration and run one verb."""
-    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
     cli = LeydenCLI.parse(verb, args)
     if verb == "fit":
         fit(cli)
@@ -61,19 +62,25 @@ def fit(cli: LeydenCLI) -> None:
         publish(cli, run, time.perf_counter() - started)
 
 
-def locked(run: Run, leader: bool) -> FileLock:
+@contextmanager
+def locked(run: Run, leader: bool) -> Iterator[None]:
     """Keep a second training out of a run folder: one whose `dvc repro` was killed lives on as an orphan, and its work is not lost."""
     run.folder.mkdir(parents=True, exist_ok=True)
+    if not leader:
+        yield
+        return
     lock = FileLock(run.folder / ".lock", thread_local=False)
-    if leader:
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            owner = run.owner.read_text() if run.owner.exists() else "unknown"
-            rank_zero_info(f"fit: waits for process {owner}, which trains in {run.folder}; stop it to take over")
-            lock.acquire()
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        owner = run.owner.read_text() if run.owner.exists() else "unknown"
+        rank_zero_info(f"fit: waits for process {owner}, which trains in {run.folder}; stop it to take over")
+        lock.acquire()
+    try:
         run.owner.write_text(str(os.getpid()))
-    return lock
+        yield
+    finally:
+        lock.release()
 
 
 @rank_zero_only
