@@ -4,41 +4,106 @@ import pytest
 import torch
 
 from leyden.data.augment import Augment
+from leyden.errors import UserError
 
-IMAGES = torch.arange(6 * 2 * 8 * 16, dtype=torch.int64).remainder(251).to(torch.uint8).view(6, 2, 8, 16) + 1
+IMAGES = torch.arange(6 * 3 * 8 * 16, dtype=torch.int64).remainder(251).to(torch.uint8).view(6, 3, 8, 16) + 1
+MEAN = torch.tensor([0.2, 0.4, 0.6])
+EVERYTHING = Augment(0.25, True, 0.5, (0.3, 1.0), 0.4, [{"class_path": "torchvision.transforms.v2.RandAugment"}])
+
+
+def run(augment: Augment, images: torch.Tensor = IMAGES, seed: int = 0) -> torch.Tensor:
+    return augment(images, augment.draw(len(images), *images.shape[2:], seed), MEAN[: images.shape[1]])
 
 
 def test_off_changes_nothing():
-    assert torch.equal(Augment(crop_padding_fraction=0)(IMAGES, 0), IMAGES)
+    assert torch.equal(run(Augment(crop_padding_fraction=0)), IMAGES)
 
 
 def test_same_seed_same_images_other_seed_others():
-    augment = Augment(crop_padding_fraction=0.25, horizontal_flip=True)
-    assert torch.equal(augment(IMAGES, 5), augment(IMAGES, 5))
-    assert not torch.equal(augment(IMAGES, 5), augment(IMAGES, 6))
+    assert torch.equal(run(EVERYTHING, seed=5), run(EVERYTHING, seed=5))
+    assert not torch.equal(run(EVERYTHING, seed=5), run(EVERYTHING, seed=6))
 
 
-def test_each_example_draws_for_itself():
-    same = IMAGES[:1].repeat(64, 1, 1, 1)
-    assert len({image.numpy().tobytes() for image in Augment(crop_padding_fraction=0.25)(same, 0)}) > 10
+def test_the_callers_random_state_is_left_alone():
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    run(EVERYTHING)
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize(
+    "augment",
+    [
+        Augment(0.25),
+        Augment(0, horizontal_flip=True),
+        Augment(0, cutout_fraction=0.5),
+        Augment(0, resized_crop=(0.2, 1.0)),
+        Augment(0, colour_jitter=0.5),
+        Augment(0, transforms=[{"class_path": "torchvision.transforms.v2.RandomRotation", "init_args": {"degrees": 90}}]),
+    ],
+)
+def test_each_example_draws_for_itself_and_keeps_shape_and_dtype(augment):
+    out = run(augment, IMAGES[:1].repeat(64, 1, 1, 1))
+    assert out.shape == (64, 3, 8, 16) and out.dtype == torch.uint8
+    assert len({image.contiguous().numpy().tobytes() for image in out}) >= (2 if augment.horizontal_flip else 10)
+
+
+def test_two_processes_see_what_one_does():
+    draws = EVERYTHING.draw(6, 8, 16, seed=3)
+    whole = EVERYTHING(IMAGES, draws, MEAN)
+    for rank in range(2):
+        assert torch.equal(EVERYTHING(IMAGES[rank::2], draws.part(rank, 2), MEAN), whole[rank::2])
 
 
 def test_crop_is_a_shift_by_at_most_the_padding_filled_with_zeros():
-    shifted = Augment(crop_padding_fraction=0.125)(IMAGES, 3)  # 1 row, 2 columns
-    for before, after in zip(IMAGES, shifted, strict=True):
+    for before, after in zip(IMAGES, run(Augment(crop_padding_fraction=0.125), seed=3), strict=True):  # 1 row, 2 columns
         padded = torch.nn.functional.pad(before, (2, 2, 1, 1))
         crops = [padded[:, y : y + 8, x : x + 16] for y in range(3) for x in range(5)]
         assert any(torch.equal(after, crop) for crop in crops)
 
 
 def test_flip_mirrors_about_half_of_the_examples():
-    flipped = Augment(crop_padding_fraction=0, horizontal_flip=True)(IMAGES[:1].repeat(200, 1, 1, 1), 0)
+    flipped = run(Augment(crop_padding_fraction=0, horizontal_flip=True), IMAGES[:1].repeat(200, 1, 1, 1))
     mirrored = [torch.equal(image, IMAGES[0].flip(2)) for image in flipped]
     kept = [torch.equal(image, IMAGES[0]) for image in flipped]
     assert sum(mirrored) + sum(kept) == 200 and 60 < sum(mirrored) < 140
 
 
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
-def test_shape_and_dtype_stay(dtype):
-    out = Augment(0.25, True)(IMAGES.to(dtype), 0)
-    assert out.shape == IMAGES.shape and out.dtype == dtype
+def test_cutout_fills_a_box_with_the_mean_colour():
+    bright = torch.full((100, 3, 8, 16), 255, dtype=torch.uint8)
+    out = run(Augment(crop_padding_fraction=0, cutout_fraction=0.5), bright)
+    holes = (out != 255).all(dim=1)
+    assert holes.flatten(1).sum(1).max() == 4 * 8 and holes.flatten(1).sum(1).min() >= 4
+    assert out.permute(0, 2, 3, 1)[holes].unique(dim=0).tolist() == [[51, 102, 153]]
+
+
+def test_resized_crop_of_the_whole_area_is_nearly_the_image():
+    smooth = torch.linspace(0, 255, 16).round().to(torch.uint8).expand(4, 3, 8, 16).contiguous()
+    whole = run(Augment(0, resized_crop=(1.0, 1.0)), smooth)
+    assert (whole.int() - smooth.int()).abs().max() <= 40  # the aspect ratio still varies
+    small = run(Augment(0, resized_crop=(0.1, 0.1)), smooth)
+    assert ((small.amax(dim=(1, 2, 3)).int() - small.amin(dim=(1, 2, 3)).int()) < 140).all()
+
+
+def test_colour_jitter_is_torchvisions():
+    from torchvision.transforms.v2 import functional
+
+    from leyden.data.colour import jitter
+
+    factors = torch.tensor([[1.3, 0.7, 0.5]])
+    image = torch.randint(0, 256, (1, 3, 9, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    expected = functional.adjust_brightness(image.float() / 255, 1.3)
+    expected = functional.adjust_saturation(functional.adjust_contrast(expected, 0.7), 0.5) * 255
+    assert (jitter(image, factors).float() - expected).abs().max() <= 1.0
+    assert torch.equal(jitter(image, torch.ones(1, 3)), image)
+    assert jitter(image[:, :1], factors).shape == (1, 1, 9, 7)
+
+
+def test_unknown_transform_is_named():
+    with pytest.raises(UserError, match=r"expected the class path of a transform.*got 'torchvision\.Nothing'"):
+        run(Augment(transforms=[{"class_path": "torchvision.Nothing"}]))
+
+
+def test_what_the_fused_operator_can_do():
+    assert Augment(0.25, True, 0.5).fusable and not EVERYTHING.fusable and not Augment(colour_jitter=0.1).fusable

@@ -1,40 +1,19 @@
-"""Batches: whole, complete, and a function of (seed, epoch, step)."""
+"""Batches of the packed pixels, however they are gathered."""
 
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import Trainer
 
 from leyden import ImageData, UserError
-from leyden.data.datamodule import BatchSampler
 from leyden.data.packed import read_split
 
 
-def draws(epoch: int, seed: int = 0, count: int = 100) -> list:
-    sampler = BatchSampler(count, 16, seed, shuffle=True)
-    sampler.set_epoch(epoch)
-    return list(sampler)
-
-
-def test_order_is_a_function_of_seed_and_epoch():
-    first, again, later, other = draws(3), draws(3), draws(4), draws(3, seed=1)
-    assert all(np.array_equal(a.rows, b.rows) and a.seed == b.seed for a, b in zip(first, again, strict=True))
-    assert not np.array_equal(first[0].rows, later[0].rows) and not np.array_equal(first[0].rows, other[0].rows)
-    assert len({draw.seed for draw in first + later + other}) == 18
-
-
-def test_training_epoch_has_no_example_twice_and_only_full_batches():
-    rows = np.concatenate([draw.rows for draw in draws(0)])
-    assert len(rows) == len(set(rows)) == 96
-
-
-def test_few_examples_still_make_a_batch():
-    assert [len(draw.rows) for draw in draws(0, count=5)] == [5]
-
-
-def test_validation_sees_every_example_once_in_order():
-    sampler = BatchSampler(37, 16, 0, shuffle=False)
-    assert len(sampler) == 3
-    assert np.array_equal(np.concatenate([draw.rows for draw in sampler]), np.arange(37))
+def training_batches(data: ImageData) -> list:
+    """The batches that a training step gets."""
+    data.trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    data.trainer.training = True
+    return [data.on_after_batch_transfer(batch, 0) for batch in data.train_dataloader()]
 
 
 def test_batches_hold_the_packed_pixels(in_trained):
@@ -50,6 +29,23 @@ def test_workers_give_the_same_batches(in_trained):
     alone, helped = (ImageData(batch_size=64, num_workers=n).train_dataloader() for n in (0, 2))
     for (a, b, seed), (c, d, other) in zip(alone, helped, strict=True):
         assert torch.equal(a, c) and torch.equal(b, d) and seed == other
+
+
+def test_resident_images_give_the_same_batches(in_trained):
+    read, kept = (training_batches(ImageData(batch_size=100, resident=resident)) for resident in ("no", "yes"))
+    assert len(read) == 11
+    assert all(torch.equal(a, c) and torch.equal(b, d) for (a, b), (c, d) in zip(read, kept, strict=True))
+
+
+def test_only_training_is_augmented(in_trained):
+    data = ImageData(batch_size=100)
+    images, labels, seed = next(iter(data.train_dataloader()))
+    assert torch.equal(data.on_after_batch_transfer((images, labels, seed), 0)[0], images)
+    assert not torch.equal(training_batches(data)[0][0], images)
+
+
+def test_class_counts_are_those_of_training(in_trained):
+    assert ImageData().class_counts == np.bincount(read_split("artifacts/prepare", "train").labels).tolist()
 
 
 def test_missing_data_and_bad_batch_size(tmp_path, in_trained):

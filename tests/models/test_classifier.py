@@ -44,3 +44,25 @@ def test_convolutions_are_channels_last_unless_asked_otherwise():
     colour = {**GREY, "channels": 3, "mean": [0.3] * 3, "std": [0.4] * 3}
     stems = [Classifier(NETWORK, ["a", "b"], colour, channels_last=flag).model.network.stem[0] for flag in (True, False)]
     assert [stem.weight.is_contiguous(memory_format=torch.channels_last) for stem in stems] == [True, False]
+
+
+def test_class_weights_by_name_and_by_count():
+    assert Classifier(NETWORK, ["a", "b"], GREY).class_weights is None
+    assert Classifier(NETWORK, ["a", "b"], GREY, class_weights={"b": 3.0}).class_weights.tolist() == [1.0, 3.0]
+    automatic = Classifier(NETWORK, ["a", "b"], GREY, class_weights="auto", class_counts=[30, 10]).class_weights
+    assert torch.allclose(automatic, torch.tensor([40 / 60, 2.0]))
+    with pytest.raises(UserError, match="expected class_weights by class name"):
+        Classifier(NETWORK, ["a", "b"], GREY, class_weights={"c": 3.0})
+    with pytest.raises(UserError, match="needs the classes' counts"):
+        Classifier(NETWORK, ["a", "b"], GREY, class_weights="auto")
+
+
+def test_class_weights_change_the_training_loss_only():
+    torch.manual_seed(0)
+    batch = torch.randint(0, 256, (8, 1, 8, 8), dtype=torch.uint8), torch.tensor([0, 1] * 4)
+    plain, weighted = (Classifier(NETWORK, ["a", "b"], GREY, class_weights=weights) for weights in (None, {"b": 9.0}))
+    weighted.load_state_dict(plain.state_dict())
+    assert plain.training_step(batch, 0) != weighted.training_step(batch, 0)
+    for model in (plain.eval(), weighted.eval()):
+        model.validation_step(batch, 0)
+    assert plain.val_scores.compute() == weighted.val_scores.compute()

@@ -47,7 +47,7 @@ def test_fit_publishes_model_scores_and_complete_curves(in_trained):
     with open("artifacts/train/curves.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["0", "1", "2", "3"] and all(all(row.values()) for row in rows)
-    assert set(rows[0]) == {"epoch", "step", "learning_rate", "train/loss", "val/loss", "val/accuracy"}
+    assert set(rows[0]) == {"epoch", "step", "learning_rate", "train/loss", "val/loss", "val/accuracy", "val/balanced_accuracy"}
     metrics = json.loads(Path("artifacts/train/metrics.json").read_text())
     best = min(rows, key=lambda row: float(row["val/loss"]))
     assert metrics["epoch"] == int(best["epoch"]) and metrics["val/loss"] == float(best["val/loss"])

@@ -1,65 +1,35 @@
 """The packed examples as a LightningDataModule: whole batches, and every random draw a function of (seed, epoch, step)."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from leyden.data.augment import Augment
 from leyden.data.packed import Split, read_report, read_split
+from leyden.data.sampler import BatchSampler, Draw, balancing_weights
 from leyden.errors import UserError
 
-Batch = tuple[Tensor, Tensor, int]  # images uint8 (B, C, H, W), labels int64 (B,), the seed of the augmentation
-
-
-class Draw(NamedTuple):
-    """What a sampler asks of the dataset: rows, and the seed of their augmentation."""
-
-    rows: np.ndarray
-    seed: int
+Batch = tuple[Tensor, Tensor, int]  # images uint8 (B, C, H, W), or their rows int64 (B,); labels int64 (B,); the seed
+RESIDENT_FRACTION = 0.4  # of the device's free memory that the training images may take to stay there
 
 
 class PackedImages(Dataset[Batch]):
     """Gathers a whole batch at a time from the packed arrays, without Python work per example."""
 
-    def __init__(self, split: Split) -> None:
-        self._split = split
+    def __init__(self, split: Split, resident: bool) -> None:
+        self._split, self._resident = split, resident
 
     def __getitem__(self, draw: Draw) -> Batch:
+        labels = torch.from_numpy(self._split.labels[draw.rows])
+        if self._resident:
+            return torch.from_numpy(draw.rows), labels, draw.seed
         # Rows lie in NHWC order, so the view that torch wants is channels_last already.
-        images = torch.from_numpy(self._split.images[draw.rows]).permute(0, 3, 1, 2)
-        return images, torch.from_numpy(self._split.labels[draw.rows]), draw.seed
-
-
-class BatchSampler(Sampler[Draw]):
-    """Draws batches; the order is a function of (seed, epoch), so a restart in a later epoch repeats it without stored state."""
-
-    def __init__(self, num_examples: int, batch_size: int, seed: int, shuffle: bool) -> None:
-        self._num_examples, self._batch_size, self._seed, self._shuffle = num_examples, batch_size, seed, shuffle
-        self._epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch; Lightning calls it before each one."""
-        self._epoch = epoch
-
-    def __len__(self) -> int:
-        if self._shuffle and self._num_examples > self._batch_size:
-            return self._num_examples // self._batch_size  # a short last batch would weigh its examples more
-        return -(-self._num_examples // self._batch_size)
-
-    def __iter__(self) -> Iterator[Draw]:
-        rows = np.arange(self._num_examples)
-        if self._shuffle:
-            rows = np.random.default_rng([self._seed, self._epoch]).permutation(rows)
-        for step in range(len(self)):
-            seed = np.random.SeedSequence([self._seed, self._epoch, step]).generate_state(1, np.uint64)[0]
-            # Sorted rows are read from the memory map in order; their order within a batch has no meaning.
-            yield Draw(np.sort(rows[step * self._batch_size : (step + 1) * self._batch_size]), int(seed >> np.uint64(1)))
+        return torch.from_numpy(self._split.images[draw.rows]).permute(0, 3, 1, 2), labels, draw.seed
 
 
 class ImageData(LightningDataModule):
@@ -70,6 +40,8 @@ class ImageData(LightningDataModule):
         folder: str = "artifacts/prepare",
         batch_size: int = 64,
         augment: Augment = Augment(),
+        sampler: Literal["uniform", "balanced"] = "uniform",
+        resident: Literal["auto", "yes", "no"] = "auto",
         num_workers: int = 0,
         seed: int = 0,
     ) -> None:
@@ -79,6 +51,8 @@ class ImageData(LightningDataModule):
             folder: Where `leyden prepare` wrote.
             batch_size: Examples per step and device.
             augment: What happens to training images.
+            sampler: uniform sees every training example once an epoch; balanced draws all classes equally often.
+            resident: Keep the training images in the device's memory; auto does so on GPUs that have the room.
             num_workers: Processes that read ahead; 0 is fastest for data in memory.
             seed: Decides order and augmentation (linked from seed_everything).
         """
@@ -86,29 +60,40 @@ class ImageData(LightningDataModule):
         report = read_report(Path(folder))
         self.labels: list[str] = report["labels"]
         self.input: dict[str, Any] = report["input"]
+        self.class_counts: list[int] = [report["counts"]["train"][label] for label in self.labels]
         self.data_hash: str = report["data_hash"]
         if batch_size < 1:
             raise UserError(f"data.batch_size must be at least 1; got {batch_size}; set it in configs/train.yaml")
         self._folder, self._batch_size, self._num_workers, self._seed = Path(folder), batch_size, num_workers, seed
-        self._augment = augment
+        self._augment, self._sampler, self._resident = augment, sampler, resident
+        self._on_device: Tensor | None = None
+
+    @property
+    def _ranks(self) -> tuple[int, int]:
+        """This process's number, and the number of processes."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        return self._loader("train", shuffle=True)
+        split = read_split(self._folder, "train")
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        resident = self._resident == "yes" or (self._resident == "auto" and has_room(device, split.images.nbytes))
+        self._on_device = torch.from_numpy(np.array(split.images)).to(device) if resident else None
+        weights = balancing_weights(split.labels) if self._sampler == "balanced" else None
+        return self._loader(split, self._batch_size, shuffle=True, weights=weights, resident=resident)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        return self._loader("val", shuffle=False)
+        return self._loader(read_split(self._folder, "val"), 4 * self._batch_size)  # no gradients are kept
 
     def test_dataloader(self) -> DataLoader[Batch]:
-        return self._loader("test", shuffle=False)
+        return self._loader(read_split(self._folder, "test"), 4 * self._batch_size)
 
-    def _loader(self, split: str, shuffle: bool) -> DataLoader[Batch]:
-        arrays = read_split(self._folder, split)
-        # Larger batches where no gradient is kept.
-        sampler = BatchSampler(len(arrays.labels), self._batch_size * (1 if shuffle else 4), self._seed, shuffle)
+    def _loader(
+        self, split: Split, batch_size: int, shuffle: bool = False, weights: np.ndarray | None = None, resident: bool = False
+    ) -> DataLoader[Batch]:
         return DataLoader(
-            PackedImages(arrays),
+            PackedImages(split, resident),
             batch_size=None,
-            sampler=sampler,
+            sampler=BatchSampler(len(split.labels), batch_size, self._seed, shuffle, weights, *self._ranks),
             num_workers=self._num_workers,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self._num_workers > 0,
@@ -116,4 +101,17 @@ class ImageData(LightningDataModule):
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> tuple[Tensor, Tensor]:
         images, labels, seed = batch
-        return (self._augment(images, seed) if self.trainer and self.trainer.training else images), labels
+        if not (self.trainer and self.trainer.training):
+            return images, labels
+        if self._on_device is not None:
+            images = self._on_device[images].permute(0, 3, 1, 2)
+        rank, world_size = self._ranks
+        height, width = self.input["image_size"]
+        draws = self._augment.draw(self._batch_size * world_size, height, width, seed).part(rank, world_size)
+        draws = draws.first(len(labels))
+        return self._augment(images, draws, torch.tensor(self.input["mean"])), labels
+
+
+def has_room(device: torch.device, num_bytes: int) -> bool:
+    """Tell whether images fit in a GPU's free memory with room to train; a CPU reads the memory map as fast."""
+    return device.type == "cuda" and num_bytes < RESIDENT_FRACTION * torch.cuda.mem_get_info(device)[0]

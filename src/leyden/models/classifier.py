@@ -1,7 +1,7 @@
 """The LightningModule that trains a classification network."""
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule
@@ -14,6 +14,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from leyden.errors import UserError
 from leyden.models.image_model import ImageModel
+from leyden.models.mixing import mix
 
 
 class Classifier(LightningModule):
@@ -23,6 +24,8 @@ class Classifier(LightningModule):
     hyper-parameters, so that a checkpoint cannot override the command line.
     """
 
+    class_weights: Tensor | None
+
     def __init__(
         self,
         network: dict[str, Any],
@@ -31,6 +34,10 @@ class Classifier(LightningModule):
         optimizer: OptimizerCallable = lambda parameters: torch.optim.AdamW(parameters, lr=4e-3, weight_decay=0.05),
         warmup_fraction: float = 0.1,
         label_smoothing: float = 0.1,
+        mixup_alpha: float = 0.0,
+        cutmix_alpha: float = 0.0,
+        class_weights: Literal["auto"] | dict[str, float] | None = None,
+        class_counts: list[int] | None = None,
         channels_last: bool = True,
     ) -> None:
         """Build the model.
@@ -42,6 +49,10 @@ class Classifier(LightningModule):
             optimizer: The optimizer; its `lr` is the peak of the schedule.
             warmup_fraction: Share of the steps in which the learning rate rises linearly, in [0, 1); a cosine to 0 follows.
             label_smoothing: Share of the target spread over all classes, in [0, 1).
+            mixup_alpha: Blend pairs of training images and their labels by shares drawn from Beta(alpha, alpha); 0 is off.
+            cutmix_alpha: Paste a box of one training image into another, likewise; with both on, each step draws which.
+            class_weights: Weight of each class in the training loss, by name; auto weighs by the inverse of its count.
+            class_counts: Training examples of each class (linked from the data).
             channels_last: Keep convolutions in NHWC order: several times faster with bf16 on CPUs and GPUs.
         """
         super().__init__()
@@ -51,7 +62,12 @@ class Classifier(LightningModule):
         self.optimizer, self.warmup_fraction, self.label_smoothing = optimizer, warmup_fraction, label_smoothing
         self.provenance: dict[str, Any] = {}
         self.train_loss = MeanMetric()
-        scores = MetricCollection({"loss": MeanMetric(), "accuracy": MulticlassAccuracy(len(labels), average="micro")})
+        self.mixup_alpha, self.cutmix_alpha = mixup_alpha, cutmix_alpha
+        weights = weigh_classes(class_weights, labels, class_counts)
+        self.register_buffer("class_weights", weights, persistent=False)
+        accuracy = MulticlassAccuracy(len(labels), average="micro")
+        balanced = MulticlassAccuracy(len(labels), average="macro")
+        scores = MetricCollection({"loss": MeanMetric(), "accuracy": accuracy, "balanced_accuracy": balanced}, compute_groups=False)
         self.val_scores, self.test_scores = scores.clone(prefix="val/"), scores.clone(prefix="test/")
 
     def forward(self, images: Tensor) -> Tensor:
@@ -60,7 +76,12 @@ class Classifier(LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, labels = batch
-        loss = F.cross_entropy(self(images).float(), labels, label_smoothing=self.label_smoothing)
+        inputs, targets = self.model.preprocess(images), labels
+        if self.mixup_alpha or self.cutmix_alpha:
+            seed = [torch.initial_seed() % 2**32, self.current_epoch, batch_idx, self.global_rank]
+            inputs, targets = mix(inputs, labels, len(self.model.labels), self.mixup_alpha, self.cutmix_alpha, seed)
+        logits = self.model.network(inputs).float()
+        loss = F.cross_entropy(logits, targets, weight=self.class_weights, label_smoothing=self.label_smoothing)
         self.train_loss.update(loss.detach(), len(labels))
         return loss
 
@@ -74,6 +95,7 @@ class Classifier(LightningModule):
         images, labels = batch
         logits = self(images).float()
         scores["accuracy"].update(logits, labels)
+        scores["balanced_accuracy"].update(logits, labels)
         scores["loss"].update(F.cross_entropy(logits, labels), len(labels))
 
     # Means over the epoch are logged once, at its end: logging every step costs as much as a small network's step.
@@ -105,6 +127,23 @@ class Classifier(LightningModule):
         for part in ("network", "labels", "input"):
             if theirs[part] != self.model.spec[part]:
                 raise UserError(f"expected a checkpoint of {part} {self.model.spec[part]}; it holds {theirs[part]}; give its own config with -c")
+
+
+def weigh_classes(weights: Literal["auto"] | dict[str, float] | None, labels: list[str], counts: list[int] | None) -> Tensor | None:
+    """Give the loss's weight of each class (K,), with a mean of 1 over the training examples where it is automatic.
+
+    Raises:
+        UserError: if a name is no class.
+    """
+    if weights is None:
+        return None
+    if weights == "auto":
+        if counts is None:
+            raise UserError("class_weights: auto needs the classes' counts, which this data does not tell; give a weight by name")
+        return sum(counts) / (len(counts) * torch.tensor(counts, dtype=torch.float32))
+    if unknown := sorted(set(weights) - set(labels)):
+        raise UserError(f"expected class_weights by class name ({', '.join(labels)}); got {', '.join(unknown)}; set them in configs/train.yaml")
+    return torch.tensor([float(weights.get(label, 1.0)) for label in labels])
 
 
 def warmup_cosine(step: int, total: int, warmup_fraction: float) -> float:

@@ -18,7 +18,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 from leyden.errors import UserError
 from leyden.files import replaced_folder, write_json
 from leyden.models.load import read_checkpoint
-from leyden.stages.train.cli import LeydenCLI
+from leyden.stages.train.cli import ESSENTIALS, LeydenCLI
 from leyden.stages.train.run import Run
 
 PUBLISHED = Path("artifacts/train")
@@ -27,6 +27,8 @@ SIGTERM_EXIT_CODE = 143  # Lightning leaves with 0, which DVC would take for a f
 
 def main(verb: str, args: list[str]) -> None:
     """Parse LightningCLI's configuration and run one verb."""
+    if {"-h", "--help"} & set(args):
+        print(ESSENTIALS, flush=True)
     cli = LeydenCLI.parse(verb, args)
     if verb == "fit":
         fit(cli)

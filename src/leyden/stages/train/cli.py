@@ -34,7 +34,6 @@ The essential options (with the defaults of configs/train.yaml):
   --ckpt_path=PATH                                       validate, test: the checkpoint (artifacts/train/model.ckpt)
   --print_config                                         the resolved config, to a file with > my.yaml
   --model.help leyden.Classifier                         the options of a class
-Everything else is Lightning's:
 """
 
 
@@ -65,7 +64,7 @@ class LeydenCLI(LightningCLI):
             parser_kwargs={
                 "prog": f"leyden {verb}",
                 "usage": f"leyden {verb} [-c CONFIG]... [--any.key=value]...",
-                "description": ESSENTIALS,
+                "description": "All options:",
                 "exit_on_error": False,
                 "allow_abbrev": False,
             },
@@ -81,6 +80,7 @@ class LeydenCLI(LightningCLI):
         parser.link_arguments("seed_everything", "data.init_args.seed")
         parser.link_arguments("data.labels", "model.init_args.labels", apply_on="instantiate")
         parser.link_arguments("data.input", "model.init_args.input", apply_on="instantiate")
+        parser.link_arguments("data.class_counts", "model.init_args.class_counts", apply_on="instantiate")
         parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:

@@ -1,0 +1,30 @@
+"""Change the colours of a batch, each example by factors of its own."""
+
+import torch
+from torch import Tensor
+
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow and torchvision weigh red, green and blue
+
+
+def jitter(images: Tensor, factors: Tensor) -> Tensor:
+    """Change brightness, contrast and saturation of uint8 images (B, C, H, W), in this order.
+
+    Args:
+        images: The batch; a single channel has no saturation.
+        factors: (B, 3), 1 leaves as it is, as in torchvision's `adjust_brightness` and its like.
+    """
+    brightness, contrast, saturation = (factors[:, index].view(-1, 1, 1, 1) for index in range(3))
+    pixels = (images.float() * brightness).clamp(0, 255)
+    mean = grey(pixels).mean(dim=(1, 2, 3), keepdim=True)
+    pixels = (mean + (pixels - mean) * contrast).clamp(0, 255)
+    if images.shape[1] == 3:
+        luma = grey(pixels)
+        pixels = (luma + (pixels - luma) * saturation).clamp(0, 255)
+    return pixels.round().to(torch.uint8)
+
+
+def grey(pixels: Tensor) -> Tensor:
+    """Give the luma (B, 1, H, W) of pixels (B, C, H, W)."""
+    if pixels.shape[1] == 1:
+        return pixels
+    return (pixels * pixels.new_tensor(LUMA).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)

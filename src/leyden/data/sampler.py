@@ -1,0 +1,81 @@
+"""Which examples make a batch: a function of (seed, epoch, step), split over processes without loss or repeat."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from torch.utils.data import Sampler
+
+
+class Draw(NamedTuple):
+    """A batch to gather: this process's rows, and the seed that the whole global batch is augmented by."""
+
+    rows: np.ndarray
+    seed: int
+
+
+class BatchSampler(Sampler[Draw]):
+    """Draws batches; a restart in a later epoch repeats them without stored state, on any number of processes.
+
+    The global batch of a step has `batch_size * world_size` examples; each process takes every `world_size`-th of them, so
+    that 2 processes of 32 see what 1 process of 64 does. Nothing is padded: where the last examples do not go round, some
+    processes have one fewer, and no example enters a metric twice.
+    """
+
+    def __init__(
+        self,
+        num_examples: int,
+        batch_size: int,
+        seed: int,
+        shuffle: bool,
+        weights: np.ndarray | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        """Describe the batches.
+
+        Args:
+            num_examples: Rows to choose from.
+            batch_size: Examples per step and process.
+            seed: Decides the order.
+            shuffle: Draw a new order each epoch, and leave out a last batch that is not full.
+            weights: (num_examples,) relative chances; with them rows are drawn with replacement.
+            rank: This process.
+            world_size: All processes.
+        """
+        self._num_examples, self._seed, self._shuffle, self._weights = num_examples, seed, shuffle, weights
+        self._global_size = batch_size * world_size
+        self._rank, self._world_size = rank, world_size
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch; Lightning calls it before each one."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        if self._shuffle and self._num_examples > self._global_size:
+            return self._num_examples // self._global_size  # a short last batch would weigh its examples more
+        return -(-self._num_examples // self._global_size)
+
+    def order(self) -> np.ndarray:
+        """Give the epoch's rows in the order in which they are seen."""
+        if not self._shuffle:
+            return np.arange(self._num_examples)
+        generator = np.random.default_rng([self._seed, self._epoch])
+        if self._weights is None:
+            return generator.permutation(self._num_examples)
+        return generator.choice(self._num_examples, self._num_examples, p=self._weights / self._weights.sum())
+
+    def __iter__(self) -> Iterator[Draw]:
+        order = self.order()
+        for step in range(len(self)):
+            seed = np.random.SeedSequence([self._seed, self._epoch, step]).generate_state(1, np.uint64)[0]
+            # Sorted rows are read from the memory map in order; their order within a batch has no meaning.
+            rows = np.sort(order[step * self._global_size : (step + 1) * self._global_size])
+            yield Draw(rows[self._rank :: self._world_size], int(seed >> np.uint64(1)))
+
+
+def balancing_weights(labels: np.ndarray) -> np.ndarray:
+    """Give each example the chance that makes all classes equally likely: (N,)."""
+    counts = np.bincount(labels)
+    return 1.0 / counts[labels]

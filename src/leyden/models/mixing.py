@@ -1,0 +1,45 @@
+"""Mixup and CutMix on a training step's inputs, drawn from a seed of the step."""
+
+import numpy as np
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def mix(inputs: Tensor, labels: Tensor, num_classes: int, mixup_alpha: float, cutmix_alpha: float, seed: list[int]) -> tuple[Tensor, Tensor]:
+    """Mix each example with another of its batch.
+
+    Args:
+        inputs: Preprocessed images (B, C, H, W).
+        labels: Class indices (B,).
+        num_classes: K.
+        mixup_alpha: Of Beta(alpha, alpha), the share of the first image; 0 is off.
+        cutmix_alpha: Likewise for CutMix; with both on, one of them is drawn.
+        seed: Decides every draw.
+
+    Returns:
+        Mixed inputs, and soft targets (B, K).
+
+    Source: Zhang et al., "mixup", 2018, equation 1; Yun et al., "CutMix", 2019, equations 1 and 2.
+    """
+    generator = np.random.default_rng(seed)
+    others = inputs.new_tensor(generator.permutation(len(inputs))).long()
+    targets = F.one_hot(labels, num_classes).to(inputs.dtype)
+    cut = bool(cutmix_alpha) and (not mixup_alpha or generator.random() < 0.5)
+    alpha = cutmix_alpha if cut else mixup_alpha
+    share = float(generator.beta(alpha, alpha))
+    if cut:
+        top, left, bottom, right = draw_box(inputs.shape[2], inputs.shape[3], 1 - share, generator)
+        mixed = inputs.clone()
+        mixed[:, :, top:bottom, left:right] = inputs[others, :, top:bottom, left:right]
+        inputs, share = mixed, 1 - (bottom - top) * (right - left) / (inputs.shape[2] * inputs.shape[3])
+    else:
+        inputs = share * inputs + (1 - share) * inputs[others]
+    return inputs, share * targets + (1 - share) * targets[others]
+
+
+def draw_box(height: int, width: int, share: float, generator: np.random.Generator) -> tuple[int, int, int, int]:
+    """Draw a box of about a share of the area, cut off at the border: top, left, bottom, right."""
+    rows, columns = round(height * share**0.5), round(width * share**0.5)
+    y, x = int(generator.integers(height)), int(generator.integers(width))
+    top, left = max(0, y - rows // 2), max(0, x - columns // 2)
+    return top, left, min(height, y + (rows + 1) // 2), min(width, x + (columns + 1) // 2)
