@@ -11,6 +11,10 @@ from pathlib import Path
 REPO = Path(__file__).resolve().parents[1]
 
 
+class Skip(Exception):  # noqa: N818 - no error
+    """Why a benchmark cannot run here, and what to do."""
+
+
 @dataclass
 class Row:
     """One result.

@@ -5,7 +5,9 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 
+import leyden
 from leyden import ImageData, UserError
+from leyden.data.augment import Augment
 from leyden.data.packed import read_split
 
 
@@ -32,13 +34,28 @@ def test_workers_give_the_same_batches(in_trained):
 
 
 def test_resident_images_give_the_same_batches(in_trained):
-    read, kept = (training_batches(ImageData(batch_size=100, resident=resident)) for resident in ("no", "yes"))
+    read, kept = (training_batches(ImageData(batch_size=100, resident=resident, fused="no")) for resident in ("no", "yes"))
     assert len(read) == 11
     assert all(torch.equal(a, c) and torch.equal(b, d) for (a, b), (c, d) in zip(read, kept, strict=True))
 
 
+@pytest.mark.parametrize("augment", [Augment(0.125, True), Augment(0, False, 0.5)])
+def test_fused_batches_are_the_plain_ones_normalised(in_trained, augment):
+    plain, fused = (training_batches(ImageData(batch_size=100, augment=augment, fused=fused)) for fused in ("no", "yes"))
+    model = leyden.load("artifacts/train/model.ckpt")
+    for (images, labels), (normalised, same) in zip(plain, fused, strict=True):
+        assert torch.equal(labels, same) and normalised.dtype == torch.float32
+        # A cut-out box is the mean colour: exactly in the fused path, rounded to a grey level in the plain one.
+        assert (model.preprocess(images) - normalised).abs().max() < (1e-5 if not augment.cutout_fraction else 0.5 / 255 / 0.37)
+
+
+def test_fused_and_resident_batches_are_the_same(in_trained):
+    read, kept = (training_batches(ImageData(batch_size=100, resident=resident, fused="yes")) for resident in ("no", "yes"))
+    assert all(torch.equal(a, c) and torch.equal(b, d) for (a, b), (c, d) in zip(read, kept, strict=True))
+
+
 def test_only_training_is_augmented(in_trained):
-    data = ImageData(batch_size=100)
+    data = ImageData(batch_size=100, fused="no")
     images, labels, seed = next(iter(data.train_dataloader()))
     assert torch.equal(data.on_after_batch_transfer((images, labels, seed), 0)[0], images)
     assert not torch.equal(training_batches(data)[0][0], images)
@@ -46,6 +63,11 @@ def test_only_training_is_augmented(in_trained):
 
 def test_class_counts_are_those_of_training(in_trained):
     assert ImageData().class_counts == np.bincount(read_split("artifacts/prepare", "train").labels).tolist()
+
+
+def test_fusing_more_than_the_operator_does_is_refused(in_trained):
+    with pytest.raises(UserError, match="takes crop, flip and cutout alone"):
+        ImageData(augment=Augment(colour_jitter=0.1), fused="yes")
 
 
 def test_missing_data_and_bad_batch_size(tmp_path, in_trained):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from leyden.data.images import UnreadableImageError, find_files, read_header, read_image
+from leyden.data.images import UnreadableImageError, decode, find_files, read_image
 
 RED = np.array([200, 30, 40], np.uint8)
 
@@ -25,7 +25,8 @@ def test_colour_modes_keep_their_colour(tmp_path, mode):
 def test_grey_modes_have_one_channel(tmp_path):
     for mode in ("L", "1", "LA"):
         red(mode).save(tmp_path / f"{mode}.png")
-        assert read_header(tmp_path / f"{mode}.png").channels == 1
+        found = decode(tmp_path / f"{mode}.png")
+        assert (found.image.mode, found.mode) == ("L", mode)
         assert read_image(tmp_path / f"{mode}.png", 1, (6, 9)).shape == (6, 9, 1)
 
 
@@ -39,13 +40,13 @@ def test_transparent_pixels_are_white(tmp_path):
     assert (read_image(tmp_path / "clear.png", 3, (4, 4)) == 255).all()
 
 
-def test_exif_orientation_turns_image_and_header(tmp_path):
+def test_exif_orientation_turns_the_image(tmp_path):
     image = Image.new("L", (8, 4), 0)
     image.paste(255, (0, 0, 4, 4))  # the left half is white
     exif = Image.Exif()
     exif[0x0112] = 6  # shown turned by 90 degrees clockwise: the left half comes to the top
     image.save(tmp_path / "turned.png", exif=exif)
-    assert read_header(tmp_path / "turned.png")[:2] == (8, 4)
+    assert decode(tmp_path / "turned.png").image.size == (4, 8)
     upright = read_image(tmp_path / "turned.png", 1, (8, 4))[..., 0]
     assert (upright[:4] == 255).all() and (upright[4:] == 0).all()
 

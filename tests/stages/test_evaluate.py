@@ -77,10 +77,10 @@ def test_every_test_example_is_predicted_and_the_files_agree(in_trained, tmp_pat
     metrics = json.loads((tmp_path / "out/metrics.json").read_text())
     with open(tmp_path / "out/predictions.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert [row["path"] for row in rows] == read_paths("artifacts/prepare", "test") and len(rows) == metrics["examples"] == 342
+    assert [row["path"] for row in rows] == read_paths("artifacts/prepare", "test") and len(rows) == metrics["examples"] == 350
     assert all(Path(row["path"]).parts[0] == row["label"] for row in rows)
     right = sum(row["label"] == row["prediction"] for row in rows)
-    assert metrics["accuracy"] == pytest.approx(right / 342) and metrics["errors"] == 342 - right
+    assert metrics["accuracy"] == pytest.approx(right / 350) and metrics["errors"] == 350 - right
     assert metrics["accuracy_low"] < metrics["accuracy"] <= metrics["accuracy_high"]
     scores = np.array([[float(row[f"score:{label}"]) for label in "0123456789"] for row in rows])
     assert np.allclose(scores.sum(1), 1, atol=1e-4)

@@ -28,7 +28,7 @@ def test_report_has_a_checked_row_per_format(exported):
     rows = json.loads((exported / "report.json").read_text())
     assert [row["format"] for row in rows] == ["pt2", "onnx", "eager"]
     for row in rows[:2]:
-        assert row["status"] == "checked" and row["top1_agreement"] == 1 and 0 <= row["max_abs_diff"] < 1e-3 and row["examples"] == 342
+        assert row["status"] == "checked" and row["top1_agreement"] == 1 and 0 <= row["max_abs_diff"] < 1e-3 and row["examples"] == 350
         assert row["bytes"] == (exported / row["file"]).stat().st_size and row["latency_ms_b64_p95"] >= row["latency_ms_b1_p50"] > 0
     assert "| onnx | fp32 |" in (exported / "report.md").read_text()
 

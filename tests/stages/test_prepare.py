@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from leyden.cli import main
-from leyden.data.packed import SPLITS, read_paths, read_report, read_split
-from leyden.stages.prepare import split_of
+from leyden.data.images import read_image
+from leyden.data.packed import SPLITS, ArrayWriter, read_paths, read_report, read_split
+from leyden.stages.prepare.spool import Spool
 from tests.conftest import SHAPES, write_shapes
 
 
@@ -22,6 +23,16 @@ def prepare(data: Path, out: Path, *args: str) -> dict:
 
 def splits_of(out: Path) -> dict[str, str]:
     return {path: split for split in SPLITS for path in read_paths(out, split)}
+
+
+def write_own_splits(data: Path, counts: dict[str, int]) -> None:
+    """Write images of each class under train/, val/ and test/, none of them twice."""
+    write_shapes(data.with_name("all"), sum(counts.values()))
+    folders = [split for split, count in counts.items() for _ in range(count)]
+    for path in sorted(data.with_name("all").glob("*/*")):
+        target = data / folders[int(path.stem.split()[-1])] / path.parent.name
+        target.mkdir(parents=True, exist_ok=True)
+        path.rename(target / path.name)
 
 
 def test_reads_classes_channels_and_size_from_the_data(shapes, tmp_path):
@@ -46,8 +57,10 @@ def test_mean_and_deviation_are_the_training_pixels(shapes, tmp_path):
 def test_same_input_same_bytes(shapes, tmp_path):
     for name in ("a", "b"):
         prepare(shapes, tmp_path / name)
-    for path in (tmp_path / "a").iterdir():
-        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
+    files = [path for path in (tmp_path / "a").rglob("*") if path.is_file()]
+    assert len(files) == 14
+    for path in files:
+        assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes(), path.name
 
 
 def test_adding_or_removing_a_file_moves_no_other(shapes, tmp_path):
@@ -61,52 +74,32 @@ def test_adding_or_removing_a_file_moves_no_other(shapes, tmp_path):
     assert len(shared) == 89 and all(before[path] == after[path] for path in shared)
 
 
-def test_splits_have_the_shares_asked_for_and_follow_the_seed():
-    digests = [str(number) for number in range(20_000)]
-    drawn = [split_of(digest, 0, (0.2, 0.35)) for digest in digests]
-    assert drawn.count("test") / 20_000 == pytest.approx(0.2, abs=0.01)
-    assert drawn.count("val") / 20_000 == pytest.approx(0.15, abs=0.01)
-    assert drawn != [split_of(digest, 1, (0.2, 0.35)) for digest in digests]
-
-
-def test_copies_of_a_file_fall_in_one_split(shapes, tmp_path):
-    for number, path in enumerate(sorted((shapes / "cercle").iterdir())):
-        shutil.copy(path, shapes / "cercle" / f"copy {number}{path.suffix}")
-    prepare(shapes, tmp_path / "out")
-    with open(tmp_path / "out/manifest.csv", newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    by_content: dict[str, set[str]] = {}
-    for row in rows:
-        by_content.setdefault(row["sha256"], set()).add(row["split"])
-    assert len(rows) == 120 and all(len(splits) == 1 for splits in by_content.values())
-
-
 def test_split_folders_are_kept(tmp_path):
-    for split, count in (("train", 6), ("val", 3), ("test", 4)):
-        write_shapes(tmp_path / "data" / split, count)
+    write_own_splits(tmp_path / "data", {"train": 6, "val": 3, "test": 4})
     report = prepare(tmp_path / "data", tmp_path / "out")
     assert report["labels"] == sorted(SHAPES)
     assert {split: sum(counts.values()) for split, counts in report["counts"].items()} == {"train": 18, "val": 9, "test": 12}
 
 
 def test_a_missing_validation_folder_is_drawn_from_training(tmp_path):
-    write_shapes(tmp_path / "data/train", 30)
-    write_shapes(tmp_path / "data/test", 4)
+    write_own_splits(tmp_path / "data", {"train": 30, "test": 4})
     report = prepare(tmp_path / "data", tmp_path / "out")
     assert sum(report["counts"]["val"].values()) > 3 and all(path.startswith("test/") for path in read_paths(tmp_path / "out", "test"))
 
 
 def test_broken_files_are_listed_and_left_out(shapes, tmp_path):
     (shapes / "cercle/zero.png").touch()
+    (shapes / "cercle/gone.png").symlink_to("nowhere")
     (shapes / "cercle/text.jpg").write_text("not an image")
     (shapes / "cercle/notes.txt").write_text("not even named like one")
     report = prepare(shapes, tmp_path / "out")
     with open(tmp_path / "out/rejected.csv", newline="", encoding="utf-8") as file:
         assert {row["path"]: row["reason"] for row in csv.DictReader(file)} == {
             "cercle/text.jpg": "not an image",
-            "cercle/zero.png": "not an image",
+            "cercle/zero.png": "empty file",
+            "cercle/gone.png": "No such file or directory",
         }
-    assert report["rejected"] == 2 and "cercle/text.jpg" not in splits_of(tmp_path / "out")
+    assert report["rejected"] == 3 and "cercle/text.jpg" not in splits_of(tmp_path / "out")
 
 
 def test_too_many_broken_files_stop_the_stage_and_leave_the_old_result(shapes, tmp_path, error_of):
@@ -115,21 +108,33 @@ def test_too_many_broken_files_stop_the_stage_and_leave_the_old_result(shapes, t
     for number in range(9):
         (shapes / f"cercle/{number}.png").touch()
     line = error_of("prepare", "--data", str(shapes), "--out", str(tmp_path / "out"))
-    assert "at most 5% unreadable files; got 9 of 99" in line and "cercle/0.png: not an image" in line
+    assert "at most 5% unusable files; got 9 of 99" in line and "cercle/0.png: empty file" in line
     assert (tmp_path / "out/report.json").read_bytes() == before
     assert not [path for path in tmp_path.iterdir() if path.name.endswith(".partial")]
 
 
-def test_full_disk_leaves_nothing_half_written(shapes, tmp_path, monkeypatch):
-    from leyden.data.packed import ArrayWriter
-
-    def full(*_: object) -> None:
+@pytest.mark.parametrize("full", [ArrayWriter, Spool])
+def test_full_disk_leaves_nothing_half_written(full, shapes, tmp_path, error_of, monkeypatch):
+    def refuse(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(ArrayWriter, "append", full)
-    with pytest.raises(OSError, match="No space left"):
-        main(["prepare", "--data", str(shapes), "--out", str(tmp_path / "out")])
+    monkeypatch.setattr(full, "append" if full is ArrayWriter else "put", refuse)
+    line = error_of("prepare", "--data", str(shapes), "--out", str(tmp_path / "out"))
+    assert "expected room on disk" in line and "No space left" in line
     assert sorted(path.name for path in tmp_path.iterdir()) == ["shapes"]
+
+
+def test_a_class_of_broken_files_does_not_vanish(shapes, tmp_path, error_of):
+    (shapes / "broken").mkdir()
+    (shapes / "broken/1.png").touch()
+    assert "got none of class 'broken'" in error_of("prepare", "--data", str(shapes), "--out", str(tmp_path / "out"))
+
+
+def test_a_class_too_small_for_every_split_is_named(shapes, tmp_path, capsys):
+    for path in sorted((shapes / "carré").iterdir())[2:]:
+        path.unlink()
+    prepare(shapes, tmp_path / "out")
+    assert "example of carré: too few images to be in every split" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -139,7 +144,11 @@ def test_full_disk_leaves_nothing_half_written(shapes, tmp_path, monkeypatch):
         (lambda data: data.mkdir(), "found none"),
         (lambda data: (data / "a").mkdir(parents=True), "found none"),
         (lambda data: write_shapes(data / "only"), "found"),
-        (lambda data: (write_shapes(data, 2), (data / "cercle").rename(data / "x")), "expected (train|val|test) examples"),
+        (
+            lambda data: [(data / name).mkdir(parents=True) or (data / name / "a.png").touch() for name in "ab"],
+            "at most 5% unusable files; got 2 of 2",
+        ),
+        (lambda data: write_shapes(data, 1), "expected (train|val|test) examples"),
     ],
 )
 def test_unusable_data(make, message, tmp_path, error_of):
@@ -155,18 +164,57 @@ def test_unusable_data(make, message, tmp_path, error_of):
     assert not (tmp_path / "out").exists()
 
 
-def test_large_images_are_packed_small(tmp_path):
+def test_large_images_are_packed_small(tmp_path, capsys):
     for name in ("a", "b"):
         (tmp_path / "data" / name).mkdir(parents=True)
         for number in range(20):
-            Image.new("L", (600, 300 + number), number).save(tmp_path / "data" / name / f"{number}.png")
+            Image.new("L", (600, 300 + number), number * 2 + (name == "b")).save(tmp_path / "data" / name / f"{number}.png")
     report = prepare(tmp_path / "data", tmp_path / "out")
     assert report["input"]["image_size"] == [115, 224] and report["input"]["channels"] == 1
+    assert "40 of 40 images resized once" in capsys.readouterr().out
+    report = prepare(tmp_path / "data", tmp_path / "out", "--crop_margin=1.25")
+    assert report["input"]["image_size"] == [144, 280]
     report = prepare(tmp_path / "data", tmp_path / "out", "--image_size=[10,12]")
     assert report["input"]["image_size"] == [10, 12]
 
 
+@pytest.mark.parametrize("args", [(), ("--image_size=[16,20]",), ("--max_image_size=12",), ("--max_image_size=30",), ("--num_workers=2",)])
+def test_rows_are_what_the_reader_of_predict_gives(args, shapes, tmp_path):
+    """Whether pixels waited in the spool or were read again, in this process or in others; grey among colours too."""
+    generator = np.random.default_rng(1)
+    for number in range(70):
+        Image.fromarray(generator.integers(0, 256, (20 + number % 30, 40), np.uint8)).save(shapes / "cercle" / f"grey {number}.png")
+    report = prepare(shapes, tmp_path / "out", *args)
+    size = tuple(report["input"]["image_size"])
+    for split in SPLITS:
+        for path, row in zip(read_paths(tmp_path / "out", split), read_split(tmp_path / "out", split).images, strict=True):
+            assert np.array_equal(row, read_image(shapes / path, 3, size)), path
+
+
+def test_report_tells_sizes_and_modes_and_each_class_has_a_sheet(shapes, tmp_path):
+    Image.new("L", (90, 18)).save(shapes / "cercle/wide.png")
+    report = prepare(shapes, tmp_path / "out")
+    files = report["files"]
+    assert files["width"]["max"] == 90 and files["height"]["min"] == 18 and files["aspect_ratio"]["max"] == 5.0
+    assert files["width"]["min"] <= files["width"]["median"] < 40
+    assert files["modes"]["L"] == 1 and sum(files["modes"].values()) == 91
+    height, width = report["input"]["image_size"]
+    for index in range(3):
+        with Image.open(tmp_path / "out/contact" / f"{index}.png") as sheet:
+            assert sheet.size == (4 * width + 6, 4 * height + 6)
+    train = read_split(tmp_path / "out", "train")
+    with Image.open(tmp_path / "out/contact/1.png") as sheet:
+        for row, column in ((0, 0), (0, 3), (2, 1)):
+            cell = np.asarray(sheet)[row * (height + 2) :, column * (width + 2) :][:height, :width]
+            assert np.array_equal(cell, train.images[train.labels == 1][row * 4 + column])
+
+
+@pytest.mark.parametrize("arg", ["--crop_margin=0.9", "--num_workers=0", "--near_duplicate_distance=16", "--val_fraction=0", "--test_fraction=0.9"])
+def test_a_value_out_of_range_is_named(arg, shapes, error_of):
+    assert arg[2:].split("=")[0] in error_of("prepare", "--data", str(shapes), "--out", str(shapes.with_name("out")), arg)
+
+
 def test_report_is_plain_json(in_trained):
     report = json.loads(Path("artifacts/prepare/report.json").read_text())
-    assert {split: sum(counts.values()) for split, counts in report["counts"].items()} == {"train": 1177, "val": 278, "test": 342}
+    assert {split: sum(counts.values()) for split, counts in report["counts"].items()} == {"train": 1154, "val": 293, "test": 350}
     assert json.loads(Path("artifacts/prepare/labels.json").read_text()) == list("0123456789")

@@ -33,7 +33,7 @@ def read_split(folder: Path, split: str) -> Split:
     folder = Path(folder)
     if not (folder / f"{split}.images.npy").is_file():
         raise UserError(f"expected {folder}/{split}.images.npy, which is not there; run `leyden prepare` first")
-    images = np.load(folder / f"{split}.images.npy", mmap_mode="r")
+    images = np.load(folder / f"{split}.images.npy", mmap_mode="c")  # private: torch wants writable memory, the file stays
     return Split(images, np.load(folder / f"{split}.labels.npy"))
 
 

@@ -76,7 +76,9 @@ class Classifier(LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, labels = batch
-        inputs, targets = self.model.preprocess(images), labels
+        # The fused input path normalises while it gathers; raw images are for the model's own preprocessing.
+        preprocess = self.model.preprocess.expanded if images.is_floating_point() else self.model.preprocess
+        inputs, targets = preprocess(images), labels
         if self.mixup_alpha or self.cutmix_alpha:
             seed = [torch.initial_seed() % 2**32, self.current_epoch, batch_idx, self.global_rank]
             inputs, targets = mix(inputs, labels, len(self.model.labels), self.mixup_alpha, self.cutmix_alpha, seed)

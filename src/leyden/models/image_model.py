@@ -51,7 +51,10 @@ class Preprocess(nn.Module):
         pixels = images.to(self.mean.dtype) / 255
         if pixels.shape[2:] != self.image_size:
             pixels = F.interpolate(pixels, self.image_size, mode="bilinear", antialias=True)
-        pixels = (pixels - self.mean) / self.std
+        return self.expanded((pixels - self.mean) / self.std)
+
+    def expanded(self, pixels: Tensor) -> Tensor:
+        """Repeat the channel of normalised images (B, 1, H, W) where the network takes RGB only."""
         return pixels.expand(-1, 3, -1, -1) if self.expand else pixels
 
 

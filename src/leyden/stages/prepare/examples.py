@@ -1,0 +1,27 @@
+"""What is known of the files once all are judged."""
+
+from dataclasses import dataclass, field
+
+from leyden.stages.prepare.candidates import Candidate
+from leyden.stages.prepare.judging import Judged
+from leyden.stages.prepare.spool import Place
+
+Shape = tuple[int, int, int]
+
+
+@dataclass
+class Examples:
+    """The images that were judged good, each with its place in the spool (None where it is read again), and why others were not.
+
+    `labels` are all that were asked for: a class whose files are all broken does not vanish unseen.
+    """
+
+    labels: list[str]
+    candidates: list[Candidate] = field(default_factory=list)
+    judged: list[Judged] = field(default_factory=list)
+    places: list[Place | None] = field(default_factory=list)
+    rejected: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def digests(self) -> list[str]:
+        return [image.digest for image in self.judged]

@@ -1,0 +1,110 @@
+"""What was found out about the data: report.json and the printed summary."""
+
+import statistics
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from leyden.data.packed import SPLITS
+from leyden.errors import UserError
+from leyden.files import sha256
+from leyden.stages.prepare.candidates import Candidate
+from leyden.stages.prepare.duplicates import Pair
+from leyden.stages.prepare.judging import Judged
+from leyden.stages.prepare.packing import channel_statistics
+
+
+def describe_arrays(folder: Path, labels: list[str]) -> dict[str, Any]:
+    """Describe what was packed; `input` and `labels` are what a model needs to know."""
+    arrays = [folder / f"{split}.{kind}.npy" for split in SPLITS for kind in ("images", "labels")]
+    train = np.load(folder / "train.images.npy", mmap_mode="r")
+    mean, deviation = channel_statistics(train)  # of the training images alone: the others are not the model's to know
+    _, height, width, channels = train.shape
+    return {
+        "labels": labels,
+        "input": {"channels": channels, "image_size": [height, width], "mean": mean, "std": deviation},
+        "bytes": sum(array.stat().st_size for array in arrays),
+        "data_hash": sha256(folder / "manifest.csv", *arrays),
+    }
+
+
+def count_examples(candidates: Sequence[Candidate], splits: Sequence[str], labels: list[str]) -> dict[str, dict[str, int]]:
+    """Count each class in each split.
+
+    Raises:
+        UserError: if a split is empty, or a class has no training example; a class that val or test lacks is a warning.
+    """
+    counted = Counter(zip(splits, (candidate.label for candidate in candidates), strict=True))
+    counts = {split: {label: counted[split, label] for label in labels} for split in SPLITS}
+    for split, by_label in counts.items():
+        absent = [label for label, count in by_label.items() if not count]
+        if len(absent) == len(by_label) or (absent and split == "train"):
+            what = "any class" if len(absent) == len(by_label) else f"class {absent[0]!r}"
+            raise UserError(
+                f"expected {split} examples of every class; got none of {what}; "
+                "add images, or change the fractions or the seed in configs/prepare.yaml"
+            )
+        if absent:
+            print(f"prepare: warning: no {split} example of {', '.join(absent)}: too few images to be in every split", file=sys.stderr)
+    return counts
+
+
+def describe_files(judged: Sequence[Judged]) -> dict[str, Any]:
+    """Describe the images as their files have them: sizes in pixels, aspect ratios (width / height), modes."""
+    return {
+        "height": spread([image.height for image in judged]),
+        "width": spread([image.width for image in judged]),
+        "aspect_ratio": spread([round(image.width / image.height, 4) for image in judged]),
+        "modes": dict(sorted(Counter(image.mode for image in judged).items())),
+    }
+
+
+def storage(judged: Sequence[Judged], shape: Sequence[int]) -> str:
+    """Say how the images are stored."""
+    resized = sum((image.height, image.width) != (shape[0], shape[1]) for image in judged)
+    return "pixels as they are" if not resized else f"pixels, {resized:,} of {len(judged):,} images resized once"
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    return {"min": min(values), "median": statistics.median_low(values), "max": max(values)}
+
+
+def describe_duplicates(pairs: Sequence[Pair], candidates: Sequence[Candidate], splits: Sequence[str], num_leaks: int) -> dict[str, int]:
+    """Count pairs: of a kind, of two labels (`conflicts` where the pixels are the same), of two splits.
+
+    `leaks` are images and groups that lie in two splits; `near_leaks` are pictures that nearly do.
+    """
+    kinds = Counter(pair.kind for pair in pairs)
+    conflicts = Counter(pair.kind for pair in pairs if candidates[pair.first].label != candidates[pair.second].label)
+    leaks = Counter(pair.kind for pair in pairs if splits[pair.first] != splits[pair.second])
+    return {
+        "exact": kinds["exact"],
+        "near": kinds["near"],
+        "conflicts": conflicts["exact"],
+        "near_conflicts": conflicts["near"],
+        "leaks": num_leaks,
+        "near_leaks": leaks["near"],
+    }
+
+
+def summary(report: dict[str, Any]) -> str:
+    """Say in a few lines what was packed and what should be looked at."""
+    counts = {split: sum(by_label.values()) for split, by_label in report["counts"].items()}
+    height, width = report["input"]["image_size"]
+    total = " + ".join(f"{count:,} {split}" for split, count in counts.items())
+    found = report["duplicates"]
+    lines = [
+        f"prepare: {len(report['labels'])} classes, {total} images of {height}x{width}, {report['input']['channels']} channel(s), "
+        f"{report['stored']}, {report['bytes'] / 1e6:.1f} MB packed; {report['rejected']} rejected"
+    ]
+    if any(found.values()):
+        lines.append(
+            f"prepare: {found['exact']:,} exact and {found['near']:,} near duplicates (duplicates.csv), "
+            f"{found['conflicts']:,} and {found['near_conflicts']:,} of them with two labels, "
+            f"{found['leaks']:,} and {found['near_leaks']:,} in two splits"
+        )
+    return "\n".join(lines)

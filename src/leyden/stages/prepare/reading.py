@@ -1,0 +1,80 @@
+"""Two passes over the files: judge all; then give the rows to pack, from the spool or, where images are large, from the files again."""
+
+import statistics
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from tqdm import tqdm
+
+from leyden.data.images import fit
+from leyden.errors import UserError
+from leyden.stages.prepare.archives import Listed, read_contents
+from leyden.stages.prepare.candidates import Candidate
+from leyden.stages.prepare.examples import Examples, Shape
+from leyden.stages.prepare.judging import Job, Judged, Limits, judge, reread
+from leyden.stages.prepare.spool import Spool, as_image
+from leyden.stages.prepare.workers import ITEMS_PER_CHUNK, run_chunks
+
+Result = TypeVar("Result")
+
+
+def read_examples(data: Path, candidates: Sequence[Candidate], limits: Limits, num_workers: int | None, spool: Spool) -> Examples:
+    """Read and decode every file once; pixels go to the spool as they come, so that memory holds a few hundred bytes per image."""
+    examples = Examples(sorted({candidate.label for candidate in candidates}))
+    files = [candidate.file for candidate in candidates]
+    results = run_over(partial(judge, limits), data, files, num_workers)
+    for candidate, found in zip(candidates, tqdm(results, "prepare", len(files), unit="image", disable=not sys.stderr.isatty()), strict=True):
+        if isinstance(found, str):
+            examples.rejected.append((candidate.path, found))
+            continue
+        image, pixels = found
+        height, width = limits.image_size or (image.height, image.width)
+        examples.candidates.append(candidate)
+        examples.judged.append(image)
+        examples.places.append(spool.put(pixels, (height, width, image.channels)) if pixels else None)
+    return examples
+
+
+def run_over(function: Callable[[Job], list[Result]], data: Path, files: Sequence[Listed], num_workers: int | None) -> Iterator[Result]:
+    """Apply a function to files in chunks, in order."""
+    chunks = run_chunks(function, jobs(data, files), -(-len(files) // ITEMS_PER_CHUNK), num_workers)
+    return (result for chunk in chunks for result in chunk)
+
+
+def jobs(data: Path, files: Sequence[Listed]) -> Iterator[Job]:
+    contents = zip((file.path for file in files), read_contents(data, files), strict=True)
+    while chunk := list(islice(contents, ITEMS_PER_CHUNK)):
+        yield str(data), chunk
+
+
+def packed_rows(data: Path, examples: Examples, shape: Shape, max_pixels: int, num_workers: int | None, spool: Spool) -> Iterator[np.ndarray]:
+    """Give each example's pixels in the shape (H, W, C).
+
+    Raises:
+        UserError: if a large image that was good a moment ago is so no more.
+    """
+    large = [candidate.file for candidate, place in zip(examples.candidates, examples.places, strict=True) if place is None]
+    again = run_over(partial(reread, max_pixels, shape), data, large, num_workers)
+    for candidate, place in zip(examples.candidates, tqdm(examples.places, "pack", unit="image", disable=not sys.stderr.isatty()), strict=True):
+        if place is not None:
+            pixels = spool.get(place)
+            yield pixels if pixels.shape == shape else fit(as_image(pixels), shape[2], shape[:2])
+            continue
+        row = next(again)
+        if isinstance(row, str):
+            raise UserError(f"expected {candidate.path} to stay as it was; it changed while it was read ({row}); run `leyden prepare` again")
+        yield row
+
+
+def packed_shape(judged: Sequence[Judged], image_size: tuple[int, int] | None, max_image_size: int, crop_margin: float) -> Shape:
+    """Derive channels (1 if every image is grey, else 3) and size: the one asked for, or the images' median, within bounds."""
+    height = statistics.median_low(image.height for image in judged)
+    width = statistics.median_low(image.width for image in judged)
+    scale = min(1.0, max_image_size * crop_margin / max(height, width))
+    size = image_size or (max(1, round(height * scale)), max(1, round(width * scale)))
+    return *size, max(image.channels for image in judged)

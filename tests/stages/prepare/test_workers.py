@@ -1,0 +1,49 @@
+"""Processes give what one process gives, in order; they end when their parent does."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from leyden.errors import UserError
+from leyden.stages.prepare.workers import run_chunks
+
+PARENT = """
+import os, signal
+from leyden.stages.prepare.workers import run_chunks
+if __name__ == "__main__":
+    results = run_chunks(abs, range(10**9), 10**9, 2)
+    next(results)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def die(number: int) -> int:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+@pytest.mark.parametrize("num_workers", [None, 1, 2])
+def test_results_come_in_order(num_workers):
+    assert list(run_chunks(abs, range(-50, 0), 50, num_workers)) == list(range(50, 0, -1))
+
+
+def test_chunks_are_taken_as_the_work_proceeds():
+    taken = []
+    results = run_chunks(abs, (taken.append(number) or number for number in range(1000)), 1000, 2)
+    assert next(results) == 0 and len(taken) <= 8
+    results.close()
+
+
+def test_a_killed_worker_is_named():
+    with pytest.raises(UserError, match="one was killed"):
+        list(run_chunks(die, range(5), 5, 2))
+
+
+def test_workers_of_a_killed_parent_end(tmp_path):
+    (tmp_path / "parent.py").write_text(PARENT)
+    process = subprocess.Popen([sys.executable, tmp_path / "parent.py"], stdout=subprocess.PIPE, start_new_session=True)
+    process.communicate(timeout=60)  # the workers hold its end of the pipe: it closes when the last of them is gone
+    assert process.returncode == -signal.SIGKILL
