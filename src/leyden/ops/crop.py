@@ -10,6 +10,7 @@ from torch import Tensor
 
 from leyden.ops.shared_library import load_library
 
+VALUES_PER_THREAD = 2**16  # fewer are done before another thread has woken
 HOLE_LIMIT = 2**31  # keeps a hole's top + height from overflowing; crop.cpp has the same
 
 
@@ -84,7 +85,8 @@ def compute_on_cpu(*args: Any) -> Tensor:
     out = allocate(crops)
     tensors = [value.contiguous() for value in crops if isinstance(value, Tensor)]  # held until the call returns
     pointers = [ctypes.c_void_p(tensor.data_ptr()) for tensor in (*tensors, out)]
-    numbers = (len(crops.rows), *crops.images.shape, *crops.size, *crops.padding, crops.dtype == torch.bfloat16, torch.get_num_threads())
+    threads = min(torch.get_num_threads(), 1 + out.numel() // VALUES_PER_THREAD)
+    numbers = (len(crops.rows), *crops.images.shape, *crops.size, *crops.padding, crops.dtype == torch.bfloat16, threads)
     if library.crop_flip_normalize(*pointers, *map(ctypes.c_int64, numbers)):
         check_values(crops)
         raise AssertionError("the kernel refused what the reference takes")
