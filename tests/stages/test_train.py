@@ -174,11 +174,15 @@ def test_an_interrupted_training_ends_bit_identical(workspace, number):
 
 def test_a_second_training_of_the_same_run_waits_for_the_first(workspace):
     """A training whose `dvc repro` was killed goes on as an orphan; the next one takes over what it made."""
-    first = subprocess.Popen(FIT, stderr=subprocess.DEVNULL)
-    while not any(path.read_text().count("\n") > 2 for path in Path("runs").glob("*/curves.csv")):
-        assert first.poll() is None
-        time.sleep(0.005)
-    second = subprocess.run(FIT, text=True, capture_output=True, timeout=120, check=True)
-    assert first.wait() == 0
-    assert f"fit: waits for process {first.pid}, which trains in runs/" in second.stderr and "epoch   1/12" not in second.stderr
+    from filelock import FileLock
+
+    start_and_stop(4, signal.SIGKILL)
+    (folder,) = Path("runs").iterdir()
+    with FileLock(folder / ".lock"):
+        process = subprocess.Popen(FIT, text=True, stderr=subprocess.PIPE)
+        assert process.stderr is not None
+        waits = next(line for line in process.stderr if "fit: " in line)
+        assert waits == f"fit: waits for process {(folder / 'pid').read_text()}, which trains in {folder}; stop it to take over\n"
+        assert process.poll() is None
+    assert "fit: continues in" in process.communicate(timeout=120)[1] and process.returncode == 0
     assert len(Path("artifacts/train/curves.csv").read_text().splitlines()) == 13
