@@ -4,7 +4,7 @@ import copy
 import csv
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -48,42 +48,58 @@ def explain(
     split = read_split(data, "test")
     probabilities = predict_logits(module, split.images, 4 * BATCH_SIZE).softmax(1)
     shown, reasons = choose(probabilities, torch.from_numpy(split.labels), num_shown)
+    predicted = probabilities.argmax(1)
     drawn = np.random.default_rng(seed).permutation(len(split.labels))[:num_evidence]
-    randomised = randomise(module, seed)
-
-    metrics: dict[str, dict[str, float]] = {}
-    maps: dict[str, np.ndarray] = {}
-    for name in methods:
-        started = time.perf_counter()
-        evidence_maps = attribute(name, module, split.images[drawn], probabilities[drawn].argmax(1))
-        seconds = (time.perf_counter() - started) / len(drawn)
-        inputs = preprocessed(module, split.images[drawn])
-        figures = auc_of(module.network, inputs, evidence_maps, probabilities[drawn].argmax(1), num_deletion_steps, seed)
-        other = attribute(name, randomised, split.images[drawn], probabilities[drawn].argmax(1))
-        figures["randomisation_similarity"] = rank_similarity(evidence_maps, other)
-        metrics[name] = figures | {"seconds_per_image": seconds, "examples": len(drawn)}
-        maps[name] = attribute(name, module, split.images[shown], probabilities[shown].argmax(1)).numpy()
-        verdict = "beats" if figures["deletion_auc"] < figures["random_deletion_auc"] else "does not beat"
-        print(
-            f"explain: {name}: {verdict} a random map (deletion {figures['deletion_auc']:.3f} against {figures['random_deletion_auc']:.3f}), "
-            f"{figures['randomisation_similarity']:.2f} alike on a randomised model, {seconds * 1000:.0f} ms an image"
-        )
-
+    evidence = Evidence(module, randomise(module, seed), split.images[drawn], predicted[drawn], num_deletion_steps, seed)
+    metrics = {name: measure(name, evidence) for name in methods}
+    maps = {name: attribute(name, module, split.images[shown], predicted[shown]).numpy() for name in methods}
+    rows = describe(module, probabilities[shown], [read_paths(data, "test")[row] for row in shown], split.labels[shown], reasons)
     with replaced_folder(out) as folder:
         write_json(folder / "metrics.json", metrics)
         arrays: dict[str, Any] = {"rows": np.array(shown), "images": split.images[shown], **maps}
         (folder / "maps").mkdir()
         np.savez_compressed(folder / "maps/maps.npz", **arrays)
-        rows = describe(module, probabilities[shown], [read_paths(data, "test")[row] for row in shown], split.labels[shown], reasons)
-        for number, (row, image) in enumerate(zip(rows, split.images[shown], strict=True)):
-            draw_image(folder / f"maps/{number:02d}.png", image)
-            for name in methods:
-                draw_map(folder / f"maps/{number:02d}-{name}.png", image, maps[name][number])
-            row["file"] = f"maps/{number:02d}.png"
-        with open(folder / "examples.csv", "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        write_examples(folder, rows, split.images[shown], maps)
+
+
+class Evidence(NamedTuple):
+    """What each method is measured on: test images uint8 (N, H, W, C) and the labels (N,) that the model gave them."""
+
+    module: ImageModel
+    randomised: ImageModel
+    images: np.ndarray
+    targets: Tensor
+    num_steps: int
+    seed: int
+
+
+def measure(name: str, evidence: Evidence) -> dict[str, float]:
+    """Measure a method against random maps and on a model that forgot what it learned; say the verdict."""
+    module, randomised, images, targets, num_steps, seed = evidence
+    started = time.perf_counter()
+    maps = attribute(name, module, images, targets)
+    seconds = (time.perf_counter() - started) / len(images)
+    figures = auc_of(module.network, preprocessed(module, images), maps, targets, num_steps, seed)
+    figures["randomisation_similarity"] = rank_similarity(maps, attribute(name, randomised, images, targets))
+    verdict = "beats" if figures["deletion_auc"] < figures["random_deletion_auc"] else "does not beat"
+    print(
+        f"explain: {name}: {verdict} a random map (deletion {figures['deletion_auc']:.3f} against {figures['random_deletion_auc']:.3f}), "
+        f"{figures['randomisation_similarity']:.2f} alike on a randomised model, {seconds * 1000:.0f} ms an image"
+    )
+    return figures | {"seconds_per_image": seconds, "examples": len(images)}
+
+
+def write_examples(folder: Path, rows: list[dict[str, Any]], images: np.ndarray, maps: dict[str, np.ndarray]) -> None:
+    """Draw each example and its maps under maps/, and list them in examples.csv."""
+    for number, (row, image) in enumerate(zip(rows, images, strict=True)):
+        draw_image(folder / f"maps/{number:02d}.png", image)
+        for name, values in maps.items():
+            draw_map(folder / f"maps/{number:02d}-{name}.png", image, values[number])
+        row["file"] = f"maps/{number:02d}.png"
+    with open(folder / "examples.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def preprocessed(module: ImageModel, images: np.ndarray) -> Tensor:
