@@ -105,3 +105,35 @@ def checkout(tmp_path: Path) -> Path:
             shutil.copy2(REPO / name, folder / name)
     subprocess.run("git init -q && git add -A && git -c user.name=t -c user.email=t@t commit -qm all", shell=True, cwd=folder, check=True)
     return folder
+
+
+def write_courses(folder: Path) -> None:
+    """Write 3 classes of 2 features, of unequal size and length, as .npy and .csv with and without names."""
+    generator = np.random.default_rng(0)
+    for name, count in (("down", 80), ("up", 50), ("wave", 20)):
+        (folder / name).mkdir(parents=True)
+        for number in range(count):
+            time = np.arange(generator.integers(5, 60))
+            course = {"down": -0.1 * time, "up": 0.1 * time, "wave": np.sin(time)}[name]
+            values = np.stack([course, generator.normal(size=len(time))], axis=1) + generator.normal(0, 0.05, (len(time), 2))
+            if number % 3:
+                np.save(folder / name / f"{number}.npy", values)
+            else:
+                np.savetxt(folder / name / f"{number}.csv", values, delimiter=",", header="course,noise" if number % 2 else "", comments="")
+
+
+@pytest.fixture(scope="session")
+def sequences_prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder like a checkout after `leyden prepare` of sequences in data/."""
+    folder = tmp_path_factory.mktemp("sequences")
+    (folder / "configs").symlink_to(REPO / "configs")
+    write_courses(folder / "data")
+    assert main(["prepare", f"--data={folder}/data", f"--out={folder}/artifacts/prepare"]) == 0
+    return folder
+
+
+@pytest.fixture
+def in_sequences(sequences_prepared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in the folder of prepared sequences."""
+    monkeypatch.chdir(sequences_prepared)
+    return sequences_prepared

@@ -36,7 +36,9 @@ def test_stage_config_and_signature_agree(stage):
 
 
 @pytest.mark.parametrize("overlay", [None, *OVERLAYS])
-def test_train_config_runs_one_batch_under_each_overlay(overlay, in_trained, capsys):
+def test_train_config_runs_one_batch_under_each_overlay(overlay, trained, sequences_prepared, monkeypatch, capsys):
+    of_sequences = overlay and "SequenceData" in (CONFIGS.parent / overlay).read_text()
+    monkeypatch.chdir(sequences_prepared if of_sequences else trained)
     args = ["-c", overlay] if overlay else []
     assert main(["fit", "-c", "configs/train.yaml", *args, "--trainer.fast_dev_run=1", "--trainer.accelerator=cpu"]) == 0, capsys.readouterr().err
 

@@ -8,6 +8,7 @@ from torch import nn
 from leyden.errors import UserError
 from leyden.models.image_model import ImageModel, Preprocess, build_network
 
+FACTS = {"num_classes": 3, "in_channels": 1, "image_size": (8, 8)}
 GREY = {"channels": 1, "image_size": [8, 8], "mean": [0.25], "std": [0.5]}
 COLOUR = {"channels": 3, "image_size": [20, 30], "mean": [0.1, 0.2, 0.3], "std": [0.5, 0.5, 0.25]}
 RESNET = {"class_path": "leyden.models.ResNet", "init_args": {"width": 4, "depths": [1, 1]}}
@@ -57,8 +58,8 @@ def no_annotation(num_classes):
 
 
 def test_a_users_own_class():
-    network, takes_channels = build_network({"class_path": f"{__name__}.Plain", "init_args": {"extra": 3}}, 4, 1, [8, 8])
-    assert isinstance(network, Plain) and not takes_channels
+    network, told = build_network({"class_path": f"{__name__}.Plain", "init_args": {"extra": 3}}, FACTS)
+    assert isinstance(network, Plain) and told == {"num_classes"}
 
 
 @pytest.mark.parametrize(
@@ -76,4 +77,4 @@ def test_a_users_own_class():
 )
 def test_what_is_no_network_is_refused(path, args, message):
     with pytest.raises((UserError, RuntimeError), match=message):
-        build_network({"class_path": path, "init_args": args}, 3, 1, [8, 8])
+        build_network({"class_path": path, "init_args": args}, FACTS)

@@ -63,6 +63,8 @@ class ImageData(LightningDataModule):
         """
         super().__init__()
         report = read_report(Path(folder))
+        if "image_size" not in report["input"]:
+            raise UserError(f"expected images; {folder} holds sequences; set data to leyden.SequenceData (configs/experiment/sequences.yaml)")
         self.labels: list[str] = report["labels"]
         self.input: dict[str, Any] = report["input"]
         self.class_counts: list[int] = [report["counts"]["train"][label] for label in self.labels]

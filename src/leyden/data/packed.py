@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from leyden.data.sequences import SequenceSplit, read_sequence_split
 from leyden.errors import UserError
 from leyden.files import read_json
 
@@ -24,13 +25,24 @@ def read_report(folder: Path) -> dict[str, Any]:
     return read_json(Path(folder) / "report.json", "prepare")
 
 
-def read_split(folder: Path, split: str) -> Split:
-    """Open one split without reading its pixels.
+def read_examples(folder: Path, split: str) -> Split | SequenceSplit:
+    """Open one split of images or sequences.
 
     Raises:
         UserError: if it was never prepared.
     """
+    return read_sequence_split(Path(folder), split) if (Path(folder) / f"{split}.values.npy").is_file() else read_split(folder, split)
+
+
+def read_split(folder: Path, split: str) -> Split:
+    """Open one split of images without reading their pixels.
+
+    Raises:
+        UserError: if it was never prepared, or holds sequences.
+    """
     folder = Path(folder)
+    if (folder / f"{split}.values.npy").is_file():
+        raise UserError(f"expected images; {folder} holds sequences, which this does not take; see README, 'Sequences'")
     if not (folder / f"{split}.images.npy").is_file():
         raise UserError(f"expected {folder}/{split}.images.npy, which is not there; run `leyden prepare` first")
     images = np.load(folder / f"{split}.images.npy", mmap_mode="c")  # private: torch wants writable memory, the file stays
@@ -56,6 +68,11 @@ class ArrayWriter:
         assert row.shape == self._row_shape and row.dtype == self._dtype, (row.shape, row.dtype)
         self._file.write(np.ascontiguousarray(row).tobytes())
         self.num_rows += 1
+
+    def extend(self, rows: np.ndarray) -> None:
+        assert rows.shape[1:] == self._row_shape and rows.dtype == self._dtype, (rows.shape, rows.dtype)
+        self._file.write(np.ascontiguousarray(rows).tobytes())
+        self.num_rows += len(rows)
 
     def close(self) -> None:
         self._file.seek(0)

@@ -31,6 +31,8 @@ class BatchSampler(Sampler[Draw]):
         weights: np.ndarray | None = None,
         rank: int = 0,
         world_size: int = 1,
+        lengths: np.ndarray | None = None,
+        bucket_batches: int = 1,
     ) -> None:
         """Describe the batches.
 
@@ -42,10 +44,13 @@ class BatchSampler(Sampler[Draw]):
             weights: (num_examples,) relative chances; with them rows are drawn with replacement.
             rank: This process.
             world_size: All processes.
+            lengths: (num_examples,) time steps of each example; with them batches are of like length.
+            bucket_batches: How many batches are sorted by length among themselves.
         """
         self._num_examples, self._seed, self._shuffle, self._weights = num_examples, seed, shuffle, weights
         self._global_size = batch_size * world_size
         self._rank, self._world_size = rank, world_size
+        self._lengths, self._bucket_batches = lengths, bucket_batches
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -63,8 +68,10 @@ class BatchSampler(Sampler[Draw]):
             return np.arange(self._num_examples)
         generator = np.random.default_rng([self._seed, self._epoch])
         if self._weights is None:
-            return generator.permutation(self._num_examples)
-        return generator.choice(self._num_examples, self._num_examples, p=self._weights / self._weights.sum())
+            order = generator.permutation(self._num_examples)
+        else:
+            order = generator.choice(self._num_examples, self._num_examples, p=self._weights / self._weights.sum())
+        return order if self._lengths is None else bucket(order, self._lengths, self._global_size, self._bucket_batches, generator)
 
     def __iter__(self) -> Iterator[Draw]:
         order = self.order()
@@ -73,6 +80,19 @@ class BatchSampler(Sampler[Draw]):
             # Sorted rows are read from the memory map in order; their order within a batch has no meaning.
             rows = np.sort(order[step * self._global_size : (step + 1) * self._global_size])
             yield Draw(rows[self._rank :: self._world_size], int(seed >> np.uint64(1)))
+
+
+def bucket(order: np.ndarray, lengths: np.ndarray, batch_size: int, num_batches: int, generator: np.random.Generator) -> np.ndarray:
+    """Sort examples by length within windows of `num_batches` batches, then draw the batches' order; the incomplete one stays last.
+
+    Windows keep the composition of batches random; whole batches are moved, so that short and long ones alternate.
+    """
+    full = len(order) // batch_size * batch_size
+    window = num_batches * batch_size
+    pieces = [order[start : min(start + window, full)] for start in range(0, full, window)]
+    ordered = [piece[np.argsort(lengths[piece], kind="stable")] for piece in pieces]
+    batches = np.concatenate(ordered or [order[:0]]).reshape(-1, batch_size)
+    return np.concatenate([generator.permutation(batches).reshape(-1), order[full:]])
 
 
 def balancing_weights(labels: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """The LightningModule that trains a classification network."""
 
 import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -13,12 +14,16 @@ from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
 from leyden.errors import UserError
+from leyden.models.build import build_model
 from leyden.models.image_model import ImageModel
 from leyden.models.mixing import mix
+from leyden.models.sequence_model import SequenceModel
+
+Batch = tuple[Tensor | Sequence[Tensor], Tensor]  # what the model takes, one tensor or several; labels int64 (B,)
 
 
 class Classifier(LightningModule):
-    """Trains an `ImageModel` by cross-entropy, with a warmed-up cosine learning rate.
+    """Trains an `ImageModel` or a `SequenceModel` by cross-entropy, with a warmed-up cosine learning rate.
 
     Its checkpoints are self-sufficient: `leyden.load` rebuilds the model from any of them. It stores no Lightning
     hyper-parameters, so that a checkpoint cannot override the command line.
@@ -45,7 +50,7 @@ class Classifier(LightningModule):
         Args:
             network: `class_path` and `init_args` of the network (linked from the top-level `network`).
             labels: Class names (linked from the data).
-            input: `channels`, `image_size`, `mean`, `std` (linked from the data).
+            input: What `leyden prepare` found out about the examples (linked from the data).
             optimizer: The optimizer; its `lr` is the peak of the schedule.
             warmup_fraction: Share of the steps in which the learning rate rises linearly, in [0, 1); a cosine to 0 follows.
             label_smoothing: Share of the target spread over all classes, in [0, 1).
@@ -56,7 +61,9 @@ class Classifier(LightningModule):
             channels_last: Keep convolutions in NHWC order: several times faster with bf16 on CPUs and GPUs.
         """
         super().__init__()
-        self.model = ImageModel(network, labels, input)
+        self.model = build_model(network, labels, input)
+        if (mixup_alpha or cutmix_alpha) and isinstance(self.model, SequenceModel):
+            raise UserError("expected images for mixup and cutmix; the data holds sequences; set mixup_alpha and cutmix_alpha to 0")
         if channels_last:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer, self.warmup_fraction, self.label_smoothing = optimizer, warmup_fraction, label_smoothing
@@ -70,32 +77,40 @@ class Classifier(LightningModule):
         scores = MetricCollection({"loss": MeanMetric(), "accuracy": accuracy, "balanced_accuracy": balanced}, compute_groups=False)
         self.val_scores, self.test_scores = scores.clone(prefix="val/"), scores.clone(prefix="test/")
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Map uint8 images (B, C, H, W) to logits (B, K)."""
-        return self.model(images)
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Map uint8 images (B, C, H, W), or values (B, T, F) and lengths (B,), to logits (B, K)."""
+        return self.model(*inputs)
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        images, labels = batch
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        inputs, labels = batch
+        if isinstance(inputs, Tensor):
+            logits, targets = self._see(inputs, labels, batch_idx)
+        else:
+            logits, targets = self.model(*inputs), labels
+        loss = F.cross_entropy(logits.float(), targets, weight=self.class_weights, label_smoothing=self.label_smoothing)
+        self.train_loss.update(loss.detach(), len(labels))
+        return loss
+
+    def _see(self, images: Tensor, labels: Tensor, batch_idx: int) -> tuple[Tensor, Tensor]:
+        """Give logits and targets of training images, mixed where that is asked for."""
+        assert isinstance(self.model, ImageModel)
         # The fused input path normalises while it gathers; raw images are for the model's own preprocessing.
         preprocess = self.model.preprocess.expanded if images.is_floating_point() else self.model.preprocess
         inputs, targets = preprocess(images), labels
         if self.mixup_alpha or self.cutmix_alpha:
             seed = [torch.initial_seed() % 2**32, self.current_epoch, batch_idx, self.global_rank]
             inputs, targets = mix(inputs, labels, len(self.model.labels), self.mixup_alpha, self.cutmix_alpha, seed)
-        logits = self.model.network(inputs).float()
-        loss = F.cross_entropy(logits, targets, weight=self.class_weights, label_smoothing=self.label_smoothing)
-        self.train_loss.update(loss.detach(), len(labels))
-        return loss
+        return self.model.network(inputs), targets
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._score(self.val_scores, batch)
 
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
         self._score(self.test_scores, batch)
 
-    def _score(self, scores: MetricCollection, batch: tuple[Tensor, Tensor]) -> None:
-        images, labels = batch
-        logits = self(images).float()
+    def _score(self, scores: MetricCollection, batch: Batch) -> None:
+        inputs, labels = batch
+        logits = (self(inputs) if isinstance(inputs, Tensor) else self(*inputs)).float()
         scores["accuracy"].update(logits, labels)
         scores["balanced_accuracy"].update(logits, labels)
         scores["loss"].update(F.cross_entropy(logits, labels), len(labels))

@@ -73,8 +73,9 @@ class ImageModel(nn.Module):
         self.spec: dict[str, Any] = {"network": network, "labels": list(labels), "input": dict(input)}
         self.labels = list(labels)
         self.provenance: dict[str, Any] = {}  # config, data hash and code version, where a checkpoint tells them
-        self.network, takes_channels = build_network(network, len(labels), input["channels"], input["image_size"])
-        self.preprocess = Preprocess(**input, expand=input["channels"] == 1 and not takes_channels)
+        facts = {"num_classes": len(labels), "in_channels": input["channels"], "image_size": tuple(input["image_size"])}
+        self.network, told = build_network(network, facts)
+        self.preprocess = Preprocess(**input, expand=input["channels"] == 1 and "in_channels" not in told)
 
     @property
     def channels(self) -> int:
@@ -89,11 +90,11 @@ class ImageModel(nn.Module):
         return self.network(self.preprocess(images))
 
 
-def build_network(spec: NetworkSpec, num_classes: int, channels: int, image_size: Sequence[int]) -> tuple[nn.Module, bool]:
+def build_network(spec: NetworkSpec, facts: dict[str, Any], needed: Sequence[str] = ("num_classes",)) -> tuple[nn.Module, set[str]]:
     """Build a network from its specification and the facts of the data that its signature asks for.
 
     Returns:
-        The network, and whether it was told the number of channels (otherwise it takes RGB).
+        The network, and the names of the facts that it was told (one not told `in_channels` takes RGB).
 
     Raises:
         UserError: if the class path is no torch module, or an argument is unknown or missing.
@@ -101,18 +102,17 @@ def build_network(spec: NetworkSpec, num_classes: int, channels: int, image_size
     make = import_network(spec["class_path"])
     known = inspect.signature(make).parameters
     open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
-    facts = {"num_classes": num_classes, "in_channels": channels, "image_size": tuple(image_size)}
     args = dict(spec.get("init_args") or {})
     for key in args:
         if key not in known and not open_ended:
             near = difflib.get_close_matches(key, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(known)}"
             raise UserError(f"{spec['class_path']} takes no argument {key!r}; {hint}")
-    if "num_classes" not in known and not open_ended:
-        raise UserError(f"expected a network with an argument num_classes; {spec['class_path']} has none; wrap it in a class that has")
+    if absent := [name for name in needed if name not in known and not (open_ended and name == "num_classes")]:
+        raise UserError(f"expected a network with an argument {absent[0]}; {spec['class_path']} has none; wrap it in a class that has")
     asked = {key: value for key, value in facts.items() if key in known or (key == "num_classes" and open_ended)}
     try:
-        return make(**{**args, **asked}), "in_channels" in asked
+        return make(**{**args, **asked}), set(asked)
     except (TypeError, ValueError) as error:
         raise UserError(f"{spec['class_path']} could not be built: {error}; see `network` in configs/train.yaml") from error
 

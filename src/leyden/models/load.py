@@ -12,21 +12,27 @@ import torch
 from torch import Tensor
 
 from leyden.errors import UserError
+from leyden.models.build import Model, build_model
 from leyden.models.image_model import ImageModel
 
 
 class Predictor(Protocol):
-    """Whatever maps uint8 images (B, C, H, W) to logits (B, K) and knows its labels."""
+    """Whatever maps uint8 images (B, C, H, W), or values (B, T, F) and lengths (B,), to logits (B, K) and knows its labels."""
 
     labels: list[str]
+
+    @property
+    def __call__(self) -> Callable[..., Tensor]: ...
+
+
+class ImagePredictor(Predictor, Protocol):
+    """One for images."""
 
     @property
     def channels(self) -> int: ...
 
     @property
     def image_size(self) -> tuple[int, int]: ...
-
-    def __call__(self, images: Tensor) -> Tensor: ...
 
 
 def load(path: str | Path, device: str = "cpu") -> Any:
@@ -37,8 +43,9 @@ def load(path: str | Path, device: str = "cpu") -> Any:
         device: Where a checkpoint's weights go.
 
     Returns:
-        A callable from uint8 images (B, C, H, W) to logits (B, K), with `.labels`, `.channels` and `.image_size`;
-        an `ImageModel` in evaluation mode for a checkpoint.
+        A callable from uint8 images (B, C, H, W) to logits (B, K), with `.labels`, `.channels` and `.image_size`; for sequences
+        from values (B, T, F) and lengths (B,), with `.labels` and `.features`. For a checkpoint an `ImageModel` or a
+        `SequenceModel` in evaluation mode.
 
     Raises:
         UserError: if the file is missing, of another kind, or holds more than plain data.
@@ -59,13 +66,25 @@ def load(path: str | Path, device: str = "cpu") -> Any:
     raise UserError(f"expected a model file (.ckpt, {', '.join(RUNTIMES)}); got {path.name}")
 
 
-def predict_logits(predictor: Predictor, images: np.ndarray, batch_size: int) -> Tensor:
-    """Run a model over images uint8 (N, H, W, C), an array or a memory map: float32 logits (N, K)."""
+class Examples(Protocol):
+    """Images uint8 (N, H, W, C), an array or a memory map; or sequences, which a slice gives as padded values and lengths."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice, /) -> Any: ...
+
+
+def predict_logits(predictor: Predictor, examples: Examples, batch_size: int) -> Tensor:
+    """Run a model over examples: float32 logits (N, K)."""
     batches = []
     with torch.inference_mode():
-        for start in range(0, len(images), batch_size):
-            batch = torch.from_numpy(np.array(images[start : start + batch_size]))  # a copy: torch wants writable memory
-            batches.append(predictor(batch.permute(0, 3, 1, 2)).float())
+        for start in range(0, len(examples), batch_size):
+            batch = examples[start : start + batch_size]
+            if isinstance(batch, tuple):
+                inputs = [torch.from_numpy(part) for part in batch]
+            else:
+                inputs = [torch.from_numpy(np.array(batch)).permute(0, 3, 1, 2)]  # a copy: torch wants writable memory
+            batches.append(predictor(*inputs).float())
     return torch.cat(batches)
 
 
@@ -87,10 +106,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def load_checkpoint(path: Path, device: str = "cpu") -> ImageModel:
+def load_checkpoint(path: Path, device: str = "cpu") -> Model:
     checkpoint = read_checkpoint(path)
     spec = checkpoint["leyden"]
-    model = ImageModel(spec["network"], spec["labels"], spec["input"])
+    model = build_model(spec["network"], spec["labels"], spec["input"])
     weights = {key.removeprefix("model."): value for key, value in checkpoint["state_dict"].items() if key.startswith("model.")}
     try:
         model.load_state_dict(weights)
@@ -98,6 +117,18 @@ def load_checkpoint(path: Path, device: str = "cpu") -> ImageModel:
         raise UserError(f"the weights in {path} do not fit {spec['network']['class_path']} as it is now; use the code that trained it") from error
     model.provenance = spec.get("provenance", {})
     return model.eval().to(device)
+
+
+def load_image_model(path: Path) -> ImageModel:
+    """Load a checkpoint of a model of images.
+
+    Raises:
+        UserError: if it is one of sequences.
+    """
+    model = load_checkpoint(path)
+    if not isinstance(model, ImageModel):
+        raise UserError(f"expected a model of images; {path} is one of sequences, which this verb does not take yet; evaluate and predict do")
+    return model
 
 
 class OnnxModel:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_auroc, multiclass_calibration_error, multiclass_confusion_matrix
 
-from leyden.data.packed import read_paths, read_report, read_split
+from leyden.data.packed import read_examples, read_paths, read_report
 from leyden.errors import UserError
 from leyden.files import replaced_folder, write_json
 from leyden.models.load import Predictor, load, predict_logits
@@ -36,17 +36,17 @@ def evaluate(
         model: A checkpoint or an exported file.
         data: Where `leyden prepare` wrote.
         out: Where predictions.csv, metrics.json, per_class.csv, calibration.csv and the plots go.
-        batch_size: Images at a time.
+        batch_size: Examples at a time.
         top_k: A prediction also counts as right in `top_k_accuracy` if the label is among this many best classes.
         num_resamples: Bootstrap resamples behind each interval.
         confidence_level: Share of resamples inside an interval, in (0, 1).
         seed: Of the bootstrap.
     """
     predictor = load(model)
-    split = read_split(data, "test")
+    examples, truth = read_examples(data, "test")
     check_labels(predictor, read_report(data)["labels"], model)
-    logits = predict_logits(predictor, split.images, batch_size)
-    labels = torch.from_numpy(split.labels)
+    logits = predict_logits(predictor, examples, batch_size)
+    labels = torch.from_numpy(truth)
     probabilities = logits.softmax(dim=1)
     confusion = multiclass_confusion_matrix(logits, labels, num_classes=len(predictor.labels)).numpy()
     metrics = score(logits, labels, top_k)
@@ -66,7 +66,7 @@ def evaluate(
         plot_reliability(folder / "calibration.png", bins)
     print(
         f"evaluate: accuracy {metrics['accuracy']:.4f} [{metrics['accuracy_low']:.4f}, {metrics['accuracy_high']:.4f}] "
-        f"on {len(labels):,} test images ({metrics['errors']} errors), calibration error {metrics['calibration_error']:.4f}"
+        f"on {len(labels):,} test examples ({metrics['errors']} errors), calibration error {metrics['calibration_error']:.4f}"
     )
 
 

@@ -1,58 +1,74 @@
-"""Name what images show: any images and folders, by a checkpoint or an exported file."""
+"""Name what images show, or what sequences are: any files and folders, by a checkpoint or an exported file."""
 
 import csv
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from leyden.data.images import SUFFIXES, UnreadableImageError, find_files, read_image
+from leyden.data.images import SUFFIXES as IMAGE_SUFFIXES
+from leyden.data.images import UnreadableImageError, find_files, read_image
+from leyden.data.sequences import SUFFIXES as SEQUENCE_SUFFIXES
+from leyden.data.sequences import Sequences, UnreadableSequenceError, read_sequence
 from leyden.errors import UserError
 from leyden.files import replaced_file
-from leyden.models.load import Predictor, load, predict_logits
+from leyden.models.load import Examples, Predictor, load, predict_logits
 
 Row = list[str]
 
 
 def predict(model: Path, paths: list[Path], out: Path = Path("predictions.csv"), top_k: int = 3, batch_size: int = 64, strict: bool = False) -> None:
-    """Write the label, confidence and runners-up of every image, one row per file.
+    """Write the label, confidence and runners-up of every image or sequence, one row per file.
 
     Args:
         model: A checkpoint (.ckpt) or an exported file (.onnx, .pt2).
-        paths: Images, and folders that are searched for images.
+        paths: Images, or sequences (.npy, .csv) for a model of these; and folders that are searched for them.
         out: CSV file to write.
         top_k: Labels per row, the best first.
-        batch_size: Images at a time.
+        batch_size: Files at a time.
         strict: End with an error if any file was unreadable, after writing all rows.
     """
     predictor = load(model)
-    files = [file for path in paths for file in expand(path)]
+    suffixes = SEQUENCE_SUFFIXES if takes_sequences(predictor) else IMAGE_SUFFIXES
+    files = [file for path in paths for file in expand(path, suffixes)]
     if not files:
-        raise UserError(f"expected images; found none in {', '.join(map(str, paths))} ({', '.join(sorted(SUFFIXES))})")
+        raise UserError(f"expected files of {', '.join(sorted(suffixes))}; found none in {', '.join(map(str, paths))}; name others")
     top_k = min(top_k, len(predictor.labels))
     failed = 0
     with replaced_file(out) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["path", *(name for rank in range(1, top_k + 1) for name in column_names(rank)), "error"])
-        with tqdm(total=len(files), unit="image", desc="predict", disable=not sys.stderr.isatty()) as bar, ThreadPoolExecutor() as pool:
+        with tqdm(total=len(files), unit="file", desc="predict", disable=not sys.stderr.isatty()) as bar, ThreadPoolExecutor() as pool:
             for start in range(0, len(files), batch_size):
                 batch = files[start : start + batch_size]
                 rows = list(predict_rows(predictor, batch, top_k, pool))
                 writer.writerows(rows)
                 failed += sum(bool(row[-1]) for row in rows)
                 bar.update(len(batch))
-    print(f"predict: {len(files) - failed:,} images named, {failed} unreadable; {out} written")
+    print(f"predict: {len(files) - failed:,} files named, {failed} unreadable; {out} written")
     if failed and strict:
-        raise UserError(f"expected every file to be a readable image; {failed} of {len(files)} are not; their reasons are in {out}")
+        raise UserError(f"expected every file to be readable; {failed} of {len(files)} are not; their reasons are in {out}")
 
 
-def expand(path: Path) -> list[Path]:
-    """List a folder's image files; a file is taken by its word, and judged when it is read."""
-    return [file for file in find_files(path) if file.suffix.lower() in SUFFIXES] if path.is_dir() else [path]
+def takes_sequences(predictor: Any) -> bool:
+    return hasattr(predictor, "features")
+
+
+def expand(path: Path, suffixes: frozenset[str]) -> list[Path]:
+    """List a folder's files of some kind; a file is taken by its word, and judged when it is read.
+
+    Raises:
+        UserError: if a folder cannot be read.
+    """
+    try:
+        return [file for file in find_files(path) if file.suffix.lower() in suffixes] if path.is_dir() else [path]
+    except OSError as error:
+        raise UserError(f"expected to read {error.filename or path}; got: {error.strerror}; mend its permissions or leave it out") from error
 
 
 def column_names(rank: int) -> list[str]:
@@ -61,21 +77,32 @@ def column_names(rank: int) -> list[str]:
 
 def predict_rows(predictor: Predictor, files: list[Path], top_k: int, pool: ThreadPoolExecutor) -> Iterator[Row]:
     """Give one row per file, in order: labels and confidences, or the reason why there are none."""
-    images = list(pool.map(lambda file: read(file, predictor), files))
-    readable = [image for image in images if isinstance(image, np.ndarray)]
-    scores = iter(predict_logits(predictor, np.stack(readable), len(readable)).softmax(1) if readable else torch.empty(0))
-    for file, image in zip(files, images, strict=True):
-        if isinstance(image, str):
-            yield [str(file), *[""] * (2 * top_k), image]
+    examples = list(pool.map(lambda file: read(file, predictor), files))
+    readable = [example for example in examples if isinstance(example, np.ndarray)]
+    scores = iter(predict_logits(predictor, together(predictor, readable), len(readable)).softmax(1) if readable else torch.empty(0))
+    for file, example in zip(files, examples, strict=True):
+        if isinstance(example, str):
+            yield [str(file), *[""] * (2 * top_k), example]
             continue
         best = next(scores).topk(top_k)
         named = zip(best.indices.tolist(), best.values.tolist(), strict=True)
         yield [str(file), *(cell for index, value in named for cell in (predictor.labels[index], f"{value:.6f}")), ""]
 
 
-def read(file: Path, predictor: Predictor) -> np.ndarray | str:
-    """Read an image as `leyden prepare` does, or give the reason why it cannot be read."""
+def together(predictor: Predictor, examples: list[np.ndarray]) -> Examples:
+    if not takes_sequences(predictor):
+        return np.stack(examples)
+    return Sequences(np.concatenate(examples), np.cumsum([0, *map(len, examples)]))
+
+
+def read(file: Path, predictor: Any) -> np.ndarray | str:
+    """Read an image or a sequence as `leyden prepare` does, or give the reason why it cannot be read."""
     try:
-        return read_image(file, predictor.channels, predictor.image_size)
-    except UnreadableImageError as error:
+        if not takes_sequences(predictor):
+            return read_image(file, predictor.channels, predictor.image_size)
+        values, _ = read_sequence(file.read_bytes())
+    except (UnreadableImageError, UnreadableSequenceError) as error:
         return str(error)
+    except OSError as error:
+        return error.strerror or str(error)
+    return values if values.shape[1] == predictor.features else f"{values.shape[1]} features, where the model takes {predictor.features}"

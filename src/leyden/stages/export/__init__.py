@@ -12,7 +12,7 @@ from leyden.data.packed import read_split
 from leyden.errors import UserError
 from leyden.files import replaced_folder, write_json
 from leyden.models.image_model import ImageModel
-from leyden.models.load import load_checkpoint
+from leyden.models.load import load_image_model
 from leyden.stages.export.check import Check, Tolerance, check_file, time_eager
 
 Writer = Callable[[ImageModel, Path, str], None]
@@ -36,7 +36,7 @@ def export(
         tolerance: How far a file may be from the checkpoint.
         num_examples: Test images to compare on, at most.
     """
-    module = load_checkpoint(model)
+    module = load_image_model(model)
     split = read_split(data, "test")
     images, labels = split.images[:num_examples], split.labels[:num_examples]
     metadata = describe(module)

@@ -1,7 +1,8 @@
-"""Read labelled images, judge them, split them, pack them: the later stages read no image file again."""
+"""Read labelled images or sequences, judge them, split them, pack them: the later stages read none of their files again."""
 
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from leyden.stages.prepare.contact import write_contact_sheets
 from leyden.stages.prepare.duplicates import find_pairs
 from leyden.stages.prepare.examples import Examples, Shape
 from leyden.stages.prepare.findings import count_examples, describe_arrays, describe_duplicates, describe_files, storage, summary
-from leyden.stages.prepare.judging import Limits
+from leyden.stages.prepare.judging import Limits, judge
 from leyden.stages.prepare.packing import room_for, write_arrays, write_tables
 from leyden.stages.prepare.reading import packed_rows, packed_shape, read_examples
+from leyden.stages.prepare.sequences import are_sequences, judge_sequences, pack_sequences, reject_other_widths
 from leyden.stages.prepare.settings import check_rejected, check_settings
 from leyden.stages.prepare.splits import check_leakage, draw_splits
 from leyden.stages.prepare.spool import Spool
@@ -37,7 +39,7 @@ def prepare(
     allow_leakage: bool = False,
     num_workers: int | None = None,
 ) -> None:
-    """Read, check, split and pack labelled images.
+    """Read, check, split and pack labelled images, or sequences (.npy, .csv) of shape (time steps, features).
 
     Args:
         data: Folder of class folders, also under train/, val/, test/ or in archives; or with a manifest.csv of path,label[,group][,split].
@@ -59,15 +61,25 @@ def prepare(
     candidates = find_candidates(data)
     limits = Limits(min_image_side, max_pixels, image_size, round(max_image_size * crop_margin) ** 2)
     with room_for(out), replaced_folder(out) as folder, closing(Spool(folder)) as spool:
-        examples = read_examples(data, candidates, limits, num_workers, spool)
+        sequential = are_sequences(candidates)
+        examples = read_examples(
+            data, candidates, judge_sequences if sequential else partial(judge, limits), None if sequential else image_size, num_workers, spool
+        )
+        if sequential:
+            reject_other_widths(examples)
         check_rejected(examples.rejected, len(candidates), max_rejected_fraction)
         pairs = find_pairs(examples.judged, near_duplicate_distance)
         splits = draw_splits(examples, seed, val_fraction, test_fraction)
         num_leaks = check_leakage(examples.candidates, splits, pairs, allow_leakage)
         write_tables(folder, examples, splits, pairs)
-        shape = packed_shape(examples.judged, image_size, max_image_size, crop_margin)
-        rows = packed_rows(data, examples, shape, max_pixels, num_workers, spool)
-        report = pack(folder, examples, splits, rows, shape)
+        counts = count_examples(examples.candidates, splits, examples.labels)
+        if sequential:
+            report = pack_sequences(folder, examples, splits, spool)
+        else:
+            shape = packed_shape(examples.judged, image_size, max_image_size, crop_margin)
+            report = pack(folder, examples, splits, packed_rows(data, examples, shape, max_pixels, num_workers, spool), shape)
+        write_json(folder / "labels.json", examples.labels)
+        report["counts"] = counts
         report["duplicates"] = describe_duplicates(pairs, examples.candidates, splits, num_leaks)
         write_json(folder / "report.json", report)
     print(summary(report))
@@ -76,13 +88,10 @@ def prepare(
 def pack(folder: Path, examples: Examples, splits: list[str], rows: Iterator[np.ndarray], shape: Shape) -> dict[str, Any]:
     """Write arrays, labels and contact sheets, and describe them."""
     labels = examples.labels
-    counts = count_examples(examples.candidates, splits, labels)
     indices = {label: index for index, label in enumerate(labels)}
     write_arrays(folder, rows, splits, [indices[candidate.label] for candidate in examples.candidates], shape)
     write_contact_sheets(folder, folder / "contact", len(labels))
-    write_json(folder / "labels.json", labels)
     return describe_arrays(folder, labels) | {
-        "counts": counts,
         "rejected": len(examples.rejected),
         "files": describe_files(examples.judged),
         "stored": storage(examples.judged, shape),

@@ -10,8 +10,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
-from leyden.data.images import SUFFIXES, walk_files
+from leyden.data.images import SUFFIXES as IMAGE_SUFFIXES
+from leyden.data.images import walk_files
 from leyden.data.packed import SPLITS
+from leyden.data.sequences import SUFFIXES as SEQUENCE_SUFFIXES
 from leyden.errors import UserError
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
@@ -81,8 +83,8 @@ def visible_parts(member: str) -> tuple[str, ...]:
 def is_wrapped(places: list[tuple[str, ...]]) -> bool:
     """Tell whether one folder, itself neither class nor split, holds all the folders of an archive."""
     tops = {parts[0] for parts in places}
-    images = [parts for parts in places if parts[-1].lower().endswith(tuple(SUFFIXES))]
-    return len(tops) == 1 and not tops & set(SPLITS) and all(len(parts) > 2 for parts in images) and len({parts[1] for parts in images}) > 1
+    examples = [parts for parts in places if parts[-1].lower().endswith(tuple(IMAGE_SUFFIXES | SEQUENCE_SUFFIXES))]
+    return len(tops) == 1 and not tops & set(SPLITS) and all(len(parts) > 2 for parts in examples) and len({parts[1] for parts in examples}) > 1
 
 
 @contextmanager

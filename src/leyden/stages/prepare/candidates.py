@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from leyden.data.images import SUFFIXES
+from leyden.data.images import SUFFIXES as IMAGE_SUFFIXES
 from leyden.data.packed import SPLITS
+from leyden.data.sequences import SUFFIXES as SEQUENCE_SUFFIXES
 from leyden.errors import UserError
 from leyden.stages.prepare.archives import Listed, list_files
 
@@ -25,20 +26,21 @@ class Candidate(NamedTuple):
 
 
 def find_candidates(data: Path) -> list[Candidate]:
-    """List the images of a folder with their labels; whatever the user's own splits lack is drawn from their training images.
+    """List the images or sequences of a folder with their labels; whatever the user's own splits lack is drawn from their training images.
 
     Raises:
         UserError: if there is no folder, no image, one class only, or a manifest that does not hold together.
     """
     if not data.is_dir():
-        raise UserError(f"expected a folder of images at {data}, which is not there; run `make repro`, or put a folder per class there")
+        raise UserError(f"expected a folder of images or sequences at {data}, which is not there; run `make repro`, or put a folder per class there")
     manifest = data / "manifest.csv"
     candidates = read_manifest(manifest) if manifest.is_file() else find_in_folders(data)
     if not candidates:
-        raise UserError(f"expected images in class folders under {data}; found none ({', '.join(sorted(SUFFIXES))}); see README, 'Your own data'")
+        known = ", ".join(sorted(IMAGE_SUFFIXES | SEQUENCE_SUFFIXES))
+        raise UserError(f"expected images or sequences in class folders under {data}; found none ({known}); see README, 'Your own data'")
     labels = {candidate.label for candidate in candidates}
     if len(labels) < 2:
-        raise UserError(f"expected images of two classes or more in {data}; got only {labels.pop()!r}; give each class a folder")
+        raise UserError(f"expected examples of two classes or more in {data}; got only {labels.pop()!r}; give each class a folder")
     given = {candidate.split for candidate in candidates}
     check_labels(candidates)
     if None in given or given == set(SPLITS):
@@ -47,12 +49,17 @@ def find_candidates(data: Path) -> list[Candidate]:
 
 
 def find_in_folders(data: Path) -> list[Candidate]:
-    """List the images of class folders; folders named train, val and test hold class folders of their own."""
-    files = [file for file in list_files(data) if len(file.place) > 1 and file.place[-1].lower().endswith(tuple(SUFFIXES))]
+    """List the images of class folders, or the sequences where there is no image; train, val and test hold class folders of their own."""
+    listed = [file for file in list_files(data) if len(file.place) > 1]
+    files = with_suffix(listed, IMAGE_SUFFIXES) or with_suffix(listed, SEQUENCE_SUFFIXES)
     split_folders = {file.place[0] for file in files} <= set(SPLITS)
     if not split_folders:
         return [Candidate(file, file.place[0], None) for file in files]
     return [Candidate(file, file.place[1], file.place[0]) for file in files if len(file.place) > 2]
+
+
+def with_suffix(files: Iterable[Listed], suffixes: frozenset[str]) -> list[Listed]:
+    return [file for file in files if file.place[-1].lower().endswith(tuple(suffixes))]
 
 
 def check_labels(candidates: Iterable[Candidate]) -> None:

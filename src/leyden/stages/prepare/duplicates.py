@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from leyden.stages.prepare.judging import THUMB_SHAPE, Judged
+from leyden.stages.prepare.examples import AnyJudged
+from leyden.stages.prepare.judging import THUMB_SHAPE
 
 MIN_SIDE_PX = 16  # below, the miniature is the image itself: of 1,797 digits of 8x8 it pairs 18, each drawn anew, and the hash alone 22,289
 MIN_CONTRAST = 32  # between a miniature's brightest and darkest pixel; below, the hash is noise
@@ -38,7 +39,7 @@ def near_pairs(thumbs: np.ndarray, sides: np.ndarray, max_distance: int) -> list
 
     Args:
         thumbs: uint8 (N, 8, 9), grey miniatures.
-        sides: (N,), the shorter side of each image in pixels; small images are left out.
+        sides: (N,), the shorter side of each image in pixels, or the time steps of a sequence; small ones are left out.
         max_distance: Largest Hamming distance of two near duplicates' hashes.
 
     Source: N. Krawetz, "Kind of Like That", 2013, hackerfactor.com (dHash).
@@ -54,13 +55,13 @@ def near_pairs(thumbs: np.ndarray, sides: np.ndarray, max_distance: int) -> list
     return [Pair("near", *pair) for pair in zip(first[close].tolist(), second[close].tolist(), strict=True)]
 
 
-def find_pairs(judged: list[Judged], near_duplicate_distance: int) -> list[Pair]:
-    """Find images that occur twice; pictures of the same pixels are not near duplicates too."""
+def find_pairs(judged: Sequence[AnyJudged], near_duplicate_distance: int) -> list[Pair]:
+    """Find examples that occur twice; those of the same content are not near duplicates too."""
     exact = exact_pairs([image.digest for image in judged])
     copies = {pair.second for pair in exact}
     rows = [number for number in range(len(judged)) if number not in copies]
     thumbs = np.frombuffer(b"".join(judged[number].thumb for number in rows), np.uint8).reshape(-1, *THUMB_SHAPE)
-    sides = np.array([min(judged[number].height, judged[number].width) for number in rows])
+    sides = np.array([judged[number].side for number in rows])
     near = near_pairs(thumbs, sides, near_duplicate_distance)
     return exact + [Pair(kind, rows[first], rows[second]) for kind, first, second in near]
 

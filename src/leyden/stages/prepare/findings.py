@@ -91,14 +91,21 @@ def describe_duplicates(pairs: Sequence[Pair], candidates: Sequence[Candidate], 
     }
 
 
+def examples_in_words(report: dict[str, Any]) -> str:
+    if "features" in report["input"]:
+        length = report["files"]["length"]
+        return f"sequences of {length['min']:,} to {length['max']:,} time steps, {report['input']['features']} feature(s)"
+    height, width = report["input"]["image_size"]
+    return f"images of {height}x{width}, {report['input']['channels']} channel(s)"
+
+
 def summary(report: dict[str, Any]) -> str:
     """Say in a few lines what was packed and what should be looked at."""
     counts = {split: sum(by_label.values()) for split, by_label in report["counts"].items()}
-    height, width = report["input"]["image_size"]
     total = " + ".join(f"{count:,} {split}" for split, count in counts.items())
     found = report["duplicates"]
     lines = [
-        f"prepare: {len(report['labels'])} classes, {total} images of {height}x{width}, {report['input']['channels']} channel(s), "
+        f"prepare: {len(report['labels'])} classes, {total} {examples_in_words(report)}, "
         f"{report['stored']}, {report['bytes'] / 1e6:.1f} MB packed; {report['rejected']} rejected"
     ]
     if any(found.values()):

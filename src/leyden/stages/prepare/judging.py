@@ -44,6 +44,14 @@ class Judged(NamedTuple):
     channels: int
     mode: str
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.height, self.width, self.channels
+
+    @property
+    def side(self) -> int:
+        return min(self.height, self.width)
+
 
 Judgement = tuple[Judged, bytes] | str  # with the pixels (H, W, channels) to pack, or none where they are too many; or why not
 Job = tuple[str, Sequence[tuple[str, bytes | None]]]  # the data folder; files with their content where it was read already

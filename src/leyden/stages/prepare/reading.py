@@ -15,32 +15,48 @@ from leyden.data.images import fit
 from leyden.errors import UserError
 from leyden.stages.prepare.archives import Listed, read_contents
 from leyden.stages.prepare.candidates import Candidate
-from leyden.stages.prepare.examples import Examples, Shape
-from leyden.stages.prepare.judging import Job, Judged, Limits, judge, reread
+from leyden.stages.prepare.examples import AnyJudged, Examples, Shape
+from leyden.stages.prepare.judging import Job, Judged, reread
 from leyden.stages.prepare.spool import Spool, as_image
 from leyden.stages.prepare.workers import ITEMS_PER_CHUNK, run_chunks
 
 Result = TypeVar("Result")
 
 
-def read_examples(data: Path, candidates: Sequence[Candidate], limits: Limits, num_workers: int | None, spool: Spool) -> Examples:
-    """Read and decode every file once; pixels go to the spool as they come, so that memory holds a few hundred bytes per image."""
+def read_examples(
+    data: Path,
+    candidates: Sequence[Candidate],
+    judge: Callable[[Job], Sequence[tuple[AnyJudged, bytes] | str]],
+    image_size: tuple[int, int] | None,
+    num_workers: int | None,
+    spool: Spool,
+) -> Examples:
+    """Read and decode every file once; what is to be packed goes to the spool as it comes, so that memory holds a few hundred bytes per file.
+
+    Args:
+        data: The folder.
+        candidates: Its files.
+        judge: What to make of a chunk of files: `judging.judge` or `sequences.judge_sequences`.
+        image_size: Height and width of the pixels that `judge` gives; None for the images' own, and for sequences.
+        num_workers: Processes; None decides.
+        spool: Where pixels or values go.
+    """
     examples = Examples(sorted({candidate.label for candidate in candidates}))
     files = [candidate.file for candidate in candidates]
-    results = run_over(partial(judge, limits), data, files, num_workers)
-    for candidate, found in zip(candidates, tqdm(results, "prepare", len(files), unit="image", disable=not sys.stderr.isatty()), strict=True):
+    results = run_over(judge, data, files, num_workers)
+    for candidate, found in zip(candidates, tqdm(results, "prepare", len(files), unit="file", disable=not sys.stderr.isatty()), strict=True):
         if isinstance(found, str):
             examples.rejected.append((candidate.path, found))
             continue
-        image, pixels = found
-        height, width = limits.image_size or (image.height, image.width)
+        known, kept = found
+        shape = (*image_size, known.shape[2]) if image_size else known.shape
         examples.candidates.append(candidate)
-        examples.judged.append(image)
-        examples.places.append(spool.put(pixels, (height, width, image.channels)) if pixels else None)
+        examples.judged.append(known)
+        examples.places.append(spool.put(kept, shape) if kept else None)
     return examples
 
 
-def run_over(function: Callable[[Job], list[Result]], data: Path, files: Sequence[Listed], num_workers: int | None) -> Iterator[Result]:
+def run_over(function: Callable[[Job], Sequence[Result]], data: Path, files: Sequence[Listed], num_workers: int | None) -> Iterator[Result]:
     """Apply a function to files in chunks, in order."""
     chunks = run_chunks(function, jobs(data, files), -(-len(files) // ITEMS_PER_CHUNK), num_workers)
     return (result for chunk in chunks for result in chunk)

@@ -9,7 +9,7 @@ from PIL import Image
 
 
 class Place(NamedTuple):
-    """Where pixels (H, W, C) lie in the spool."""
+    """Where bytes (H, W, C) lie in the spool."""
 
     offset: int
     shape: tuple[int, int, int]

@@ -1,4 +1,4 @@
-"""The sample data: 1,797 real handwritten digits of 8x8 pixels, written out as PNGs in class folders.
+"""The sample data: 1,797 real handwritten digits of 8x8 pixels, written out as PNGs or sequences in class folders.
 
 Source: scikit-learn's `load_digits` (BSD-3-Clause), a copy of the test set of "Optical Recognition of Handwritten Digits",
 E. Alpaydin and C. Kaynak, UCI Machine Learning Repository, 1998, doi:10.24432/C50P49 (CC BY 4.0).
@@ -6,6 +6,7 @@ digits.npz holds its `images` (0 to 16) and `labels`.
 """
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -14,11 +15,12 @@ from leyden.errors import UserError
 from leyden.files import replaced_folder
 
 
-def sample(out: Path = Path("data")) -> None:
+def sample(out: Path = Path("data"), kind: Literal["images", "sequences"] = "images") -> None:
     """Write the sample data, the same bytes everywhere.
 
     Args:
         out: Folder to make, with a folder per digit.
+        kind: PNGs; or .npy arrays (T, 3) of the inked pixels alone, as (row, column, ink) from top to bottom, T from 16 to 42.
     """
     if out.exists():
         raise UserError(f"expected no {out} yet; it is there; move it away first, so that nothing of yours is lost")
@@ -27,8 +29,11 @@ def sample(out: Path = Path("data")) -> None:
     pixels = np.round(images.astype(np.float64) * (255 / 16)).astype(np.uint8)
     with replaced_folder(out) as folder:
         for number, (image, label) in enumerate(zip(pixels, labels, strict=True)):
-            path = folder / str(label) / f"{number:04d}.png"
+            path = folder / str(label) / f"{number:04d}.{'png' if kind == 'images' else 'npy'}"
             path.parent.mkdir(exist_ok=True)
-            # Stored, not compressed: compressed bytes differ between builds of zlib, and so would the hash in data.dvc.
-            Image.fromarray(image).save(path, compress_level=0)
-    print(f"sample: wrote {len(images):,} images in {len(set(labels.tolist()))} classes to {out}")
+            if kind == "images":
+                # Stored, not compressed: compressed bytes differ between builds of zlib, and so would the hash in data.dvc.
+                Image.fromarray(image).save(path, compress_level=0)
+            else:
+                np.save(path, np.column_stack([*np.nonzero(image), image[image > 0]]).astype(np.float32))
+    print(f"sample: wrote {len(images):,} {kind} in {len(set(labels.tolist()))} classes to {out}")

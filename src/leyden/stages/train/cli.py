@@ -74,7 +74,7 @@ class LeydenCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--ckpt_path", type=str | None, default=None, help="Checkpoint to validate or test.")
-        facts = {"in_channels", "num_classes", "image_size"}
+        facts = {"in_channels", "in_features", "num_classes", "image_size"}
         parser.add_subclass_arguments(nn.Module, "network", skip=facts, instantiate=False, required=False, help="The network.")
         parser.link_arguments("network", "model.init_args.network", compute_fn=plain)
         parser.link_arguments("seed_everything", "data.init_args.seed")

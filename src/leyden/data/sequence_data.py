@@ -1,0 +1,96 @@
+"""The packed sequences as a LightningDataModule: batches of like length."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from leyden.data.packed import read_report
+from leyden.data.sampler import BatchSampler, Draw, balancing_weights
+from leyden.data.sequences import SequenceSplit, read_sequence_split
+from leyden.errors import UserError
+
+Batch = tuple[tuple[Tensor, Tensor], Tensor]  # values float32 (B, T, F), zero behind each end, and lengths int64 (B,); labels int64 (B,)
+
+
+class PackedSequences(Dataset[Batch]):
+    """Gathers and pads a batch at a time."""
+
+    def __init__(self, split: SequenceSplit) -> None:
+        self._split = split
+
+    def __getitem__(self, draw: Draw) -> Batch:
+        values, lengths = self._split.sequences[draw.rows]
+        return (torch.from_numpy(values), torch.from_numpy(lengths)), torch.from_numpy(self._split.labels[draw.rows])
+
+
+class SequenceData(LightningDataModule):
+    """Batches of the sequences that `leyden prepare` packed."""
+
+    def __init__(
+        self,
+        folder: str = "artifacts/prepare",
+        batch_size: int = 64,
+        sampler: str = "uniform",
+        bucket_batches: int = 16,
+        num_workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        """Read what is known of the data; the values are read by batch.
+
+        Args:
+            folder: Where `leyden prepare` wrote.
+            batch_size: Sequences per step and device.
+            sampler: uniform sees every training example once an epoch; balanced draws all classes equally often.
+            bucket_batches: Training batches that are sorted by length among themselves, so that little is padding; 1 is off.
+            num_workers: Processes that read ahead; 0 is fastest for data in memory.
+            seed: Decides the order (linked from seed_everything).
+        """
+        super().__init__()
+        report = read_report(Path(folder))
+        if "features" not in report["input"]:
+            raise UserError(f"expected sequences; {folder} holds images; set data to leyden.ImageData and a network for images in configs/train.yaml")
+        self.labels: list[str] = report["labels"]
+        self.input: dict[str, Any] = report["input"]
+        self.class_counts: list[int] = [report["counts"]["train"][label] for label in self.labels]
+        self.data_hash: str = report["data_hash"]
+        for name, value in (("batch_size", batch_size), ("bucket_batches", bucket_batches)):
+            if value < 1:
+                raise UserError(f"data.{name} must be at least 1; got {value}; set it in configs/train.yaml")
+        if sampler not in ("uniform", "balanced"):
+            raise UserError(f"data.sampler must be uniform or balanced; got {sampler!r}; set it in configs/train.yaml")
+        self._folder, self._batch_size, self._sampler = Path(folder), batch_size, sampler
+        self._bucket_batches, self._num_workers, self._seed = bucket_batches, num_workers, seed
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        return self._loader("train", self._batch_size, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        return self._loader("val", 4 * self._batch_size)  # no gradients are kept
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        return self._loader("test", 4 * self._batch_size)
+
+    def _loader(self, name: str, batch_size: int, shuffle: bool = False) -> DataLoader[Batch]:
+        split = read_sequence_split(self._folder, name)
+        sampler = BatchSampler(
+            len(split.labels),
+            batch_size,
+            self._seed,
+            shuffle,
+            balancing_weights(split.labels) if shuffle and self._sampler == "balanced" else None,
+            *((self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)),
+            lengths=split.sequences.lengths if shuffle else None,
+            bucket_batches=self._bucket_batches,
+        )
+        return DataLoader(
+            PackedSequences(split),
+            batch_size=None,
+            sampler=sampler,
+            num_workers=self._num_workers,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=self._num_workers > 0,
+        )

@@ -1,0 +1,134 @@
+"""Sequences go through the same doctor as images."""
+
+import csv
+import json
+import shutil
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from leyden.cli import main
+from leyden.data.packed import read_examples, read_report
+from leyden.stages.prepare.sequences import feature_statistics, thumb_of
+
+
+def rows_of(path):
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def data(sequences_prepared, tmp_path, monkeypatch):
+    """A copy of the sequences that a test may spoil."""
+    shutil.copytree(sequences_prepared / "data", tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "data"
+
+
+def test_values_come_back_under_their_path(sequences_prepared):
+    packed = sequences_prepared / "artifacts/prepare"
+    rows = rows_of(packed / "manifest.csv")
+    assert len(rows) == 150
+    labels = json.loads((packed / "labels.json").read_text())
+    for split in ("train", "val", "test"):
+        sequences, targets = read_examples(packed, split)
+        for number, row in enumerate(row for row in rows if row["split"] == split):
+            if row["path"].endswith(".npy"):
+                values, lengths = sequences[number : number + 1]
+                original = np.load(sequences_prepared / "data" / row["path"]).astype(np.float32)
+                assert np.array_equal(values[0], original) and lengths[0] == len(original)
+            assert labels[targets[number]] == row["label"]
+
+
+def test_report_describes_the_training_values(sequences_prepared):
+    report = read_report(sequences_prepared / "artifacts/prepare")
+    train = read_examples(sequences_prepared / "artifacts/prepare", "train")[0].values
+    assert report["input"]["features"] == 2
+    assert np.allclose(report["input"]["mean"], train.mean(0), atol=1e-5) and np.allclose(report["input"]["std"], train.std(0), rtol=1e-5)
+    assert report["files"]["length"]["max"] <= 59 and set(report["files"]["modes"]) == {"csv", "float64"}
+    with Image.open(sequences_prepared / "artifacts/prepare/contact/2.png") as sheet:
+        assert sheet.size == (256, 256) and len(sheet.getcolors(10_000)) > 3
+
+
+def test_statistics_stand_a_large_offset():
+    values = (1e6 + np.random.default_rng(0).normal(size=(100_000, 1))).astype(np.float32)
+    mean, deviation = feature_statistics(values)
+    assert abs(mean[0] - values.astype(np.float64).mean()) < 1e-3 and abs(deviation[0] - values.astype(np.float64).std()) < 1e-3
+    assert feature_statistics(np.full((9, 1), 3.0, np.float32)) == ([3.0], [1.0])
+
+
+def test_unusable_files_are_listed_with_their_reason(data):
+    np.save(data / "up/other width.npy", np.ones((9, 5)))
+    np.save(data / "up/nan.npy", np.array([[1, np.nan]]))
+    np.save(data / "up/object.npy", np.array([None]), allow_pickle=True)
+    (data / "up/empty.csv").touch()
+    (data / "up/words.csv").write_text("a,b\n1,x\n")
+    assert main(["prepare"]) == 0
+    reasons = {row["path"]: row["reason"] for row in rows_of("artifacts/prepare/rejected.csv")}
+    assert {path: reason.split(",")[0].split(" at")[0][:22] for path, reason in reasons.items()} == {
+        "up/other width.npy": "5 features",
+        "up/nan.npy": "step 0 holds NaN",
+        "up/object.npy": "values of type object",
+        "up/empty.csv": "empty file",
+        "up/words.csv": "could not convert stri",
+    }
+
+
+def test_too_many_unusable_files_stop_the_stage(data, error_of):
+    for number in range(20):
+        (data / f"up/broken {number}.npy").write_bytes(b"\x93NUMPY")
+    assert "expected at most 5% unusable files; got 20 of 170" in error_of("prepare")
+    assert not (data.parent / "artifacts/prepare").exists()
+
+
+def test_duplicates_stay_together_and_are_named(data):
+    for number in range(1, 12):
+        name = f"{number}.npy" if number % 3 else f"{number}.csv"
+        values = np.load(data / "up" / name) if number % 3 else np.loadtxt(data / "up" / name, delimiter=",", skiprows=number % 2, ndmin=2)
+        np.save(data / "up" / f"copy {number}.npy", values.astype(np.float32))
+        np.save(data / "down" / f"near {number}.npy", values * 1.0001)
+    assert main(["prepare"]) == 0
+    split = {row["path"]: row["split"] for row in rows_of("artifacts/prepare/manifest.csv")}
+    pairs = rows_of("artifacts/prepare/duplicates.csv")
+    exact = {(row["path"], row["other"]) for row in pairs if row["kind"] == "exact"}
+    assert len(exact) == 11
+    assert all(split[path] == split[other] for path, other in exact)
+    near = {tuple(sorted((row["path"], row["other"]))) for row in pairs if row["kind"] == "near"}
+    long = [n for n in range(1, 12) if n % 3 and len(np.load(data / "up" / f"{n}.npy")) >= 16]
+    assert long and all(any(f"down/near {n}.npy" in pair for pair in near) for n in long)
+
+
+def test_archives_and_manifests_hold_sequences_too(data, tmp_path):
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        for path in sorted(data.rglob("*.*")):
+            archive.write(path, path.relative_to(data))
+    assert main(["prepare"]) == 0
+    plain = {row["path"]: (row["split"], row["sha256"]) for row in rows_of("artifacts/prepare/manifest.csv")}
+    (tmp_path / "zipped").mkdir()
+    (tmp_path / "all.zip").rename(tmp_path / "zipped/all.zip")
+    assert main(["prepare", "--data=zipped"]) == 0
+    zipped = {row["path"].removeprefix("all.zip/"): (row["split"], row["sha256"]) for row in rows_of("artifacts/prepare/manifest.csv")}
+    assert zipped == plain
+    lines = ["path,label,group", *(f"{path},{path.split('/')[0]},{number % 40}" for number, path in enumerate(sorted(plain)))]
+    (data / "manifest.csv").write_text("\n".join(lines))
+    assert main(["prepare", "--seed=3"]) == 0
+    groups: dict[str, set[str]] = {}
+    for row in rows_of("artifacts/prepare/manifest.csv"):
+        groups.setdefault(row["group"], set()).add(row["split"])
+    assert len(groups) == 40 and all(len(splits) == 1 for splits in groups.values())
+
+
+def test_tables_beside_images_are_no_examples(shapes, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (shapes / "cercle/notes.csv").write_text("1,2\n")
+    assert main(["prepare", f"--data={shapes}"]) == 0
+    assert "image_size" in read_report("artifacts/prepare")["input"]
+
+
+def test_thumbs_follow_the_course_not_its_length_or_scale():
+    time = np.linspace(0, 6, 50)[:, None]
+    course = np.frombuffer(thumb_of(np.sin(time)), np.uint8).astype(int)
+    longer = np.frombuffer(thumb_of(5 * np.sin(np.linspace(0, 6, 500))[:, None]), np.uint8).astype(int)
+    assert np.abs(course - longer).max() < 20 and course.max() == 255 and course.min() == 0
