@@ -6,7 +6,7 @@ from leyden.stages.report.evaluation import Evaluation
 from leyden.stages.report.explanations import Explanations
 from leyden.stages.report.exports import Exports
 from leyden.stages.report.training import Training
-from leyden.stages.report.wording import decimal, duration, percent, sentence, times, words
+from leyden.stages.report.wording import decimal, duration, percent, plural, sentence, times, words
 
 
 class Tile(NamedTuple):
@@ -17,8 +17,10 @@ class Tile(NamedTuple):
     note: str
 
 
-def answer_of(evaluation: Evaluation | None, exports: Exports | None, explanations: Explanations | None) -> str:
+def answer_of(training: Training | None, evaluation: Evaluation | None, exports: Exports | None, explanations: Explanations | None) -> str:
     """Say in one sentence how good the model is, whether its files agree, and whether its explanations beat chance."""
+    if training is None:
+        return "No model was trained yet."
     parts = [
         evaluation.verdict() if evaluation else "the model was not evaluated",
         exports.verdict() if exports else "it was not exported",
@@ -27,18 +29,20 @@ def answer_of(evaluation: Evaluation | None, exports: Exports | None, explanatio
     return sentence("; ".join(parts))
 
 
-def tiles_of(training: Training, evaluation: Evaluation | None, exports: Exports | None, explanations: Explanations | None) -> list[Tile]:
+def tiles_of(training: Training | None, evaluation: Evaluation | None, exports: Exports | None, explanations: Explanations | None) -> list[Tile]:
     """Give the headline figures of the stages that were run."""
     tiles = []
     if evaluation:
         metrics = evaluation.metrics
         tiles.append(Tile("test accuracy", percent(metrics["accuracy"]), f"{evaluation.level} interval {evaluation.interval('accuracy')}"))
-        tiles.append(Tile("errors", f"{metrics['errors']:,}", f"of {metrics['examples']:,} test images"))
+        tiles.append(Tile("errors", f"{metrics['errors']:,}", f"of {plural(metrics['examples'], f'test {evaluation.noun}')}"))
         tiles.append(Tile("calibration error", decimal(metrics["calibration_error"]), "0 is best"))
-    if "parameters" in training.metrics:
+    if training and "parameters" in training.metrics:
         tiles.append(Tile("parameters", f"{training.metrics['parameters']:,}", f"trained in {duration(training.metrics.get('seconds'))}"))
     if exports and exports.fastest:
-        tiles.append(Tile("fastest file", times(exports.fastest["speed_up_b1"]), f"{exports.fastest['format']}, over eager PyTorch, one image"))
+        tiles.append(
+            Tile("fastest file", times(exports.fastest["speed_up_b1"]), f"{exports.fastest['format']}, over eager PyTorch, one {exports.noun}")
+        )
     if explanations and explanations.best:
         figures = explanations.metrics[explanations.best]
         note = f"{words(explanations.best)}; a random map {decimal(figures['random_deletion_auc'])}"

@@ -10,6 +10,8 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from leyden.stages.report.wording import words
+
 SPLITS = ("train", "val", "test")  # a split keeps its colour from chart to chart
 # Colours that no plot would choose; the page's own take their place.
 INK, FAINT, SERIES = "#010203", "#010204", ("#010205", "#010206", "#010207", "#010208")
@@ -85,7 +87,7 @@ def draw_curves(name: str, curves: dict[str, list[tuple[float, float]]], kept_ep
             )
         if kept_epoch is not None:
             axes.axvline(kept_epoch, color=INK, linewidth=0.8, linestyle=":", label="kept")
-        axes.set(xlabel="epoch", title=name[:1].upper() + name[1:])
+        axes.set(xlabel="epoch", title=words(name[:1].upper() + name[1:]))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(ncols=len(curves) + 1)
 
@@ -93,8 +95,8 @@ def draw_curves(name: str, curves: dict[str, list[tuple[float, float]]], kept_ep
     return draw("curve-" + re.sub(r"\W+", "-", name), f"{name} by epoch: {ends}", 4.6, 2.9, plot)
 
 
-def draw_reliability(bins: list[dict[str, str]]) -> Markup:
-    """Draw accuracy over confidence above the number of images at each confidence."""
+def draw_reliability(bins: list[dict[str, str]], noun: str) -> Markup:
+    """Draw accuracy over confidence above the number of examples at each confidence."""
     confidence, accuracy, counts = ([float(row[key]) for row in bins] for key in ("confidence", "accuracy", "count"))
 
     def plot(figure: Figure) -> None:
@@ -104,7 +106,7 @@ def draw_reliability(bins: list[dict[str, str]]) -> Markup:
         upper.set(ylabel="accuracy", ylim=(0, 1.04), title="Reliability")
         upper.legend(loc="lower right" if min(accuracy) > 0.3 else "upper left")
         lower.bar(confidence, counts, width=0.05, color=SERIES[0])
-        lower.set(xlabel="confidence", ylabel="images", xlim=(0, 1.02))
+        lower.set(xlabel="confidence", ylabel=f"{noun}s", xlim=(0, 1.02))
 
-    found = "; ".join(f"confidence {c:.2f}, accuracy {a:.2f}, {n:.0f} images" for c, a, n in zip(confidence, accuracy, counts, strict=True))
+    found = "; ".join(f"confidence {c:.2f}, accuracy {a:.2f}, {n:.0f} {noun}s" for c, a, n in zip(confidence, accuracy, counts, strict=True))
     return draw("reliability", f"Reliability diagram: {found}", 4.6, 3.9, plot)

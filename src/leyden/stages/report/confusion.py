@@ -11,19 +11,19 @@ MAX_PAIRS = 20
 
 
 class Cell(NamedTuple):
-    """Images of a row's class given a column's label; `share` of the row's images, in [0, 1]."""
+    """Examples of a row's class given a column's label; `share` of the row's examples, in [0, 1]."""
 
-    num_images: int
+    num_examples: int
     share: float
     is_right: bool
 
 
 class Pair(NamedTuple):
-    """Images of one class taken for another; `share` of the class's images, in [0, 1]."""
+    """Examples of one class taken for another; `share` of the class's examples, in [0, 1]."""
 
     label: str
     prediction: str
-    num_images: int
+    num_examples: int
     share: float
 
 

@@ -1,82 +1,123 @@
-"""The data section: what the model learned from, and what was left out."""
+"""What the model learns from: the classes, the files, the arrays that they became, and what was left out."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
-import numpy as np
-
-from leyden.data.packed import SPLITS, read_report, read_split
-from leyden.stages.report.pictures import Picture, picture_of_array
+from leyden.data.packed import SPLITS, read_report
+from leyden.stages.report.duplicates import Duplicates, read_duplicates
 from leyden.stages.report.rows import read_rows
+from leyden.stages.report.sheets import Sheet, read_sheets
+from leyden.stages.report.wording import TIMES, words
 
-MAX_SAMPLES = 100  # classes with an image: a thousand would be most of the page
-SAMPLE_SIDE_PX = 96
 MAX_REJECTED = 20
+MAX_CHANNELS = 100
 COLOURS = {1: "grey", 3: "RGB"}
+CHANNEL_NAMES = {1: ["grey"], 3: ["red", "green", "blue"]}
+UNITS = {"aspect_ratio": "width / height", "height": "pixels", "width": "pixels", "length": "steps"}
 
 
-@dataclass
-class Class:
-    """A class: examples per split, share of the largest class's examples, and an image where there is one to show."""
+class Class(NamedTuple):
+    """A class: its examples per split, and the share that each is of the largest class's examples, in [0, 1]."""
 
     label: str
     counts: list[int]
-    share: float
-    sample: Picture | None
+    shares: list[float]
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts)
+
+
+class Spread(NamedTuple):
+    """A quantity over all files, as min, median and max."""
+
+    name: str
+    unit: str
+    values: dict[str, float]
+
+
+class Channel(NamedTuple):
+    """Mean and deviation of a channel, or of a sequence's feature, over the training examples."""
+
+    name: str
+    mean: float
+    std: float
 
 
 @dataclass
 class Dataset:
-    """What `leyden prepare` packed."""
+    """What `leyden prepare` found and packed; `input` tells images (`image_size`, `channels`) from sequences (`features`)."""
 
     folder: str
+    prepared: str
     data_hash: str
+    input: dict[str, Any]
+    stored: str
+    num_bytes: int
     classes: list[Class]
     counts: dict[str, int]
-    height: int
-    width: int
-    colours: str
-    num_bytes: int
+    spreads: list[Spread]
+    modes: dict[str, int]
     num_rejected: int
     rejected: list[dict[str, str]]
+    reasons: list[tuple[str, int]]
+    duplicates: Duplicates
+    sheets: list[Sheet]
 
     @property
     def total(self) -> int:
         return sum(self.counts.values())
 
+    @property
+    def has_images(self) -> bool:
+        return "image_size" in self.input
+
+    @property
+    def noun(self) -> str:
+        """What an example is."""
+        return "image" if self.has_images else "sequence"
+
+    @property
+    def shape(self) -> str:
+        """What an example is made of, in words."""
+        if not self.has_images:
+            return ", ".join(f"{value:,} {words(name)}" for name, value in self.input.items() if isinstance(value, int))
+        height, width = self.input["image_size"]
+        channels = self.input["channels"]
+        return f"{height} {TIMES} {width} pixels (height {TIMES} width), {COLOURS.get(channels, f'{channels} channels')}"
+
+    @property
+    def channels(self) -> list[Channel]:
+        names = CHANNEL_NAMES.get(self.input.get("channels", 0)) or [str(number) for number in range(len(self.input["mean"]))]
+        return [Channel(*row) for row in zip(names, self.input["mean"], self.input["std"], strict=True)][:MAX_CHANNELS]
+
 
 def read_dataset(prepare: Path, data: Path) -> Dataset:
     found = read_report(prepare)
-    height, width = found["input"]["image_size"]
+    files = found.get("files", {})
+    rejected = read_rows(prepare / "rejected.csv", "prepare")
     return Dataset(
         folder=str(data),
+        prepared=str(prepare),
         data_hash=found["data_hash"],
-        classes=read_classes(prepare, found["labels"], found["counts"]),
-        counts={split: sum(found["counts"][split].values()) for split in SPLITS},
-        height=height,
-        width=width,
-        colours=COLOURS.get(found["input"]["channels"], f"{found['input']['channels']} channels"),
+        input=found["input"],
+        stored=found.get("stored", ""),
         num_bytes=found["bytes"],
-        num_rejected=found["rejected"],
-        rejected=read_rows(prepare / "rejected.csv", "prepare")[:MAX_REJECTED],
+        classes=count_classes(found["labels"], found["counts"]),
+        counts={split: sum(found["counts"][split].values()) for split in SPLITS},
+        spreads=[Spread(words(name), UNITS.get(name, ""), values) for name, values in files.items() if "median" in values],
+        modes=files.get("modes", {}),
+        num_rejected=len(rejected),
+        rejected=rejected[:MAX_REJECTED],
+        reasons=Counter(row["reason"].partition(":")[0].partition(" (")[0] for row in rejected).most_common(),
+        duplicates=read_duplicates(prepare),
+        sheets=read_sheets(prepare, found["labels"]),
     )
 
 
-def read_classes(prepare: Path, labels: list[str], counts: dict[str, dict[str, int]]) -> list[Class]:
-    samples = read_samples(prepare)
-    totals = {label: sum(counts[split][label] for split in SPLITS) for label in labels}
-    largest = max(totals.values())
-    return [
-        Class(label, [counts[split][label] for split in SPLITS], totals[label] / largest, samples.get(number)) for number, label in enumerate(labels)
-    ]
-
-
-def read_samples(prepare: Path) -> dict[int, Picture]:
-    """Find an image of each of the first classes, in the test split or else in the train split."""
-    samples: dict[int, Picture] = {}
-    for name in ("test", "train"):
-        split = read_split(prepare, name)
-        for label, row in zip(*np.unique(split.labels, return_index=True), strict=True):
-            if label < MAX_SAMPLES and label not in samples:
-                samples[int(label)] = picture_of_array(split.images[row], SAMPLE_SIDE_PX)
-    return samples
+def count_classes(labels: list[str], counts: dict[str, dict[str, int]]) -> list[Class]:
+    by_class = {label: [counts[split][label] for split in SPLITS] for label in labels}
+    largest = max(map(sum, by_class.values()))
+    return [Class(label, own, [count / largest for count in own]) for label, own in by_class.items()]

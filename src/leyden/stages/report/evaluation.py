@@ -6,20 +6,20 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from leyden.data.packed import read_paths, read_report, read_split
+from leyden.data.packed import read_paths, read_report
 from leyden.errors import UserError
 from leyden.files import read_json
 from leyden.stages.report.charts import draw_reliability
 from leyden.stages.report.confusion import Confusion, count_confusion
-from leyden.stages.report.pictures import Picture, picture_of_array
+from leyden.stages.report.pictures import Picture, pictures_of_rows
 from leyden.stages.report.rows import read_columns, read_rows
-from leyden.stages.report.wording import decimal, percent, words
+from leyden.stages.report.wording import decimal, percent, plural, words
 
 MEANINGS = {
-    "accuracy": "images named rightly",
+    "accuracy": "examples named rightly",
     "balanced_accuracy": "the same, each class counting alike",
     "macro_f1": "precision and recall in one, each class counting alike",
-    "auroc": "chance that an image of a class scores higher for it than another image; 0.5 is guessing",
+    "auroc": "chance that an example of a class scores higher for it than another example; 0.5 is guessing",
     "log_loss": "penalty for probability given to wrong labels; 0 is best",
     "calibration_error": "gap between confidence and accuracy; 0 is best",
 }
@@ -28,7 +28,7 @@ NOT_SCORES = ("examples", "errors", "confidence_level")
 
 
 class Prediction(NamedTuple):
-    """A row of predictions.csv, which is the same row of the packed test images."""
+    """A row of predictions.csv, which is the same row of the packed test examples."""
 
     row: int
     path: str
@@ -59,7 +59,8 @@ class Evaluation:
     classes: list[dict[str, str]]
     confusion: Confusion
     reliability: Markup
-    shown: list[tuple[Prediction, Picture]]
+    shown: list[tuple[Prediction, Picture | None]]
+    noun: str
 
     @property
     def level(self) -> str:
@@ -70,7 +71,7 @@ class Evaluation:
 
     def verdict(self) -> str:
         """Say how good the model is, and how sure of that one may be."""
-        right = f"{percent(self.metrics['accuracy'])} of {self.metrics['examples']:,} test images named rightly"
+        right = f"{percent(self.metrics['accuracy'])} of {plural(self.metrics['examples'], f'test {self.noun}')} named rightly"
         return f"{right} ({self.level} interval {self.interval('accuracy')})"
 
     def weakest(self, count: int) -> list[dict[str, str]]:
@@ -78,20 +79,21 @@ class Evaluation:
         return sorted((row for row in self.classes if row["recall"]), key=lambda row: float(row["recall"]))[:count]
 
 
-def read_evaluation(evaluate: Path, prepare: Path, num_errors: int) -> Evaluation:
+def read_evaluation(evaluate: Path, prepare: Path, num_errors: int, noun: str) -> Evaluation:
     metrics = read_json(evaluate / "metrics.json", "evaluate")
     labels = read_report(prepare)["labels"]
     predictions = read_predictions(evaluate / "predictions.csv")
     if [prediction.path for prediction in predictions] != read_paths(prepare, "test") or not {p.label for p in predictions} <= set(labels):
-        raise UserError(f"expected predictions of the images in {prepare}; {evaluate}/predictions.csv has others; run `leyden evaluate` again")
-    images = read_split(prepare, "test").images
+        raise UserError(f"expected predictions of the examples in {prepare}; {evaluate}/predictions.csv has others; run `leyden evaluate` again")
+    chosen = choose(predictions, num_errors)
     return Evaluation(
         metrics=metrics,
         scores=scores_of(metrics),
         classes=read_rows(evaluate / "per_class.csv", "evaluate"),
         confusion=count_confusion([(prediction.label, prediction.prediction) for prediction in predictions], labels),
-        reliability=draw_reliability(read_rows(evaluate / "calibration.csv", "evaluate")),
-        shown=[(prediction, picture_of_array(images[prediction.row])) for prediction in choose(predictions, num_errors)],
+        reliability=draw_reliability(read_rows(evaluate / "calibration.csv", "evaluate"), noun),
+        shown=list(zip(chosen, pictures_of_rows(prepare, "test", [prediction.row for prediction in chosen]), strict=True)),
+        noun=noun,
     )
 
 

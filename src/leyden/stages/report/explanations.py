@@ -13,7 +13,7 @@ MAX_EXAMPLES = 24
 
 @dataclass
 class Example:
-    """A test image with the map of each method that drew one."""
+    """A test example with the map of each method that drew one."""
 
     row: dict[str, str]
     image: Picture

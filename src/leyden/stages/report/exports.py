@@ -17,6 +17,7 @@ class Exports:
 
     files: list[dict[str, Any]]
     baseline: dict[str, Any] | None
+    noun: str
 
     @property
     def fastest(self) -> dict[str, Any] | None:
@@ -33,15 +34,15 @@ class Exports:
             return f"{len(failed)} of {plural(len(names), 'exported file')} not shown to agree with the checkpoint: {listed(failed)}"
         agreement = min(row["top1_agreement"] for row in self.files)
         who = {1: "the exported file", 2: "both exported files"}.get(len(names), f"all {len(names)} exported files")
-        images = "every image" if agreement == 1 else f"{percent(agreement)} of the images or more"
+        examples = f"every {self.noun}" if agreement == 1 else f"{percent(agreement)} of the {self.noun}s or more"
         verb = "agrees" if len(names) == 1 else "agree"
-        return f"{who} ({listed(names)}) {verb} with the checkpoint on {images}"
+        return f"{who} ({listed(names)}) {verb} with the checkpoint on {examples}"
 
 
-def read_exports(export: Path) -> Exports:
+def read_exports(export: Path, noun: str) -> Exports:
     rows = read_json(export / "report.json", "export")
     baseline = next((row for row in rows if row["format"] == BASELINE), None)
-    return Exports([row | speed_ups(row, baseline) for row in rows if row is not baseline], baseline)
+    return Exports([row | speed_ups(row, baseline) for row in rows if row is not baseline], baseline, noun)
 
 
 def speed_ups(row: dict[str, Any], baseline: dict[str, Any] | None) -> dict[str, float | None]:

@@ -2,11 +2,14 @@
 
 import base64
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
+
+from leyden.data.packed import SPLITS, read_paths, read_report, read_split
 
 MAX_SIDE_PX = 192  # twice the size at which the page shows most of them
 MAX_PNG_BYTES = 4_000  # photographs go as JPEG beyond this
@@ -33,6 +36,24 @@ def picture_of_array(pixels: np.ndarray, max_side_px: int = MAX_SIDE_PX) -> Pict
 def picture_of_file(path: Path, max_side_px: int = MAX_SIDE_PX) -> Picture:
     with Image.open(path) as image:
         return encode(image, max_side_px)
+
+
+def pictures_of_rows(prepare: Path, split: str, rows: Sequence[int], max_side_px: int = MAX_SIDE_PX) -> list[Picture | None]:
+    """Encode packed images by their rows in a split; other examples have no picture."""
+    if "image_size" not in read_report(prepare)["input"]:
+        return [None] * len(rows)
+    images = read_split(prepare, split).images
+    return [picture_of_array(images[row], max_side_px) for row in rows]
+
+
+def pictures_of_paths(prepare: Path, paths: set[str], max_side_px: int = MAX_SIDE_PX) -> dict[str, Picture]:
+    """Encode packed images by the files that they came from."""
+    found: dict[str, Picture] = {}
+    for split in SPLITS:
+        rows = {row: path for row, path in enumerate(read_paths(prepare, split)) if path in paths}
+        pictures = zip(rows.values(), pictures_of_rows(prepare, split, list(rows), max_side_px), strict=True)
+        found |= {path: picture for path, picture in pictures if picture}
+    return found
 
 
 def encode(image: Image.Image, max_side_px: int) -> Picture:

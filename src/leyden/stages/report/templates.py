@@ -8,11 +8,11 @@ from markupsafe import Markup
 
 from leyden.stages.report import wording
 
-FILTERS = ("percent", "decimal", "short", "size", "times", "duration", "words", "plural", "sentence")
+FILTERS = ("percent", "decimal", "exact", "short", "size", "times", "duration", "words", "plural", "sentence")
 
 
-def render_page(facts: dict[str, Any]) -> str:
-    return environment(autoescape=True).get_template("page.html.j2").render(facts)
+def render_page(name: str, facts: dict[str, Any]) -> str:
+    return environment(autoescape=True).get_template(f"{name}.j2").render(facts)
 
 
 def render_card(facts: dict[str, Any]) -> str:

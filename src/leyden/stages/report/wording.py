@@ -23,6 +23,12 @@ def decimal(value: float | str | None, places: int = 3) -> str:
     return UNKNOWN if found is None else f"{found:,.{places}f}"
 
 
+def exact(value: float | str | None) -> str:
+    """Write a measured number as it is, with four digits that count where it is a fraction."""
+    found = number(value)
+    return UNKNOWN if found is None else f"{found:,.0f}" if found == int(found) else f"{found:,.4g}"
+
+
 def short(value: float | str | None) -> str:
     """Write a number of any size with two digits that count."""
     found = number(value)
