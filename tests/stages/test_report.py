@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -64,6 +63,19 @@ class Artifacts:
         report = {"labels": self.labels, "input": size, "counts": counts, "rejected": 25, "bytes": 1234, "data_hash": "abc"}
         write_json(folder / "report.json", report | {"files": sides | {"modes": {"L": 36}}, "stored": "pixels, 30 of 36 images resized once"})
 
+    def change_report(self, **entries: Any) -> None:
+        """Change entries of prepare's report."""
+        path = self.root / "prepare/report.json"
+        write_json(path, json.loads(path.read_text()) | entries)
+
+    def write_copies(self, kinds: list[str]) -> None:
+        """Make each of the first test images, of the first class, a copy of a training image of the second, of the kind given."""
+        rows = [
+            [kind, self.paths[row], f"train {self.paths[PER_CLASS + row]}", self.labels[0], self.labels[1], "test", "train"]
+            for row, kind in enumerate(kinds[:PER_CLASS])
+        ]
+        write_rows(self.root / "prepare/duplicates.csv", COPIES, rows)
+
     def write_train(self, folder: Path) -> None:
         write_json(folder / "metrics.json", {"val/accuracy": 0.75, "val/loss": 0.5, "epoch": 1, "parameters": 4321, "seconds": 12.3})
         header = ["epoch", "step", "learning_rate", "train/loss", "val/accuracy", "val/loss"]
@@ -100,7 +112,15 @@ class Artifacts:
         """Make the page and the card."""
         folders = {name: self.root / name for name in ("prepare", "train", "evaluate", "export", "explain")}
         report(**folders, out=self.root / "report", **options)
-        return (self.root / "report/index.html").read_text(encoding="utf-8"), (self.root / "report/model_card.md").read_text(encoding="utf-8")
+        return self.written("index.html"), self.written("model_card.md")
+
+    def data_page(self, **options: Any) -> str:
+        """Make all, and give the page of the data."""
+        self.report(**options)
+        return self.written("data.html")
+
+    def written(self, name: str) -> str:
+        return (self.root / "report" / name).read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -249,7 +269,7 @@ def test_an_explanation_no_better_than_chance_is_said(artifacts: Artifacts) -> N
     write_json(artifacts.root / "explain/metrics.json", {"saliency": figures})
     page, card = artifacts.report()
     assert "saliency was tested and does not beat a random map (deletion AUC 0.600, against 0.500; lower is better)" in page
-    assert "No better than a random map at finding the pixels that matter: saliency" in card
+    assert "No better than a random map at finding what matters: saliency" in card
 
 
 def test_stale_data_is_said(artifacts: Artifacts) -> None:
@@ -259,53 +279,29 @@ def test_stale_data_is_said(artifacts: Artifacts) -> None:
 
 
 def test_same_input_gives_the_same_bytes(artifacts: Artifacts) -> None:
-    assert artifacts.report() == artifacts.report()
+    assert artifacts.report() == artifacts.report() and artifacts.data_page() == artifacts.data_page()
 
 
-def test_nothing_is_loaded_from_elsewhere(artifacts: Artifacts) -> None:
-    page, _ = artifacts.report()
+@pytest.mark.parametrize("name", ["index.html", "data.html"])
+def test_nothing_is_loaded_from_elsewhere(artifacts: Artifacts, name: str) -> None:
+    artifacts.report()
+    page = artifacts.written(name)
     for tag, attrs in Elements(page).tags:
-        for name in ("src", "href", "xlink:href", "srcset", "poster"):
-            assert (attrs.get(name) or "#").startswith("#" if tag in ("a", "use") else ("#", "data:")), (tag, attrs)
+        for source in ("src", "href", "xlink:href", "srcset", "poster"):
+            assert tag == "a" or (attrs.get(source) or "#").startswith("#" if tag == "use" else ("#", "data:")), (tag, attrs)
     assert "@import" not in page and not re.search(r"url\((?!#)", page)
 
 
-def test_ids_are_unique(artifacts: Artifacts) -> None:
-    ids = Counter(attrs["id"] for _, attrs in Elements(artifacts.report()[0]).tags if "id" in attrs)
-    assert not [name for name, count in ids.items() if count > 1]
+def test_ids_are_unique_and_links_lead_somewhere(artifacts: Artifacts) -> None:
+    artifacts.report()
+    tags = {name: Elements(artifacts.written(name)).tags for name in ("index.html", "data.html")}
+    ids = {name: [attrs["id"] for _, attrs in found if "id" in attrs] for name, found in tags.items()}
+    assert all(len(set(found)) == len(found) for found in ids.values())
+    links = [(name, attrs["href"].partition("#")) for name, found in tags.items() for tag, attrs in found if tag == "a" and attrs["href"]]
+    assert ("index.html", ("data.html", "#", "rejected")) in links and ("data.html", ("index.html", "", "")) in links
+    assert all(not place or place in ids[page or name] for name, (page, _, place) in links)
 
 
 def test_the_stage_needs_no_torch() -> None:
     code = "import sys, leyden.stages.report; print([m for m in ('torch', 'lightning', 'captum') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not (chromium and driver):
-        pytest.skip("no chromium and chromedriver on the PATH")
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: the group 'test' has it")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    found = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield found
-    found.quit()
-
-
-MANY = [f"a-class-with-quite-a-long-name-of-its-own-{n}" for n in range(26)]
-
-
-@pytest.mark.parametrize("width", [1280, 375])
-@pytest.mark.parametrize("labels", [LABELS, HOSTILE, MANY[:25], MANY], ids=["plain", "hostile", "matrix", "pairs"])
-def test_browser_shows_the_page_whole(tmp_path: Path, browser: Any, labels: list[str], width: int) -> None:
-    Artifacts(tmp_path, labels, shape=(40, 90, 3)).report()
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False})
-    browser.get((tmp_path / "report/index.html").as_uri())
-    assert browser.get_log("browser") == []
-    widths = browser.execute_script("return [...document.images].map(image => image.naturalWidth)")
-    assert widths and all(widths)
-    assert browser.execute_script("return document.documentElement.scrollWidth") <= browser.execute_script("return innerWidth") == width

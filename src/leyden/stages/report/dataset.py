@@ -96,14 +96,14 @@ class Dataset:
 
 def read_dataset(prepare: Path, data: Path) -> Dataset:
     found = read_report(prepare)
-    files = found.get("files", {})
+    files = found["files"]
     rejected = read_rows(prepare / "rejected.csv", "prepare")
     return Dataset(
         folder=str(data),
         prepared=str(prepare),
         data_hash=found["data_hash"],
         input=found["input"],
-        stored=found.get("stored", ""),
+        stored=found["stored"],
         num_bytes=found["bytes"],
         classes=count_classes(found["labels"], found["counts"]),
         counts={split: sum(found["counts"][split].values()) for split in SPLITS},

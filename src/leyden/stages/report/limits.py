@@ -28,7 +28,7 @@ def limits_of(
         limits.append("Not every exported file was shown to agree with the checkpoint.")
     if explanations:
         failed = [words(name) for name, figures in explanations.metrics.items() if not beats_chance(figures)]
-        limits += [f"No better than a random map at finding the pixels that matter: {listed(failed)}."] if failed else []
+        limits += [f"No better than a random map at finding what matters: {listed(failed)}."] if failed else []
     return limits
 
 
