@@ -7,6 +7,7 @@ from leyden.stages.report.pictures import Picture, picture_of_file
 
 MAX_BYTES = 3_000_000  # of all sheets as text: they are most of the page
 MAX_SIDE_PX = 520
+LARGE_PX = 180
 
 
 class Sheet(NamedTuple):
@@ -14,6 +15,11 @@ class Sheet(NamedTuple):
 
     label: str
     picture: Picture
+
+    @property
+    def is_large(self) -> bool:
+        """Whether half a phone's width would be too little for it."""
+        return self.picture.width > LARGE_PX
 
 
 def read_sheets(prepare: Path, labels: list[str]) -> list[Sheet]:
