@@ -110,7 +110,7 @@ class Artifacts:
 
     def report(self, **options: Any) -> tuple[str, str]:
         """Make the page and the card."""
-        folders = {name: self.root / name for name in ("prepare", "train", "evaluate", "export", "explain")}
+        folders: dict[str, Any] = {name: self.root / name for name in ("prepare", "train", "evaluate", "export", "explain")}
         report(**folders, out=self.root / "report", **options)
         return self.written("index.html"), self.written("model_card.md")
 

@@ -3,6 +3,7 @@
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,6 +31,13 @@ def turn_to_sequences(artifacts: Artifacts) -> None:
     )
     for path in (artifacts.root / "prepare").glob("*.images.npy"):
         path.unlink()
+
+
+def page_of(prepared: Path, folder: Path) -> str:
+    """Give the page of data that was prepared and no more."""
+    absent: dict[str, Any] = dict.fromkeys(("train", "evaluate", "export", "explain"), folder / "absent")
+    report(prepare=prepared, **absent, out=folder / "report")
+    return (folder / "report/data.html").read_text(encoding="utf-8")
 
 
 def section(page: str, name: str) -> str:
@@ -182,10 +190,16 @@ def test_a_messy_folder_is_prepared_and_shown(shapes: Path, tmp_path: Path) -> N
         image.resize((2 * image.width, 2 * image.height)).save(shapes / "cercle" / "larger.jpg", quality=90)
     (shapes / "cercle" / "empty.png").touch()
     prepare(data=shapes, out=tmp_path / "prepare")
-    report(**{name: tmp_path / name for name in ("prepare", "train", "evaluate", "export", "explain", "out")}, data=shapes)
-    page = (tmp_path / "out/data.html").read_text(encoding="utf-8")
+    page = page_of(tmp_path / "prepare", tmp_path)
     text = Elements(page).text
     assert "Mend 2 pairs of exact copies with two labels" in text and "1 file rejected (1.1%)" in text
     assert "carré/taken from another class.png" in section(page, "duplicates") and "cercle/larger.jpg" in section(page, "duplicates")
     assert "empty file (1)" in section(page, "rejected")
     assert len([attrs for tag, attrs in Elements(page).tags if tag == "img" and (attrs["alt"] or "").startswith("Contact sheet")]) == 3
+
+
+def test_prepared_sequences_are_shown(sequences_prepared: Path, tmp_path: Path) -> None:
+    page = page_of(sequences_prepared / "artifacts/prepare", tmp_path)
+    assert "sequences 150 from data" in Elements(page).text
+    assert re.search(r"length steps 5 \d+ 59 features 2 2 2 Modes csv 51, float64 99 Each packed sequence 2 features", section(page, "files"))
+    assert section(page, "sheets").endswith("beside its subject. down up wave") and page.count("Contact sheet of class") == 3
