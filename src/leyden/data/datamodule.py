@@ -1,5 +1,6 @@
 """The packed examples as a LightningDataModule: whole batches, and every random draw a function of (seed, epoch, step)."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from leyden.data.augment import Augment, Draws
+from leyden.data.loader import Loader, position
 from leyden.data.packed import Split, read_report, read_split
 from leyden.data.sampler import BatchSampler, Draw, balancing_weights
 from leyden.errors import UserError
@@ -104,10 +106,18 @@ class ImageData(LightningDataModule):
     def _loader(
         self, split: Split, batch_size: int, shuffle: bool = False, weights: np.ndarray | None = None, rows_only: bool = False
     ) -> DataLoader[Batch]:
-        return DataLoader(
+        return Loader(
             PackedImages(split, rows_only),
             batch_size=None,
-            sampler=BatchSampler(len(split.labels), batch_size, self._seed, shuffle, weights, *self._ranks),
+            sampler=BatchSampler(
+                len(split.labels),
+                batch_size,
+                self._seed,
+                shuffle,
+                weights,
+                *self._ranks,
+                first_step=partial(position, self.trainer) if shuffle else int,
+            ),
             num_workers=self._num_workers,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self._num_workers > 0,

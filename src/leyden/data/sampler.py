@@ -1,6 +1,6 @@
 """Which examples make a batch: a function of (seed, epoch, step), split over processes without loss or repeat."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ class Draw(NamedTuple):
 
 
 class BatchSampler(Sampler[Draw]):
-    """Draws batches; a restart in a later epoch repeats them without stored state, on any number of processes.
+    """Draws batches; a restart, also in the middle of an epoch, repeats them without stored state, on any number of processes.
 
     The global batch of a step has `batch_size * world_size` examples; each process takes every `world_size`-th of them, so
     that 2 processes of 32 see what 1 process of 64 does. Nothing is padded: where the last examples do not go round, some
@@ -33,6 +33,7 @@ class BatchSampler(Sampler[Draw]):
         world_size: int = 1,
         lengths: np.ndarray | None = None,
         bucket_batches: int = 1,
+        first_step: Callable[[], int] = int,
     ) -> None:
         """Describe the batches.
 
@@ -46,11 +47,12 @@ class BatchSampler(Sampler[Draw]):
             world_size: All processes.
             lengths: (num_examples,) time steps of each example; with them batches are of like length.
             bucket_batches: How many batches are sorted by length among themselves.
+            first_step: Tells, when an epoch begins, which of its steps comes first: above 0 after a restart in its middle.
         """
         self._num_examples, self._seed, self._shuffle, self._weights = num_examples, seed, shuffle, weights
         self._global_size = batch_size * world_size
         self._rank, self._world_size = rank, world_size
-        self._lengths, self._bucket_batches = lengths, bucket_batches
+        self._lengths, self._bucket_batches, self._first_step = lengths, bucket_batches, first_step
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -75,7 +77,7 @@ class BatchSampler(Sampler[Draw]):
 
     def __iter__(self) -> Iterator[Draw]:
         order = self.order()
-        for step in range(len(self)):
+        for step in range(self._first_step(), len(self)):
             seed = np.random.SeedSequence([self._seed, self._epoch, step]).generate_state(1, np.uint64)[0]
             # Sorted rows are read from the memory map in order; their order within a batch has no meaning.
             rows = np.sort(order[step * self._global_size : (step + 1) * self._global_size])

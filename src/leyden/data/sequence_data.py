@@ -1,5 +1,6 @@
 """The packed sequences as a LightningDataModule: batches of like length."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from leyden.data.loader import Loader, position
 from leyden.data.packed import read_report
 from leyden.data.sampler import BatchSampler, Draw, balancing_weights
 from leyden.data.sequences import SequenceSplit, read_sequence_split
@@ -85,8 +87,9 @@ class SequenceData(LightningDataModule):
             *((self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)),
             lengths=split.sequences.lengths if shuffle else None,
             bucket_batches=self._bucket_batches,
+            first_step=partial(position, self.trainer) if shuffle else int,
         )
-        return DataLoader(
+        return Loader(
             PackedSequences(split),
             batch_size=None,
             sampler=sampler,

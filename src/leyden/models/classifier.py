@@ -69,6 +69,7 @@ class Classifier(LightningModule):
         self.optimizer, self.warmup_fraction, self.label_smoothing = optimizer, warmup_fraction, label_smoothing
         self.provenance: dict[str, Any] = {}
         self.train_loss = MeanMetric()
+        self.train_loss.persistent(True)  # a checkpoint in the middle of an epoch has its half
         self.mixup_alpha, self.cutmix_alpha = mixup_alpha, cutmix_alpha
         weights = weigh_classes(class_weights, labels, class_counts)
         self.register_buffer("class_weights", weights, persistent=False)

@@ -12,17 +12,16 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 from lightning.pytorch import Trainer
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 
 from leyden.errors import UserError
 from leyden.files import replaced_folder, write_json
 from leyden.models.load import read_checkpoint
 from leyden.stages.train.cli import ESSENTIALS, LeydenCLI
+from leyden.stages.train.resume import STOPPED, newest_checkpoint
 from leyden.stages.train.run import Run
 
 PUBLISHED = Path("artifacts/train")
-SIGTERM_EXIT_CODE = 143  # Lightning leaves with 0, which DVC would take for a finished training
 
 
 def main(verb: str, args: list[str]) -> None:
@@ -48,19 +47,17 @@ def fit(cli: LeydenCLI) -> None:
         cli.trainer.fit(cli.model, cli.datamodule)
         return
     with locked(run, cli.trainer.is_global_zero):
-        if run.last.exists():
+        resume = newest_checkpoint(run)
+        if resume:
             rank_zero_info(f"fit: continues in {run.folder}")
         else:
             rank_zero_info(f"fit: starts in {run.folder}: no earlier run has this config, data and code")
         cli.save_config(run.folder / "config.yaml")
         started = time.perf_counter()
         try:
-            resume = str(run.last) if run.last.exists() else None
             cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=resume, weights_only=True)
-        except SIGTERMException as error:
-            raise SystemExit(SIGTERM_EXIT_CODE) from error
         except SystemExit as error:
-            raise KeyboardInterrupt if cli.trainer.interrupted else error from error
+            raise error if error.code in STOPPED else KeyboardInterrupt from error  # Lightning makes an exit of a second Ctrl-C
         publish(cli, run, time.perf_counter() - started)
 
 

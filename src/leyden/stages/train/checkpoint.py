@@ -13,7 +13,7 @@ from leyden.files import replaced_file
 
 
 class RunCheckpoint(ModelCheckpoint):
-    """Keeps best.ckpt, last.ckpt and curves.csv in a run's folder.
+    """Keeps best.ckpt and curves.csv in a run's folder.
 
     The rows of curves.csv are written with the checkpoints and travel in them, so that a resumed run has them all.
     (Lightning's CSVLogger puts training and validation scores in different rows, with blanks between that plots draw
@@ -31,12 +31,14 @@ class RunCheckpoint(ModelCheckpoint):
             filename="best",
             monitor=monitor,
             mode=mode,
-            save_last=True,
             save_on_train_epoch_end=True,  # after validation, when the epoch's scores are complete
             enable_version_counter=False,
         )
         self._rows: list[dict[str, float]] = []
         self._started = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._started = time.perf_counter()  # a training that goes on in the middle of an epoch does not start one
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._started = time.perf_counter()

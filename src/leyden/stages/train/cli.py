@@ -18,6 +18,7 @@ import leyden
 from leyden.files import replaced_file
 from leyden.parsing import one_line_errors
 from leyden.stages.train.checkpoint import RunCheckpoint
+from leyden.stages.train.resume import AtomicCheckpointIO, Resume
 from leyden.stages.train.run import Run, describe_code
 
 ESSENTIALS = """Train, validate or test a model.
@@ -82,6 +83,7 @@ class LeydenCLI(LightningCLI):
         parser.link_arguments("data.input", "model.init_args.input", apply_on="instantiate")
         parser.link_arguments("data.class_counts", "model.init_args.class_counts", apply_on="instantiate")
         parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(Resume, "resume")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         with one_line_errors(parser):
@@ -95,13 +97,15 @@ class LeydenCLI(LightningCLI):
         """Place everything that the training writes in the run's folder, whose name depends on the data."""
         config = json.loads(self.parser.dump(self.config, format="json"))
         data_hash = getattr(self.datamodule, "data_hash", "")
-        self.run = Run(config, data_hash)
+        self.run = Run({key: value for key, value in config.items() if key != "resume"}, data_hash)
+        self.config_init.resume.run, self.config_init.resume.seed = self.run, int(self.config.seed_everything or 0)
         self.model.provenance = {"config": config, "data_hash": data_hash, "code_version": describe_code(), "versions": versions()}
         self.config_init.checkpoint.dirpath = str(self.run.folder)
         in_terminal = sys.stderr.isatty()  # a log is better served by one line per epoch
         for option in ("enable_progress_bar", "enable_model_summary"):
             if self.config.trainer[option] is None:
                 kwargs[option] = in_terminal
+        kwargs["plugins"] = [*(self.config_init.trainer.plugins or []), AtomicCheckpointIO()]
         return super().instantiate_trainer(default_root_dir=str(self.run.folder), **kwargs)
 
     def instantiate_classes(self) -> None:
@@ -117,6 +121,7 @@ def silence() -> None:
     """Drop messages that say nothing of the user's training."""
     warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
     warnings.filterwarnings("ignore", message="Precision .* is not supported by the model summary")
+    warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch")  # the sampler knows
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in record.getMessage())
 

@@ -26,6 +26,10 @@ class Run:
         return self.folder / "last.ckpt"
 
     @property
+    def previous(self) -> Path:
+        return self.folder / "previous.ckpt"
+
+    @property
     def owner(self) -> Path:
         return self.folder / "pid"
 
