@@ -1,6 +1,30 @@
-"""Networks in pure torch, and the LightningModules that train them."""
+"""Networks in pure torch, and the LightningModules that train them.
 
-from leyden.models.gru import GRUClassifier
-from leyden.models.resnet import ResNet
+A network is imported when it is first used: `leyden.load` needs torchvision only for a network of torchvision.
+"""
 
-__all__ = ["GRUClassifier", "ResNet"]
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__all__ = ["EarlyExitNet", "GRUClassifier", "PatchTransformer", "ResNet", "TorchvisionNet"]
+
+if TYPE_CHECKING:
+    from leyden.models.early_exit import EarlyExitNet
+    from leyden.models.gru import GRUClassifier
+    from leyden.models.patch_transformer import PatchTransformer
+    from leyden.models.resnet import ResNet
+    from leyden.models.torchvision_net import TorchvisionNet
+
+_HOMES = {
+    "EarlyExitNet": "early_exit",
+    "GRUClassifier": "gru",
+    "PatchTransformer": "patch_transformer",
+    "ResNet": "resnet",
+    "TorchvisionNet": "torchvision_net",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'leyden.models' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"leyden.models.{_HOMES[name]}"), name)

@@ -15,6 +15,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from leyden.errors import UserError
 from leyden.models.build import build_model
+from leyden.models.checkpointing import checkpoint_modules as checkpoint_parts
 from leyden.models.image_model import ImageModel
 from leyden.models.mixing import mix
 from leyden.models.sequence_model import SequenceModel
@@ -44,6 +45,7 @@ class Classifier(LightningModule):
         class_weights: Literal["auto"] | dict[str, float] | None = None,
         class_counts: list[int] | None = None,
         channels_last: bool = True,
+        checkpoint_modules: list[str] = [],
     ) -> None:
         """Build the model.
 
@@ -59,11 +61,15 @@ class Classifier(LightningModule):
             class_weights: Weight of each class in the training loss, by name; auto weighs by the inverse of its count.
             class_counts: Training examples of each class (linked from the data).
             channels_last: Keep convolutions in NHWC order: several times faster with bf16 on CPUs and GPUs.
+            checkpoint_modules: Class paths of the network's parts that compute their activations twice instead of storing them.
         """
         super().__init__()
         self.model = build_model(network, labels, input)
         if (mixup_alpha or cutmix_alpha) and isinstance(self.model, SequenceModel):
             raise UserError("expected images for mixup and cutmix; the data holds sequences; set mixup_alpha and cutmix_alpha to 0")
+        if callable(load_pretrained := getattr(self.model.network, "load_pretrained", None)):
+            load_pretrained()  # here and not in the network: `leyden.load` needs no other file than the checkpoint
+        checkpoint_parts(self.model.network, checkpoint_modules)
         if channels_last:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer, self.warmup_fraction, self.label_smoothing = optimizer, warmup_fraction, label_smoothing
@@ -88,11 +94,11 @@ class Classifier(LightningModule):
             logits, targets = self._see(inputs, labels, batch_idx)
         else:
             logits, targets = self.model(*inputs), labels
-        loss = F.cross_entropy(logits.float(), targets, weight=self.class_weights, label_smoothing=self.label_smoothing)
+        loss = self._loss(logits, targets)
         self.train_loss.update(loss.detach(), len(labels))
         return loss
 
-    def _see(self, images: Tensor, labels: Tensor, batch_idx: int) -> tuple[Tensor, Tensor]:
+    def _see(self, images: Tensor, labels: Tensor, batch_idx: int) -> tuple[Tensor | Sequence[Tensor], Tensor]:
         """Give logits and targets of training images, mixed where that is asked for."""
         assert isinstance(self.model, ImageModel)
         # The fused input path normalises while it gathers; raw images are for the model's own preprocessing.
@@ -102,6 +108,12 @@ class Classifier(LightningModule):
             seed = [torch.initial_seed() % 2**32, self.current_epoch, batch_idx, self.global_rank]
             inputs, targets = mix(inputs, labels, len(self.model.labels), self.mixup_alpha, self.cutmix_alpha, seed)
         return self.model.network(inputs), targets
+
+    def _loss(self, logits: Tensor | Sequence[Tensor], targets: Tensor) -> Tensor:
+        """Give the loss of logits (B, K); where a network in training mode returns several, one for each head, the mean of theirs."""
+        heads = [logits] if isinstance(logits, Tensor) else logits
+        losses = [F.cross_entropy(each.float(), targets, weight=self.class_weights, label_smoothing=self.label_smoothing) for each in heads]
+        return torch.stack(losses).mean()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._score(self.val_scores, batch)
