@@ -7,10 +7,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Classifier", "ImageData", "UserError", "load"]
+__all__ = ["Classifier", "ImageData", "StreamedImageData", "UserError", "load"]
 
 if TYPE_CHECKING:
     from leyden.data.datamodule import ImageData
+    from leyden.data.streaming import StreamedImageData
     from leyden.errors import UserError
     from leyden.models.classifier import Classifier
     from leyden.models.load import load
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Classifier": "leyden.models.classifier",
     "ImageData": "leyden.data.datamodule",
+    "StreamedImageData": "leyden.data.streaming",
     "UserError": "leyden.errors",
     "load": "leyden.models.load",
 }

@@ -32,6 +32,8 @@ def read_split(folder: Path, split: str) -> Split:
     """
     folder = Path(folder)
     if not (folder / f"{split}.images.npy").is_file():
+        if split == "train" and (folder / "report.json").is_file() and "shards" in read_report(folder):
+            raise UserError(f"expected packed training images in {folder}; they are in shards; set data.class_path to leyden.StreamedImageData")
         raise UserError(f"expected {folder}/{split}.images.npy, which is not there; run `leyden prepare` first")
     images = np.load(folder / f"{split}.images.npy", mmap_mode="c")  # private: torch wants writable memory, the file stays
     return Split(images, np.load(folder / f"{split}.labels.npy"))

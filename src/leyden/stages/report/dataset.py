@@ -74,7 +74,7 @@ def read_classes(prepare: Path, labels: list[str], counts: dict[str, dict[str, i
 def read_samples(prepare: Path) -> dict[int, Picture]:
     """Find an image of each of the first classes, in the test split or else in the train split."""
     samples: dict[int, Picture] = {}
-    for name in ("test", "train"):
+    for name in ("test",) if "shards" in read_report(prepare) else ("test", "train"):
         split = read_split(prepare, name)
         for label, row in zip(*np.unique(split.labels, return_index=True), strict=True):
             if label < MAX_SAMPLES and label not in samples:
