@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningDataModule
+from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -54,25 +54,24 @@ class ShardSampler(Sampler[ShardDraw]):
         self._counts, self._window, self._seed = counts, window, seed
         self._starts = np.cumsum(counts) - counts
         self._global_size, self._rank, self._world_size = batch_size * world_size, rank, world_size
-        self.epoch, self.first_step = 0, 0
+        self._epoch, self.first_step = 0, 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch; Lightning calls it before each one, and does not mean to rewind the one that it resumes."""
-        if epoch != self.epoch:
-            self.epoch, self.first_step = epoch, 0
+        """Choose the epoch; Lightning calls it before each one."""
+        self._epoch = epoch
 
     def __len__(self) -> int:
         return max(1, int(self._counts.sum()) // self._global_size)  # a short last batch would weigh its examples more
 
     def windows(self) -> list[np.ndarray]:
         """Give the epoch's shards in the order in which they are seen, in windows of nearly one size."""
-        shards = np.random.default_rng([self._seed, self.epoch]).permutation(len(self._counts))
+        shards = np.random.default_rng([self._seed, self._epoch]).permutation(len(self._counts))
         return np.array_split(shards, -(-len(shards) // self._window))
 
     def rows_of(self, shards: np.ndarray, number: int) -> np.ndarray:
         """Give the examples of a window in their order."""
         rows = np.concatenate([np.arange(self._starts[shard], self._starts[shard] + self._counts[shard]) for shard in shards])
-        return np.random.default_rng([self._seed, self.epoch, number]).permutation(rows)
+        return np.random.default_rng([self._seed, self._epoch, number]).permutation(rows)
 
     def part(self, shards: np.ndarray) -> tuple[int, ...]:
         """Give the shards of a window that this process's runs lie in, but for chance at their ends."""
@@ -95,7 +94,7 @@ class ShardSampler(Sampler[ShardDraw]):
             if step < self.first_step:
                 continue
             first, last = (len(batch) * rank // self._world_size for rank in (self._rank, self._rank + 1))
-            seed = np.random.SeedSequence([self._seed, self.epoch, step]).generate_state(1, np.uint64)[0]
+            seed = np.random.SeedSequence([self._seed, self._epoch, step]).generate_state(1, np.uint64)[0]
             # A batch across two windows waits with what is ahead, so that no more than two windows are ever kept.
             ahead = self.part(windows[number]) if needed == current and number < len(windows) else ()
             yield ShardDraw(batch[first:last], first, int(seed >> np.uint64(1)), needed, ahead)
@@ -114,28 +113,27 @@ class ShardedImages(Dataset[Batch]):
 
 
 class ResumableLoader(DataLoader[Batch]):
-    """A DataLoader whose place in an epoch travels in the checkpoint.
+    """A DataLoader that begins an epoch where an interrupted training left it, which Lightning's own count of batches tells.
 
     Its iterator does nothing before the first batch is asked for: when a training resumes, Lightning makes the iterator before
-    it sets the epoch, and workers would read ahead in the wrong one.
+    it sets the epoch, and workers would read ahead in the wrong one. Nothing is stored here either: Lightning 2.6 does not give a
+    loader's state back where an optimizer's schedule asked for the number of steps. The two methods tell it that there is no need.
     """
 
-    _handed_out = 0
+    def __init__(self, *args: Any, trainer: Trainer | None, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._trainer = trainer
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         assert isinstance(self.sampler, ShardSampler)
-        self._handed_out = self.sampler.first_step
-        for batch in super().__iter__():
-            self._handed_out += 1
-            yield batch
+        self.sampler.first_step = self._trainer.fit_loop.epoch_loop.batch_progress.current.ready if self._trainer else 0
+        yield from super().__iter__()
 
-    def state_dict(self) -> dict[str, int]:
-        assert isinstance(self.sampler, ShardSampler)
-        return {"epoch": self.sampler.epoch, "step": self._handed_out}
+    def state_dict(self) -> dict[str, Any]:
+        return {}
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        assert isinstance(self.sampler, ShardSampler)
-        self.sampler.epoch, self.sampler.first_step = state["epoch"], state["step"]
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        pass
 
 
 class StreamedImageData(LightningDataModule):
@@ -193,6 +191,7 @@ class StreamedImageData(LightningDataModule):
         return ResumableLoader(
             ShardedImages(self._shards),
             batch_size=None,
+            trainer=self.trainer,
             sampler=ShardSampler(self._shards.counts, self._window, self._batch_size, self._seed, *self._ranks),
             num_workers=self._num_workers,
             pin_memory=torch.cuda.is_available(),

@@ -20,12 +20,14 @@ class RunCheckpoint(ModelCheckpoint):
     as 0, and starts an empty file on resumption.)
     """
 
-    def __init__(self, monitor: str = "val/loss", mode: Literal["min", "max"] = "min") -> None:
+    def __init__(self, monitor: str = "val/loss", mode: Literal["min", "max"] = "min", every_steps: int | None = None) -> None:
         """Choose what "best" means.
 
         Args:
             monitor: The score that decides which epoch is the best.
             mode: Whether less (min) or more (max) of it is better.
+            every_steps: Also write last.ckpt after this many steps, for epochs that take hours. Takes data that knows its place in an
+                epoch (leyden.StreamedImageData); the train/loss of a resumed epoch is that of its later part.
         """
         super().__init__(
             filename="best",
@@ -37,6 +39,18 @@ class RunCheckpoint(ModelCheckpoint):
         )
         self._rows: list[dict[str, float]] = []
         self._started = 0.0
+        self._every_steps, self._saved_step = every_steps, 0
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        super().on_train_batch_end(trainer, pl_module, *args)
+        step = trainer.global_step  # stays as it is while gradients are accumulated
+        if self._every_steps and step % self._every_steps == 0 and step != self._saved_step:
+            self._saved_step = step
+            trainer.save_checkpoint(Path(str(self.dirpath)) / "last.ckpt", weights_only=False)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        self._started = time.perf_counter()  # a resumed epoch has no start of its own
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._started = time.perf_counter()
