@@ -1,6 +1,6 @@
 """A folder or URL of litdata shards, each read as an array: whole batches are gathered without Python work per example.
 
-Only litdata's file format, and what fetches its files, are used. Its StreamingDataset orders examples by the number of
+Only litdata's file format and its clients of object storage are used. Its StreamingDataset orders examples by the number of
 processes and workers, drops what does not divide, and asks a server whether a newer release is there.
 """
 
@@ -8,12 +8,14 @@ import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from leyden.errors import UserError
+from leyden.files import replaced_file
 
 NUM_FETCHERS = 4  # threads of a process that fetch ahead
 LABEL_BYTES = 8
@@ -22,13 +24,13 @@ LABEL_BYTES = 8
 class ShardFolder:
     """Shards where they lie; those behind a URL are kept in a cache that forgets the oldest."""
 
-    def __init__(self, url: str, shape: tuple[int, int, int], cache: Path, max_cache_bytes: int) -> None:
+    def __init__(self, url: str, shape: tuple[int, int, int], cache_folder: Path, max_cache_bytes: int) -> None:
         """Read the list of the shards.
 
         Args:
-            url: A folder, or a URL that litdata fetches from: s3://bucket/name, gs://, azure://, r2://, hf://.
+            url: A folder, or a URL that litdata fetches from: s3://bucket/name, gs://, r2://.
             shape: Height, width and channels of the images.
-            cache: Where files from a URL are kept, under the name that the URL ends with.
+            cache_folder: Where files from a URL are kept, under the name that the URL ends with.
             max_cache_bytes: Most that they may take.
 
         Raises:
@@ -36,7 +38,7 @@ class ShardFolder:
         """
         self._url, self._shape, self._max_cache_bytes = url.rstrip("/"), shape, max_cache_bytes
         self._is_remote = "://" in url
-        self._folder = cache / self._url.rsplit("/", 1)[1] if self._is_remote else Path(url)
+        self._folder = cache_folder / self._url.rsplit("/", 1)[1] if self._is_remote else Path(url)
         self._files: list[dict[str, Any]] = []
         self._open: dict[int, np.ndarray] = {}
         self._fetchers: ThreadPoolExecutor | None = None
@@ -142,12 +144,23 @@ def fetch(url: str, path: Path) -> None:
         UserError: if litdata is missing, or the file cannot be had.
     """
     try:
-        from litdata.streaming.downloader import get_downloader
-    except ImportError as error:
-        raise UserError(f"expected litdata to read {url}; {error.name} is missing; install leyden[streaming]") from error
-    try:
-        get_downloader(url.rsplit("/", 1)[0], str(path.parent), []).download_file(url, str(path))
+        with replaced_file(path) as partial:
+            storage(url.partition("://")[0], os.getpid()).download_file(url, str(partial))
+    except UserError:
+        raise
     except Exception as error:  # each storage has errors of its own
         raise UserError(f"expected to fetch {url}; got: {' '.join(str(error).split())[:200]}; the same command continues") from error
-    if not path.is_file():
-        raise UserError(f"expected to fetch {url}; nothing came; the same command continues")
+
+
+@cache
+def storage(scheme: str, process: int) -> Any:
+    """Give litdata's client of a kind of object storage, which a forked process must make for itself.
+
+    Raises:
+        UserError: if litdata is missing.
+    """
+    try:
+        from litdata.streaming.fs_provider import _get_fs_provider
+    except ImportError as error:
+        raise UserError(f"expected litdata for {scheme}:// addresses; {error.name} is missing; install leyden[streaming]") from error
+    return _get_fs_provider(f"{scheme}://")

@@ -1,6 +1,7 @@
 """Training images as litdata shards, in a folder or in object storage, for data larger than the disk."""
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from leyden.data.packed import ArrayWriter
+from leyden.data.shards import storage
 from leyden.errors import UserError
 from leyden.files import replaced_folder, sha256
 from leyden.stages.prepare.candidates import Candidate
@@ -152,9 +154,7 @@ def upload(path: Path, url: str) -> None:
     Raises:
         UserError: if it cannot be written there.
     """
-    from litdata.streaming.fs_provider import _get_fs_provider
-
     try:
-        _get_fs_provider(url, {}).upload_file(str(path), url)
+        storage(url.partition("://")[0], os.getpid()).upload_file(str(path), url)
     except Exception as error:  # each storage has errors of its own
         raise UserError(f"expected to write {url}; got: {' '.join(str(error).split())[:200]}; mend it and run `leyden prepare` again") from error
