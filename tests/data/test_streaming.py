@@ -230,6 +230,7 @@ def stopped_at(steps: int) -> bool:
 class Storage(BaseHTTPRequestHandler):
     """As much of S3 as litdata uses: objects by path, put, got, asked for."""
 
+    protocol_version = "HTTP/1.1"  # clients wait a second for the "100 Continue" that 1.0 does not have
     objects: dict[str, bytes]
     fetched: list[str]
 

@@ -6,13 +6,15 @@ processes and workers, drops what does not divide, and asks a server whether a n
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 
 from leyden.errors import UserError
 from leyden.files import replaced_file
@@ -115,26 +117,50 @@ class ShardFolder:
         if path.is_file():
             os.utime(path)  # the cache forgets what was not used for longest
             return path
-        from filelock import FileLock
-
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f".{name}.lock")):  # another process of this machine may fetch it already
             if not path.is_file():
-                self._make_room()
-                fetch(f"{self._url}/{name}", path)
+                with self._room_for(path):
+                    fetch(f"{self._url}/{name}", path)
         return path
+
+    @contextmanager
+    def _room_for(self, path: Path) -> Iterator[None]:
+        """Hold a place in the cache by an empty file of a shard's length, which takes no room itself."""
+        place = path.with_name(f".{path.name}.room")
+        with FileLock(self._folder / ".lock"):
+            self._make_room()
+            place.touch()
+            os.truncate(place, self._largest)
+        try:
+            yield
+        finally:
+            place.unlink(missing_ok=True)
 
     def _make_room(self) -> None:
         """Remove the files used longest ago while there is too little room for another shard; one that is still mapped stays readable."""
         kept = {"index.json", *(self._files[shard]["filename"] for shard in self._wanted)}
-        entries = [(entry.stat(), entry) for entry in os.scandir(self._folder) if not entry.name.endswith(".lock")]
-        total = sum(status.st_size for status, _ in entries) + max((file["chunk_bytes"] for file in self._files), default=0)
-        for status, entry in sorted(entries, key=lambda pair: pair[0].st_mtime):
+        files = [path for path in self._folder.iterdir() if not path.name.endswith((".lock", ".partial"))]
+        found = [(status.st_mtime, status.st_size, path) for path in files if (status := status_of(path))]
+        total = sum(size for _, size, _ in found) + self._largest
+        for _, size, path in sorted(found):
             if total <= self._max_cache_bytes:
                 return
-            if entry.name not in kept:
-                Path(entry.path).unlink(missing_ok=True)
-                total -= status.st_size
+            if path.name not in kept:
+                path.unlink(missing_ok=True)
+                total -= size
+
+    @property
+    def _largest(self) -> int:
+        return max((file["chunk_bytes"] for file in self._files), default=0)
+
+
+def status_of(path: Path) -> os.stat_result | None:
+    """Tell a file's size and times, where no other process has removed it meanwhile."""
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
 
 
 def fetch(url: str, path: Path) -> None:

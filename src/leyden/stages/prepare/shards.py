@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from leyden.data.packed import ArrayWriter
-from leyden.data.shards import storage
 from leyden.errors import UserError
 from leyden.files import replaced_folder, sha256
 from leyden.stages.prepare.candidates import Candidate
@@ -154,6 +153,8 @@ def upload(path: Path, url: str) -> None:
     Raises:
         UserError: if it cannot be written there.
     """
+    from leyden.data.shards import storage
+
     try:
         storage(url.partition("://")[0], os.getpid()).upload_file(str(path), url)
     except Exception as error:  # each storage has errors of its own
