@@ -71,6 +71,13 @@ def test_order_is_a_function_of_seed_and_epoch():
     assert same(first[4:], draws(3, first_step=4))
 
 
+def test_examples_of_a_window_come_in_a_new_order_each_epoch():
+    sampler = ShardSampler(np.array([122]), 3, 12, 0)
+    first = next(iter(sampler)).rows
+    sampler.set_epoch(1)
+    assert not np.array_equal(first, next(iter(sampler)).rows)
+
+
 def test_an_epoch_has_no_example_twice_and_only_full_batches():
     rows = np.concatenate([draw.rows for draw in draws()])
     assert len(rows) == len(set(rows.tolist())) == 120 and rows.min() >= 0 and rows.max() < 122
