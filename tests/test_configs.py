@@ -35,11 +35,20 @@ def test_stage_config_and_signature_agree(stage):
         assert value == (vars(default) if isinstance(value, dict) else default), key
 
 
+def data_for(overlay: str, folder: Path) -> list[str]:
+    """Prepare what an overlay needs beside the sample's packed arrays."""
+    if overlay != "configs/experiment/streaming.yaml":
+        return []
+    pytest.importorskip("litdata", reason="of the optional group 'streaming'")
+    assert main(["prepare", f"--out={folder}/prepare", f"--shards={folder}/shards"]) == 0
+    return [f"--data.init_args.folder={folder}/prepare"]
+
+
 @pytest.mark.parametrize("overlay", [None, *OVERLAYS])
-def test_train_config_runs_one_batch_under_each_overlay(overlay, trained, sequences_prepared, monkeypatch, capsys):
+def test_train_config_runs_one_batch_under_each_overlay(overlay, trained, sequences_prepared, tmp_path, monkeypatch, capsys):
     of_sequences = overlay and "SequenceData" in (CONFIGS.parent / overlay).read_text()
     monkeypatch.chdir(sequences_prepared if of_sequences else trained)
-    args = ["-c", overlay] if overlay else []
+    args = ["-c", overlay, *data_for(overlay, tmp_path)] if overlay else []
     assert main(["fit", "-c", "configs/train.yaml", *args, "--trainer.fast_dev_run=1", "--trainer.accelerator=cpu"]) == 0, capsys.readouterr().err
 
 

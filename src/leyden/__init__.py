@@ -7,11 +7,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Classifier", "ImageData", "SequenceData", "UserError", "load"]
+__all__ = ["Classifier", "ImageData", "SequenceData", "StreamedImageData", "UserError", "load"]
 
 if TYPE_CHECKING:
     from leyden.data.datamodule import ImageData
     from leyden.data.sequence_data import SequenceData
+    from leyden.data.streaming import StreamedImageData
     from leyden.errors import UserError
     from leyden.models.classifier import Classifier
     from leyden.models.load import load
@@ -20,6 +21,7 @@ _HOMES = {
     "Classifier": "leyden.models.classifier",
     "ImageData": "leyden.data.datamodule",
     "SequenceData": "leyden.data.sequence_data",
+    "StreamedImageData": "leyden.data.streaming",
     "UserError": "leyden.errors",
     "load": "leyden.models.load",
 }

@@ -84,7 +84,7 @@ def test_attribution_methods_can_hook_every_activation():
 def test_heads_that_do_not_divide_the_width_are_refused():
     spec = {"class_path": "leyden.models.PatchTransformer", "init_args": {"width": 10, "heads": 3}}
     with pytest.raises(UserError, match="expected a width divisible by heads; got width 10 and heads 3"):
-        build_network(spec, 2, 1, [8, 8])
+        build_network(spec, {"num_classes": 2, "in_channels": 1, "image_size": (8, 8)})
 
 
 def test_loss_falls_on_one_batch():

@@ -44,6 +44,8 @@ def read_split(folder: Path, split: str) -> Split:
     if (folder / f"{split}.values.npy").is_file():
         raise UserError(f"expected images; {folder} holds sequences, which this does not take; see README, 'Sequences'")
     if not (folder / f"{split}.images.npy").is_file():
+        if split == "train" and (folder / "report.json").is_file() and "shards" in read_report(folder):
+            raise UserError(f"expected packed training images in {folder}; they are in shards; set data.class_path to leyden.StreamedImageData")
         raise UserError(f"expected {folder}/{split}.images.npy, which is not there; run `leyden prepare` first")
     images = np.load(folder / f"{split}.images.npy", mmap_mode="c")  # private: torch wants writable memory, the file stays
     return Split(images, np.load(folder / f"{split}.labels.npy"))

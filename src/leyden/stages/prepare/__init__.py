@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 
 from leyden.files import replaced_folder, write_json
-from leyden.stages.prepare.candidates import find_candidates
+from leyden.stages.prepare.candidates import are_sequences, find_candidates
 from leyden.stages.prepare.contact import write_contact_sheets
 from leyden.stages.prepare.duplicates import find_pairs
-from leyden.stages.prepare.examples import Examples, Shape
+from leyden.stages.prepare.examples import Examples, Shape, label_indices
 from leyden.stages.prepare.findings import count_examples, describe_arrays, describe_duplicates, describe_files, storage, summary
 from leyden.stages.prepare.judging import Limits, judge
 from leyden.stages.prepare.packing import room_for, write_arrays, write_tables
 from leyden.stages.prepare.reading import packed_rows, packed_shape, read_examples
-from leyden.stages.prepare.sequences import are_sequences, judge_sequences, pack_sequences, reject_other_widths
+from leyden.stages.prepare.sequences import judge_sequences, pack_sequences, reject_other_widths
 from leyden.stages.prepare.settings import check_rejected, check_settings
+from leyden.stages.prepare.shards import check_shards, place_of, write_sharded
 from leyden.stages.prepare.splits import check_leakage, draw_splits
 from leyden.stages.prepare.spool import Spool
 
@@ -38,6 +39,8 @@ def prepare(
     near_duplicate_distance: int = 6,
     allow_leakage: bool = False,
     num_workers: int | None = None,
+    shards: str | None = None,
+    shard_mb: float = 64.0,
 ) -> None:
     """Read, check, split and pack labelled images, or sequences (.npy, .csv) of shape (time steps, features).
 
@@ -56,10 +59,16 @@ def prepare(
         near_duplicate_distance: Bits of 64 in which near duplicates' hashes may differ, 0 to 15.
         allow_leakage: Pack the user's own splits even where an image or a group lies in two of them.
         num_workers: Processes that decode; null takes all cores where that pays.
+        shards: Folder or URL, s3://bucket/name say, for the training images as litdata shards (leyden.StreamedImageData), which
+            then are not packed; for data larger than the disk. null packs all.
+        shard_mb: Size of a shard.
     """
     check_settings(val_fraction, test_fraction, crop_margin, near_duplicate_distance, num_workers)
     candidates = find_candidates(data)
     limits = Limits(min_image_side, max_pixels, image_size, round(max_image_size * crop_margin) ** 2)
+    if shards:
+        check_shards(shards, shard_mb, candidates)
+        limits = Limits(min_image_side, max_pixels, None, 0)  # nothing waits on the disk: it may be too small
     with room_for(out), replaced_folder(out) as folder, closing(Spool(folder)) as spool:
         sequential = are_sequences(candidates)
         examples = read_examples(
@@ -77,22 +86,27 @@ def prepare(
             report = pack_sequences(folder, examples, splits, spool)
         else:
             shape = packed_shape(examples.judged, image_size, max_image_size, crop_margin)
-            report = pack(folder, examples, splits, packed_rows(data, examples, shape, max_pixels, num_workers, spool), shape)
+            read = partial(packed_rows, data, shape=shape, max_pixels=max_pixels, num_workers=num_workers, spool=spool)
+            if shards:
+                found = write_sharded(folder, place_of(shards, folder / "manifest.csv", shape, shard_mb), examples, splits, read, shape, shard_mb)
+            else:
+                found = write_packed(folder, examples, splits, read(examples), shape)
+            report = found | {
+                "files": describe_files(examples.judged),
+                "stored": storage(examples.judged, shape) + (f", training images in shards at {found['shards']}" if shards else ""),
+            }
+        report |= {
+            "counts": counts,
+            "rejected": len(examples.rejected),
+            "duplicates": describe_duplicates(pairs, examples.candidates, splits, num_leaks),
+        }
         write_json(folder / "labels.json", examples.labels)
-        report["counts"] = counts
-        report["duplicates"] = describe_duplicates(pairs, examples.candidates, splits, num_leaks)
         write_json(folder / "report.json", report)
     print(summary(report))
 
 
-def pack(folder: Path, examples: Examples, splits: list[str], rows: Iterator[np.ndarray], shape: Shape) -> dict[str, Any]:
-    """Write arrays, labels and contact sheets, and describe them."""
-    labels = examples.labels
-    indices = {label: index for index, label in enumerate(labels)}
-    write_arrays(folder, rows, splits, [indices[candidate.label] for candidate in examples.candidates], shape)
-    write_contact_sheets(folder, folder / "contact", len(labels))
-    return describe_arrays(folder, labels) | {
-        "rejected": len(examples.rejected),
-        "files": describe_files(examples.judged),
-        "stored": storage(examples.judged, shape),
-    }
+def write_packed(folder: Path, examples: Examples, splits: list[str], rows: Iterator[np.ndarray], shape: Shape) -> dict[str, Any]:
+    """Write the arrays of all splits and the contact sheets, and describe them."""
+    write_arrays(folder, rows, splits, label_indices(examples), shape)
+    write_contact_sheets(folder, folder / "contact", len(examples.labels))
+    return describe_arrays(folder, examples.labels)

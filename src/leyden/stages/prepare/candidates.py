@@ -62,6 +62,11 @@ def with_suffix(files: Iterable[Listed], suffixes: frozenset[str]) -> list[Liste
     return [file for file in files if file.place[-1].lower().endswith(tuple(suffixes))]
 
 
+def are_sequences(candidates: Iterable[Candidate]) -> bool:
+    """Tell sequences from images."""
+    return all(candidate.path.lower().endswith(tuple(SEQUENCE_SUFFIXES)) for candidate in candidates)
+
+
 def check_labels(candidates: Iterable[Candidate]) -> None:
     """Stop where a class is to be tested and was never learned.
 

@@ -1,5 +1,6 @@
 """Contact sheets: a look at each class before anything is learned from it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,11 @@ MIN_CELL_PX = 32  # smaller images are enlarged by a whole factor, so that their
 GAP_PX = 2
 
 
-def write_contact_sheets(packed: Path, folder: Path, num_classes: int) -> None:
+def write_contact_sheets(packed: Path, folder: Path, num_classes: int, names: Sequence[str] = SPLITS) -> None:
     """Write `<class index>.png` of up to 16 images of each class, those of the first split first."""
     folder.mkdir()
     taken: list[list[np.ndarray]] = [[] for _ in range(num_classes)]
-    for name in SPLITS:
+    for name in names:
         split = read_split(packed, name)
         for index, images in enumerate(taken):
             images += first_images(split, index, PER_SIDE**2 - len(images))

@@ -41,3 +41,9 @@ class Examples:
     @property
     def digests(self) -> list[str]:
         return [known.digest for known in self.judged]
+
+
+def label_indices(examples: Examples) -> list[int]:
+    """Give each example's label by its place in `labels`."""
+    indices = {label: index for index, label in enumerate(examples.labels)}
+    return [indices[candidate.label] for candidate in examples.candidates]

@@ -39,15 +39,17 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]
         writer.writerows(rows)
 
 
-def write_arrays(folder: Path, rows: Iterable[np.ndarray], splits: Sequence[str], labels: Sequence[int], shape: tuple[int, ...]) -> None:
+def write_arrays(
+    folder: Path, rows: Iterable[np.ndarray], splits: Sequence[str], labels: Sequence[int], shape: tuple[int, ...], names: Sequence[str] = SPLITS
+) -> None:
     """Write the rows, as they come, to their split's array, and the labels beside them."""
     with ExitStack() as stack:
-        writers = {split: ArrayWriter(folder / f"{split}.images.npy", shape) for split in SPLITS}
+        writers = {split: ArrayWriter(folder / f"{split}.images.npy", shape) for split in names}
         for writer in writers.values():
             stack.callback(writer.close)
         for row, split in zip(rows, splits, strict=True):
             writers[split].append(row)
-    for split in SPLITS:
+    for split in names:
         np.save(folder / f"{split}.labels.npy", np.array([label for label, own in zip(labels, splits, strict=True) if own == split], np.int64))
 
 
@@ -66,12 +68,22 @@ def write_tables(folder: Path, examples: Examples, splits: Sequence[str], pairs:
 
 def channel_statistics(images: np.ndarray) -> tuple[list[float], list[float]]:
     """Compute the mean and deviation per channel of images uint8 (N, H, W, C), in [0, 1], with exact sums."""
-    count, *_, channels = images.shape
-    totals = np.zeros((2, channels), np.int64)
-    for start in range(0, count, ROWS_PER_BLOCK):
-        pixels = np.asarray(images[start : start + ROWS_PER_BLOCK]).reshape(-1, channels)
-        counts = np.stack([np.bincount(pixels[:, channel], minlength=256) for channel in range(channels)])
-        totals += counts @ np.arange(256), counts @ np.arange(256) ** 2
-    mean, square = totals / max(1, images[..., 0].size) / np.array([[255.0], [255.0**2]])
+    levels = np.zeros((images.shape[3], 256), np.int64)
+    for start in range(0, len(images), ROWS_PER_BLOCK):
+        levels += count_levels(np.asarray(images[start : start + ROWS_PER_BLOCK]))
+    return statistics_of(levels)
+
+
+def count_levels(images: np.ndarray) -> np.ndarray:
+    """Count how often each channel of images uint8 (..., C) has each value: (C, 256)."""
+    channels = images.shape[-1]
+    pixels = images.reshape(-1, channels)
+    return np.stack([np.bincount(pixels[:, channel], minlength=256) for channel in range(channels)])
+
+
+def statistics_of(levels: np.ndarray) -> tuple[list[float], list[float]]:
+    """Give the mean and deviation per channel, in [0, 1], of pixels counted by channel and value (C, 256)."""
+    totals = np.stack([levels @ np.arange(256), levels @ np.arange(256) ** 2])
+    mean, square = totals / max(1, levels[0].sum()) / np.array([[255.0], [255.0**2]])
     deviation = np.sqrt(np.maximum(square - mean**2, 1e-6))
     return [round(value, 6) for value in mean.tolist()], [round(value, 6) for value in deviation.tolist()]

@@ -11,11 +11,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from leyden.data.packed import SPLITS, ArrayWriter
-from leyden.data.sequences import SUFFIXES, UnreadableSequenceError, read_sequence, read_sequence_split
+from leyden.data.sequences import UnreadableSequenceError, read_sequence, read_sequence_split
 from leyden.files import sha256
-from leyden.stages.prepare.candidates import Candidate
 from leyden.stages.prepare.contact import PER_SIDE
-from leyden.stages.prepare.examples import Examples
+from leyden.stages.prepare.examples import Examples, label_indices
 from leyden.stages.prepare.findings import spread
 from leyden.stages.prepare.judging import THUMB_SHAPE, Job, read_files
 from leyden.stages.prepare.spool import Spool
@@ -51,11 +50,6 @@ class JudgedSequence(NamedTuple):
     def side(self) -> int:
         """What near duplicates are told by; a shorter course has no picture of its own."""
         return self.length
-
-
-def are_sequences(candidates: Sequence[Candidate]) -> bool:
-    """Tell sequences from images."""
-    return all(candidate.path.lower().endswith(tuple(SUFFIXES)) for candidate in candidates)
 
 
 def judge_sequences(job: Job) -> list[tuple[JudgedSequence, bytes] | str]:
@@ -104,7 +98,7 @@ def reject_other_widths(examples: Examples) -> None:
 
 def pack_sequences(folder: Path, examples: Examples, splits: Sequence[str], spool: Spool) -> dict[str, Any]:
     """Write values, offsets, labels and contact sheets, and describe them as report.json has it."""
-    labels = np.array([examples.labels.index(candidate.label) for candidate in examples.candidates], np.int64)
+    labels = np.array(label_indices(examples), np.int64)
     features = examples.judged[0].features
     with ExitStack() as stack:
         writers = {split: ArrayWriter(folder / f"{split}.values.npy", (features,), "float32") for split in SPLITS}
@@ -132,7 +126,6 @@ def describe_sequences(folder: Path, examples: Examples) -> dict[str, Any]:
         "input": {"features": values.shape[1], "mean": mean, "std": deviation},
         "bytes": sum(array.stat().st_size for array in arrays),
         "data_hash": sha256(folder / "manifest.csv", *arrays),
-        "rejected": len(examples.rejected),
         "files": {
             "length": spread(lengths),
             "features": spread([sequence.features for sequence in examples.judged]),
