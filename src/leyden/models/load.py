@@ -59,8 +59,16 @@ def load(path: str | Path, device: str = "cpu") -> Any:
     raise UserError(f"expected a model file (.ckpt, {', '.join(RUNTIMES)}); got {path.name}")
 
 
-def predict_logits(predictor: Predictor, images: np.ndarray, batch_size: int) -> Tensor:
-    """Run a model over images uint8 (N, H, W, C), an array or a memory map: float32 logits (N, K)."""
+class Images(Protocol):
+    """Images uint8 (N, H, W, C): an array, a memory map, or what decodes when it is sliced."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice, /) -> np.ndarray: ...
+
+
+def predict_logits(predictor: Predictor, images: Images, batch_size: int) -> Tensor:
+    """Run a model over images: float32 logits (N, K)."""
     batches = []
     with torch.inference_mode():
         for start in range(0, len(images), batch_size):

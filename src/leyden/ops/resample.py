@@ -108,12 +108,13 @@ def compute_reference(task: Resampling) -> Tensor:
     """
     check_values(task)
     examples = torch.arange(len(task.rows), device=task.rows.device)[:, None]
-    wide = sum(
-        task.images[task.rows[:, None], :, task.x_first + tap].float() * task.x_weight[:, :, tap, None, None]
-        for tap in range(task.x_weight.shape[2])
-    )  # (B, w, H, C)
-    high = sum(wide[examples, :, task.y_first + tap] * task.y_weight[:, :, tap, None, None] for tap in range(task.y_weight.shape[2]))
-    out = high * task.scale + task.shift  # (B, h, w, C)
+    wide = task.images.new_zeros((), dtype=torch.float32)
+    for tap in range(task.x_weight.shape[2]):
+        wide = wide + task.images[task.rows[:, None], :, task.x_first + tap] * task.x_weight[:, :, tap, None, None]  # (B, w, H, C)
+    out = wide.new_zeros(())
+    for tap in range(task.y_weight.shape[2]):
+        out = out + wide[examples, :, task.y_first + tap] * task.y_weight[:, :, tap, None, None]  # (B, h, w, C)
+    out = out * task.scale + task.shift
     top, left, height, width = task.hole.T[..., None]
     in_hole_y = is_between(torch.arange(out.shape[1], device=out.device), top, top + height - 1)
     in_hole_x = is_between(torch.arange(out.shape[2], device=out.device), left, left + width - 1)

@@ -16,7 +16,7 @@ from leyden.errors import UserError
 from leyden.stages.prepare.archives import Listed, read_contents
 from leyden.stages.prepare.candidates import Candidate
 from leyden.stages.prepare.examples import Examples, Shape
-from leyden.stages.prepare.judging import Job, Judged, Limits, judge, reread
+from leyden.stages.prepare.judging import Job, Judged, Limits, as_jpeg, judge, reread
 from leyden.stages.prepare.spool import Spool, as_image
 from leyden.stages.prepare.workers import ITEMS_PER_CHUNK, run_chunks
 
@@ -65,16 +65,31 @@ def packed_rows(data: Path, examples: Examples, shape: Shape, max_pixels: int, n
             pixels = spool.get(place)
             yield pixels if pixels.shape == shape else fit(as_image(pixels), shape[2], shape[:2])
             continue
-        row = next(again)
-        if isinstance(row, str):
-            raise UserError(f"expected {candidate.path} to stay as it was; it changed while it was read ({row}); run `leyden prepare` again")
-        yield row
+        yield unchanged(candidate, next(again))
 
 
-def packed_shape(judged: Sequence[Judged], image_size: tuple[int, int] | None, max_image_size: int, crop_margin: float) -> Shape:
-    """Derive channels (1 if every image is grey, else 3) and size: the one asked for, or the images' median, within bounds."""
+def jpeg_files(data: Path, examples: Examples, max_pixels: int, num_workers: int | None, channels: int) -> Iterator[tuple[bytes, bool]]:
+    """Give each example as a JPEG file's bytes, and whether it had to be encoded.
+
+    Raises:
+        UserError: if an image that was good a moment ago is so no more.
+    """
+    files = [candidate.file for candidate in examples.candidates]
+    found = run_over(partial(as_jpeg, max_pixels, channels), data, files, num_workers)
+    progress = tqdm(examples.candidates, "pack", unit="image", disable=not sys.stderr.isatty())
+    return (unchanged(candidate, result) for candidate, result in zip(progress, found, strict=True))
+
+
+def unchanged(candidate: Candidate, found: Result | str) -> Result:
+    if isinstance(found, str):
+        raise UserError(f"expected {candidate.path} to stay as it was; it changed while it was read ({found}); run `leyden prepare` again")
+    return found
+
+
+def packed_shape(judged: Sequence[Judged], image_size: tuple[int, int] | None, max_image_size: int) -> Shape:
+    """Derive channels (1 if every image is grey, else 3) and the model's size: the one asked for, or the images' median, within bounds."""
     height = statistics.median_low(image.height for image in judged)
     width = statistics.median_low(image.width for image in judged)
-    scale = min(1.0, max_image_size * crop_margin / max(height, width))
+    scale = min(1.0, max_image_size / max(height, width))
     size = image_size or (max(1, round(height * scale)), max(1, round(width * scale)))
     return *size, max(image.channels for image in judged)
