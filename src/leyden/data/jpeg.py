@@ -61,17 +61,17 @@ class JpegImages:
         """
         import torch
 
-        out = torch.empty(len(rows), *size, self.shape[3], dtype=torch.uint8).permute(0, 3, 1, 2)
+        out = np.empty((len(rows), *size, self.shape[3]), np.uint8)  # no tensor: inference mode would be this thread's alone
 
         def fill(number: int) -> None:
             image = self._decode(rows[number])
             top, left, height, width = find_box(number, *image.shape[1:]) if find_box else (0, 0, *image.shape[1:])
             box = image[None, :, top : top + height, left : left + width]
-            out[number] = torch.nn.functional.interpolate(box, size, mode="bilinear", antialias=True)[0]
+            out[number] = torch.nn.functional.interpolate(box, size, mode="bilinear", antialias=True)[0].permute(1, 2, 0)
 
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # one in a process that reads ahead
             list(pool.map(fill, range(len(rows))))
-        return out
+        return torch.from_numpy(out).permute(0, 3, 1, 2)
 
     def _decode(self, row: int) -> "Tensor":
         import torch

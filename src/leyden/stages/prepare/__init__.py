@@ -56,7 +56,7 @@ def prepare(
         allow_leakage: Pack the user's own splits even where an image or a group lies in two of them.
         num_workers: Processes that decode; null takes all cores where that pays.
     """
-    check_settings(val_fraction, test_fraction, crop_margin, storage, near_duplicate_distance, num_workers)
+    check_settings(val_fraction, test_fraction, crop_margin, near_duplicate_distance, num_workers)
     candidates = find_candidates(data)
     kept_size = with_margin(image_size, crop_margin) if image_size and storage != "jpeg" else None
     limits = Limits(min_image_side, max_pixels, kept_size, 0 if storage == "jpeg" else round(max_image_size * crop_margin) ** 2)

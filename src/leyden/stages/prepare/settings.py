@@ -1,6 +1,6 @@
 """Whether the settings make sense, and whether the data keeps to them."""
 
-from typing import Literal, get_args
+from typing import Literal
 
 from leyden.errors import UserError
 
@@ -24,9 +24,7 @@ def with_margin(size: tuple[int, int], crop_margin: float) -> tuple[int, int]:
     return max(1, round(size[0] * crop_margin)), max(1, round(size[1] * crop_margin))
 
 
-def check_settings(
-    val_fraction: float, test_fraction: float, crop_margin: float, storage: str, near_duplicate_distance: int, num_workers: int | None
-) -> None:
+def check_settings(val_fraction: float, test_fraction: float, crop_margin: float, near_duplicate_distance: int, num_workers: int | None) -> None:
     """Check what a type does not.
 
     Raises:
@@ -39,7 +37,6 @@ def check_settings(
         )
     for name, value, good, range_ in (
         ("crop_margin", crop_margin, crop_margin >= 1, "be 1 or more"),
-        ("storage", storage, storage in get_args(Storage), "be auto, pixels or jpeg"),
         ("near_duplicate_distance", near_duplicate_distance, 0 <= near_duplicate_distance <= 15, "lie in 0 to 15"),
         ("num_workers", num_workers, num_workers is None or num_workers >= 1, "be 1 or more, or null"),
     ):
