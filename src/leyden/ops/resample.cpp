@@ -23,6 +23,8 @@ struct Task {
     void* out;                        // (B, out_height, out_width, channels)
 };
 
+const int64_t PARTS_PER_THREAD = 8;  // where a core is busy with something else, the others do more
+
 // What one thread works in.
 struct Scratch {
     std::vector<float> pixels;       // a row of the image, and a value that `sum_columns` may read beyond it
@@ -101,7 +103,7 @@ void fill_example(const Task& task, int64_t example, Scratch& scratch) {
     }
 }
 
-// The span of examples that falls to one thread; returns whether all were valid.
+// Fill a span of examples; returns whether all were valid.
 template <typename Out>
 bool fill_examples(const Task& task, int64_t begin, int64_t end) {
     const size_t row_size = task.out_width * task.channels;
@@ -118,10 +120,11 @@ bool fill_examples(const Task& task, int64_t begin, int64_t end) {
 template <typename Out>
 bool fill_batch(const Task& task, int64_t batch_size, int64_t threads) {
     std::atomic<bool> valid{true};
+    const int64_t parts = threads * PARTS_PER_THREAD;
 // torch's Linux wheels (seen in 2.13) have loaded libgomp.so.1 already, so both share one pool of threads.
-#pragma omp parallel for num_threads(threads) schedule(static, 1)
-    for (int64_t part = 0; part < threads; ++part) {
-        if (!fill_examples<Out>(task, batch_size * part / threads, batch_size * (part + 1) / threads)) valid = false;
+#pragma omp parallel for num_threads(threads) schedule(dynamic)
+    for (int64_t part = 0; part < parts; ++part) {
+        if (!fill_examples<Out>(task, batch_size * part / parts, batch_size * (part + 1) / parts)) valid = false;
     }
     return valid;
 }

@@ -44,7 +44,7 @@ def resample_normalize(
     On a CPU this is resample.cpp, which equals bit for bit the plain-torch reference that runs on other devices, and where no compiler is.
 
     Args:
-        images: uint8 (N, H, W, C), contiguous; may be a whole data set.
+        images: uint8 (N, H, W, C), contiguous, C 1 or 3; may be a whole data set.
         rows: int64 (B,), the examples.
         y_first: int64 (B, h), the first of the K neighbouring rows that each row of the output is a weighted sum of, from 0 to H - K.
         y_weight: float32 (B, h, K), their weights.
