@@ -66,7 +66,8 @@ class JpegImages:
         def fill(number: int) -> None:
             image = self._decode(rows[number])
             top, left, height, width = find_box(number, *image.shape[1:]) if find_box else (0, 0, *image.shape[1:])
-            box = image[None, :, top : top + height, left : left + width]
+            # Torch resizes uint8 fastest in this order; a strided box comes out, more slowly, in the other.
+            box = image[None, :, top : top + height, left : left + width].contiguous(memory_format=torch.channels_last)
             out[number] = torch.nn.functional.interpolate(box, size, mode="bilinear", antialias=True)[0].permute(1, 2, 0)
 
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # one in a process that reads ahead
