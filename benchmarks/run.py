@@ -1,14 +1,18 @@
-"""Run every benchmark of this folder, or those named (`run.py help,noop`), and write benchmarks/results.json.
+"""Run every benchmark of this folder, or those named (`run.py help,noop`), and write benchmarks/results.json and README.md.
+
+`run.py readme` measures nothing and writes README.md from results.json.
 
 A benchmark is a file here with a function `measure() -> list[Row]`. Machines are shared and noisy: what counts is the
 ratio to a baseline measured in the same run, the two taking turns.
 """
 
+import ast
 import importlib
 import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from timing import Row, Skip
 
@@ -17,7 +21,7 @@ NAMES = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in ("run
 
 
 def main(chosen: str = "") -> int:
-    names = chosen.split(",") if chosen else NAMES
+    names = [] if chosen == "readme" else chosen.split(",") if chosen else NAMES
     if unknown := set(names) - set(NAMES):
         print(f"bench: expected names among {', '.join(NAMES)}; got {', '.join(sorted(unknown))}", file=sys.stderr)
         return 2
@@ -33,7 +37,31 @@ def main(chosen: str = "") -> int:
         for row in rows:
             print(line(row), flush=True)
         results.write_text(json.dumps(list(kept.values()), indent=2) + "\n")
+    (HERE / "README.md").write_text(readme(list(kept.values())))
     return 0
+
+
+def readme(rows: list[dict[str, Any]]) -> str:
+    """Write each benchmark's figures below what it says of itself."""
+    parts = [
+        "# Benchmarks",
+        "Written by `benchmarks/run.py` from `results.json`; do not edit. `make bench` measures all, `make bench ONLY=name` one. Machines are "
+        "shared and noisy: what counts is the ratio of value to baseline, the usual way of doing it, measured in turns in the same run. "
+        "Value and baseline are medians over n repeats, unless the unit says otherwise.",
+    ]
+    for name in NAMES:
+        own = [row for row in rows if row["command"].endswith(f"ONLY={name}")]
+        parts += [f"## {name}", ast.get_docstring(ast.parse((HERE / f"{name}.py").read_text())) or ""]
+        parts.append(f"`{own[0]['command']}`\n\n{table(own)}" if own else "Not measured yet.")
+    return "\n\n".join(parts) + "\n"
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    lines = ["| row | value | baseline | ratio | goal | n |", "|---|--:|--:|--:|---|--:|"]
+    for row in rows:
+        baseline, ratio = ("" if row[key] is None else f"{row[key]:,}" for key in ("baseline", "ratio"))
+        lines.append(f"| {row['name']} | {row['value']:,} {row['unit']} | {baseline} | {ratio} | {row['goal']} | {row['repeats']} |")
+    return "\n".join(lines)
 
 
 def line(row: Row) -> str:

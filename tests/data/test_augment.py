@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from leyden.data.augment import Augment
+from leyden.data.augment import Augment, zoom_boxes
 from leyden.errors import UserError
 
 IMAGES = torch.arange(6 * 3 * 8 * 16, dtype=torch.int64).remainder(251).to(torch.uint8).view(6, 3, 8, 16) + 1
@@ -107,3 +107,39 @@ def test_unknown_transform_is_named():
 
 def test_what_the_fused_operator_can_do():
     assert Augment(0.25, True, 0.5).fusable and not EVERYTHING.fusable and not Augment(colour_jitter=0.1).fusable
+
+
+def test_a_margin_gives_crops_from_all_over_the_stored_image():
+    augment = Augment(crop_padding_fraction=0)
+    margin = (2, 4)
+    draws = augment.draw(400, 6, 12, seed=0, margin=margin)
+    out = augment(IMAGES[:1].repeat(400, 1, 1, 1), draws, MEAN, margin)
+    crops = [IMAGES[0, :, y : y + 6, x : x + 12] for y in range(3) for x in range(5)]
+    seen = [sum(torch.equal(image, crop) for image in out) for crop in crops]
+    assert sum(seen) == 400 and min(seen) > 8
+
+
+@pytest.mark.parametrize(("margin", "padding"), [((0, 0), (2, 4)), ((2, 4), (1, 2)), ((3, 5), (1, 2)), ((4, 99), (0, 0))])
+def test_a_margin_takes_the_place_of_padding(margin, padding):
+    assert Augment(0.25).padding(8, 16, margin) == padding
+    assert Augment(0.25, resized_crop=(0.5, 1)).padding(8, 16, margin) == (0, 0)
+
+
+def test_resized_crops_lie_inside_and_are_what_is_cut_and_interpolated():
+    augment = Augment(resized_crop=(0.2, 1.0))
+    draws = augment.draw(6, 5, 10, seed=1, margin=(3, 6))
+    out = augment(IMAGES, draws, MEAN, (3, 6))
+    assert out.shape == (6, 3, 5, 10)
+    for image, same, (top, left, height, width) in zip(IMAGES, out, zoom_boxes(draws.zoom, 8, 16).tolist(), strict=True):
+        assert top >= 0 and left >= 0 and 1 <= height <= 8 - top and 1 <= width <= 16 - left
+        box = image[None, :, top : top + height, left : left + width].float()
+        expected = torch.nn.functional.interpolate(box, (5, 10), mode="bilinear", antialias=True)[0]
+        assert (same.float() - expected).abs().max() <= 0.501
+
+
+def test_boxes_of_resized_crops_have_the_drawn_areas_and_reach_every_corner():
+    boxes = zoom_boxes(Augment(resized_crop=(0.25, 0.5)).draw(2000, 100, 100, seed=0).zoom, 100, 100)
+    areas = boxes[:, 2] * boxes[:, 3] / 10_000
+    assert areas.min() > 0.23 and areas.max() < 0.52 and areas.min() < 0.27 and areas.max() > 0.48
+    ends = boxes[:, :2] + boxes[:, 2:]
+    assert (boxes[:, :2].amin(0) == 0).all() and (ends.amax(0) == 100).all()

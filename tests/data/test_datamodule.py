@@ -66,7 +66,7 @@ def test_class_counts_are_those_of_training(in_trained):
 
 
 def test_fusing_more_than_the_operator_does_is_refused(in_trained):
-    with pytest.raises(UserError, match="takes crop, flip and cutout alone"):
+    with pytest.raises(UserError, match="takes crop, resized crop, flip and cutout alone"):
         ImageData(augment=Augment(colour_jitter=0.1), fused="yes")
 
 

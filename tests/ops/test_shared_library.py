@@ -70,6 +70,15 @@ def test_it_is_built_once_and_anew_for_another_source_or_compiler(tmp_path, monk
     assert len({library, find_library(source), *cache_folder().iterdir()}) == 3
 
 
+def test_it_is_built_anew_for_another_header(tmp_path):
+    source, header = tmp_path / "answer.cpp", tmp_path / "answer.h"
+    source.write_text('#include "answer.h"\nextern "C" int answer() { return ANSWER; }')
+    header.write_text("#define ANSWER 42")
+    library = find_library(source)
+    header.write_text("#define ANSWER 43")
+    assert find_library(source) != library
+
+
 def test_two_processes_at_once_build_one_whole_library(tmp_path):
     """The compiler waits until both have called it, so that both build and both put theirs in place."""
     meet = f'touch {tmp_path}/here.$$; for i in $(seq 600); do [ $(ls {tmp_path} | grep -c here) -ge 2 ] && exec c++ "$@"; sleep 0.05; done; exit 1'

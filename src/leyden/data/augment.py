@@ -14,12 +14,15 @@ from torch.nn import functional as F
 
 from leyden.data.colour import jitter
 from leyden.errors import UserError
+from leyden.ops.resample import resample_normalize, weigh_box
+
+Margin = tuple[int, int]  # rows and columns by which images are stored larger than the model takes them
 
 
 class Draws(NamedTuple):
     """What happens to each example of a batch; every tensor has the batch as its first axis.
 
-    top, left: first row and column of the crop in the padded image, int64 (B,).
+    top, left: first row and column of the crop in the stored image, padded, int64 (B,).
     flip: whether it is mirrored, bool (B,).
     hole: top, left, height and width of the box that is cut out, int64 (B, 4); height 0 is none.
     zoom: centre (y, x) in [-1, 1] and share of the height and width that a resized crop takes, float (B, 4).
@@ -48,11 +51,15 @@ class Draws(NamedTuple):
 class Augment:
     """What happens to training images, each on its own draw.
 
+    Where images are stored larger than the model takes them (`crop_margin` in configs/prepare.yaml), every crop is cut from the larger image.
+
     Args:
-        crop_padding_fraction: Padding on each side before the crop back to size, as a share of the side; 0 is off.
+        crop_padding_fraction: How far a crop may shift to each side, as a share of the side, at least: black pads what the stored image
+            lacks; 0 never pads.
         horizontal_flip: Mirror half of the examples. Off by default: digits, text and left-or-right labels do not survive it.
         cutout_fraction: Side of a square that is set to the mean colour, as a share of the image's sides; 0 is off.
-        resized_crop: Smallest and largest share of the area that a crop takes before it is resized, (0.25, 1) say; null is off.
+        resized_crop: Smallest and largest share of the area that a crop takes before it is resized, (0.25, 1) say, instead of the
+            shift; null is off.
         colour_jitter: Largest change of brightness, contrast and saturation, in [0, 1); 0 is off.
         transforms: torchvision v2 transforms applied per example after the others, as `class_path` and `init_args`.
     """
@@ -66,23 +73,25 @@ class Augment:
 
     @property
     def fusable(self) -> bool:
-        """Whether crop, flip and cutout are all that happens, which the fused operator does."""
-        return self.resized_crop is None and not self.colour_jitter and not self.transforms
+        """Whether crop, resized crop, flip and cutout are all that happens, which the fused operators do."""
+        return not self.colour_jitter and not self.transforms
 
-    def padding(self, height: int, width: int) -> tuple[int, int]:
-        """Give the rows and columns of padding on each side."""
-        return round(height * self.crop_padding_fraction), round(width * self.crop_padding_fraction)
+    def padding(self, height: int, width: int, margin: Margin = (0, 0)) -> tuple[int, int]:
+        """Give the rows and columns of padding on each side; a margin takes their place."""
+        fraction = 0.0 if self.resized_crop else self.crop_padding_fraction
+        return max(0, round(height * fraction) - margin[0] // 2), max(0, round(width * fraction) - margin[1] // 2)
 
-    def draw(self, count: int, height: int, width: int, seed: int) -> Draws:
-        """Draw for `count` examples; the same seed draws the same."""
+    def draw(self, count: int, height: int, width: int, seed: int, margin: Margin = (0, 0)) -> Draws:
+        """Draw for `count` examples of height by width, stored with a margin; the same seed draws the same."""
         generator = torch.Generator().manual_seed(seed)
-        pad_y, pad_x = self.padding(height, width)
+        pad_y, pad_x = self.padding(height, width, margin)
+        room_y, room_x = (0, 0) if self.resized_crop else margin
         uniform = torch.rand(count, 8, generator=generator)
         side_y, side_x = round(height * self.cutout_fraction), round(width * self.cutout_fraction)
         corner = (uniform[:, 2:4] * torch.tensor([height, width]) - torch.tensor([side_y, side_x]) / 2).floor().long()
         return Draws(
-            top=torch.randint(0, 2 * pad_y + 1, (count,), generator=generator),
-            left=torch.randint(0, 2 * pad_x + 1, (count,), generator=generator),
+            top=torch.randint(0, 2 * pad_y + room_y + 1, (count,), generator=generator),
+            left=torch.randint(0, 2 * pad_x + room_x + 1, (count,), generator=generator),
             flip=(uniform[:, 0] < 0.5) & self.horizontal_flip,
             hole=torch.cat([corner, torch.tensor([[side_y, side_x]]).expand(count, 2)], dim=1),
             zoom=self._draw_zoom(uniform[:, 4:8]),
@@ -98,14 +107,14 @@ class Augment:
         shares = torch.stack([(area / aspect).sqrt(), (area * aspect).sqrt()], dim=1).clamp(max=1)
         return torch.cat([(2 * uniform[:, 2:4] - 1) * (1 - shares), shares], dim=1)
 
-    def __call__(self, images: Tensor, draws: Draws, mean: Tensor) -> Tensor:
-        """Augment uint8 images (B, C, H, W); `mean` (C,) in [0, 1] is what a cut-out box is filled with."""
+    def __call__(self, images: Tensor, draws: Draws, mean: Tensor, margin: Margin = (0, 0)) -> Tensor:
+        """Augment uint8 images (B, C, H, W), the margin included; `mean` (C,) in [0, 1] is what a cut-out box is filled with."""
         draws = Draws(*(draw.to(images.device, non_blocking=True) for draw in draws))
-        height, width = images.shape[2:]
-        pad_y, pad_x = self.padding(height, width)
+        height, width = images.shape[2] - margin[0], images.shape[3] - margin[1]
+        pad_y, pad_x = self.padding(height, width, margin)
         if self.resized_crop:
-            images = resize_crops(images, draws.zoom)
-        if pad_y or pad_x or self.horizontal_flip:
+            images = resize_crops(images, draws.zoom, height, width)
+        if pad_y or pad_x or self.horizontal_flip or images.shape[2:] != (height, width):
             images = crop(F.pad(images, (pad_x, pad_x, pad_y, pad_y)), draws, height, width)
         if self.colour_jitter:
             images = jitter(images, draws.colour)
@@ -123,14 +132,30 @@ def crop(images: Tensor, draws: Draws, height: int, width: int) -> Tensor:
     return images.permute(0, 2, 3, 1)[examples, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
-def resize_crops(images: Tensor, zoom: Tensor) -> Tensor:
-    """Cut a box out of each uint8 image (B, C, H, W) and resize it (bilinear) to the image's size."""
-    theta = torch.zeros(len(images), 2, 3, device=images.device)
-    theta[:, 0, 0], theta[:, 1, 1] = zoom[:, 3], zoom[:, 2]
-    theta[:, 0, 2], theta[:, 1, 2] = zoom[:, 1], zoom[:, 0]
-    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
-    out = F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
-    return out.round().to(torch.uint8).contiguous(memory_format=torch.channels_last)
+def zoom_boxes(zoom: Tensor, height: int, width: int) -> Tensor:
+    """Give the boxes that resized crops take of images of height by width: top, left, height and width in pixels, int64 (B, 4)."""
+    sides = torch.tensor([height, width], device=zoom.device)
+    lengths = (zoom[:, 2:] * sides).round().clamp(min=1)
+    starts = ((zoom[:, :2] + 1) * sides / 2 - lengths / 2).round().clamp(min=0).minimum(sides - lengths)
+    return torch.cat([starts, lengths], dim=1).long()
+
+
+def resize_crops(images: Tensor, zoom: Tensor, height: int, width: int) -> Tensor:
+    """Cut a box out of each uint8 image (B, C, H, W) and resize it to (B, C, height, width), bilinear and antialiased."""
+    packed = images.permute(0, 2, 3, 1).contiguous()
+    weights = weigh_boxes(zoom, packed, height, width, torch.zeros(len(images), dtype=torch.bool, device=images.device))
+    ones, rows = torch.ones(images.shape[1], device=images.device), torch.arange(len(images), device=images.device)
+    holes = torch.zeros(len(images), 4, dtype=torch.int64, device=images.device)
+    return resample_normalize(packed, rows, *weights, holes, ones, 0 * ones).round().to(torch.uint8)
+
+
+def weigh_boxes(zoom: Tensor, packed: Tensor, height: int, width: int, flip: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Give what `resample_normalize` takes to resize boxes of packed images (N, H, W, C) to height by width, mirrored where `flip` says."""
+    top, left, rows, columns = zoom_boxes(zoom, packed.shape[1], packed.shape[2]).unbind(1)
+    x_first, x_weight = weigh_box(left, columns, width, packed.shape[2])
+    x_first = torch.where(flip[:, None], x_first.flip(1), x_first)
+    x_weight = torch.where(flip[:, None, None], x_weight.flip(1), x_weight)
+    return *weigh_box(top, rows, height, packed.shape[1]), x_first, x_weight
 
 
 def transform_each(images: Tensor, specs: list[dict[str, Any]], seeds: Tensor) -> Tensor:

@@ -87,6 +87,16 @@ def decode(file: Path | IO[bytes]) -> Decoded:
         return Decoded(image.convert("L" if mode in GREY_MODES else "RGB"), mode)
 
 
+def is_plain_jpeg(file: IO[bytes]) -> bool:
+    """Tell, without decoding it, whether a file is a grey or RGB JPEG that lies upright, which every decoder shows alike.
+
+    Raises:
+        UnreadableImageError: if it is not an image.
+    """
+    with readable(), Image.open(file, formats=FORMATS) as opened:
+        return opened.format == "JPEG" and opened.mode in ("L", "RGB") and opened.getexif().get(ORIENTATION, 1) == 1
+
+
 def fit(image: Image.Image, channels: int, size: tuple[int, int]) -> np.ndarray:
     """Bring an image to a number of channels and a size.
 

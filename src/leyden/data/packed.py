@@ -1,27 +1,33 @@
-"""The packed examples that `leyden prepare` writes and every later stage reads: plain .npy files, memory-mapped."""
+"""The packed examples that `leyden prepare` writes and every later stage reads: plain .npy files, memory-mapped.
+
+`<split>.labels.npy`, and either `<split>.images.npy` (pixels) or `<split>.jpeg.npy` with `<split>.offsets.npy` (JPEG files' bytes).
+"""
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from leyden.data.jpeg import Box, JpegImages
 from leyden.data.sequences import SequenceSplit, read_sequence_split
 from leyden.errors import UserError
 from leyden.files import read_json
 
 SPLITS = ("train", "val", "test")
+Images = np.ndarray | JpegImages  # uint8 (N, H, W, C), indexed by rows: a memory map, or decoded when indexed
 
 
 class Split(NamedTuple):
-    """One split: images uint8 (N, H, W, C), memory-mapped; labels int64 (N,)."""
+    """One split: images uint8 (N, H, W, C) as the model takes them; labels int64 (N,)."""
 
-    images: np.ndarray
+    images: Images
     labels: np.ndarray
 
 
 def read_report(folder: Path) -> dict[str, Any]:
-    """Read what `leyden prepare` found out: `labels`, `input`, `data_hash`, counts."""
+    """Read what `leyden prepare` found out: `labels`, `input`, `stored_size`, `data_hash`, counts."""
     return read_json(Path(folder) / "report.json", "prepare")
 
 
@@ -35,20 +41,38 @@ def read_examples(folder: Path, split: str) -> Split | SequenceSplit:
 
 
 def read_split(folder: Path, split: str) -> Split:
-    """Open one split of images without reading their pixels.
+    """Open one split of images without reading their pixels; of images that are stored with a margin, the centre.
 
     Raises:
         UserError: if it was never prepared, or holds sequences.
     """
-    folder = Path(folder)
-    if (folder / f"{split}.values.npy").is_file():
+    report = read_report(folder)
+    if "image_size" not in report["input"]:
         raise UserError(f"expected images; {folder} holds sequences, which this does not take; see README, 'Sequences'")
-    if not (folder / f"{split}.images.npy").is_file():
-        if split == "train" and (folder / "report.json").is_file() and "shards" in read_report(folder):
+    size = report["input"]["image_size"]
+    stored_size = report.get("stored_size", size)
+    window = [(stored - side) // 2 for stored, side in zip(stored_size, size, strict=True)] + size
+    images = open_images(folder, split, stored_size, report["input"]["channels"], window)
+    return Split(images, np.load(Path(folder) / f"{split}.labels.npy"))
+
+
+def open_images(folder: Path, split: str, stored_size: Sequence[int], channels: int, window: Box | None = None) -> Images:
+    """Open a split's images, as they are stored or what `window` cuts out of each.
+
+    Raises:
+        UserError: if it was never prepared.
+    """
+    pixels, content = Path(folder) / f"{split}.images.npy", Path(folder) / f"{split}.jpeg.npy"
+    # mmap_mode "c", private: torch wants writable memory, the file stays.
+    if content.is_file():
+        offsets = np.load(Path(folder) / f"{split}.offsets.npy")
+        return JpegImages(np.load(content, mmap_mode="c"), offsets, stored_size, channels, window)
+    if not pixels.is_file():
+        if split == "train" and (Path(folder) / "report.json").is_file() and "shards" in read_report(folder):
             raise UserError(f"expected packed training images in {folder}; they are in shards; set data.class_path to leyden.StreamedImageData")
-        raise UserError(f"expected {folder}/{split}.images.npy, which is not there; run `leyden prepare` first")
-    images = np.load(folder / f"{split}.images.npy", mmap_mode="c")  # private: torch wants writable memory, the file stays
-    return Split(images, np.load(folder / f"{split}.labels.npy"))
+        raise UserError(f"expected {pixels}, which is not there; run `leyden prepare` first")
+    top, left, height, width = window or (0, 0, *stored_size)
+    return np.load(pixels, mmap_mode="c")[:, top : top + height, left : left + width]
 
 
 def read_paths(folder: Path, split: str) -> list[str]:
@@ -67,13 +91,11 @@ class ArrayWriter:
         self._write_header()
 
     def append(self, row: np.ndarray) -> None:
-        assert row.shape == self._row_shape and row.dtype == self._dtype, (row.shape, row.dtype)
-        self._file.write(np.ascontiguousarray(row).tobytes())
-        self.num_rows += 1
+        self.extend(row[None])
 
     def extend(self, rows: np.ndarray) -> None:
         assert rows.shape[1:] == self._row_shape and rows.dtype == self._dtype, (rows.shape, rows.dtype)
-        self._file.write(np.ascontiguousarray(rows).tobytes())
+        self._file.write(np.ascontiguousarray(rows).data)
         self.num_rows += len(rows)
 
     def close(self) -> None:

@@ -6,6 +6,8 @@
 #include <cstring>
 #include <vector>
 
+#include "output.h"
+
 namespace {
 
 struct Task {
@@ -19,17 +21,6 @@ struct Task {
     std::vector<float> scale, shift;  // one value per element of a row of the output, so that the loop over it has no period
     void* out;                        // (B, out_height, out_width, channels)
 };
-
-// Round to nearest, ties to even; a NaN stays one.
-uint16_t to_bfloat16(float value) {
-    uint32_t bits;
-    std::memcpy(&bits, &value, sizeof bits);
-    const uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-    return static_cast<uint16_t>((bits & 0x7fffffff) > 0x7f800000 ? 0x7fc0 : rounded);
-}
-
-void store(float value, float* out) { *out = value; }
-void store(float value, uint16_t* out) { *out = to_bfloat16(value); }
 
 template <typename Out>
 void normalize(const uint8_t* __restrict pixels, const float* __restrict scale, const float* __restrict shift, Out* __restrict out, int64_t count) {
@@ -49,16 +40,12 @@ void mirror(const uint8_t* pixels, uint8_t* out, int64_t count, int64_t channels
     for (int64_t x = 0; x < count; ++x) std::memcpy(out + x * channels, pixels + (count - 1 - x) * channels, channels);
 }
 
-bool within(int64_t value, int64_t low, int64_t high) { return low <= value && value <= high; }
-
-// Whether the example reads inside the images only; the bounds of `hole` keep its sums from overflowing.
+// Whether the example reads inside the images only.
 bool is_valid(const Task& task, int64_t example) {
-    const int64_t limit = int64_t(1) << 31;
-    const int64_t* hole = task.hole + 4 * example;
     return within(task.rows[example], 0, task.num_images - 1) &&
            within(task.top[example], 0, task.height + 2 * task.pad_y - task.out_height) &&
            within(task.left[example], 0, task.width + 2 * task.pad_x - task.out_width) &&
-           within(hole[0], -limit, limit) && within(hole[1], -limit, limit) && within(hole[2], 0, limit) && within(hole[3], 0, limit);
+           is_valid_hole(task.hole + 4 * example);
 }
 
 template <typename Out>
@@ -73,9 +60,6 @@ void fill_example(const Task& task, int64_t example, std::vector<uint8_t>& stage
     const bool flip = task.flip[example];
     const int64_t begin = flip ? left + task.out_width - first - count : first - left;
 
-    const int64_t* hole = task.hole + 4 * example;
-    const int64_t hole_left = std::max<int64_t>(hole[1], 0), hole_right = std::min(hole[1] + hole[3], task.out_width);
-
     std::fill(staged.begin(), staged.end(), 0);
     for (int64_t y = 0; y < task.out_height; ++y, out += row_size) {
         const int64_t source_y = task.top[example] - task.pad_y + y;
@@ -87,8 +71,7 @@ void fill_example(const Task& task, int64_t example, std::vector<uint8_t>& stage
             flip ? mirror(pixels, shown, count, channels) : static_cast<void>(std::memcpy(shown, pixels, count * channels));
         }
         normalize(staged.data(), task.scale.data(), task.shift.data(), out, row_size);
-        if (within(y, hole[0], hole[0] + hole[2] - 1) && hole_left < hole_right)
-            std::fill(out + hole_left * channels, out + hole_right * channels, Out(0));
+        blank(task.hole + 4 * example, y, task.out_width, channels, out);
     }
 }
 

@@ -1,7 +1,7 @@
 """From packed uint8 images to what a network takes, in one pass: gather, crop, mirror, normalise, cut out."""
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -175,6 +175,15 @@ def check_values(crops: Crops) -> None:
         ("hole's top and left", crops.hole[:, :2], -HOLE_LIMIT, HOLE_LIMIT),
         ("hole's height and width", crops.hole[:, 2:], 0, HOLE_LIMIT),
     )
+    check_ranges(ranges)
+
+
+def check_ranges(ranges: Iterable[tuple[str, Tensor, int, int]]) -> None:
+    """Check named values against their lowest and highest: here and now on a CPU, later on an accelerator.
+
+    Raises:
+        ValueError: if one lies outside.
+    """
     for name, values, low, high in ranges:
         valid = is_between(values, low, high).all()
         if values.is_cpu and not valid:

@@ -36,7 +36,8 @@ def load_library(source: Path) -> ctypes.CDLL | None:
 def find_library(source: Path) -> Path:
     """Find the library in the cache, or build it; two processes at once each put the same whole file in place."""
     compiler = shlex.split(os.environ.get("CXX") or "c++")
-    key = hashlib.sha256(repr((source.read_bytes(), compiler, FLAGS, THREADS, platform.platform(), read_cpu())).encode()).hexdigest()
+    sources = [path.read_bytes() for path in (source, *sorted(source.parent.glob("*.h")))]
+    key = hashlib.sha256(repr((sources, compiler, FLAGS, THREADS, platform.platform(), read_cpu())).encode()).hexdigest()
     library = cache_folder() / f"{source.stem}-{key[:16]}.so"
     if not library.exists():
         library.parent.mkdir(parents=True, exist_ok=True)

@@ -1,25 +1,22 @@
 """Read labelled images or sequences, judge them, split them, pack them: the later stages read none of their files again."""
 
-from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
+from leyden.data.packed import SPLITS
 from leyden.files import replaced_folder, write_json
 from leyden.stages.prepare.candidates import are_sequences, find_candidates
 from leyden.stages.prepare.contact import write_contact_sheets
 from leyden.stages.prepare.duplicates import find_pairs
-from leyden.stages.prepare.examples import Examples, Shape, label_indices
-from leyden.stages.prepare.findings import count_examples, describe_arrays, describe_duplicates, describe_files, storage, summary
+from leyden.stages.prepare.findings import count_examples, describe_duplicates, summary
+from leyden.stages.prepare.images import Form, pack_images
 from leyden.stages.prepare.judging import Limits, judge
-from leyden.stages.prepare.packing import room_for, write_arrays, write_tables
-from leyden.stages.prepare.reading import packed_rows, packed_shape, read_examples
+from leyden.stages.prepare.packing import room_for, write_tables
+from leyden.stages.prepare.reading import Source, read_examples
 from leyden.stages.prepare.sequences import judge_sequences, pack_sequences, reject_other_widths
-from leyden.stages.prepare.settings import check_rejected, check_settings
-from leyden.stages.prepare.shards import check_shards, place_of, write_sharded
+from leyden.stages.prepare.settings import Storage, check_rejected, check_settings, with_margin
+from leyden.stages.prepare.shards import HELD, SAMPLE, check_shards, drop_sample
 from leyden.stages.prepare.splits import check_leakage, draw_splits
 from leyden.stages.prepare.spool import Spool
 
@@ -33,6 +30,7 @@ def prepare(
     image_size: tuple[int, int] | None = None,
     max_image_size: int = 224,
     crop_margin: float = 1.0,
+    storage: Storage = "auto",
     min_image_side: int = 4,
     max_pixels: int = 100_000_000,
     max_rejected_fraction: float = 0.05,
@@ -50,9 +48,12 @@ def prepare(
         val_fraction: Share of the examples to validate on, in (0, 1).
         test_fraction: Share of the examples to test on, in (0, 1).
         seed: Decides, with each image's pixels or its group's name, which split it falls in.
-        image_size: Height and width in pixels of the packed images; null takes the images' own (their median, where they differ).
+        image_size: Height and width in pixels that the model takes; null takes the images' own (their median, where they differ).
         max_image_size: Longest side that the images' own size may lead to, in pixels.
-        crop_margin: Factor of that longest side, 1 or more, so that training can cut crops from larger images.
+        crop_margin: Factor on the sides of the stored images, 1 or more: training cuts its crops from the larger ones, everything else
+            takes their centre.
+        storage: pixels, resized once, are read fastest; jpeg keeps the bytes of JPEG files (other formats, and what is not upright grey
+            or RGB, are encoded at quality 95), decoded anew for each batch; auto is pixels up to 100 GB of them, else jpeg.
         min_image_side: Shortest side of a usable image, in pixels.
         max_pixels: Most pixels of a usable image; a small file can hold a picture that fills the memory.
         max_rejected_fraction: Share of unusable files above which the stage stops, in [0, 1].
@@ -65,15 +66,15 @@ def prepare(
     """
     check_settings(val_fraction, test_fraction, crop_margin, near_duplicate_distance, num_workers)
     candidates = find_candidates(data)
-    limits = Limits(min_image_side, max_pixels, image_size, round(max_image_size * crop_margin) ** 2)
+    sequential = are_sequences(candidates)
+    kept_size = with_margin(image_size, crop_margin) if image_size and storage != "jpeg" and not sequential else None
+    limits = Limits(min_image_side, max_pixels, kept_size, 0 if storage == "jpeg" else round(max_image_size * crop_margin) ** 2)
     if shards:
-        check_shards(shards, shard_mb, candidates)
+        check_shards(shards, shard_mb, crop_margin, storage, candidates)
         limits = Limits(min_image_side, max_pixels, None, 0)  # nothing waits on the disk: it may be too small
     with room_for(out), replaced_folder(out) as folder, closing(Spool(folder)) as spool:
-        sequential = are_sequences(candidates)
-        examples = read_examples(
-            data, candidates, judge_sequences if sequential else partial(judge, limits), None if sequential else image_size, num_workers, spool
-        )
+        source = Source(data, num_workers, spool, max_pixels)
+        examples = read_examples(source, candidates, judge_sequences if sequential else partial(judge, limits), limits.image_size)
         if sequential:
             reject_other_widths(examples)
         check_rejected(examples.rejected, len(candidates), max_rejected_fraction)
@@ -81,32 +82,19 @@ def prepare(
         splits = draw_splits(examples, seed, val_fraction, test_fraction)
         num_leaks = check_leakage(examples.candidates, splits, pairs, allow_leakage)
         write_tables(folder, examples, splits, pairs)
-        counts = count_examples(examples.candidates, splits, examples.labels)
-        if sequential:
-            report = pack_sequences(folder, examples, splits, spool)
-        else:
-            shape = packed_shape(examples.judged, image_size, max_image_size, crop_margin)
-            read = partial(packed_rows, data, shape=shape, max_pixels=max_pixels, num_workers=num_workers, spool=spool)
-            if shards:
-                found = write_sharded(folder, place_of(shards, folder / "manifest.csv", shape, shard_mb), examples, splits, read, shape, shard_mb)
-            else:
-                found = write_packed(folder, examples, splits, read(examples), shape)
-            report = found | {
-                "files": describe_files(examples.judged),
-                "stored": storage(examples.judged, shape) + (f", training images in shards at {found['shards']}" if shards else ""),
-            }
-        report |= {
-            "counts": counts,
+        write_json(folder / "labels.json", examples.labels)
+        findings = {
+            "counts": count_examples(examples.candidates, splits, examples.labels),
             "rejected": len(examples.rejected),
             "duplicates": describe_duplicates(pairs, examples.candidates, splits, num_leaks),
         }
-        write_json(folder / "labels.json", examples.labels)
-        write_json(folder / "report.json", report)
-    print(summary(report))
-
-
-def write_packed(folder: Path, examples: Examples, splits: list[str], rows: Iterator[np.ndarray], shape: Shape) -> dict[str, Any]:
-    """Write the arrays of all splits and the contact sheets, and describe them."""
-    write_arrays(folder, rows, splits, label_indices(examples), shape)
-    write_contact_sheets(folder, folder / "contact", len(examples.labels))
-    return describe_arrays(folder, examples.labels)
+        if sequential:
+            report = pack_sequences(folder, examples, splits, spool)
+        else:
+            form = Form(image_size, max_image_size, crop_margin, storage, shards, shard_mb)
+            report = pack_images(folder, examples, splits, source, form)
+        write_json(folder / "report.json", report | findings)
+        if not sequential:
+            write_contact_sheets(folder, folder / "contact", len(examples.labels), (SAMPLE, *HELD) if shards else SPLITS)
+            drop_sample(folder)
+    print(summary(report | findings))

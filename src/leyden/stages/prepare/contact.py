@@ -27,7 +27,7 @@ def write_contact_sheets(packed: Path, folder: Path, num_classes: int, names: Se
 
 
 def first_images(split: Split, label: int, count: int) -> list[np.ndarray]:
-    return [split.images[row] for row in np.flatnonzero(split.labels == label)[:count]] if count else []
+    return list(split.images[np.flatnonzero(split.labels == label)[:count]])
 
 
 def draw_sheet(images: list[np.ndarray]) -> Image.Image:

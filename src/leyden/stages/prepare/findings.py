@@ -7,26 +7,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from leyden.data.packed import SPLITS
+from leyden.data.packed import SPLITS, open_images
 from leyden.errors import UserError
 from leyden.files import sha256
 from leyden.stages.prepare.candidates import Candidate
 from leyden.stages.prepare.duplicates import Pair
+from leyden.stages.prepare.examples import Shape
 from leyden.stages.prepare.judging import Judged
 from leyden.stages.prepare.packing import channel_statistics
 
 
-def describe_arrays(folder: Path, labels: list[str]) -> dict[str, Any]:
+def describe_arrays(folder: Path, labels: list[str], shape: Shape, stored: Shape) -> dict[str, Any]:
     """Describe what was packed; `input` and `labels` are what a model needs to know."""
-    arrays = [folder / f"{split}.{kind}.npy" for split in SPLITS for kind in ("images", "labels")]
-    train = np.load(folder / "train.images.npy", mmap_mode="r")
+    kinds = ("images", "jpeg", "offsets", "labels")
+    arrays = [path for split in SPLITS for kind in kinds if (path := folder / f"{split}.{kind}.npy").is_file()]
+    train = open_images(folder, "train", stored[:2], shape[2])
     mean, deviation = channel_statistics(train)  # of the training images alone: the others are not the model's to know
-    _, height, width, channels = train.shape
     return {
         "labels": labels,
-        "input": {"channels": channels, "image_size": [height, width], "mean": mean, "std": deviation},
+        "input": {"channels": shape[2], "image_size": [*shape[:2]], "mean": mean, "std": deviation},
+        "stored_size": [*stored[:2]],
         "bytes": sum(array.stat().st_size for array in arrays),
         "data_hash": sha256(folder / "manifest.csv", *arrays),
     }
@@ -63,9 +63,12 @@ def describe_files(judged: Sequence[Judged]) -> dict[str, Any]:
     }
 
 
-def storage(judged: Sequence[Judged], shape: Sequence[int]) -> str:
-    """Say how the images are stored."""
-    resized = sum((image.height, image.width) != (shape[0], shape[1]) for image in judged)
+def describe_storage(judged: Sequence[Judged], stored: Shape, num_encoded: int | None) -> str:
+    """Say how the images are stored; `num_encoded` is None for pixels."""
+    if num_encoded is not None:
+        kept = f"{num_encoded:,} of {len(judged):,} images encoded anew" if num_encoded else "all bytes kept"
+        return f"JPEG files, {kept}"
+    resized = sum((image.height, image.width) != stored[:2] for image in judged)
     return "pixels as they are" if not resized else f"pixels, {resized:,} of {len(judged):,} images resized once"
 
 
@@ -95,8 +98,9 @@ def examples_in_words(report: dict[str, Any]) -> str:
     if "features" in report["input"]:
         length = report["files"]["length"]
         return f"sequences of {length['min']:,} to {length['max']:,} time steps, {report['input']['features']} feature(s)"
-    height, width = report["input"]["image_size"]
-    return f"images of {height}x{width}, {report['input']['channels']} channel(s)"
+    size, stored_size = ("x".join(map(str, sides)) for sides in (report["input"]["image_size"], report["stored_size"]))
+    margin = f" (stored as {stored_size})" if stored_size != size else ""
+    return f"images of {size}{margin}, {report['input']['channels']} channel(s)"
 
 
 def summary(report: dict[str, Any]) -> str:

@@ -11,10 +11,11 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from leyden.data.images import UnreadableImageError, decode, fit
+from leyden.data.images import UnreadableImageError, decode, fit, is_plain_jpeg
 
 THUMB_SHAPE = (8, 9)  # of the grey miniature that near duplicates are sought by
 THUMB_SIZE = (9, 8)
+ENCODED_QUALITY = 95
 
 
 class Limits(NamedTuple):
@@ -113,6 +114,26 @@ def reread(max_pixels: int, shape: tuple[int, int, int], job: Job) -> list[np.nd
             except UnreadableImageError as error:
                 rows.append(reason or str(error))
     return rows
+
+
+def as_jpeg(max_pixels: int, channels: int, job: Job) -> list[tuple[bytes, bool] | str]:
+    """Give files as JPEG files, each with whether it had to be encoded: an upright grey or RGB JPEG keeps its bytes."""
+    found: list[tuple[bytes, bool] | str] = []
+    with decoder_limits(max_pixels):
+        for content, reason in read_files(job):
+            try:
+                keep = is_plain_jpeg(io.BytesIO(content))
+                found.append((content, False) if keep else (encode(decode(io.BytesIO(content)).image, channels), True))
+            except UnreadableImageError as error:
+                found.append(reason or str(error))
+    return found
+
+
+def encode(image: Image.Image, channels: int) -> bytes:
+    """Encode an image of mode L or RGB, with the least loss that a JPEG has at a usual size."""
+    file = io.BytesIO()
+    image.convert("L" if channels == 1 else "RGB").save(file, "JPEG", quality=ENCODED_QUALITY, subsampling="4:4:4")
+    return file.getvalue()
 
 
 @contextmanager

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from leyden.data.packed import SPLITS, ArrayWriter
+from leyden.data.packed import SPLITS, ArrayWriter, Images
 from leyden.errors import UserError
 from leyden.stages.prepare.duplicates import Pair
 from leyden.stages.prepare.examples import Examples
 
-ROWS_PER_BLOCK = 1024
+ROWS_PER_BLOCK = 256
+MAX_DECODED = 10_000
 
 
 @contextmanager
@@ -29,7 +30,9 @@ def room_for(out: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise UserError(f"expected room on disk for {out}; got: {error.strerror}; free some, or lower max_image_size") from error
+        raise UserError(
+            f"expected room on disk for {out}; got: {error.strerror}; free some, lower max_image_size or crop_margin, or set storage: jpeg"
+        ) from error
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -39,16 +42,38 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]
         writer.writerows(rows)
 
 
-def write_arrays(
-    folder: Path, rows: Iterable[np.ndarray], splits: Sequence[str], labels: Sequence[int], shape: tuple[int, ...], names: Sequence[str] = SPLITS
-) -> None:
-    """Write the rows, as they come, to their split's array, and the labels beside them."""
-    with ExitStack() as stack:
-        writers = {split: ArrayWriter(folder / f"{split}.images.npy", shape) for split in names}
-        for writer in writers.values():
-            stack.callback(writer.close)
+def write_pixels(folder: Path, rows: Iterable[np.ndarray], splits: Sequence[str], shape: tuple[int, ...], names: Sequence[str] = SPLITS) -> None:
+    """Write the rows, as they come, to their split's array."""
+    with array_writers(folder, "images", shape, names) as writers:
         for row, split in zip(rows, splits, strict=True):
             writers[split].append(row)
+
+
+def write_jpegs(folder: Path, files: Iterable[tuple[bytes, bool]], splits: Sequence[str]) -> int:
+    """Write files' bytes one after the other, and where each begins; gives how many had to be encoded."""
+    num_encoded = 0
+    offsets = {split: [0] for split in SPLITS}
+    with array_writers(folder, "jpeg", ()) as writers:
+        for (content, is_encoded), split in zip(files, splits, strict=True):
+            writers[split].extend(np.frombuffer(content, np.uint8))
+            offsets[split].append(writers[split].num_rows)
+            num_encoded += is_encoded
+    for split in SPLITS:
+        np.save(folder / f"{split}.offsets.npy", np.array(offsets[split], np.int64))
+    return num_encoded
+
+
+@contextmanager
+def array_writers(folder: Path, kind: str, row_shape: tuple[int, ...], names: Sequence[str] = SPLITS) -> Iterator[dict[str, ArrayWriter]]:
+    """Open an array per split; all are closed at the end, whatever happens."""
+    with ExitStack() as stack:
+        writers = {split: ArrayWriter(folder / f"{split}.{kind}.npy", row_shape) for split in names}
+        for writer in writers.values():
+            stack.callback(writer.close)
+        yield writers
+
+
+def write_labels(folder: Path, labels: Sequence[int], splits: Sequence[str], names: Sequence[str] = SPLITS) -> None:
     for split in names:
         np.save(folder / f"{split}.labels.npy", np.array([label for label, own in zip(labels, splits, strict=True) if own == split], np.int64))
 
@@ -66,11 +91,16 @@ def write_tables(folder: Path, examples: Examples, splits: Sequence[str], pairs:
     write_table(folder / "duplicates.csv", ["kind", "path", "other", "label", "other_label", "split", "other_split"], doubles)
 
 
-def channel_statistics(images: np.ndarray) -> tuple[list[float], list[float]]:
-    """Compute the mean and deviation per channel of images uint8 (N, H, W, C), in [0, 1], with exact sums."""
-    levels = np.zeros((images.shape[3], 256), np.int64)
-    for start in range(0, len(images), ROWS_PER_BLOCK):
-        levels += count_levels(np.asarray(images[start : start + ROWS_PER_BLOCK]))
+def channel_statistics(images: Images) -> tuple[list[float], list[float]]:
+    """Compute the mean and deviation per channel of images uint8 (N, H, W, C), in [0, 1], with exact sums.
+
+    Of JPEG files at most 10,000 are decoded for it, evenly spread: the mean of so many is known to a thousandth.
+    """
+    count, *_, channels = images.shape
+    step = 1 if isinstance(images, np.ndarray) else -(-count // MAX_DECODED)
+    levels = np.zeros((channels, 256), np.int64)
+    for start in range(0, count, step * ROWS_PER_BLOCK):
+        levels += count_levels(images[start : start + step * ROWS_PER_BLOCK : step])
     return statistics_of(levels)
 
 

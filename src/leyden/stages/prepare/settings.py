@@ -1,6 +1,27 @@
 """Whether the settings make sense, and whether the data keeps to them."""
 
+from typing import Literal
+
 from leyden.errors import UserError
+
+Storage = Literal["auto", "pixels", "jpeg"]
+MAX_PIXEL_BYTES = 100 * 10**9  # that auto stores as pixels
+
+
+def choose_storage(storage: Storage, num_examples: int, shape: tuple[int, int, int]) -> str:
+    """Say what is stored: for auto pixels, which train many times faster than JPEG files can be decoded, unless they are too many for a disk.
+
+    A function of the data alone: the same data is stored alike on every machine.
+    """
+    height, width, channels = shape
+    if storage == "auto":
+        return "pixels" if num_examples * height * width * channels <= MAX_PIXEL_BYTES else "jpeg"
+    return storage
+
+
+def with_margin(size: tuple[int, int], crop_margin: float) -> tuple[int, int]:
+    """Give the height and width that images are stored in, so that training can cut crops of `size` from them."""
+    return max(1, round(size[0] * crop_margin)), max(1, round(size[1] * crop_margin))
 
 
 def check_settings(val_fraction: float, test_fraction: float, crop_margin: float, near_duplicate_distance: int, num_workers: int | None) -> None:

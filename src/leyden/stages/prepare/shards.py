@@ -14,16 +14,16 @@ from leyden.data.packed import ArrayWriter
 from leyden.errors import UserError
 from leyden.files import replaced_folder, sha256
 from leyden.stages.prepare.candidates import Candidate, are_sequences
-from leyden.stages.prepare.contact import PER_SIDE, write_contact_sheets
+from leyden.stages.prepare.contact import PER_SIDE
 from leyden.stages.prepare.examples import Examples, Shape, label_indices
-from leyden.stages.prepare.packing import count_levels, statistics_of, write_arrays
+from leyden.stages.prepare.packing import count_levels, statistics_of, write_labels, write_pixels
 
 HELD = ("val", "test")  # packed as arrays: later stages read them whole, and every epoch reads val
 SAMPLE = "sample"
 Reader = Callable[[Examples], Iterator[np.ndarray]]
 
 
-def check_shards(shards: str, shard_mb: float, candidates: Sequence[Candidate]) -> None:
+def check_shards(shards: str, shard_mb: float, crop_margin: float, storage: str, candidates: Sequence[Candidate]) -> None:
     """Check before any image is read that shards can be written.
 
     Raises:
@@ -31,6 +31,10 @@ def check_shards(shards: str, shard_mb: float, candidates: Sequence[Candidate]) 
     """
     if shard_mb <= 0:
         raise UserError(f"prepare.shard_mb must be above 0; got {shard_mb}; set it in configs/prepare.yaml")
+    if crop_margin != 1 or storage == "jpeg":
+        raise UserError(
+            f"expected crop_margin 1 and storage auto or pixels for shards; got {crop_margin} and {storage}; set them in configs/prepare.yaml"
+        )
     try:
         import litdata  # noqa: F401
     except ImportError as error:
@@ -88,20 +92,19 @@ class ShardWriter:
 
 
 def write_sharded(folder: Path, place: str, examples: Examples, splits: Sequence[str], read: Reader, shape: Shape, shard_mb: float) -> dict[str, Any]:
-    """Write training images to shards, the others to arrays, and contact sheets; describe them."""
+    """Write training images to shards, the others to arrays; describe them."""
     held, held_splits = part(examples, splits, training=False)
-    write_arrays(folder, read(held), held_splits, label_indices(held), shape, HELD)
+    write_pixels(folder, read(held), held_splits, shape, HELD)
+    write_labels(folder, label_indices(held), held_splits, HELD)
     training, _ = part(examples, splits, training=True)
     labels = label_indices(training)
     found = write_shards(folder, place, keep_sample(folder, read(training), labels, shape), labels, shape, shard_mb)
-    write_contact_sheets(folder, folder / "contact", len(examples.labels), (SAMPLE, *HELD))
-    for kind in ("images", "labels"):
-        (folder / f"{SAMPLE}.{kind}.npy").unlink()
     arrays = [folder / f"{split}.{kind}.npy" for split in HELD for kind in ("images", "labels")]
     height, width, channels = shape
     return {
         "labels": examples.labels,
         "input": {"channels": channels, "image_size": [height, width], "mean": found["mean"], "std": found["std"]},
+        "stored_size": [height, width],
         "bytes": found["bytes"] + sum(array.stat().st_size for array in arrays),
         "data_hash": hashlib.sha256((sha256(folder / "manifest.csv", *arrays) + found["sha256"]).encode()).hexdigest(),
         "shards": place,
@@ -120,6 +123,12 @@ def keep_sample(folder: Path, rows: Iterator[np.ndarray], labels: Sequence[int],
                 taken[label] += 1
             yield row
     np.save(folder / f"{SAMPLE}.labels.npy", np.array(kept, np.int64))
+
+
+def drop_sample(folder: Path) -> None:
+    """Remove what the contact sheets were drawn from."""
+    for kind in ("images", "labels"):
+        (folder / f"{SAMPLE}.{kind}.npy").unlink(missing_ok=True)
 
 
 def write_shards(folder: Path, place: str, rows: Iterator[np.ndarray], labels: Sequence[int], shape: Shape, shard_mb: float) -> dict[str, Any]:

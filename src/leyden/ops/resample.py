@@ -1,0 +1,193 @@
+"""From packed uint8 images to what a network takes, in one pass: gather, resize a box, mirror, normalise, cut out."""
+
+import ctypes
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from leyden.ops.crop import HOLE_LIMIT, VALUES_PER_THREAD, check_ranges, is_between
+from leyden.ops.shared_library import load_library
+
+
+class Resampling(NamedTuple):
+    """The operator's arguments; `resample_normalize` describes them."""
+
+    images: Tensor
+    rows: Tensor
+    y_first: Tensor
+    y_weight: Tensor
+    x_first: Tensor
+    x_weight: Tensor
+    hole: Tensor
+    scale: Tensor
+    shift: Tensor
+    dtype: torch.dtype = torch.float32
+
+
+@torch.library.custom_op("leyden::resample_normalize", mutates_args=())
+def resample_normalize(
+    images: Tensor,
+    rows: Tensor,
+    y_first: Tensor,
+    y_weight: Tensor,
+    x_first: Tensor,
+    x_weight: Tensor,
+    hole: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Pick examples out of packed images, resample, normalise, and blank a hole; no gradient is defined. `weigh_box` makes the weights.
+
+    On a CPU this is resample.cpp, which equals bit for bit the plain-torch reference that runs on other devices, and where no compiler is.
+
+    Args:
+        images: uint8 (N, H, W, C), contiguous, C 1 or 3; may be a whole data set.
+        rows: int64 (B,), the examples.
+        y_first: int64 (B, h), the first of the K neighbouring rows that each row of the output is a weighted sum of, from 0 to H - K.
+        y_weight: float32 (B, h, K), their weights.
+        x_first: int64 (B, w), likewise the columns, which are summed first.
+        x_weight: float32 (B, w, L).
+        hole: int64 (B, 4), top, left, height and width of a box set to 0 (the mean colour) in the output; it may reach outside, and
+            height 0 is none.
+        scale: float32 (C,); a pixel from 0 to 255 becomes pixel * scale + shift.
+        shift: float32 (C,).
+        dtype: float32, or bfloat16: computed in float32 and rounded to nearest, ties to even.
+
+    Returns:
+        (B, C, h, w) of that dtype, channels_last in memory.
+
+    Raises:
+        ValueError: if a shape, dtype or device is another, or a value outside its range. On an accelerator values are asserted
+            on the device, without waiting for it.
+    """
+    task = Resampling(images, rows, y_first, y_weight, x_first, x_weight, hole, scale, shift, dtype)
+    check_tensors(task)
+    return compute_reference(task)
+
+
+@resample_normalize.register_kernel("cpu")
+def compute_on_cpu(*args: Any) -> Tensor:
+    """Run the compiled kernel; it checks the values that it reads, and the reference says what was wrong."""
+    task = Resampling(*args)
+    check_tensors(task)
+    library = load_library(Path(__file__).with_suffix(".cpp"))
+    if library is None:
+        return compute_reference(task)
+    out = allocate(task)
+    tensors = [value.contiguous() for value in task if isinstance(value, Tensor)]  # held until the call returns
+    pointers = [ctypes.c_void_p(tensor.data_ptr()) for tensor in (*tensors, out)]
+    threads = min(torch.get_num_threads(), 1 + out.numel() // VALUES_PER_THREAD)
+    numbers = (len(task.rows), *task.images.shape, *task.y_weight.shape[1:], *task.x_weight.shape[1:], task.dtype == torch.bfloat16, threads)
+    if library.resample_normalize(*pointers, *map(ctypes.c_int64, numbers)):
+        check_values(task)
+        raise AssertionError("the kernel refused what the reference takes")
+    return out
+
+
+@resample_normalize.register_fake
+def describe(*args: Any) -> Tensor:
+    task = Resampling(*args)
+    check_tensors(task)
+    return allocate(task)
+
+
+def allocate(task: Resampling) -> Tensor:
+    """Make the output, (B, C, h, w) in channels_last memory."""
+    shape = (task.rows.shape[0], task.y_first.shape[1], task.x_first.shape[1], task.images.shape[3])
+    return task.images.new_empty(shape, dtype=task.dtype).permute(0, 3, 1, 2)
+
+
+def compute_reference(task: Resampling) -> Tensor:
+    """Compute the same from torch's own operations, on any device.
+
+    Raises:
+        ValueError: if a value lies outside its range.
+    """
+    check_values(task)
+    examples = torch.arange(len(task.rows), device=task.rows.device)[:, None]
+    wide = task.images.new_zeros((), dtype=torch.float32)
+    for tap in range(task.x_weight.shape[2]):
+        wide = wide + task.images[task.rows[:, None], :, task.x_first + tap] * task.x_weight[:, :, tap, None, None]  # (B, w, H, C)
+    out = wide.new_zeros(())
+    for tap in range(task.y_weight.shape[2]):
+        out = out + wide[examples, :, task.y_first + tap] * task.y_weight[:, :, tap, None, None]  # (B, h, w, C)
+    out = out * task.scale + task.shift
+    top, left, height, width = task.hole.T[..., None]
+    in_hole_y = is_between(torch.arange(out.shape[1], device=out.device), top, top + height - 1)
+    in_hole_x = is_between(torch.arange(out.shape[2], device=out.device), left, left + width - 1)
+    out = out.masked_fill((in_hole_y[:, :, None] & in_hole_x[:, None, :])[..., None], 0)
+    return out.to(task.dtype).permute(0, 3, 1, 2)
+
+
+def weigh_box(start: Tensor, length: Tensor, size: int, side: int) -> tuple[Tensor, Tensor]:
+    """Give the pixels and weights that resize an interval of each example to `size`: bilinear, antialiased where it shrinks.
+
+    Args:
+        start: int64 (B,), first pixel of the interval.
+        length: int64 (B,), its pixels.
+        size: Pixels that come out.
+        side: Pixels of the image, which the interval lies in.
+
+    Returns:
+        The first of K neighbouring pixels, int64 (B, size), and their weights, float32 (B, size, K), which sum to 1.
+
+    Source: Pillow's `Image.resize` with a triangle filter; `torch.nn.functional.interpolate(..., antialias=True)` is the same.
+    """
+    ratio = (length / size)[:, None]
+    reach = ratio.clamp(min=1)  # of the triangle, to each side
+    centre = (torch.arange(size, device=start.device) + 0.5) * ratio
+    num_taps = min(side, int(2 * reach.max()) + 1 if len(start) and reach.max() > 1 else 2)
+    first = ((centre - reach + 0.5).floor().long() + start[:, None]).clamp(0, side - num_taps)
+    pixel = first[..., None] + torch.arange(num_taps, device=start.device) - start[:, None, None]
+    weight = (1 - ((pixel + 0.5 - centre[..., None]) / reach[..., None]).abs()).clamp(min=0)
+    weight = weight * is_between(pixel, 0, length[:, None, None] - 1)
+    return first, weight / weight.sum(dim=2, keepdim=True)
+
+
+def check_tensors(task: Resampling) -> None:
+    """Check all that is known without reading values.
+
+    Raises:
+        ValueError: if a shape, dtype or device is another.
+    """
+    images = task.images
+    if images.dtype != torch.uint8 or images.ndim != 4 or 0 in images.shape[1:] or not images.is_contiguous():
+        raise ValueError(
+            f"expected images uint8 (N, H, W, C), contiguous; got {images.dtype} {tuple(images.shape)} strides {images.stride()}; pass packed pixels"
+        )
+    if images.shape[3] not in (1, 3):
+        raise ValueError(f"expected images of 1 or 3 channels; got {images.shape[3]}; take the others away")
+    batch, channels = (task.rows.numel(),), images.shape[3:]
+    shapes: dict[str, tuple[int, ...]] = {"rows": batch, "hole": (*batch, 4), "scale": channels, "shift": channels}
+    for axis in "yx":
+        weight = getattr(task, f"{axis}_weight")
+        if weight.ndim != 3 or 0 in weight.shape[1:]:
+            raise ValueError(f"expected {axis}_weight (B, size, taps); got {tuple(weight.shape)}; make it with weigh_box")
+        shapes |= {f"{axis}_first": (*batch, weight.shape[1]), f"{axis}_weight": (*batch, *weight.shape[1:])}
+    for name, shape in shapes.items():
+        tensor, dtype = getattr(task, name), torch.int64 if name in ("rows", "hole", "y_first", "x_first") else torch.float32
+        if tensor.dtype != dtype or tuple(tensor.shape) != tuple(shape) or tensor.device != images.device:
+            found = f"{tensor.dtype} {tuple(tensor.shape)} on {tensor.device}"
+            raise ValueError(f"expected {name} {dtype} {tuple(shape)} on {images.device}; got {found}; convert or move it")
+    if task.dtype not in (torch.float32, torch.bfloat16):
+        raise ValueError(f"expected dtype float32 or bfloat16; got {task.dtype}; convert the result")
+
+
+def check_values(task: Resampling) -> None:
+    """Check rows, indices and holes against their ranges.
+
+    Raises:
+        ValueError: if one lies outside.
+    """
+    count, height, width, _ = task.images.shape
+    ranges = (
+        ("rows", task.rows, 0, count - 1),
+        ("y_first", task.y_first, 0, height - task.y_weight.shape[2]),
+        ("x_first", task.x_first, 0, width - task.x_weight.shape[2]),
+        ("hole's top and left", task.hole[:, :2], -HOLE_LIMIT, HOLE_LIMIT),
+        ("hole's height and width", task.hole[:, 2:], 0, HOLE_LIMIT),
+    )
+    check_ranges(ranges)
