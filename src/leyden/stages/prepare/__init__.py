@@ -1,12 +1,9 @@
 """Read labelled images, judge them, split them, pack them: the later stages read no image file again."""
 
-from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from leyden.files import replaced_folder, write_json
 from leyden.stages.prepare.candidates import find_candidates
@@ -18,7 +15,7 @@ from leyden.stages.prepare.judging import Limits
 from leyden.stages.prepare.packing import room_for, write_arrays, write_tables
 from leyden.stages.prepare.reading import packed_rows, packed_shape, read_examples
 from leyden.stages.prepare.settings import check_rejected, check_settings
-from leyden.stages.prepare.shards import check_shards, place_of, write_sharded
+from leyden.stages.prepare.shards import Reader, check_shards, place_of, write_sharded
 from leyden.stages.prepare.splits import check_leakage, draw_splits
 from leyden.stages.prepare.spool import Spool
 
@@ -58,8 +55,7 @@ def prepare(
         near_duplicate_distance: Bits of 64 in which near duplicates' hashes may differ, 0 to 15.
         allow_leakage: Pack the user's own splits even where an image or a group lies in two of them.
         num_workers: Processes that decode; null takes all cores where that pays.
-        shards: Folder or URL, s3://bucket/name say, for the training images as litdata shards (leyden.StreamedImageData), which
-            then are not packed; for data larger than the disk. null packs all.
+        shards: Folder or URL (s3://bucket/name) for the training images as litdata shards, for data larger than the disk; null packs them.
         shard_mb: Size of a shard.
     """
     check_settings(val_fraction, test_fraction, crop_margin, near_duplicate_distance, num_workers)
@@ -67,7 +63,7 @@ def prepare(
     limits = Limits(min_image_side, max_pixels, image_size, round(max_image_size * crop_margin) ** 2)
     if shards:
         check_shards(shards, shard_mb, candidates)
-        limits = Limits(min_image_side, max_pixels, None, 0)  # nothing waits on the disk: it may be too small
+        limits = limits._replace(image_size=None, max_kept_pixels=0)  # nothing waits on the disk: it may be too small
     with room_for(out), replaced_folder(out) as folder, closing(Spool(folder)) as spool:
         examples = read_examples(data, candidates, limits, num_workers, spool)
         check_rejected(examples.rejected, len(candidates), max_rejected_fraction)
@@ -77,25 +73,23 @@ def prepare(
         write_tables(folder, examples, splits, pairs)
         shape = packed_shape(examples.judged, image_size, max_image_size, crop_margin)
         read = partial(packed_rows, data, shape=shape, max_pixels=max_pixels, num_workers=num_workers, spool=spool)
-        counts = count_examples(examples.candidates, splits, examples.labels)
-        if shards:
-            found = write_sharded(folder, place_of(shards, folder / "manifest.csv", shape, shard_mb), examples, splits, read, shape, shard_mb)
-        else:
-            found = write_packed(folder, examples, splits, read(examples), shape)
-        report = found | {
-            "counts": counts,
-            "rejected": len(examples.rejected),
-            "files": describe_files(examples.judged),
-            "stored": storage(examples.judged, shape) + (f", training images in shards at {found['shards']}" if shards else ""),
-            "duplicates": describe_duplicates(pairs, examples.candidates, splits, num_leaks),
-        }
-        write_json(folder / "labels.json", examples.labels)
+        report = pack(folder, examples, splits, read, shape, shards, shard_mb)
+        report["duplicates"] = describe_duplicates(pairs, examples.candidates, splits, num_leaks)
         write_json(folder / "report.json", report)
     print(summary(report))
 
 
-def write_packed(folder: Path, examples: Examples, splits: list[str], rows: Iterator[np.ndarray], shape: Shape) -> dict[str, Any]:
-    """Write the arrays of all splits and the contact sheets, and describe them."""
-    write_arrays(folder, rows, splits, label_indices(examples), shape)
-    write_contact_sheets(folder, folder / "contact", len(examples.labels))
-    return describe_arrays(folder, examples.labels)
+def pack(folder: Path, examples: Examples, splits: list[str], read: Reader, shape: Shape, shards: str | None, shard_mb: float) -> dict[str, Any]:
+    """Write arrays or shards, labels and contact sheets, and describe them."""
+    counts = count_examples(examples.candidates, splits, examples.labels)
+    stored = storage(examples.judged, shape)
+    if shards:
+        place = place_of(shards, folder / "manifest.csv", shape, shard_mb)
+        found = write_sharded(folder, place, examples, splits, read, shape, shard_mb)
+        stored = f"{stored}, training images in shards at {place}"
+    else:
+        write_arrays(folder, read(examples), splits, label_indices(examples), shape)
+        write_contact_sheets(folder, folder / "contact", len(examples.labels))
+        found = describe_arrays(folder, examples.labels)
+    write_json(folder / "labels.json", examples.labels)
+    return found | {"counts": counts, "rejected": len(examples.rejected), "files": describe_files(examples.judged), "stored": stored}
