@@ -71,7 +71,7 @@ def prepare(
     limits = Limits(min_image_side, max_pixels, kept_size, 0 if storage == "jpeg" else round(max_image_size * crop_margin) ** 2)
     if shards:
         check_shards(shards, shard_mb, crop_margin, storage, candidates)
-        limits = Limits(min_image_side, max_pixels, None, 0)  # nothing waits on the disk: it may be too small
+        limits = limits._replace(image_size=None, max_kept_pixels=0)  # nothing waits on the disk: it may be too small
     with room_for(out), replaced_folder(out) as folder, closing(Spool(folder)) as spool:
         source = Source(data, num_workers, spool, max_pixels)
         examples = read_examples(source, candidates, judge_sequences if sequential else partial(judge, limits), limits.image_size)

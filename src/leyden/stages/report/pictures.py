@@ -40,7 +40,8 @@ def picture_of_file(path: Path, max_side_px: int = MAX_SIDE_PX) -> Picture:
 
 def pictures_of_rows(prepare: Path, split: str, rows: Sequence[int], max_side_px: int = MAX_SIDE_PX) -> list[Picture | None]:
     """Encode packed images by their rows in a split; other examples have no picture."""
-    if "image_size" not in read_report(prepare)["input"]:
+    report = read_report(prepare)
+    if "image_size" not in report["input"] or (split == "train" and "shards" in report):
         return [None] * len(rows)
     images = read_split(prepare, split).images
     return [picture_of_array(images[row], max_side_px) for row in rows]
