@@ -64,12 +64,13 @@ def in_turns(ours: Callable[[], None], other: Callable[[], None], before: Callab
 
 
 def our_epoch(folder: Path) -> None:
+    from leyden.data.loader import Loader
     from leyden.data.shards import ShardFolder
-    from leyden.data.streaming import ResumableLoader, ShardedImages, ShardSampler
+    from leyden.data.streaming import ShardedImages, ShardSampler
 
     shards = ShardFolder(str(folder), SHAPE, folder, 0)
     sampler = ShardSampler(shards.counts, 8, BATCH_SIZE, 0)
-    assert sum(len(labels) for _, labels, _ in ResumableLoader(ShardedImages(shards), batch_size=None, sampler=sampler, trainer=None)) == NUM_IMAGES
+    assert sum(len(labels) for _, labels, _ in Loader(ShardedImages(shards), batch_size=None, sampler=sampler)) == NUM_IMAGES
 
 
 def usual_epoch(folder: Path) -> None:

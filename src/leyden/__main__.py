@@ -8,6 +8,7 @@ from pathlib import Path
 
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
+    __spec__ = None  # Lightning starts more processes by `-m` and the name in it, which for a folder is "__main__"
 
 from leyden.cli import main
 

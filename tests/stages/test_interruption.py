@@ -50,7 +50,7 @@ def run_killed(moments: list[tuple[str, int]], args: list[str], folder: Path) ->
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def final_state(folder: Path) -> dict:
+def final_state(folder: Path, averaged: bool = True) -> dict:
     """What the two runs must have in common, whatever happened on the way."""
     (run,) = (folder / "runs").iterdir()
     state = torch.load(run / "last.ckpt", weights_only=True)
@@ -59,7 +59,7 @@ def final_state(folder: Path) -> dict:
         for key in ("state_dict", "optimizer_states", "lr_schedulers", "epoch", "global_step", "averaging_state", "current_model_state")
         if key in state
     }
-    assert "averaging_state" in kept or "current_model_state" in kept, sorted(state)
+    assert averaged == ("averaging_state" in kept or "current_model_state" in kept), sorted(state)
     best = torch.load(folder / "artifacts/train/model.ckpt", weights_only=True)
     metrics = json.loads((folder / "artifacts/train/metrics.json").read_text())
     metrics.pop("seconds")

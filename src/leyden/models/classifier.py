@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn import functional as F
@@ -45,6 +46,7 @@ class Classifier(LightningModule):
         class_weights: Literal["auto"] | dict[str, float] | None = None,
         class_counts: list[int] | None = None,
         channels_last: bool = True,
+        scale_lr: Literal["auto"] | None = None,
         checkpoint_modules: list[str] = [],
     ) -> None:
         """Build the model.
@@ -60,6 +62,8 @@ class Classifier(LightningModule):
             cutmix_alpha: Paste a box of one training image into another, likewise; with both on, each step draws which.
             class_weights: Weight of each class in the training loss, by name; auto weighs by the inverse of its count.
             class_counts: Training examples of each class (linked from the data).
+            scale_lr: auto multiplies the learning rate by the number of processes and of accumulated batches, so that a larger global batch
+                takes steps as much larger (Goyal et al., 2017, section 2.1); what comes of it is printed.
             channels_last: Keep convolutions in NHWC order: several times faster with bf16 on CPUs and GPUs.
             checkpoint_modules: Class paths of the network's parts that compute their activations twice instead of storing them.
         """
@@ -73,6 +77,7 @@ class Classifier(LightningModule):
         if channels_last:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer, self.warmup_fraction, self.label_smoothing = optimizer, warmup_fraction, label_smoothing
+        self.scale_lr = scale_lr
         self.provenance: dict[str, Any] = {}
         self.train_loss = MeanMetric()
         self.train_loss.persistent(True)  # a checkpoint in the middle of an epoch has its half
@@ -123,6 +128,8 @@ class Classifier(LightningModule):
 
     def _score(self, scores: MetricCollection, batch: Batch) -> None:
         inputs, labels = batch
+        if not len(labels):
+            return  # the last examples of a split may not go round all processes
         logits = (self(inputs) if isinstance(inputs, Tensor) else self(*inputs)).float()
         scores["accuracy"].update(logits, labels)
         scores["balanced_accuracy"].update(logits, labels)
@@ -143,6 +150,11 @@ class Classifier(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self.optimizer(self.parameters())
+        if self.scale_lr == "auto":
+            factor = self.trainer.world_size * self.trainer.accumulate_grad_batches
+            for group in optimizer.param_groups:
+                rank_zero_info(f"fit: learning rate {group['lr']:g} times {factor} is {group['lr'] * factor:g} (model.scale_lr: auto)")
+                group["lr"] *= factor
         total = max(1, int(self.trainer.estimated_stepping_batches))
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warmup_cosine(step, total, self.warmup_fraction))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -50,7 +50,6 @@ class LeydenCLI(LightningCLI):
         Raises:
             UserError: for a mistake in the config files or on the command line.
         """
-        sys.argv = sys.argv[:1]  # LightningCLI warns of arguments given twice
         silence()
         return cls(
             LightningModule,
@@ -120,6 +119,7 @@ class LeydenCLI(LightningCLI):
 def silence() -> None:
     """Drop messages that say nothing of the user's training."""
     warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
+    warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended")  # sys.argv stays: DDP starts processes by it
     warnings.filterwarnings("ignore", message="Precision .* is not supported by the model summary")
     warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch")  # the sampler knows
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")

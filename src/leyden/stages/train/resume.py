@@ -18,6 +18,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
+from leyden.errors import UserError
 from leyden.files import replaced_file
 from leyden.stages.train.run import Run
 
@@ -56,6 +57,10 @@ class Resume(Checkpoint):
         self._saved_at = time.monotonic()
         self._last_step = 0
         self._handlers: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.strategy.broadcast(trainer.global_step) != trainer.global_step:
+            raise UserError(f"expected all processes to go on from one step; this one has step {trainer.global_step}; run the same command again")
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._saved_at, self._last_step = time.monotonic(), trainer.global_step

@@ -1,0 +1,157 @@
+"""Several processes do what one does: the same batches, the same weights, exact scores; and they stop and go on together."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import REPO
+from tests.stages.test_interruption import differences, final_state, workspace
+
+__all__ = ["workspace"]
+TOLERANCE = 2e-5  # of float32 weights after 36 steps: sums over processes are rounded in another order
+MODEL = [
+    *("-c", "configs/train.yaml", "--network=leyden.models.PatchTransformer", "--network.init_args.width=16", "--network.init_args.depth=1"),
+    *("--model.optimizer=torch.optim.SGD", "--model.optimizer.init_args.lr=0.1", "--trainer.precision=32-true", "--trainer.max_epochs=2"),
+]
+TWO = ["-c", "configs/trainer/ddp.yaml", "--trainer.accelerator=cpu"]
+LEYDEN = [sys.executable, "-m", "leyden"]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0"]
+
+
+def fit(folder: Path, *args: str, start: list[str] = LEYDEN) -> str:
+    """Train from the command line; give what it printed."""
+    done = subprocess.run([*start, "fit", *MODEL, *args], cwd=folder, text=True, capture_output=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    (run,) = (folder / "runs").iterdir()
+    return torch.load(run / "last.ckpt", weights_only=True)["state_dict"]
+
+
+def distance(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
+    assert a.keys() == b.keys()
+    return max(float((a[key] - b[key]).abs().max()) for key in a if a[key].is_floating_point())
+
+
+def curves(folder: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((folder / "artifacts/train/curves.csv").read_text().splitlines()))
+
+
+@pytest.fixture
+def alone(workspace: Path) -> Path:
+    fit(workspace / "whole", "--data.batch_size=64")
+    return workspace
+
+
+@pytest.mark.parametrize(
+    "start",
+    [LEYDEN, [sys.executable, str(REPO / "src/leyden")], [*TORCHRUN, "-m", "leyden"]],
+    ids=["leyden", "folder", "torchrun"],
+)
+def test_two_processes_train_as_one_does(alone, start):
+    """The same global batch of 64: weights within the rounding of a sum, scores of an odd validation set exact."""
+    fit(alone / "killed", *TWO, "--data.batch_size=32", start=start)
+    one, two = weights(alone / "whole"), weights(alone / "killed")
+    assert 0 < distance(one, two) < TOLERANCE
+    for ours, theirs in zip(curves(alone / "killed"), curves(alone / "whole"), strict=True):
+        assert ours["val/accuracy"] == theirs["val/accuracy"] and ours["val/balanced_accuracy"] == theirs["val/balanced_accuracy"]
+        assert abs(float(ours["train/loss"]) - float(theirs["train/loss"])) < 1e-4
+    assert len(list((alone / "killed/artifacts/train").iterdir())) == 5
+
+
+def test_scores_are_those_of_every_example_once(alone):
+    """One process scores 293 examples; so do two, of 147 and 146."""
+    found = [
+        subprocess.run([*LEYDEN, "validate", *MODEL, *args], cwd=alone / "whole", text=True, capture_output=True, check=True).stdout
+        for args in ([], [*TWO, "--data.batch_size=9"])
+    ]
+    scores = [[line for line in text.splitlines() if "accuracy" in line] for text in found]
+    assert len(scores[0]) == 2 and scores[0] == scores[1]
+
+
+@pytest.mark.parametrize("compress", ["fp16", "bf16", "power_sgd"])
+def test_compressed_gradients_differ_a_little(workspace, compress):
+    """The hook is at work: the weights are others than without it, and near."""
+    short = [*TWO, "--data.batch_size=8", "--trainer.max_epochs=2"]  # 144 steps: power_sgd begins after 100
+    fit(workspace / "whole", *short)
+    fit(workspace / "killed", *short, f"--trainer.strategy.init_args.compress={compress}")
+    assert 1e-5 < distance(weights(workspace / "whole"), weights(workspace / "killed")) < 0.5
+    assert float(curves(workspace / "killed")[-1]["train/loss"]) < float(curves(workspace / "killed")[0]["train/loss"])
+
+
+def test_scaled_learning_rate_is_printed_and_used(workspace):
+    printed = fit(workspace / "killed", *TWO, "--model.scale_lr=auto", "--trainer.accumulate_grad_batches=2", "--trainer.max_epochs=1")
+    assert printed.count("fit: learning rate 0.1 times 4 is 0.4 (model.scale_lr: auto)") == 1
+    (run,) = (workspace / "killed/runs").iterdir()
+    assert torch.load(run / "last.ckpt", weights_only=True)["lr_schedulers"][0]["base_lrs"] == [0.4]
+
+
+def test_a_lost_process_is_started_again_by_torchrun(workspace):
+    """kill -9 of one of two: torchrun starts both anew, they go on from the last checkpoint, and end as if nothing had been."""
+    args = [*TWO, "--data.batch_size=8", "--trainer.max_epochs=3", "--resume.every_steps=10"]
+    fit(workspace / "whole", *args, start=[*TORCHRUN, "-m", "leyden"])
+    command = [*TORCHRUN, "--max-restarts=1", "-m", "leyden", "fit", *MODEL, *args]
+    process = subprocess.Popen(command, cwd=workspace / "killed", text=True, stderr=subprocess.PIPE, start_new_session=True)
+    try:
+        wait_for_checkpoint(workspace / "killed", process)
+        os.kill(worker_of(process, rank=1), signal.SIGKILL)
+        printed = process.communicate(timeout=300)[1]
+    finally:
+        stop_all(process)
+    assert process.returncode == 0 and printed.count("fit: continues in") == 1, printed
+    assert differences(final_state(workspace / "killed", averaged=False), final_state(workspace / "whole", averaged=False)) == []
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_sigterm_to_one_process_stops_both_and_saves(workspace, rank):
+    args = [*TWO, "--data.batch_size=8", "--trainer.max_epochs=100", "--resume.every_seconds=null"]
+    command = [*LEYDEN, "fit", *MODEL, *args]
+    process = subprocess.Popen(command, cwd=workspace / "killed", text=True, stderr=subprocess.PIPE, start_new_session=True)
+    try:
+        wait_for_checkpoint(workspace / "killed", process)
+        os.kill(process.pid if rank == 0 else worker_of(process, rank=1), signal.SIGTERM)
+        process.communicate(timeout=120)
+    finally:
+        stop_all(process)
+    assert process.returncode == 143
+    (run,) = (workspace / "killed/runs").iterdir()
+    assert 0 < torch.load(run / "last.ckpt", weights_only=True)["global_step"] < 7200
+
+
+def wait_for_checkpoint(folder: Path, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 240
+    while not any((folder / "runs").glob("*/last.ckpt")):
+        assert process.poll() is None and time.monotonic() < deadline, process.stderr and process.stderr.read()
+        time.sleep(0.02)
+
+
+def worker_of(process: subprocess.Popen[str], rank: int) -> int:
+    """Find the process of a rank among the descendants."""
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.getpgid(int(path.name)) != process.pid and os.getsid(int(path.name)) != process.pid:
+                continue
+            environment = dict(entry.partition("=")[::2] for entry in (path / "environ").read_bytes().decode().split("\0") if entry)
+        except (OSError, UnicodeDecodeError):
+            continue
+        if environment.get("LOCAL_RANK") == str(rank):
+            return int(path.name)
+    raise AssertionError(f"no process of rank {rank}")
+
+
+def stop_all(process: subprocess.Popen[str]) -> None:
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.getsid(int(path.name)) == process.pid:
+                os.kill(int(path.name), signal.SIGKILL)
+        except OSError:
+            continue
