@@ -22,7 +22,7 @@ MODEL = [
 ]
 TWO = ["-c", "configs/trainer/ddp.yaml", "--trainer.accelerator=cpu"]
 LEYDEN = [sys.executable, "-m", "leyden"]
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0"]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
 
 
 def fit(folder: Path, *args: str, start: list[str] = LEYDEN) -> str:

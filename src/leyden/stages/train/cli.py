@@ -120,6 +120,7 @@ def silence() -> None:
     """Drop messages that say nothing of the user's training."""
     warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended")  # sys.argv stays: DDP starts processes by it
+    warnings.filterwarnings("ignore", message="It is recommended to use `self.log")  # torchmetrics has gathered what is logged
     warnings.filterwarnings("ignore", message="Precision .* is not supported by the model summary")
     warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch")  # the sampler knows
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")

@@ -33,8 +33,12 @@ class DDP(DDPStrategy):
             process_group_backend: nccl or gloo; null chooses by device.
             kwargs: More arguments of torch's DistributedDataParallel.
         """
-        shared = {"process_group_backend": process_group_backend, "find_unused_parameters": find_unused_parameters}
-        super().__init__(model_averaging_period=average_every, **shared, **kwargs)
+        super().__init__(
+            model_averaging_period=average_every,
+            process_group_backend=process_group_backend,
+            find_unused_parameters=find_unused_parameters,
+            **kwargs,
+        )
         self._compress, self._rank, self._average_every = compress, rank, average_every
 
     def _register_ddp_hooks(self) -> None:
