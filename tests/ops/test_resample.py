@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from leyden.ops.resample import Resampling, compute_reference, resample_normalize, weigh_box
+from leyden.ops.resample import Resampling, compute_reference, resample_normalize
 from leyden.ops.shared_library import load_library
 from tests.ops.conftest import DTYPES
 
 
-def draw_boxes(seed: int, dtype: torch.dtype = torch.float32, batch_size: int = 20) -> tuple[Resampling, torch.Tensor]:
-    """Draw images and boxes of them, to be enlarged and shrunk, and the boxes: top, left, height, width (B, 4)."""
+def draw_boxes(seed: int, dtype: torch.dtype = torch.float32, batch_size: int = 20) -> Resampling:
+    """Draw images, and boxes of every kind: to be enlarged and shrunk, of one pixel, at the border, mirrored, with holes that reach outside."""
     generator = torch.Generator().manual_seed(seed)
 
     def draw(low: int, high: int, *shape: int) -> torch.Tensor:
@@ -19,24 +19,23 @@ def draw_boxes(seed: int, dtype: torch.dtype = torch.float32, batch_size: int = 
     channels, height, width = (1, 3)[seed % 2], int(draw(1, 40)), int(draw(1, 40))
     top, left = draw(0, height - 1, batch_size), draw(0, width - 1, batch_size)
     rows, columns = 1 + draw(0, 99, batch_size) % (height - top), 1 + draw(0, 99, batch_size) % (width - left)
-    size = [(13, 9), (40, 33), (6, 21), (1, 2)][seed % 4]
-    resampling = Resampling(
-        draw(0, 255, 9, height, width, channels).to(torch.uint8),
-        draw(0, 8, batch_size),
-        *weigh_box(top, rows, size[0], height),
-        *weigh_box(left, columns, size[1], width),
+    return Resampling(
+        images=draw(0, 255, 9, height, width, channels).to(torch.uint8),
+        rows=draw(0, 8, batch_size),
+        box=torch.stack([top, left, rows, columns], dim=1),
+        flip=draw(0, 1, batch_size).bool(),
         hole=torch.cat([draw(-8, 40, batch_size, 2), draw(0, 20, batch_size, 2)], 1),
         scale=torch.rand(channels, generator=generator) / 50,
         shift=torch.randn(channels, generator=generator),
+        size=[(13, 9), (40, 33), (6, 21), (1, 2)][seed % 4],
         dtype=dtype,
     )
-    return resampling, torch.stack([top, left, rows, columns], dim=1)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("seed", range(16))
 def test_kernel_equals_the_reference_bit_for_bit(seed, dtype):
-    task, _ = draw_boxes(seed, dtype)
+    task = draw_boxes(seed, dtype)
     out, expected = resample_normalize(*task), compute_reference(task)
     assert load_library.cache_info().currsize >= 1 and out.dtype == dtype and out.stride() == expected.stride()
     bits = torch.int16 if dtype == torch.bfloat16 else torch.int32
@@ -47,29 +46,30 @@ def test_kernel_equals_the_reference_bit_for_bit(seed, dtype):
 @pytest.mark.parametrize("seed", range(8))
 def test_it_is_slice_interpolate_normalize_and_erase(seed, compute):
     """The meaning, example by example, in operations that anyone would write; torch's own antialiased resize differs by rounding alone."""
-    task, boxes = draw_boxes(seed)
+    task = draw_boxes(seed)
     out = compute(task)
     assert out.is_contiguous(memory_format=torch.channels_last)
-    for example, (row, (top, left, height, width)) in enumerate(zip(task.rows, boxes.tolist(), strict=True)):
+    for example, (row, (top, left, height, width)) in enumerate(zip(task.rows, task.box.tolist(), strict=True)):
         box = task.images[row, top : top + height, left : left + width].permute(2, 0, 1).float()
         image = F.interpolate(box[None], out.shape[2:], mode="bilinear", antialias=True)[0]
+        image = image.flip(2) if task.flip[example] else image
         image = image * task.scale[:, None, None] + task.shift[:, None, None]
         y, x, hole_height, hole_width = task.hole[example].tolist()
         image[:, max(y, 0) : max(y + hole_height, 0), max(x, 0) : max(x + hole_width, 0)] = 0
         assert torch.allclose(out[example], image, atol=1e-4 * 255 / 50)
 
 
-def test_weights_of_the_whole_at_its_own_size_are_the_image():
-    task, _ = draw_boxes(1)
+def test_the_whole_at_its_own_size_is_the_image():
+    task = draw_boxes(1)
     count, height, width, channels = task.images.shape
-    rows, zero = torch.arange(count), torch.zeros(count, dtype=torch.int64)
-    weights = (*weigh_box(zero, zero + height, height, height), *weigh_box(zero, zero + width, width, width))
-    out = resample_normalize(task.images, rows, *weights, torch.zeros(count, 4, dtype=torch.int64), torch.ones(channels), torch.zeros(channels))
+    box, hole = torch.tensor([[0, 0, height, width]] * count), torch.zeros(count, 4, dtype=torch.int64)
+    ones, flip = torch.ones(channels), torch.zeros(count, dtype=torch.bool)
+    out = resample_normalize(task.images, torch.arange(count), box, flip, hole, ones, 0 * ones, (height, width))
     assert torch.equal(out.permute(0, 2, 3, 1), task.images.float())
 
 
 def test_one_thread_and_two_give_the_same():
-    task, threads = draw_boxes(1, batch_size=301)[0], torch.get_num_threads()
+    task, threads = draw_boxes(1, batch_size=301), torch.get_num_threads()
     try:
         torch.set_num_threads(1)
         one = resample_normalize(*task)
@@ -81,37 +81,37 @@ def test_one_thread_and_two_give_the_same():
 
 
 def test_empty_batch_and_strided_arguments():
-    task, _ = draw_boxes(3)
-    none = [task[i][:0] for i in range(1, 7)]
-    assert resample_normalize(task.images, *none, *task[7:]).shape == (0, 3, *task.y_first.shape[1:], *task.x_first.shape[1:])
-    strided = [task[i][::2] for i in range(1, 7)]
-    assert torch.equal(resample_normalize(task.images, *strided, *task[7:]), resample_normalize(*task)[::2])
+    task = draw_boxes(3)
+    none = [task[i][:0] for i in range(1, 5)]
+    assert resample_normalize(task.images, *none, *task[5:]).shape == (0, 3, *task.size)
+    strided = [task[i][::2] for i in range(1, 5)]
+    assert torch.equal(resample_normalize(task.images, *strided, *task[5:]), resample_normalize(*task)[::2])
 
 
 @pytest.mark.parametrize("compute", [lambda task: resample_normalize(*task), compute_reference], ids=["kernel", "reference"])
 @pytest.mark.parametrize("value", [-1, 10**6, -(2**63), 2**63 - 1])
-@pytest.mark.parametrize("name", ["rows", "y_first", "x_first", "hole"])
-def test_a_value_out_of_range_is_refused(name, value, compute):
-    task, _ = draw_boxes(3)
+@pytest.mark.parametrize(("name", "column"), [("rows", None), *(("box", column) for column in range(4)), ("hole", 0), ("hole", 2)])
+def test_a_value_out_of_range_is_refused(name, column, value, compute):
+    task = draw_boxes(3)
     changed = getattr(task, name).clone()
-    changed[(-1, 2) if name == "hole" else (-1,)] = value
-    if name == "hole" and 0 < value < 2**31:
+    changed[(-1,) if column is None else (-1, column)] = value
+    if name == "hole" and (abs(value) < 2**31) and not (column == 2 and value < 0):
         assert torch.isfinite(compute(task._replace(hole=changed))).all()
     else:
         with pytest.raises(ValueError, match=f"expected {name}.*got .*{value}"):
             compute(task._replace(**{name: changed}))
 
 
-@pytest.mark.parametrize("name", ["y_first", "x_first"])
-def test_the_last_neighbour_must_lie_in_the_image_too(name):
-    task, _ = draw_boxes(3)
-    side, taps = task.images.shape[1 + (name == "x_first")], getattr(task, name.replace("first", "weight")).shape[2]
-    changed = getattr(task, name).clone()
-    changed[0, 0] = side - taps
-    resample_normalize(*task._replace(**{name: changed}))
-    changed[0, 0] += 1
-    with pytest.raises(ValueError, match=f"expected {name} from 0 to {side - taps}; got"):
-        resample_normalize(*task._replace(**{name: changed}))
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_box_must_end_in_the_image(axis):
+    task = draw_boxes(3)
+    side, changed = task.images.shape[1 + axis], task.box.clone()
+    changed[0, axis], changed[0, 2 + axis] = side - 1, 1
+    resample_normalize(*task._replace(box=changed))
+    for length in (0, 2):
+        changed[0, 2 + axis] = length
+        with pytest.raises(ValueError, match=f"expected box's {('height', 'width')[axis]} from 1"):
+            resample_normalize(*task._replace(box=changed))
 
 
 @pytest.mark.parametrize(
@@ -121,25 +121,24 @@ def test_the_last_neighbour_must_lie_in_the_image_too(name):
         ("images", lambda images: images.permute(0, 2, 1, 3), "images uint8"),
         ("images", lambda images: images.repeat(1, 1, 1, 2), "images of 1 or 3 channels"),
         ("rows", lambda rows: rows.int(), "rows torch.int64"),
-        ("y_first", lambda first: first[1:], "y_first torch.int64"),
-        ("x_first", lambda first: first[:, 1:], "x_first torch.int64"),
-        ("y_weight", lambda weight: weight[..., 0], "y_weight .B, size, taps."),
-        ("x_weight", lambda weight: weight.double(), "x_weight torch.float32"),
+        ("box", lambda box: box[1:], "box torch.int64"),
+        ("flip", lambda flip: flip.to(torch.uint8), "flip torch.bool"),
         ("hole", lambda hole: hole[:, :3], "hole torch.int64"),
         ("scale", lambda scale: scale[:1], "scale torch.float32"),
         ("shift", lambda shift: shift.to("meta"), "shift torch.float32 .* on cpu"),
         ("dtype", lambda dtype: torch.float16, "dtype float32 or bfloat16"),
+        ("size", lambda size: (0, 3), "size"),
     ],
 )
 def test_a_wrong_shape_type_or_device_is_refused(name, change, expected):
-    task, _ = draw_boxes(3)
+    task = draw_boxes(3)
     with pytest.raises(ValueError, match=rf"expected {expected}.*; got .*; "):
         resample_normalize(*task._replace(**{name: change(getattr(task, name))}))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_torch_finds_the_operator_well_formed_and_compiles_it(dtype):
-    task, _ = draw_boxes(3, dtype)
+    task = draw_boxes(3, dtype)
     torch.library.opcheck(resample_normalize, tuple(task))
     compiled = torch.compile(lambda *args: resample_normalize(*args) + 1, fullgraph=True, backend="aot_eager")
     assert torch.equal(compiled(*task), resample_normalize(*task) + 1)
@@ -149,7 +148,7 @@ def test_without_a_compiler_the_reference_is_taken(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("CXX", str(tmp_path / "missing"))
     load_library.cache_clear()
-    task, _ = draw_boxes(1)
+    task = draw_boxes(1)
     with pytest.warns(UserWarning, match=r"^resample.cpp: no compiled kernel"):
         assert torch.equal(resample_normalize(*task), compute_reference(task))
     load_library.cache_clear()

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from leyden.data.colour import jitter
 from leyden.errors import UserError
-from leyden.ops.resample import resample_normalize, weigh_box
+from leyden.ops.resample import resample_normalize
 
 Margin = tuple[int, int]  # rows and columns by which images are stored larger than the model takes them
 
@@ -142,20 +142,11 @@ def zoom_boxes(zoom: Tensor, height: int, width: int) -> Tensor:
 
 def resize_crops(images: Tensor, zoom: Tensor, height: int, width: int) -> Tensor:
     """Cut a box out of each uint8 image (B, C, H, W) and resize it to (B, C, height, width), bilinear and antialiased."""
+    count, channels, *sides = images.shape
+    rows, ones = torch.arange(count, device=images.device), torch.ones(channels, device=images.device)
+    upright, holes = torch.zeros_like(rows, dtype=torch.bool), rows.new_zeros(count, 4)
     packed = images.permute(0, 2, 3, 1).contiguous()
-    weights = weigh_boxes(zoom, packed, height, width, torch.zeros(len(images), dtype=torch.bool, device=images.device))
-    ones, rows = torch.ones(images.shape[1], device=images.device), torch.arange(len(images), device=images.device)
-    holes = torch.zeros(len(images), 4, dtype=torch.int64, device=images.device)
-    return resample_normalize(packed, rows, *weights, holes, ones, 0 * ones).round().to(torch.uint8)
-
-
-def weigh_boxes(zoom: Tensor, packed: Tensor, height: int, width: int, flip: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Give what `resample_normalize` takes to resize boxes of packed images (N, H, W, C) to height by width, mirrored where `flip` says."""
-    top, left, rows, columns = zoom_boxes(zoom, packed.shape[1], packed.shape[2]).unbind(1)
-    x_first, x_weight = weigh_box(left, columns, width, packed.shape[2])
-    x_first = torch.where(flip[:, None], x_first.flip(1), x_first)
-    x_weight = torch.where(flip[:, None, None], x_weight.flip(1), x_weight)
-    return *weigh_box(top, rows, height, packed.shape[1]), x_first, x_weight
+    return resample_normalize(packed, rows, zoom_boxes(zoom, *sides), upright, holes, ones, 0 * ones, [height, width]).round().to(torch.uint8)
 
 
 def transform_each(images: Tensor, specs: list[dict[str, Any]], seeds: Tensor) -> Tensor:

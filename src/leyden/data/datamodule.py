@@ -13,7 +13,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from leyden.data.augment import Augment, Draws, Margin, weigh_boxes, zoom_boxes
+from leyden.data.augment import Augment, Draws, Margin, zoom_boxes
 from leyden.data.jpeg import JpegImages
 from leyden.data.loader import Loader, position
 from leyden.data.packed import Images, open_images, read_report, read_split
@@ -198,8 +198,8 @@ class ImageData(LightningDataModule):
         dtype = torch.bfloat16 if str(self.trainer.precision).startswith("bf16") else torch.float32
         draws = Draws(*(draw.to(rows.device) for draw in draws))
         if augment.resized_crop:
-            weights = weigh_boxes(draws.zoom, whole, *self._size, draws.flip)
-            return resample_normalize(whole, rows, *weights, draws.hole, scale, shift, dtype)
+            boxes = zoom_boxes(draws.zoom, *self._stored_size)
+            return resample_normalize(whole, rows, boxes, draws.flip, draws.hole, scale, shift, self._size, dtype)
         crops = draws.top, draws.left, draws.flip, draws.hole
         return crop_flip_normalize(whole, rows, *crops, scale, shift, self._size, augment.padding(*self._size, margin), dtype)
 

@@ -178,7 +178,7 @@ def check_values(crops: Crops) -> None:
     check_ranges(ranges)
 
 
-def check_ranges(ranges: Iterable[tuple[str, Tensor, int, int]]) -> None:
+def check_ranges(ranges: Iterable[tuple[str, Tensor, int, int | Tensor]]) -> None:
     """Check named values against their lowest and highest: here and now on a CPU, later on an accelerator.
 
     Raises:
@@ -187,6 +187,7 @@ def check_ranges(ranges: Iterable[tuple[str, Tensor, int, int]]) -> None:
     for name, values, low, high in ranges:
         valid = is_between(values, low, high).all()
         if values.is_cpu and not valid:
-            raise ValueError(f"expected {name} from {low} to {high}; got {values.min()} to {values.max()}; correct them")
+            limit = int(high.max()) if isinstance(high, Tensor) else high
+            raise ValueError(f"expected {name} from {low} to {limit}; got {values.min()} to {values.max()}; correct them")
         if not values.is_cpu:
-            torch._assert_async(valid, f"expected {name} from {low} to {high}")
+            torch._assert_async(valid, f"expected {name} from {low} to its limit")

@@ -1,6 +1,7 @@
 """From packed uint8 images to what a network takes, in one pass: gather, resize a box, mirror, normalise, cut out."""
 
 import ctypes
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,13 +17,12 @@ class Resampling(NamedTuple):
 
     images: Tensor
     rows: Tensor
-    y_first: Tensor
-    y_weight: Tensor
-    x_first: Tensor
-    x_weight: Tensor
+    box: Tensor
+    flip: Tensor
     hole: Tensor
     scale: Tensor
     shift: Tensor
+    size: Sequence[int]
     dtype: torch.dtype = torch.float32
 
 
@@ -30,30 +30,29 @@ class Resampling(NamedTuple):
 def resample_normalize(
     images: Tensor,
     rows: Tensor,
-    y_first: Tensor,
-    y_weight: Tensor,
-    x_first: Tensor,
-    x_weight: Tensor,
+    box: Tensor,
+    flip: Tensor,
     hole: Tensor,
     scale: Tensor,
     shift: Tensor,
+    size: Sequence[int],
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """Pick examples out of packed images, resample, normalise, and blank a hole; no gradient is defined. `weigh_box` makes the weights.
+    """Pick examples out of packed images, resize a box of each, mirror and normalise it, and blank a hole; no gradient is defined.
 
-    On a CPU this is resample.cpp, which equals bit for bit the plain-torch reference that runs on other devices, and where no compiler is.
+    The resize is bilinear, antialiased where it shrinks. On a CPU this is resample.cpp, which equals bit for bit the plain-torch reference
+    that runs on other devices, and where no compiler is.
 
     Args:
         images: uint8 (N, H, W, C), contiguous, C 1 or 3; may be a whole data set.
         rows: int64 (B,), the examples.
-        y_first: int64 (B, h), the first of the K neighbouring rows that each row of the output is a weighted sum of, from 0 to H - K.
-        y_weight: float32 (B, h, K), their weights.
-        x_first: int64 (B, w), likewise the columns, which are summed first.
-        x_weight: float32 (B, w, L).
+        box: int64 (B, 4), top, left, height and width in pixels of what is resized, inside the image.
+        flip: bool (B,), whether it is mirrored left to right.
         hole: int64 (B, 4), top, left, height and width of a box set to 0 (the mean colour) in the output; it may reach outside, and
             height 0 is none.
         scale: float32 (C,); a pixel from 0 to 255 becomes pixel * scale + shift.
         shift: float32 (C,).
+        size: h and w of the output.
         dtype: float32, or bfloat16: computed in float32 and rounded to nearest, ties to even.
 
     Returns:
@@ -63,7 +62,7 @@ def resample_normalize(
         ValueError: if a shape, dtype or device is another, or a value outside its range. On an accelerator values are asserted
             on the device, without waiting for it.
     """
-    task = Resampling(images, rows, y_first, y_weight, x_first, x_weight, hole, scale, shift, dtype)
+    task = Resampling(images, rows, box, flip, hole, scale, shift, size, dtype)
     check_tensors(task)
     return compute_reference(task)
 
@@ -80,7 +79,7 @@ def compute_on_cpu(*args: Any) -> Tensor:
     tensors = [value.contiguous() for value in task if isinstance(value, Tensor)]  # held until the call returns
     pointers = [ctypes.c_void_p(tensor.data_ptr()) for tensor in (*tensors, out)]
     threads = min(torch.get_num_threads(), 1 + out.numel() // VALUES_PER_THREAD)
-    numbers = (len(task.rows), *task.images.shape, *task.y_weight.shape[1:], *task.x_weight.shape[1:], task.dtype == torch.bfloat16, threads)
+    numbers = (len(task.rows), *task.images.shape, *task.size, task.dtype == torch.bfloat16, threads)
     if library.resample_normalize(*pointers, *map(ctypes.c_int64, numbers)):
         check_values(task)
         raise AssertionError("the kernel refused what the reference takes")
@@ -96,8 +95,8 @@ def describe(*args: Any) -> Tensor:
 
 def allocate(task: Resampling) -> Tensor:
     """Make the output, (B, C, h, w) in channels_last memory."""
-    shape = (task.rows.shape[0], task.y_first.shape[1], task.x_first.shape[1], task.images.shape[3])
-    return task.images.new_empty(shape, dtype=task.dtype).permute(0, 3, 1, 2)
+    images = task.images
+    return images.new_empty((task.rows.shape[0], *task.size, images.shape[3]), dtype=task.dtype).permute(0, 3, 1, 2)
 
 
 def compute_reference(task: Resampling) -> Tensor:
@@ -107,13 +106,18 @@ def compute_reference(task: Resampling) -> Tensor:
         ValueError: if a value lies outside its range.
     """
     check_values(task)
+    top, left, height, width = task.box.T
+    y_first, y_weight = weigh_box(top, height, task.size[0], task.images.shape[1])
+    x_first, x_weight = weigh_box(left, width, task.size[1], task.images.shape[2])
+    x_first = torch.where(task.flip[:, None], x_first.flip(1), x_first)
+    x_weight = torch.where(task.flip[:, None, None], x_weight.flip(1), x_weight)
     examples = torch.arange(len(task.rows), device=task.rows.device)[:, None]
     wide = task.images.new_zeros((), dtype=torch.float32)
-    for tap in range(task.x_weight.shape[2]):
-        wide = wide + task.images[task.rows[:, None], :, task.x_first + tap] * task.x_weight[:, :, tap, None, None]  # (B, w, H, C)
+    for tap in range(x_weight.shape[2]):
+        wide = wide + task.images[task.rows[:, None], :, x_first + tap] * x_weight[:, :, tap, None, None]  # (B, w, H, C)
     out = wide.new_zeros(())
-    for tap in range(task.y_weight.shape[2]):
-        out = out + wide[examples, :, task.y_first + tap] * task.y_weight[:, :, tap, None, None]  # (B, h, w, C)
+    for tap in range(y_weight.shape[2]):
+        out = out + wide[examples, :, y_first + tap] * y_weight[:, :, tap, None, None]  # (B, h, w, C)
     out = out * task.scale + task.shift
     top, left, height, width = task.hole.T[..., None]
     in_hole_y = is_between(torch.arange(out.shape[1], device=out.device), top, top + height - 1)
@@ -144,7 +148,8 @@ def weigh_box(start: Tensor, length: Tensor, size: int, side: int) -> tuple[Tens
     pixel = first[..., None] + torch.arange(num_taps, device=start.device) - start[:, None, None]
     weight = (1 - ((pixel + 0.5 - centre[..., None]) / reach[..., None]).abs()).clamp(min=0)
     weight = weight * is_between(pixel, 0, length[:, None, None] - 1)
-    return first, weight / weight.sum(dim=2, keepdim=True)
+    total = sum(weight.unbind(2), start=weight.new_zeros(()))  # in this order, which the kernel has too
+    return first, weight / total[..., None]
 
 
 def check_tensors(task: Resampling) -> None:
@@ -161,33 +166,41 @@ def check_tensors(task: Resampling) -> None:
     if images.shape[3] not in (1, 3):
         raise ValueError(f"expected images of 1 or 3 channels; got {images.shape[3]}; take the others away")
     batch, channels = (task.rows.numel(),), images.shape[3:]
-    shapes: dict[str, tuple[int, ...]] = {"rows": batch, "hole": (*batch, 4), "scale": channels, "shift": channels}
-    for axis in "yx":
-        weight = getattr(task, f"{axis}_weight")
-        if weight.ndim != 3 or 0 in weight.shape[1:]:
-            raise ValueError(f"expected {axis}_weight (B, size, taps); got {tuple(weight.shape)}; make it with weigh_box")
-        shapes |= {f"{axis}_first": (*batch, weight.shape[1]), f"{axis}_weight": (*batch, *weight.shape[1:])}
-    for name, shape in shapes.items():
-        tensor, dtype = getattr(task, name), torch.int64 if name in ("rows", "hole", "y_first", "x_first") else torch.float32
+    expected = {
+        "rows": (torch.int64, batch),
+        "box": (torch.int64, (*batch, 4)),
+        "flip": (torch.bool, batch),
+        "hole": (torch.int64, (*batch, 4)),
+        "scale": (torch.float32, channels),
+        "shift": (torch.float32, channels),
+    }
+    for name, (dtype, shape) in expected.items():
+        tensor = getattr(task, name)
         if tensor.dtype != dtype or tuple(tensor.shape) != tuple(shape) or tensor.device != images.device:
             found = f"{tensor.dtype} {tuple(tensor.shape)} on {tensor.device}"
             raise ValueError(f"expected {name} {dtype} {tuple(shape)} on {images.device}; got {found}; convert or move it")
     if task.dtype not in (torch.float32, torch.bfloat16):
         raise ValueError(f"expected dtype float32 or bfloat16; got {task.dtype}; convert the result")
+    if len(task.size) != 2 or min(task.size) < 1:
+        raise ValueError(f"expected size (h, w) from 1; got {task.size}; correct it")
 
 
 def check_values(task: Resampling) -> None:
-    """Check rows, indices and holes against their ranges.
+    """Check rows, boxes and holes against their ranges.
 
     Raises:
         ValueError: if one lies outside.
     """
     count, height, width, _ = task.images.shape
-    ranges = (
-        ("rows", task.rows, 0, count - 1),
-        ("y_first", task.y_first, 0, height - task.y_weight.shape[2]),
-        ("x_first", task.x_first, 0, width - task.x_weight.shape[2]),
-        ("hole's top and left", task.hole[:, :2], -HOLE_LIMIT, HOLE_LIMIT),
-        ("hole's height and width", task.hole[:, 2:], 0, HOLE_LIMIT),
+    top, left, rows, columns = task.box.T
+    check_ranges(
+        (
+            ("rows", task.rows, 0, count - 1),
+            ("box's top", top, 0, height - 1),
+            ("box's left", left, 0, width - 1),
+            ("box's height", rows, 1, height - top),
+            ("box's width", columns, 1, width - left),
+            ("hole's top and left", task.hole[:, :2], -HOLE_LIMIT, HOLE_LIMIT),
+            ("hole's height and width", task.hole[:, 2:], 0, HOLE_LIMIT),
+        )
     )
-    check_ranges(ranges)

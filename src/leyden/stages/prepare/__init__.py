@@ -15,7 +15,7 @@ from leyden.stages.prepare.judging import Limits, judge
 from leyden.stages.prepare.packing import room_for, write_tables
 from leyden.stages.prepare.reading import Source, read_examples
 from leyden.stages.prepare.sequences import judge_sequences, pack_sequences, reject_other_widths
-from leyden.stages.prepare.settings import Storage, check_rejected, check_settings, with_margin
+from leyden.stages.prepare.settings import Storage, check_rejected, check_settings, pixels_to_keep
 from leyden.stages.prepare.shards import HELD, SAMPLE, check_shards, drop_sample
 from leyden.stages.prepare.splits import check_leakage, draw_splits
 from leyden.stages.prepare.spool import Spool
@@ -50,10 +50,9 @@ def prepare(
         seed: Decides, with each image's pixels or its group's name, which split it falls in.
         image_size: Height and width in pixels that the model takes; null takes the images' own (their median, where they differ).
         max_image_size: Longest side that the images' own size may lead to, in pixels.
-        crop_margin: Factor on the sides of the stored images, 1 or more: training cuts its crops from the larger ones, everything else
-            takes their centre.
-        storage: pixels, resized once, are read fastest; jpeg keeps the bytes of JPEG files (other formats, and what is not upright grey
-            or RGB, are encoded at quality 95), decoded anew for each batch; auto is pixels up to 100 GB of them, else jpeg.
+        crop_margin: Factor on the sides of the stored images, 1 or more: training cuts its crops from these, all else takes their centre.
+        storage: pixels, resized once, are read fastest; jpeg keeps the bytes of upright grey or RGB JPEG files (all others are encoded
+            at quality 95), decoded anew for each batch; auto is pixels up to 100 GB of them, else jpeg.
         min_image_side: Shortest side of a usable image, in pixels.
         max_pixels: Most pixels of a usable image; a small file can hold a picture that fills the memory.
         max_rejected_fraction: Share of unusable files above which the stage stops, in [0, 1].
@@ -67,8 +66,8 @@ def prepare(
     check_settings(val_fraction, test_fraction, crop_margin, near_duplicate_distance, num_workers)
     candidates = find_candidates(data)
     sequential = are_sequences(candidates)
-    kept_size = with_margin(image_size, crop_margin) if image_size and storage != "jpeg" and not sequential else None
-    limits = Limits(min_image_side, max_pixels, kept_size, 0 if storage == "jpeg" else round(max_image_size * crop_margin) ** 2)
+    image_size = None if sequential else image_size
+    limits = Limits(min_image_side, max_pixels, *pixels_to_keep(storage, image_size, max_image_size, crop_margin))
     if shards:
         check_shards(shards, shard_mb, crop_margin, storage, candidates)
         limits = limits._replace(image_size=None, max_kept_pixels=0)  # nothing waits on the disk: it may be too small

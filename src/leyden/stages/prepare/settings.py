@@ -24,6 +24,15 @@ def with_margin(size: tuple[int, int], crop_margin: float) -> tuple[int, int]:
     return max(1, round(size[0] * crop_margin)), max(1, round(size[1] * crop_margin))
 
 
+def pixels_to_keep(
+    storage: Storage, image_size: tuple[int, int] | None, max_image_size: int, crop_margin: float
+) -> tuple[tuple[int, int] | None, int]:
+    """Give the size in which decoded images wait for packing, where it is known, and else how many pixels of one are kept at most."""
+    if storage == "jpeg":
+        return None, 0
+    return with_margin(image_size, crop_margin) if image_size else None, round(max_image_size * crop_margin) ** 2
+
+
 def check_settings(val_fraction: float, test_fraction: float, crop_margin: float, near_duplicate_distance: int, num_workers: int | None) -> None:
     """Check what a type does not.
 
