@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
-from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from leyden.errors import UserError
@@ -20,7 +19,8 @@ class Start:
 
     Args:
         path: A checkpoint made by `leyden fit`; to continue, a last.ckpt under runs/, which holds the optimizer's state.
-        mode: finetune takes the weights, and starts the head anew where the labels changed; continue takes the optimizer's state as well.
+        mode: finetune takes the weights, and starts the head anew where the labels changed; continue takes the
+            optimizer's state as well; epochs and the learning rate's schedule are the new training's own.
         freeze_epochs: Epochs in which only what was not taken over learns.
     """
 
@@ -50,14 +50,12 @@ class Inheritance:
             raise UserError(
                 f"expected a network like that of {start.path} ({checkpoint['leyden']['network']['class_path']}); no weights fit this one"
             )
-        self.optimizer_state: dict[Any, Any] | None = None
-        if start.mode == "continue":
-            if fresh or "optimizer_states" not in checkpoint:
-                raise UserError(
-                    f"expected to continue with the same network and labels, and the optimizer's state; {start.path} differs or holds none; "
-                    "give a last.ckpt from runs/, or mode: finetune"
-                )
-            self.optimizer_state = checkpoint["optimizer_states"][0]["state"]
+        self.optimizer: dict[str, Any] | None = checkpoint.get("optimizer_states", [None])[0] if start.mode == "continue" else None
+        if start.mode == "continue" and (fresh or not self.optimizer):
+            raise UserError(
+                f"expected the same network and labels, and an optimizer's state, to continue; {start.path} differs or holds none; "
+                "give the last.ckpt of a folder in runs/, or mode: finetune"
+            )
         model.load_state_dict(taken, strict=False)
         names = f"; starts anew: {', '.join(fresh)}" if fresh else ""
         rank_zero_info(f"fit: took {len(taken)} of {len(ours)} tensors from {start.path}{names}")
@@ -85,28 +83,23 @@ class Inheritance:
                 parameter.grad = None
 
     def restore(self, optimizer: torch.optim.Optimizer) -> None:
-        """Give an optimizer the earlier one's moments; learning rate and weight decay stay its own."""
-        if self.optimizer_state is None:
+        """Give an optimizer the earlier one's moments; learning rate and weight decay stay its own.
+
+        Raises:
+            UserError: if the earlier one was of another kind.
+        """
+        if not self.optimizer:
             return
         own = optimizer.state_dict()
-        if own["param_groups"] and any(not same_shape(state, parameter) for state, parameter in self._pairs(own, optimizer)):
-            raise UserError("expected the optimizer that the checkpoint was trained with, to continue; its state does not fit; give mode: finetune")
-        optimizer.load_state_dict({"state": self.optimizer_state, "param_groups": own["param_groups"]})
-
-    def _pairs(self, own: dict[str, Any], optimizer: torch.optim.Optimizer) -> list[tuple[dict[str, Any], Tensor]]:
-        numbers = [number for group in own["param_groups"] for number in group["params"]]
-        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        state = self.optimizer_state or {}
-        return [(state.get(number, {}), parameter) for number, parameter in zip(numbers, parameters, strict=True)]
-
-
-def same_shape(state: dict[str, Any], parameter: Tensor) -> bool:
-    return all(value.shape == parameter.shape for value in state.values() if isinstance(value, Tensor) and value.ndim)
+        if own["param_groups"][0].keys() - {"initial_lr"} != self.optimizer["param_groups"][0].keys() - {"initial_lr"}:
+            raise UserError(
+                f"expected the kind of optimizer that the checkpoint was trained with; got {type(optimizer).__name__}; give mode: finetune"
+            )
+        optimizer.load_state_dict({**own, "state": self.optimizer["state"]})
 
 
 def head_names(model: Model) -> set[str]:
-    """Name the tensors whose shape follows the number of labels: those of the same network with one label more are another shape."""
-    with torch.device("meta"):
-        wider: nn.Module = build_model(model.spec["network"], [*model.labels, ""], model.spec["input"])
+    """Name the tensors whose shape follows the number of labels: the same network for one label more has others."""
+    wider = build_model(model.spec["network"], [*model.labels, ""], model.spec["input"])
     shapes = {key: value.shape for key, value in wider.state_dict().items()}
-    return {key for key, value in model.state_dict().items() if shapes.get(key) != value.shape}
+    return {key for key, value in model.state_dict().items() if shapes[key] != value.shape}
