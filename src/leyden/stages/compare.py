@@ -48,8 +48,8 @@ def compare(
         raise UserError(f"expected models that share a label of {data} ({', '.join(names)}); {theirs}; nothing can be compared")
     known = torch.tensor([name in shared for name in names])[torch.from_numpy(labels)]
     truth = torch.from_numpy(labels)[known]
-    right = [is_right(model, predict_logits(model, examples, batch_size)[known], truth, names) for model in models]
-    metrics = changes(*right, num_resamples, confidence_level, seed) | {"labels": shared, "examples_left_out": int((~known).sum())}
+    before, after = (is_right(model, predict_logits(model, examples, batch_size)[known], truth, names) for model in models)
+    metrics = changes(before, after, num_resamples, confidence_level, seed) | {"labels": shared, "examples_left_out": int((~known).sum())}
     write_json(out, metrics)
     print(
         f"compare: accuracy {metrics['accuracy_old']:.4f} before, {metrics['accuracy_new']:.4f} after: change {metrics['accuracy_change']:+.4f} "
