@@ -1,6 +1,7 @@
 """Configs never rot: every YAML is parsed by the code that reads it, and run for one batch where it trains."""
 
 import inspect
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from leyden.cli import VERBS, main
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 STAGE_CONFIGS = sorted(path.stem for path in CONFIGS.glob("*.yaml") if path.stem != "train")
 OVERLAYS = sorted(path.relative_to(CONFIGS.parent).as_posix() for path in CONFIGS.glob("*/*.yaml"))
+
+GIVEN = {"distill": "teacher", "finetune": "start_from"}  # overlays that ask for an earlier model, and where
 
 
 @pytest.mark.parametrize("stage", STAGE_CONFIGS)
@@ -37,7 +40,11 @@ def test_stage_config_and_signature_agree(stage):
 
 def data_for(overlay: str, folder: Path) -> list[str]:
     """Prepare what an overlay needs beside the sample's packed arrays."""
-    if overlay != "configs/experiment/streaming.yaml":
+    name = Path(overlay).stem
+    if name in GIVEN:
+        shutil.copy("artifacts/train/model.ckpt", folder / "given.ckpt")
+        return [f"--model.{GIVEN[name]}.path={folder}/given.ckpt"]
+    if name != "streaming":
         return []
     pytest.importorskip("litdata", reason="of the optional group 'streaming'")
     assert main(["prepare", f"--out={folder}/prepare", f"--shards={folder}/shards"]) == 0

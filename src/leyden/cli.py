@@ -21,6 +21,7 @@ VERBS = {
     "explain": ("leyden.stages.explain", "show what the model looks at, and how far to trust it"),
     "report": ("leyden.stages.report", "gather all of it in one page and a model card"),
     "predict": ("leyden.stages.predict", "name what images show: leyden predict MODEL PATH..."),
+    "compare": ("leyden.stages.compare", "tell what a model gained and lost against another: leyden compare OLD NEW"),
     "completion": ("leyden.completion", "print a completion script for bash or zsh"),
 }
 STAGES = Path(__file__).parent / "stages"

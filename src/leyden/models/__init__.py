@@ -6,13 +6,15 @@ A network is imported when it is first used: `leyden.load` needs torchvision onl
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["EarlyExitNet", "GRUClassifier", "PatchTransformer", "ResNet", "TorchvisionNet"]
+__all__ = ["EarlyExitNet", "GRUClassifier", "PatchTransformer", "ResNet", "SwitchingClassifier", "TorchvisionNet", "TransformerClassifier"]
 
 if TYPE_CHECKING:
     from leyden.models.early_exit import EarlyExitNet
     from leyden.models.gru import GRUClassifier
     from leyden.models.patch_transformer import PatchTransformer
     from leyden.models.resnet import ResNet
+    from leyden.models.sequence_transformer import TransformerClassifier
+    from leyden.models.switching import SwitchingClassifier
     from leyden.models.torchvision_net import TorchvisionNet
 
 _HOMES = {
@@ -20,7 +22,9 @@ _HOMES = {
     "GRUClassifier": "gru",
     "PatchTransformer": "patch_transformer",
     "ResNet": "resnet",
+    "SwitchingClassifier": "switching",
     "TorchvisionNet": "torchvision_net",
+    "TransformerClassifier": "sequence_transformer",
 }
 
 

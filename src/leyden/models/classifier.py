@@ -17,9 +17,11 @@ from torchmetrics.classification import MulticlassAccuracy
 from leyden.errors import UserError
 from leyden.models.build import build_model
 from leyden.models.checkpointing import checkpoint_modules as checkpoint_parts
+from leyden.models.distillation import Distiller, Teacher
 from leyden.models.image_model import ImageModel
 from leyden.models.mixing import mix
 from leyden.models.sequence_model import SequenceModel
+from leyden.models.starting import Inheritance, Start
 
 Batch = tuple[Tensor | Sequence[Tensor], Tensor]  # what the model takes, one tensor or several; labels int64 (B,)
 
@@ -48,6 +50,8 @@ class Classifier(LightningModule):
         channels_last: bool = True,
         scale_lr: Literal["auto"] | None = None,
         checkpoint_modules: list[str] = [],
+        teacher: str | Teacher | None = None,
+        start_from: str | Start | None = None,
     ) -> None:
         """Build the model.
 
@@ -62,10 +66,11 @@ class Classifier(LightningModule):
             cutmix_alpha: Paste a box of one training image into another, likewise; with both on, each step draws which.
             class_weights: Weight of each class in the training loss, by name; auto weighs by the inverse of its count.
             class_counts: Training examples of each class (linked from the data).
-            scale_lr: auto multiplies the learning rate by the number of processes and of accumulated batches, so that a larger global batch
-                takes steps as much larger (Goyal et al., 2017, section 2.1); what comes of it is printed.
+            scale_lr: auto multiplies the rate by processes and accumulated batches, and prints it (Goyal et al., 2017, section 2.1).
             channels_last: Keep convolutions in NHWC order: several times faster with bf16 on CPUs and GPUs.
             checkpoint_modules: Class paths of the network's parts that compute their activations twice instead of storing them.
+            teacher: The checkpoint of a model to learn from beside the labels; or path, temperature and weight.
+            start_from: The checkpoint whose weights are the first ones; or path, mode and freeze_epochs.
         """
         super().__init__()
         self.model = build_model(network, labels, input)
@@ -73,6 +78,10 @@ class Classifier(LightningModule):
             raise UserError("expected images for mixup and cutmix; the data holds sequences; set mixup_alpha and cutmix_alpha to 0")
         if callable(load_pretrained := getattr(self.model.network, "load_pretrained", None)):
             load_pretrained()  # here and not in the network: `leyden.load` needs no other file than the checkpoint
+        start, guide = Start(start_from) if isinstance(start_from, str) else start_from, Teacher(teacher) if isinstance(teacher, str) else teacher
+        self.inheritance = Inheritance(start, self.model) if start else None
+        self.distiller = Distiller(guide, self.model) if guide else None
+        self.given_files = [part.path for part in (start, guide) if part]
         checkpoint_parts(self.model.network, checkpoint_modules)
         if channels_last:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -94,25 +103,28 @@ class Classifier(LightningModule):
         return self.model(*inputs)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        inputs, labels = batch
-        if isinstance(inputs, Tensor):
-            logits, targets = self._see(inputs, labels, batch_idx)
-        else:
-            logits, targets = self.model(*inputs), labels
+        inputs, targets = self._see(*batch, batch_idx)
+        logits = self.model.network(*inputs)
         loss = self._loss(logits, targets)
-        self.train_loss.update(loss.detach(), len(labels))
+        if self.distiller:
+            loss = self.distiller.blend(loss, logits, inputs)
+        self.train_loss.update(loss.detach(), len(targets))
         return loss
 
-    def _see(self, images: Tensor, labels: Tensor, batch_idx: int) -> tuple[Tensor | Sequence[Tensor], Tensor]:
-        """Give logits and targets of training images, mixed where that is asked for."""
+    def _see(self, inputs: Tensor | Sequence[Tensor], labels: Tensor, batch_idx: int) -> tuple[Sequence[Tensor], Tensor]:
+        """Give what the network takes, and its targets; images and labels are mixed where that is asked for."""
+        if not isinstance(inputs, Tensor):
+            values, lengths = inputs
+            return (self.model.preprocess(values, lengths), lengths), labels
         assert isinstance(self.model, ImageModel)
         # The fused input path normalises while it gathers; raw images are for the model's own preprocessing.
-        preprocess = self.model.preprocess.expanded if images.is_floating_point() else self.model.preprocess
-        inputs, targets = preprocess(images), labels
-        if self.mixup_alpha or self.cutmix_alpha:
-            seed = [torch.initial_seed() % 2**32, self.current_epoch, batch_idx, self.global_rank]
-            inputs, targets = mix(inputs, labels, len(self.model.labels), self.mixup_alpha, self.cutmix_alpha, seed)
-        return self.model.network(inputs), targets
+        preprocess = self.model.preprocess.expanded if inputs.is_floating_point() else self.model.preprocess
+        images = preprocess(inputs)
+        if not (self.mixup_alpha or self.cutmix_alpha):
+            return (images,), labels
+        seed = [torch.initial_seed() % 2**32, self.current_epoch, batch_idx, self.global_rank]
+        images, targets = mix(images, labels, len(self.model.labels), self.mixup_alpha, self.cutmix_alpha, seed)
+        return (images,), targets
 
     def _loss(self, logits: Tensor | Sequence[Tensor], targets: Tensor) -> Tensor:
         """Give the loss of logits (B, K); where a network in training mode returns several, one for each head, the mean of theirs."""
@@ -135,6 +147,14 @@ class Classifier(LightningModule):
         scores["balanced_accuracy"].update(logits, labels)
         scores["loss"].update(F.cross_entropy(logits, labels), len(labels))
 
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        if self.inheritance:
+            self.inheritance.freeze(self.current_epoch, drops_gradients=self.trainer.world_size > 1)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        if self.inheritance:
+            self.inheritance.drop_gradients(self.current_epoch)
+
     # Means over the epoch are logged once, at its end: logging every step costs as much as a small network's step.
     def on_train_epoch_end(self) -> None:
         self.log("train/loss", self.train_loss.compute())
@@ -150,6 +170,8 @@ class Classifier(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self.optimizer(self.parameters())
+        if self.inheritance:
+            self.inheritance.restore(optimizer)
         if self.scale_lr == "auto":
             factor = self.trainer.world_size * self.trainer.accumulate_grad_batches
             for group in optimizer.param_groups:

@@ -11,7 +11,9 @@ class GRUClassifier(nn.Module):
     Source: Cho et al., "Learning phrase representations using RNN encoder-decoder", 2014, section 2.3.
     """
 
-    def __init__(self, in_features: int, num_classes: int, width: int = 64, num_layers: int = 1, dropout: float = 0.0) -> None:
+    def __init__(
+        self, in_features: int, num_classes: int, width: int = 64, num_layers: int = 1, dropout: float = 0.0, tbptt_steps: int | None = None
+    ) -> None:
         """Build the layers.
 
         Args:
@@ -20,14 +22,53 @@ class GRUClassifier(nn.Module):
             width: Hidden values per direction.
             num_layers: Layers that read one another.
             dropout: Share of the last states that is dropped in training, in [0, 1).
+            tbptt_steps: Steps after which gradients end, in training: what is read is the same, what is learned from is the last
+                (of the backward direction, the first) so many steps at most. Null learns from all.
+
+        Raises:
+            ValueError: if tbptt_steps is below 1.
         """
         super().__init__()
+        if tbptt_steps is not None and tbptt_steps < 1:
+            raise ValueError(f"expected tbptt_steps of at least 1, or null; got {tbptt_steps}")
+        self.tbptt_steps = tbptt_steps
         self.gru = nn.GRU(in_features, width, num_layers, batch_first=True, bidirectional=True)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(2 * width, num_classes)
 
     def forward(self, values: Tensor, lengths: Tensor) -> Tensor:
         """Map values (B, T, F) and lengths (B,) to logits (B, K)."""
+        if self.training and self.tbptt_steps:
+            return self.head(self.dropout(self.read_truncated(values, lengths, self.tbptt_steps)))
         packed = pack_padded_sequence(values, lengths.cpu(), batch_first=True, enforce_sorted=False)
         _, last = self.gru(packed)
         return self.head(self.dropout(torch.cat([last[-2], last[-1]], dim=1)))
+
+    def read_truncated(self, values: Tensor, lengths: Tensor, num_steps: int) -> Tensor:
+        """Give the last states (B, 2 width) of values (B, T, F), with the hidden state detached every so many steps.
+
+        Source: Williams and Peng, "An efficient gradient-based algorithm for on-line training of recurrent network trajectories", 1990.
+        """
+        time = torch.arange(values.shape[1], device=values.device)
+        ends = lengths.to(values.device)[:, None]
+        backwards = torch.where(time < ends, ends - 1 - time, time)  # its own inverse; padding stays where it is
+        last = (ends - 1)[..., None].expand(-1, -1, self.gru.hidden_size)
+        for layer in range(self.gru.num_layers):
+            forward = self.read_one_way(values, f"l{layer}", num_steps)
+            backward = self.read_one_way(reorder(values, backwards), f"l{layer}_reverse", num_steps)
+            values = torch.cat([forward, reorder(backward, backwards)], dim=2)
+        return torch.cat([states.gather(1, last).squeeze(1) for states in (forward, backward)], dim=1)
+
+    def read_one_way(self, values: Tensor, name: str, num_steps: int) -> Tensor:
+        """Give the states (B, T, width) of one layer and direction."""
+        weights = [getattr(self.gru, f"{kind}_{name}") for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+        hidden, states = values.new_zeros(1, len(values), self.gru.hidden_size), []
+        for part in values.split(num_steps, dim=1):
+            state, hidden = torch.gru(part, hidden.detach(), weights, True, 1, 0.0, True, False, True)  # what nn.GRU calls
+            states.append(state)
+        return torch.cat(states, dim=1)
+
+
+def reorder(values: Tensor, order: Tensor) -> Tensor:
+    """Take the steps of values (B, T, F) in an order (B, T)."""
+    return values.gather(1, order[..., None].expand_as(values))

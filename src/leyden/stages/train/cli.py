@@ -15,7 +15,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from torch import nn
 
 import leyden
-from leyden.files import replaced_file
+from leyden.files import replaced_file, sha256
 from leyden.parsing import one_line_errors
 from leyden.stages.train.checkpoint import RunCheckpoint
 from leyden.stages.train.resume import AtomicCheckpointIO, Resume
@@ -96,9 +96,16 @@ class LeydenCLI(LightningCLI):
         """Place everything that the training writes in the run's folder, whose name depends on the data."""
         config = json.loads(self.parser.dump(self.config, format="json"))
         data_hash = getattr(self.datamodule, "data_hash", "")
-        self.run = Run({key: value for key, value in config.items() if key != "resume"}, data_hash)
+        given = {path: sha256(Path(path)) for path in getattr(self.model, "given_files", [])}  # another teacher is another training
+        self.run = Run({key: value for key, value in (config | given).items() if key != "resume"}, data_hash)
         self.config_init.resume.run, self.config_init.resume.seed = self.run, int(self.config.seed_everything or 0)
-        self.model.provenance = {"config": config, "data_hash": data_hash, "code_version": describe_code(), "versions": versions()}
+        self.model.provenance = {
+            "config": config,
+            "data_hash": data_hash,
+            "given_files": given,
+            "code_version": describe_code(),
+            "versions": versions(),
+        }
         self.config_init.checkpoint.dirpath = str(self.run.folder)
         in_terminal = sys.stderr.isatty()  # a log is better served by one line per epoch
         for option in ("enable_progress_bar", "enable_model_summary"):
