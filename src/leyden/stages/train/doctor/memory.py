@@ -1,7 +1,6 @@
 """Memory that grows from step to step."""
 
 import gc
-import os
 import statistics
 from itertools import pairwise
 from typing import Any
@@ -60,7 +59,6 @@ class Memory(Callback):
 
 def check_memory(bench: Bench) -> Finding:
     check, memory = "memory", Memory()
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it tells of each start, and of GPUs that are not there
     if error := bench.run(WARM_UP + STEPS, [memory]):
         return Finding(check, "skip", f"the steps died: {error}", "mend that first")
     growth = statistics.median(memory.balances[WARM_UP:])
