@@ -16,6 +16,7 @@ VERBS = {
     "fit": ("leyden.stages.train", "train a model (LightningCLI); resumes where it was interrupted"),
     "validate": ("leyden.stages.train", "score a checkpoint on the validation split"),
     "test": ("leyden.stages.train", "score a checkpoint on the test split"),
+    "doctor": ("leyden.stages.train", "look for what is wrong with model or data, in a few steps; writes nothing"),
     "evaluate": ("leyden.stages.evaluate", "predict the test split; scores with intervals, plots, errors"),
     "export": ("leyden.stages.export", "write the model for other programs, each file checked against it"),
     "explain": ("leyden.stages.explain", "show what the model looks at, and how far to trust it"),
@@ -29,7 +30,7 @@ HELP = """usage: leyden VERB [-c CONFIG]... [--key=value]...
 
 {verbs}
 
-`leyden VERB --help` tells a verb's options. A verb reads configs/VERB.yaml (fit, validate and test: configs/train.yaml) unless -c names others.
+`leyden VERB --help` tells a verb's options. A verb reads configs/VERB.yaml (fit, doctor, validate and test: train.yaml) unless -c names others.
 """
 
 
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb.
 
     Returns:
-        Exit code: 0 done; 2 a mistake that the user can mend, said in one line; 130 interrupted.
+        Exit code: 0 done; 1 `doctor` found a failure; 2 a mistake that the user can mend, said in one line; 130 interrupted.
     """
     args = list(sys.argv[1:] if argv is None else argv)
     if not args or args[0] in ("-h", "--help", "help"):

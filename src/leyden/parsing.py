@@ -15,6 +15,7 @@ from leyden.errors import UserError
 UNKNOWN = re.compile(r"(?:unrecognized arguments: (?:--)?|does not accept option '|Option ')([\w.+-]+)")
 EXPECTED = re.compile(r"Expected an? (?:<class '([\w.]+)'>|([\w ]+))")
 GOT = re.compile(r"(?:Got value: |Given value: |, val=)(.+?)\)?$", re.MULTILINE)
+MISSING = re.compile(r"Requirement '(\w+)[^']*' not met|No module named '?(\w+)")
 # What jsonargparse prints around the one thing that is wrong.
 FRAME = re.compile(
     r"Does not validate against|Subtypes:|Errors:|Expected a <class 'NoneType'>|Given value|Expected a path but|Problem with given class_path"
@@ -36,6 +37,9 @@ def one_line_errors(parser: Any) -> Iterator[None]:
 
 def explain(message: str, parser: Any) -> str:
     """Say what is wrong in one line."""
+    if missing := MISSING.search(message):
+        name = missing[1] or missing[2]
+        return f"expected the package {name}, which is not installed; `uv pip install {name}`, leave its config away, or correct the path"
     if unknown := UNKNOWN.search(message):
         word = unknown[1]
         return f"unknown key {word!r}{did_you_mean(word.split('.')[-1], known_names(message, parser))}; --help and --print_config list them"

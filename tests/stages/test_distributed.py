@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,11 @@ def distance(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
 
 def curves(folder: Path) -> list[dict[str, str]]:
     return list(csv.DictReader((folder / "artifacts/train/curves.csv").read_text().splitlines()))
+
+
+@pytest.fixture(autouse=True)
+def marked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LEYDEN_TEST", str(tmp_path))
 
 
 @pytest.fixture
@@ -100,13 +107,13 @@ def test_a_lost_process_is_started_again_by_torchrun(workspace):
     args = [*TWO, "--data.batch_size=8", "--trainer.max_epochs=3", "--resume.every_steps=10"]
     fit(workspace / "whole", *args, start=[*TORCHRUN, "-m", "leyden"])
     command = [*TORCHRUN, "--max-restarts=1", "-m", "leyden", "fit", *MODEL, *args]
-    process = subprocess.Popen(command, cwd=workspace / "killed", text=True, stderr=subprocess.PIPE, start_new_session=True)
+    process = subprocess.Popen(command, cwd=workspace / "killed", text=True, stderr=subprocess.PIPE)
     try:
         wait_for_checkpoint(workspace / "killed", process)
-        os.kill(worker_of(process, rank=1), signal.SIGKILL)
+        os.kill(worker_of(rank=1), signal.SIGKILL)
         printed = process.communicate(timeout=300)[1]
     finally:
-        stop_all(process)
+        stop_all()
     assert process.returncode == 0 and printed.count("fit: continues in") == 1, printed
     assert differences(final_state(workspace / "killed", averaged=False), final_state(workspace / "whole", averaged=False)) == []
 
@@ -115,13 +122,13 @@ def test_a_lost_process_is_started_again_by_torchrun(workspace):
 def test_sigterm_to_one_process_stops_both_and_saves(workspace, rank):
     args = [*TWO, "--data.batch_size=8", "--trainer.max_epochs=100", "--resume.every_seconds=null"]
     command = [*LEYDEN, "fit", *MODEL, *args]
-    process = subprocess.Popen(command, cwd=workspace / "killed", text=True, stderr=subprocess.PIPE, start_new_session=True)
+    process = subprocess.Popen(command, cwd=workspace / "killed", text=True, stderr=subprocess.PIPE)
     try:
         wait_for_checkpoint(workspace / "killed", process)
-        os.kill(process.pid if rank == 0 else worker_of(process, rank=1), signal.SIGTERM)
+        os.kill(process.pid if rank == 0 else worker_of(rank=1), signal.SIGTERM)
         process.communicate(timeout=120)
     finally:
-        stop_all(process)
+        stop_all()
     assert process.returncode == 143
     (run,) = (workspace / "killed/runs").iterdir()
     assert 0 < torch.load(run / "last.ckpt", weights_only=True)["global_step"] < 7200
@@ -134,24 +141,22 @@ def wait_for_checkpoint(folder: Path, process: subprocess.Popen[str]) -> None:
         time.sleep(0.02)
 
 
-def worker_of(process: subprocess.Popen[str], rank: int) -> int:
-    """Find the process of a rank among the descendants."""
+def of_this_test() -> Iterator[tuple[int, dict[str, str]]]:
+    """Give the processes that a test started, with their environment."""
     for path in Path("/proc").glob("[0-9]*"):
         try:
-            if os.getpgid(int(path.name)) != process.pid and os.getsid(int(path.name)) != process.pid:
-                continue
             environment = dict(entry.partition("=")[::2] for entry in (path / "environ").read_bytes().decode().split("\0") if entry)
         except (OSError, UnicodeDecodeError):
             continue
-        if environment.get("LOCAL_RANK") == str(rank):
-            return int(path.name)
-    raise AssertionError(f"no process of rank {rank}")
+        if environment.get("LEYDEN_TEST") == os.environ["LEYDEN_TEST"] and int(path.name) != os.getpid():
+            yield int(path.name), environment
 
 
-def stop_all(process: subprocess.Popen[str]) -> None:
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            if os.getsid(int(path.name)) == process.pid:
-                os.kill(int(path.name), signal.SIGKILL)
-        except OSError:
-            continue
+def worker_of(rank: int) -> int:
+    return next(number for number, environment in of_this_test() if environment.get("LOCAL_RANK") == str(rank))
+
+
+def stop_all() -> None:
+    for number, _ in of_this_test():
+        with suppress(ProcessLookupError):
+            os.kill(number, signal.SIGKILL)

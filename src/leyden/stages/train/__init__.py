@@ -1,4 +1,4 @@
-"""`leyden fit`, `validate` and `test`: LightningCLI, in a run folder that an interrupted training resumes from."""
+"""`leyden fit`, `validate`, `test` and `doctor`: LightningCLI, in a run folder that an interrupted training resumes from."""
 
 import csv
 import inspect
@@ -31,6 +31,10 @@ def main(verb: str, args: list[str]) -> None:
     cli = LeydenCLI.parse(verb, args)
     if verb == "fit":
         fit(cli)
+    elif verb == "doctor":
+        from leyden.stages.train.doctor import doctor
+
+        doctor(cli)
     else:
         score(cli, verb)
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import platform
 import sys
 import warnings
@@ -11,6 +12,7 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from torch import nn
 
@@ -20,6 +22,7 @@ from leyden.parsing import one_line_errors
 from leyden.stages.train.checkpoint import RunCheckpoint
 from leyden.stages.train.resume import AtomicCheckpointIO, Resume
 from leyden.stages.train.run import Run, describe_code
+from leyden.stages.train.watching import SHOWN, TensorBoard, Throughput
 
 ESSENTIALS = """Train, validate or test a model.
 
@@ -97,7 +100,7 @@ class LeydenCLI(LightningCLI):
         config = json.loads(self.parser.dump(self.config, format="json"))
         data_hash = getattr(self.datamodule, "data_hash", "")
         given = {path: sha256(Path(path)) for path in getattr(self.model, "given_files", [])}  # another teacher is another training
-        self.run = Run({key: value for key, value in (config | given).items() if key != "resume"}, data_hash)
+        self.run = Run(deciding(config) | given, data_hash)
         self.config_init.resume.run, self.config_init.resume.seed = self.run, int(self.config.seed_everything or 0)
         self.model.provenance = {
             "config": config,
@@ -111,6 +114,14 @@ class LeydenCLI(LightningCLI):
         for option in ("enable_progress_bar", "enable_model_summary"):
             if self.config.trainer[option] is None:
                 kwargs[option] = in_terminal
+        callbacks, loggers = listed(self.config_init.trainer.callbacks), listed(self.config_init.trainer.logger)
+        for logger in loggers:
+            if isinstance(logger, TensorBoard):
+                logger.folder = self.run.folder
+        if kwargs.get("enable_progress_bar", self.config.trainer.enable_progress_bar) and not any(
+            isinstance(each, ProgressBar) for each in callbacks
+        ):
+            kwargs["callbacks"] = [*callbacks, Throughput()]
         kwargs["plugins"] = [*(self.config_init.trainer.plugins or []), AtomicCheckpointIO()]
         return super().instantiate_trainer(default_root_dir=str(self.run.folder), **kwargs)
 
@@ -123,13 +134,26 @@ class LeydenCLI(LightningCLI):
             self.parser.save(self.config, partial, skip_validation=True, overwrite=True, multifile=False)
 
 
+def deciding(config: dict[str, Any]) -> dict[str, Any]:
+    """Give the part of a config that decides a training's result."""
+    trainer = {key: value for key, value in config["trainer"].items() if key not in SHOWN}
+    return {key: trainer if key == "trainer" else value for key, value in config.items() if key != "resume"}
+
+
+def listed(value: Any) -> list[Any]:
+    """Give a setting that may be one thing, several or none as a list."""
+    return value if isinstance(value, list) else [value] if value else []
+
+
 def silence() -> None:
     """Drop messages that say nothing of the user's training."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler tells of each start, and of GPUs that are not there
     warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended")  # sys.argv stays: DDP starts processes by it
     warnings.filterwarnings("ignore", message="It is recommended to use `self.log")  # torchmetrics has gathered what is logged
     warnings.filterwarnings("ignore", message="Precision .* is not supported by the model summary")
     warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch")  # the sampler knows
+    warnings.filterwarnings("ignore", message="The number of training batches .* is smaller than the logging interval")  # scores are per epoch
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in record.getMessage())
 

@@ -59,14 +59,12 @@ class Resume(Checkpoint):
         self._handlers: dict[int, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.strategy.broadcast(trainer.global_step) != trainer.global_step:
-            raise UserError(f"expected all processes to go on from one step; this one has step {trainer.global_step}; run the same command again")
-
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._saved_at, self._last_step = time.monotonic(), trainer.global_step
         # In the place of Lightning's own handler, which broadcasts from within the signal: one rank's SIGTERM deadlocks the others.
         for number in (signal.SIGTERM, signal.SIGINT):
             self._handlers[number] = signal.signal(number, self._ask_to_stop)
+        if trainer.strategy.broadcast(trainer.global_step) != trainer.global_step:
+            raise UserError(f"expected all processes to go on from one step; this one has step {trainer.global_step}; run the same command again")
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         for number, handler in self._handlers.items():
