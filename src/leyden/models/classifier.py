@@ -89,7 +89,6 @@ class Classifier(LightningModule):
         self.scale_lr = scale_lr
         self.provenance: dict[str, Any] = {}
         self.train_loss = MeanMetric()
-        self.train_loss.persistent(True)  # a checkpoint in the middle of an epoch has its half
         self.mixup_alpha, self.cutmix_alpha = mixup_alpha, cutmix_alpha
         weights = weigh_classes(class_weights, labels, class_counts)
         self.register_buffer("class_weights", weights, persistent=False)
@@ -183,6 +182,9 @@ class Classifier(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["leyden"] = {**self.model.spec, "provenance": self.provenance}
+        # A checkpoint in the middle of an epoch has its half of the mean, of every process: sum and weight.
+        sums = torch.stack([self.train_loss.mean_value, self.train_loss.weight])
+        checkpoint["train_loss"] = self.all_gather(sums).reshape(-1, 2).tolist()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         theirs = checkpoint.get("leyden")
@@ -191,6 +193,9 @@ class Classifier(LightningModule):
         for part in ("network", "labels", "input"):
             if theirs[part] != self.model.spec[part]:
                 raise UserError(f"expected a checkpoint of {part} {self.model.spec[part]}; it holds {theirs[part]}; give its own config with -c")
+        sums = torch.tensor(checkpoint.get("train_loss", [[0.0, 0.0]]))
+        own = sums[self.global_rank] if len(sums) == self.trainer.world_size else sums.sum(0) * (self.global_rank == 0)
+        self.train_loss.mean_value, self.train_loss.weight = own[0].to(self.device), own[1].to(self.device)
 
 
 def weigh_classes(weights: Literal["auto"] | dict[str, float] | None, labels: list[str], counts: list[int] | None) -> Tensor | None:
