@@ -1,6 +1,5 @@
 """The LightningModule that trains a classification network."""
 
-import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -18,6 +17,7 @@ from leyden.models.build import build_model
 from leyden.models.checkpointing import checkpoint_modules as checkpoint_parts
 from leyden.models.image_model import ImageModel
 from leyden.models.mixing import mix
+from leyden.models.schedules import Schedule, group_size, make_schedule
 from leyden.models.sequence_model import SequenceModel
 
 Batch = tuple[Tensor | Sequence[Tensor], Tensor]  # what the model takes, one tensor or several; labels int64 (B,)
@@ -46,6 +46,8 @@ class Classifier(LightningModule):
         class_counts: list[int] | None = None,
         channels_last: bool = True,
         checkpoint_modules: list[str] = [],
+        schedule: Schedule = "cosine",
+        compile: str | None = None,
     ) -> None:
         """Build the model.
 
@@ -54,7 +56,7 @@ class Classifier(LightningModule):
             labels: Class names (linked from the data).
             input: What `leyden prepare` found out about the examples (linked from the data).
             optimizer: The optimizer; its `lr` is the peak of the schedule.
-            warmup_fraction: Share of the steps in which the learning rate rises linearly, in [0, 1); a cosine to 0 follows.
+            warmup_fraction: Share of the steps in which the learning rate rises, in [0, 1).
             label_smoothing: Share of the target spread over all classes, in [0, 1).
             mixup_alpha: Blend pairs of training images and their labels by shares drawn from Beta(alpha, alpha); 0 is off.
             cutmix_alpha: Paste a box of one training image into another, likewise; with both on, each step draws which.
@@ -62,6 +64,8 @@ class Classifier(LightningModule):
             class_counts: Training examples of each class (linked from the data).
             channels_last: Keep convolutions in NHWC order: several times faster with bf16 on CPUs and GPUs.
             checkpoint_modules: Class paths of the network's parts that compute their activations twice instead of storing them.
+            schedule: What follows the linear warm-up: a cosine to 0, or a constant; one_cycle is torch's OneCycleLR.
+            compile: Backend of torch.compile for the network: inductor; null is off.
         """
         super().__init__()
         self.model = build_model(network, labels, input)
@@ -72,7 +76,10 @@ class Classifier(LightningModule):
         checkpoint_parts(self.model.network, checkpoint_modules)
         if channels_last:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer, self.warmup_fraction, self.label_smoothing = optimizer, warmup_fraction, label_smoothing
+        if compile:
+            self.model.network.compile(backend=compile)  # in place: a wrapper would rename the weights in checkpoints
+        self.optimizer, self.label_smoothing = optimizer, label_smoothing
+        self.schedule, self.warmup_fraction = schedule, warmup_fraction
         self.provenance: dict[str, Any] = {}
         self.train_loss = MeanMetric()
         self.train_loss.persistent(True)  # a checkpoint in the middle of an epoch has its half
@@ -112,8 +119,14 @@ class Classifier(LightningModule):
     def _loss(self, logits: Tensor | Sequence[Tensor], targets: Tensor) -> Tensor:
         """Give the loss of logits (B, K); where a network in training mode returns several, one for each head, the mean of theirs."""
         heads = [logits] if isinstance(logits, Tensor) else logits
-        losses = [F.cross_entropy(each.float(), targets, weight=self.class_weights, label_smoothing=self.label_smoothing) for each in heads]
+        weights = None if self.class_weights is None else self.class_weights.float()  # bf16-true turns buffers too
+        losses = [F.cross_entropy(each.float(), targets, weight=weights, label_smoothing=self.label_smoothing) for each in heads]
         return torch.stack(losses).mean()
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Weigh the last, incomplete group of accumulated batches as what it is: Lightning divides by the size of a full one."""
+        group, total = self.trainer.accumulate_grad_batches, self.trainer.num_training_batches
+        super().backward(loss * (group / group_size(self.trainer.fit_loop.epoch_loop.batch_idx, group, total)), *args, **kwargs)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._score(self.val_scores, batch)
@@ -144,7 +157,7 @@ class Classifier(LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self.optimizer(self.parameters())
         total = max(1, int(self.trainer.estimated_stepping_batches))
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warmup_cosine(step, total, self.warmup_fraction))
+        schedule = make_schedule(self.schedule, optimizer, total, self.warmup_fraction)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -174,14 +187,3 @@ def weigh_classes(weights: Literal["auto"] | dict[str, float] | None, labels: li
     if unknown := sorted(set(weights) - set(labels)):
         raise UserError(f"expected class_weights by class name ({', '.join(labels)}); got {', '.join(unknown)}; set them in configs/train.yaml")
     return torch.tensor([float(weights.get(label, 1.0)) for label in labels])
-
-
-def warmup_cosine(step: int, total: int, warmup_fraction: float) -> float:
-    """Give the factor on the peak learning rate at a step: linear from 0 to 1, then half a cosine to 0.
-
-    Source: Loshchilov and Hutter, "SGDR", 2017, equation 5, without restarts.
-    """
-    warmup = warmup_fraction * total
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1.0, total - warmup)))

@@ -12,9 +12,11 @@ import lightning
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.plugins import MixedPrecision
 from torch import nn
 
 import leyden
+from leyden.errors import UserError
 from leyden.files import replaced_file
 from leyden.parsing import one_line_errors
 from leyden.stages.train.checkpoint import RunCheckpoint
@@ -92,6 +94,8 @@ class LeydenCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         if self.config.trainer.precision is None:
             self.config.trainer.precision = "bf16-mixed" if computes_bf16_natively() else "32-true"
+        if self.config.trainer.precision == "16-true":
+            raise UserError("expected a precision that can be trained in; got 16-true, whose small gradients vanish; set 16-mixed, which scales them")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Place everything that the training writes in the run's folder, whose name depends on the data."""
@@ -106,6 +110,9 @@ class LeydenCLI(LightningCLI):
             if self.config.trainer[option] is None:
                 kwargs[option] = in_terminal
         kwargs["plugins"] = [*(self.config_init.trainer.plugins or []), AtomicCheckpointIO()]
+        if str(self.config.trainer.precision) in ("16", "16-mixed") and runs_on_cpu(self.config.trainer.accelerator):
+            kwargs["plugins"].append(MixedPrecision("16-mixed", "cpu"))  # Lightning by itself would train in bfloat16 instead
+            self.config_init.trainer.precision = None
         return super().instantiate_trainer(default_root_dir=str(self.run.folder), **kwargs)
 
     def instantiate_classes(self) -> None:
@@ -133,6 +140,10 @@ def plain(network: Any) -> Any:
 
 def versions() -> dict[str, str]:
     return {"python": platform.python_version(), "torch": str(torch.__version__), "lightning": lightning.__version__, "leyden": leyden.__version__}
+
+
+def runs_on_cpu(accelerator: str) -> bool:
+    return accelerator == "cpu" or (accelerator == "auto" and not torch.cuda.is_available() and not torch.backends.mps.is_available())
 
 
 def computes_bf16_natively() -> bool:
