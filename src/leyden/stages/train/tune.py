@@ -2,12 +2,14 @@
 
 import tempfile
 
+import torch
 from lightning.pytorch.tuner import Tuner
 
 from leyden.errors import UserError
 from leyden.stages.train.cli import LeydenCLI
 
 NUM_STEPS = 100
+NUM_SKIPPED = 10  # the mean of the first losses is still rough
 RANGE = 1e-6, 1.0
 ENDLESS = 10_000  # epochs: the finders count steps
 
@@ -16,7 +18,7 @@ def tune(cli: LeydenCLI) -> None:
     """Print suggestions; change nothing, and leave no file.
 
     Raises:
-        UserError: if the losses show no rate at which they fall.
+        UserError: if there are no losses to judge by.
     """
     cli.trainer.callbacks.clear()  # no checkpoints, no averaged weights
     cli.trainer.fit_loop.max_epochs = ENDLESS
@@ -37,15 +39,18 @@ def find_learning_rate(cli: LeydenCLI) -> float:
 
     Source: Smith, "Cyclical Learning Rates for Training Neural Networks", 2017, section 3.3.
     """
-    found = Tuner(cli.trainer).lr_find(cli.model, datamodule=cli.datamodule, min_lr=RANGE[0], max_lr=RANGE[1], num_training=NUM_STEPS)
-    rate = found.suggestion() if found else None
-    if rate is None:
-        raise UserError("expected more finite losses to judge learning rates by; look at the data and the network, or set fast_dev_run to false")
-    return rate
+    low, high = RANGE
+    tuner = Tuner(cli.trainer)
+    found = tuner.lr_find(cli.model, datamodule=cli.datamodule, min_lr=low, max_lr=high, num_training=NUM_STEPS, update_attr=False)
+    losses = torch.tensor(found.results["loss"] if found else [])
+    if len(losses) < NUM_SKIPPED + 2 or not torch.isfinite(losses).all():
+        raise UserError("expected finite losses to judge learning rates by; look at the data and the network, or set fast_dev_run to false")
+    # Rates lie evenly on a logarithmic scale; Lightning's own suggestion divides by their difference, which favours the smallest.
+    return found.results["lr"][NUM_SKIPPED + int(torch.gradient(losses[NUM_SKIPPED:])[0].argmin())]
 
 
 def find_batch_size(cli: LeydenCLI) -> int | None:
     """Double the batch until memory or the training split is exhausted; give the largest size that held."""
     most = sum(cli.datamodule.class_counts)
-    options = {"mode": "power", "init_val": 2, "steps_per_trial": 2, "batch_arg_name": "_batch_size", "max_val": most}
+    options = {"mode": "power", "init_val": cli.datamodule._batch_size, "steps_per_trial": 2, "batch_arg_name": "_batch_size", "max_val": most}
     return Tuner(cli.trainer).scale_batch_size(cli.model, datamodule=cli.datamodule, **options)
