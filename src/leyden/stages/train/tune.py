@@ -20,10 +20,10 @@ def tune(cli: LeydenCLI) -> None:
     Raises:
         UserError: if there are no losses to judge by.
     """
-    cli.trainer.callbacks.clear()  # no checkpoints, no averaged weights
+    cli.trainer.callbacks.clear()  # type: ignore[attr-defined]  # no checkpoints, no averaged weights
     cli.trainer.fit_loop.max_epochs = ENDLESS
     with tempfile.TemporaryDirectory() as folder:
-        cli.trainer._default_root_dir = folder  # where the finders keep the weights that they put back
+        cli.trainer._default_root_dir = folder  # type: ignore[attr-defined]  # where the finders keep the weights that they put back
         rate = find_learning_rate(cli)
         size = find_batch_size(cli) if cli.trainer.strategy.root_device.type != "cpu" else None
     print(f"tune: the loss falls fastest at this learning rate, of {RANGE[0]:g} to {RANGE[1]:g} in {NUM_STEPS} steps:")
@@ -42,11 +42,12 @@ def find_learning_rate(cli: LeydenCLI) -> float:
     low, high = RANGE
     tuner = Tuner(cli.trainer)
     found = tuner.lr_find(cli.model, datamodule=cli.datamodule, min_lr=low, max_lr=high, num_training=NUM_STEPS, update_attr=False)
-    losses = torch.tensor(found.results["loss"] if found else [])
+    results = found.results if found else {"loss": [], "lr": []}
+    losses = torch.tensor(results["loss"])
     if len(losses) < NUM_SKIPPED + 2 or not torch.isfinite(losses).all():
         raise UserError("expected finite losses to judge learning rates by; look at the data and the network, or set fast_dev_run to false")
     # Rates lie evenly on a logarithmic scale; Lightning's own suggestion divides by their difference, which favours the smallest.
-    return found.results["lr"][NUM_SKIPPED + int(torch.gradient(losses[NUM_SKIPPED:])[0].argmin())]
+    return results["lr"][NUM_SKIPPED + int(torch.gradient(losses[NUM_SKIPPED:])[0].argmin())]
 
 
 def find_batch_size(cli: LeydenCLI) -> int | None:
