@@ -127,6 +127,7 @@ class LeydenCLI(LightningCLI):
 def silence() -> None:
     """Drop messages that say nothing of the user's training."""
     warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
+    warnings.filterwarnings("ignore", message=".*torch.jit.script_method. is deprecated")  # imported by torch.compile itself
     warnings.filterwarnings("ignore", message="Precision .* is not supported by the model summary")
     warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch")  # the sampler knows
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
