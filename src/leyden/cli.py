@@ -14,6 +14,7 @@ VERBS = {
     "sample": ("leyden.stages.sample", "write the sample data to data/"),
     "prepare": ("leyden.stages.prepare", "read, check, split and pack labelled images"),
     "fit": ("leyden.stages.train", "train a model (LightningCLI); resumes where it was interrupted"),
+    "tune": ("leyden.stages.train", "suggest a learning rate and a batch size for fit's arguments"),
     "validate": ("leyden.stages.train", "score a checkpoint on the validation split"),
     "test": ("leyden.stages.train", "score a checkpoint on the test split"),
     "doctor": ("leyden.stages.train", "look for what is wrong with model or data, in a few steps; writes nothing"),
@@ -30,7 +31,7 @@ HELP = """usage: leyden VERB [-c CONFIG]... [--key=value]...
 
 {verbs}
 
-`leyden VERB --help` tells a verb's options. A verb reads configs/VERB.yaml (fit, doctor, validate and test: train.yaml) unless -c names others.
+`leyden VERB --help` tells a verb's options. A verb reads configs/VERB.yaml (fit, tune, doctor, validate, test: train.yaml) unless -c names others.
 """
 
 

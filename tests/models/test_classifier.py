@@ -2,17 +2,9 @@ import pytest
 import torch
 
 from leyden import Classifier, UserError
-from leyden.models.classifier import warmup_cosine
 
 NETWORK = {"class_path": "leyden.models.ResNet", "init_args": {"width": 4, "depths": [1]}}
 GREY = {"channels": 1, "image_size": [8, 8], "mean": [0.3], "std": [0.4]}
-
-
-def test_learning_rate_rises_then_falls_to_nothing():
-    factors = [warmup_cosine(step, 100, 0.1) for step in range(101)]
-    assert factors[:10] == sorted(factors[:10]) and max(factors) == factors[10] == 1.0
-    assert factors[10:] == sorted(factors[10:], reverse=True) and factors[100] == pytest.approx(0)
-    assert factors[0] > 0
 
 
 def test_loss_falls_on_one_batch():

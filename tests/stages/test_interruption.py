@@ -117,6 +117,17 @@ def test_workers_and_accumulation_resume_in_the_middle_of_an_epoch_too(workspace
     assert differences(final_state(workspace / "killed"), final_state(workspace / "whole")) == []
 
 
+def test_muon_one_cycle_and_the_mean_of_the_last_weights_resume_exactly(workspace):
+    overlays = [part for name in ("muon", "swa", "one_cycle") for part in ("-c", f"configs/experiment/{name}.yaml")]
+    args = ["-c", "configs/train.yaml", *overlays, "--network=tests.stages.killed.DropoutNet", "--resume.every_steps=4", "--trainer.max_epochs=4"]
+    statuses = run_killed([("step", 30), ("step", 12)], args, workspace / "killed")
+    assert statuses == [-signal.SIGKILL] * 2 + [0]
+    assert run_killed([], args, workspace / "whole") == [0]
+    state = final_state(workspace / "whole")
+    assert differences(final_state(workspace / "killed"), state) == []
+    assert int(state["last"]["averaging_state"]["n_averaged"]) == state["last"]["global_step"] == 4 * 18
+
+
 @pytest.mark.parametrize("damage", ["flip", "cut"])
 def test_a_damaged_checkpoint_is_noticed_and_the_one_before_taken(workspace, damage, capsys):
     args = [*ARGS, "--trainer.precision=32-true", "--trainer.max_epochs=3"]

@@ -1,6 +1,5 @@
 """The LightningModule that trains a classification network."""
 
-import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -20,6 +19,7 @@ from leyden.models.checkpointing import checkpoint_modules as checkpoint_parts
 from leyden.models.distillation import Distiller, Teacher
 from leyden.models.image_model import ImageModel
 from leyden.models.mixing import mix
+from leyden.models.schedules import Schedule, group_size, make_schedule
 from leyden.models.sequence_model import SequenceModel
 from leyden.models.starting import Inheritance, Start
 
@@ -52,6 +52,8 @@ class Classifier(LightningModule):
         checkpoint_modules: list[str] = [],
         teacher: str | Teacher | None = None,
         start_from: str | Start | None = None,
+        schedule: Schedule = "cosine",
+        compile: str | None = None,
     ) -> None:
         """Build the model.
 
@@ -60,7 +62,7 @@ class Classifier(LightningModule):
             labels: Class names (linked from the data).
             input: What `leyden prepare` found out about the examples (linked from the data).
             optimizer: The optimizer; its `lr` is the peak of the schedule.
-            warmup_fraction: Share of the steps in which the learning rate rises linearly, in [0, 1); a cosine to 0 follows.
+            warmup_fraction: Share of the steps in which the learning rate rises, in [0, 1).
             label_smoothing: Share of the target spread over all classes, in [0, 1).
             mixup_alpha: Blend pairs of training images and their labels by shares drawn from Beta(alpha, alpha); 0 is off.
             cutmix_alpha: Paste a box of one training image into another, likewise; with both on, each step draws which.
@@ -71,6 +73,8 @@ class Classifier(LightningModule):
             checkpoint_modules: Class paths of the network's parts that compute their activations twice instead of storing them.
             teacher: The checkpoint of a model to learn from beside the labels; or path, temperature and weight.
             start_from: The checkpoint whose weights are the first ones; or path, mode and freeze_epochs.
+            schedule: What follows the linear warm-up: a cosine to 0, or a constant; one_cycle is torch's OneCycleLR.
+            compile: Backend of torch.compile for the network: inductor; null is off.
         """
         super().__init__()
         self.model = build_model(network, labels, input)
@@ -85,17 +89,15 @@ class Classifier(LightningModule):
         checkpoint_parts(self.model.network, checkpoint_modules)
         if channels_last:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer, self.warmup_fraction, self.label_smoothing = optimizer, warmup_fraction, label_smoothing
-        self.scale_lr = scale_lr
+        if compile:
+            self.model.network.compile(backend=compile)  # in place: a wrapper would rename the weights in checkpoints
+        self.optimizer, self.schedule, self.warmup_fraction, self.scale_lr = optimizer, schedule, warmup_fraction, scale_lr
+        self.label_smoothing, self.mixup_alpha, self.cutmix_alpha = label_smoothing, mixup_alpha, cutmix_alpha
         self.provenance: dict[str, Any] = {}
         self.train_loss = MeanMetric()
-        self.mixup_alpha, self.cutmix_alpha = mixup_alpha, cutmix_alpha
         weights = weigh_classes(class_weights, labels, class_counts)
         self.register_buffer("class_weights", weights, persistent=False)
-        accuracy = MulticlassAccuracy(len(labels), average="micro")
-        balanced = MulticlassAccuracy(len(labels), average="macro")
-        scores = MetricCollection({"loss": MeanMetric(), "accuracy": accuracy, "balanced_accuracy": balanced}, compute_groups=False)
-        self.val_scores, self.test_scores = scores.clone(prefix="val/"), scores.clone(prefix="test/")
+        self.val_scores, self.test_scores = make_scores(len(labels), "val/"), make_scores(len(labels), "test/")
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Map uint8 images (B, C, H, W), or values (B, T, F) and lengths (B,), to logits (B, K)."""
@@ -128,8 +130,14 @@ class Classifier(LightningModule):
     def _loss(self, logits: Tensor | Sequence[Tensor], targets: Tensor) -> Tensor:
         """Give the loss of logits (B, K); where a network in training mode returns several, one for each head, the mean of theirs."""
         heads = [logits] if isinstance(logits, Tensor) else logits
-        losses = [F.cross_entropy(each.float(), targets, weight=self.class_weights, label_smoothing=self.label_smoothing) for each in heads]
+        weights = None if self.class_weights is None else self.class_weights.float()  # bf16-true turns buffers too
+        losses = [F.cross_entropy(each.float(), targets, weight=weights, label_smoothing=self.label_smoothing) for each in heads]
         return torch.stack(losses).mean()
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Weigh the last, incomplete group of accumulated batches as what it is: Lightning divides by the size of a full one."""
+        group, total = self.trainer.accumulate_grad_batches, self.trainer.num_training_batches
+        super().backward(loss * (group / group_size(self.trainer.fit_loop.epoch_loop.batch_idx, group, total)), *args, **kwargs)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._score(self.val_scores, batch)
@@ -177,14 +185,16 @@ class Classifier(LightningModule):
                 rank_zero_info(f"fit: learning rate {group['lr']:g} times {factor} is {group['lr'] * factor:g} (model.scale_lr: auto)")
                 group["lr"] *= factor
         total = max(1, int(self.trainer.estimated_stepping_batches))
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warmup_cosine(step, total, self.warmup_fraction))
+        schedule = make_schedule(self.schedule, optimizer, total, self.warmup_fraction)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["leyden"] = {**self.model.spec, "provenance": self.provenance}
         # A checkpoint in the middle of an epoch has its half of the mean, of every process: sum and weight.
         sums = torch.stack([self.train_loss.mean_value, self.train_loss.weight])
-        checkpoint["train_loss"] = self.all_gather(sums).reshape(-1, 2).tolist()
+        gathered = self.all_gather(sums)
+        assert isinstance(gathered, Tensor)
+        checkpoint["train_loss"] = gathered.reshape(-1, 2).tolist()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         theirs = checkpoint.get("leyden")
@@ -196,6 +206,12 @@ class Classifier(LightningModule):
         sums = torch.tensor(checkpoint.get("train_loss", [[0.0, 0.0]]))
         own = sums[self.global_rank] if len(sums) == self.trainer.world_size else sums.sum(0) * (self.global_rank == 0)
         self.train_loss.mean_value, self.train_loss.weight = own[0].to(self.device), own[1].to(self.device)
+
+
+def make_scores(num_classes: int, prefix: str) -> MetricCollection:
+    accuracy = MulticlassAccuracy(num_classes, average="micro")
+    balanced = MulticlassAccuracy(num_classes, average="macro")
+    return MetricCollection({"loss": MeanMetric(), "accuracy": accuracy, "balanced_accuracy": balanced}, compute_groups=False, prefix=prefix)
 
 
 def weigh_classes(weights: Literal["auto"] | dict[str, float] | None, labels: list[str], counts: list[int] | None) -> Tensor | None:
@@ -213,14 +229,3 @@ def weigh_classes(weights: Literal["auto"] | dict[str, float] | None, labels: li
     if unknown := sorted(set(weights) - set(labels)):
         raise UserError(f"expected class_weights by class name ({', '.join(labels)}); got {', '.join(unknown)}; set them in configs/train.yaml")
     return torch.tensor([float(weights.get(label, 1.0)) for label in labels])
-
-
-def warmup_cosine(step: int, total: int, warmup_fraction: float) -> float:
-    """Give the factor on the peak learning rate at a step: linear from 0 to 1, then half a cosine to 0.
-
-    Source: Loshchilov and Hutter, "SGDR", 2017, equation 5, without restarts.
-    """
-    warmup = warmup_fraction * total
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1.0, total - warmup)))

@@ -23,7 +23,7 @@ def mix(inputs: Tensor, labels: Tensor, num_classes: int, mixup_alpha: float, cu
     """
     generator = np.random.default_rng(seed)
     others = inputs.new_tensor(generator.permutation(len(inputs))).long()
-    targets = F.one_hot(labels, num_classes).to(inputs.dtype)
+    targets = F.one_hot(labels, num_classes).float()  # bfloat16 would round the shares
     cut = bool(cutmix_alpha) and (not mixup_alpha or generator.random() < 0.5)
     alpha = cutmix_alpha if cut else mixup_alpha
     share = float(generator.beta(alpha, alpha))

@@ -1,4 +1,4 @@
-"""`leyden fit`, `validate`, `test` and `doctor`: LightningCLI, in a run folder that an interrupted training resumes from."""
+"""`leyden fit`, `tune`, `doctor`, `validate` and `test`: LightningCLI, in a run folder that an interrupted training resumes from."""
 
 import csv
 import inspect
@@ -20,6 +20,7 @@ from leyden.models.load import read_checkpoint
 from leyden.stages.train.cli import ESSENTIALS, LeydenCLI
 from leyden.stages.train.resume import STOPPED, newest_checkpoint
 from leyden.stages.train.run import Run
+from leyden.stages.train.tune import tune
 
 PUBLISHED = Path("artifacts/train")
 
@@ -35,6 +36,8 @@ def main(verb: str, args: list[str]) -> None:
         from leyden.stages.train.doctor import doctor
 
         doctor(cli)
+    elif verb == "tune":
+        tune(cli)
     else:
         score(cli, verb)
 

@@ -14,9 +14,11 @@ import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.plugins import MixedPrecision
 from torch import nn
 
 import leyden
+from leyden.errors import UserError
 from leyden.files import replaced_file, sha256
 from leyden.parsing import one_line_errors
 from leyden.stages.train.checkpoint import RunCheckpoint
@@ -94,6 +96,8 @@ class LeydenCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         if self.config.trainer.precision is None:
             self.config.trainer.precision = "bf16-mixed" if computes_bf16_natively() else "32-true"
+        if self.config.trainer.precision == "16-true":
+            raise UserError("expected a precision that can be trained in; got 16-true, whose small gradients vanish; set 16-mixed, which scales them")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Place everything that the training writes in the run's folder, whose name depends on the data."""
@@ -123,6 +127,9 @@ class LeydenCLI(LightningCLI):
         ):
             kwargs["callbacks"] = [*callbacks, Throughput()]
         kwargs["plugins"] = [*(self.config_init.trainer.plugins or []), AtomicCheckpointIO()]
+        if str(self.config.trainer.precision) in ("16", "16-mixed") and runs_on_cpu(self.config.trainer.accelerator):
+            kwargs["plugins"].append(MixedPrecision("16-mixed", "cpu"))  # Lightning by itself would train in bfloat16 instead
+            self.config_init.trainer.precision = None
         return super().instantiate_trainer(default_root_dir=str(self.run.folder), **kwargs)
 
     def instantiate_classes(self) -> None:
@@ -151,6 +158,7 @@ def silence() -> None:
     warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended")  # sys.argv stays: DDP starts processes by it
     warnings.filterwarnings("ignore", message="It is recommended to use `self.log")  # torchmetrics has gathered what is logged
+    warnings.filterwarnings("ignore", message=".*torch.jit.script_method. is deprecated")  # imported by torch.compile itself
     warnings.filterwarnings("ignore", message="Precision .* is not supported by the model summary")
     warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch")  # the sampler knows
     warnings.filterwarnings("ignore", message="The number of training batches .* is smaller than the logging interval")  # scores are per epoch
@@ -165,6 +173,10 @@ def plain(network: Any) -> Any:
 
 def versions() -> dict[str, str]:
     return {"python": platform.python_version(), "torch": str(torch.__version__), "lightning": lightning.__version__, "leyden": leyden.__version__}
+
+
+def runs_on_cpu(accelerator: str) -> bool:
+    return accelerator == "cpu" or (accelerator == "auto" and not torch.cuda.is_available() and not torch.backends.mps.is_available())
 
 
 def computes_bf16_natively() -> bool:

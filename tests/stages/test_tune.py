@@ -1,0 +1,51 @@
+"""`leyden tune`: suggestions that help, and nothing left behind."""
+
+from pathlib import Path
+
+import pytest
+
+from leyden import Classifier
+from leyden.cli import main
+from leyden.stages.train.cli import LeydenCLI
+from leyden.stages.train.tune import find_batch_size
+
+
+def suggested(out: str) -> float:
+    (line,) = [line for line in out.splitlines() if line.startswith("--model.init_args.optimizer.init_args.lr=")]
+    return float(line.split("=")[1])
+
+
+@pytest.mark.parametrize("kind", ["images", "sequences"])
+def test_it_suggests_a_learning_rate_and_leaves_no_file(kind, trained, sequences_prepared, monkeypatch, tmp_path, capsys):
+    folder = (trained if kind == "images" else sequences_prepared) / "artifacts"
+    overlay = ["-c", "configs/experiment/sequences.yaml"] if kind == "sequences" else ["--network.init_args.width=8"]
+    (tmp_path / "artifacts").symlink_to(folder)
+    (tmp_path / "configs").symlink_to(trained / "configs")
+    monkeypatch.chdir(tmp_path)
+    before = sorted(folder.rglob("*"))
+    assert main(["tune", "-c", "configs/train.yaml", *overlay]) == 0
+    assert 1e-4 < suggested(capsys.readouterr().out) < 0.5
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["artifacts", "configs"] and sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize("kind", ["images", "sequences"])
+def test_the_batch_is_doubled_until_memory_or_the_data_end(kind, trained, sequences_prepared, monkeypatch, tmp_path):
+    overlay = ["-c", "configs/experiment/sequences.yaml"] if kind == "sequences" else ["--network.init_args.width=4"]
+    monkeypatch.chdir(trained if kind == "images" else sequences_prepared)
+    step = Classifier.training_step
+
+    def limited(self, batch, batch_idx):
+        if len(batch[1]) > 32:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 1 GiB")
+        return step(self, batch, batch_idx)
+
+    found = []
+    for memory_ends in (True, False):
+        monkeypatch.setattr(Classifier, "training_step", limited if memory_ends else step)
+        cli = LeydenCLI.parse("tune", ["-c", "configs/train.yaml", *overlay])
+        cli.trainer.callbacks.clear()
+        monkeypatch.setattr(cli.trainer, "_default_root_dir", str(tmp_path))
+        found.append(find_batch_size(cli))
+    most = sum(cli.datamodule.class_counts)
+    assert found[0] == 32 and most / 2 <= found[1] <= 2 * most
+    assert list(Path(tmp_path).iterdir()) == []
