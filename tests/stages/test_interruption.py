@@ -128,7 +128,7 @@ def test_muon_one_cycle_and_the_mean_of_the_last_weights_resume_exactly(workspac
     assert int(state["last"]["averaging_state"]["n_averaged"]) == state["last"]["global_step"] == 4 * 18
 
 
-@pytest.mark.parametrize("damage", ["flip", "cut"])
+@pytest.mark.parametrize("damage", ["flip", pytest.param("cut", marks=pytest.mark.slow)])
 def test_a_damaged_checkpoint_is_noticed_and_the_one_before_taken(workspace, damage, capsys):
     args = [*ARGS, "--trainer.precision=32-true", "--trainer.max_epochs=3"]
     assert run_killed([("step", 40)], args, workspace / "whole")[0] == -signal.SIGKILL

@@ -191,10 +191,7 @@ class Classifier(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["leyden"] = {**self.model.spec, "provenance": self.provenance}
         # A checkpoint in the middle of an epoch has its half of the mean, of every process: sum and weight.
-        sums = torch.stack([self.train_loss.mean_value, self.train_loss.weight])
-        gathered = self.all_gather(sums)
-        assert isinstance(gathered, Tensor)
-        checkpoint["train_loss"] = gathered.reshape(-1, 2).tolist()
+        checkpoint["train_loss"] = gather([float(self.train_loss.mean_value), float(self.train_loss.weight)])
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         theirs = checkpoint.get("leyden")
@@ -206,6 +203,15 @@ class Classifier(LightningModule):
         sums = torch.tensor(checkpoint.get("train_loss", [[0.0, 0.0]]))
         own = sums[self.global_rank] if len(sums) == self.trainer.world_size else sums.sum(0) * (self.global_rank == 0)
         self.train_loss.mean_value, self.train_loss.weight = own[0].to(self.device), own[1].to(self.device)
+
+
+def gather(value: list[float]) -> list[list[float]]:
+    """Give every process's value, in the order of their ranks."""
+    if not torch.distributed.is_initialized():
+        return [value]
+    values: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(values, value)
+    return values
 
 
 def make_scores(num_classes: int, prefix: str) -> MetricCollection:

@@ -62,7 +62,8 @@ def fit(cli: LeydenCLI) -> None:
             rank_zero_info(f"fit: continues in {run.folder}")
         else:
             rank_zero_info(f"fit: starts in {run.folder}: no earlier run has this config, data and code")
-        cli.save_config(run.folder / "config.yaml")
+        if cli.trainer.is_global_zero:
+            cli.save_config(run.folder / "config.yaml")
         started = time.perf_counter()
         try:
             cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=resume, weights_only=True)
