@@ -102,6 +102,7 @@ def test_scaled_learning_rate_is_printed_and_used(workspace):
     assert torch.load(run / "last.ckpt", weights_only=True)["lr_schedulers"][0]["base_lrs"] == [0.4]
 
 
+@pytest.mark.slow  # and not yet steady: gloo sometimes refuses the connection after a restart
 def test_a_lost_process_is_started_again_by_torchrun(workspace):
     """kill -9 of one of two: torchrun starts both anew, they go on from the last checkpoint, and end as if nothing had been."""
     args = [*TWO, "--data.batch_size=8", "--trainer.max_epochs=3", "--resume.every_steps=10"]
