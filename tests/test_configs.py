@@ -60,6 +60,8 @@ LOGGERS = {"configs/trainer/tensorboard.yaml": "tensorboard", **{f"configs/train
 def test_train_config_runs_one_batch_under_each_overlay(overlay, trained, sequences_prepared, tmp_path, monkeypatch, capsys):
     if overlay in LOGGERS:
         pytest.importorskip(LOGGERS[overlay], reason="an optional logger")
+    if overlay == "configs/trainer/compile.yaml" and " " in sys.prefix:
+        pytest.skip("inductor does not quote the path of torch's libraries for the linker")
     of_sequences = overlay and "SequenceData" in (CONFIGS.parent / overlay).read_text()
     monkeypatch.chdir(sequences_prepared if of_sequences else trained)
     args = ["-c", overlay, *data_for(overlay, tmp_path)] if overlay else []
