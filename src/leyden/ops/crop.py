@@ -121,11 +121,7 @@ def compute_reference(crops: Crops) -> Tensor:
     shown = is_between(source_y, 0, height - 1)[:, :, None] & is_between(source_x, 0, width - 1)[:, None, :]
     examples, source_y, source_x = crops.rows[:, None, None], source_y.clamp(0, height - 1), source_x.clamp(0, width - 1)
     pixels = crops.images[examples, source_y[:, :, None], source_x[:, None, :]] * shown[..., None]
-    hole_top, hole_left, hole_height, hole_width = crops.hole.T[..., None]
-    in_hole_y = is_between(y, hole_top, hole_top + hole_height - 1)
-    in_hole_x = is_between(x, hole_left, hole_left + hole_width - 1)
-    out = pixels.to(torch.float32) * crops.scale + crops.shift
-    out = out.masked_fill((in_hole_y[:, :, None] & in_hole_x[:, None, :])[..., None], 0)
+    out = blank(pixels.to(torch.float32) * crops.scale + crops.shift, crops.hole)
     return out.to(crops.dtype).permute(0, 3, 1, 2)
 
 
@@ -140,10 +136,7 @@ def check_tensors(crops: Crops) -> None:
         ValueError: if a shape, dtype or device is another.
     """
     images = crops.images
-    if images.dtype != torch.uint8 or images.ndim != 4 or 0 in images.shape[1:] or not images.is_contiguous():
-        raise ValueError(
-            f"expected images uint8 (N, H, W, C), contiguous; got {images.dtype} {tuple(images.shape)} strides {images.stride()}; pass packed pixels"
-        )
+    check_images(images)
     batch, channels = (crops.rows.numel(),), images.shape[3:]
     integers = {"rows": batch, "top": batch, "left": batch, "hole": (*batch, 4)}
     expected = {**dict.fromkeys(integers, torch.int64), "flip": torch.bool, "scale": torch.float32, "shift": torch.float32}
@@ -159,6 +152,26 @@ def check_tensors(crops: Crops) -> None:
         raise ValueError(f"expected size (h, w) from 1 and padding (y, x) from 0; got {crops.size} and {crops.padding}; correct them")
     if any(crop > side + 2 * pad for crop, side, pad in zip(crops.size, images.shape[1:3], crops.padding, strict=True)):
         raise ValueError(f"expected crops within {tuple(images.shape[1:3])} padded by {crops.padding}; got size {crops.size}; pad more")
+
+
+def check_images(images: Tensor) -> None:
+    """Check packed pixels, as both operators take them.
+
+    Raises:
+        ValueError: if they are of another type or shape, or not contiguous.
+    """
+    if images.dtype != torch.uint8 or images.ndim != 4 or 0 in images.shape[1:] or not images.is_contiguous():
+        raise ValueError(
+            f"expected images uint8 (N, H, W, C), contiguous; got {images.dtype} {tuple(images.shape)} strides {images.stride()}; pass packed pixels"
+        )
+
+
+def blank(pixels: Tensor, hole: Tensor) -> Tensor:
+    """Set the box `hole` (B, 4) of each of normalised pixels (B, h, w, C) to 0."""
+    top, left, height, width = hole.T[..., None]
+    in_hole_y = is_between(torch.arange(pixels.shape[1], device=pixels.device), top, top + height - 1)
+    in_hole_x = is_between(torch.arange(pixels.shape[2], device=pixels.device), left, left + width - 1)
+    return pixels.masked_fill((in_hole_y[:, :, None] & in_hole_x[:, None, :])[..., None], 0)
 
 
 def check_values(crops: Crops) -> None:

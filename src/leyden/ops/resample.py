@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from leyden.ops.crop import HOLE_LIMIT, VALUES_PER_THREAD, check_ranges, is_between
+from leyden.ops.crop import HOLE_LIMIT, VALUES_PER_THREAD, blank, check_images, check_ranges, is_between
 from leyden.ops.shared_library import load_library
 
 
@@ -118,11 +118,7 @@ def compute_reference(task: Resampling) -> Tensor:
     out = wide.new_zeros(())
     for tap in range(y_weight.shape[2]):
         out = out + wide[examples, :, y_first + tap] * y_weight[:, :, tap, None, None]  # (B, h, w, C)
-    out = out * task.scale + task.shift
-    top, left, height, width = task.hole.T[..., None]
-    in_hole_y = is_between(torch.arange(out.shape[1], device=out.device), top, top + height - 1)
-    in_hole_x = is_between(torch.arange(out.shape[2], device=out.device), left, left + width - 1)
-    out = out.masked_fill((in_hole_y[:, :, None] & in_hole_x[:, None, :])[..., None], 0)
+    out = blank(out * task.scale + task.shift, task.hole)
     return out.to(task.dtype).permute(0, 3, 1, 2)
 
 
@@ -159,10 +155,7 @@ def check_tensors(task: Resampling) -> None:
         ValueError: if a shape, dtype or device is another.
     """
     images = task.images
-    if images.dtype != torch.uint8 or images.ndim != 4 or 0 in images.shape[1:] or not images.is_contiguous():
-        raise ValueError(
-            f"expected images uint8 (N, H, W, C), contiguous; got {images.dtype} {tuple(images.shape)} strides {images.stride()}; pass packed pixels"
-        )
+    check_images(images)
     if images.shape[3] not in (1, 3):
         raise ValueError(f"expected images of 1 or 3 channels; got {images.shape[3]}; take the others away")
     batch, channels = (task.rows.numel(),), images.shape[3:]
