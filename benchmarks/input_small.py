@@ -40,20 +40,20 @@ def measure() -> list[Row]:
     ]
 
 
-def our_batches(packed: Path) -> Iterable[Any]:
+def our_batches(packed: Path, batch_size: int = BATCH_SIZE) -> Iterable[Any]:
     """Give an epoch of normalised training batches of ours."""
     from lightning.pytorch import Trainer
 
     from leyden import ImageData
     from leyden.data.augment import Augment
 
-    data = ImageData(str(packed), BATCH_SIZE, Augment(crop_padding_fraction=0.125, horizontal_flip=True))
+    data = ImageData(str(packed), batch_size, Augment(crop_padding_fraction=0.125, horizontal_flip=True))
     data.trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False, precision="bf16-mixed")
     data.trainer.training = True
     return (data.on_after_batch_transfer(batch, 0) for batch in data.train_dataloader())
 
 
-def usual_batches(folder: Path, workers: int) -> Iterable[Any]:
+def usual_batches(folder: Path, workers: int, batch_size: int = BATCH_SIZE) -> Iterable[Any]:
     """Give normalised training batches as torchvision's examples make them."""
     from torchvision.datasets import ImageFolder
     from torchvision.transforms import v2
@@ -67,7 +67,7 @@ def usual_batches(folder: Path, workers: int) -> Iterable[Any]:
             v2.Normalize([0.49, 0.48, 0.45], [0.25, 0.24, 0.26]),
         ]
     )
-    return torch.utils.data.DataLoader(ImageFolder(str(folder / "train"), transforms), BATCH_SIZE, shuffle=True, num_workers=workers)
+    return torch.utils.data.DataLoader(ImageFolder(str(folder / "train"), transforms), batch_size, shuffle=True, num_workers=workers)
 
 
 def rate(batches: Iterable[Any], limit: int | None = None) -> float:

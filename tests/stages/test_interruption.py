@@ -62,7 +62,7 @@ def final_state(folder: Path, averaged: bool = True) -> dict:
     assert averaged == ("averaging_state" in kept or "current_model_state" in kept), sorted(state)
     best = torch.load(folder / "artifacts/train/model.ckpt", weights_only=True)
     metrics = json.loads((folder / "artifacts/train/metrics.json").read_text())
-    metrics.pop("seconds")
+    del metrics["seconds"], metrics["peak_memory_mb"]
     return {"last": kept, "best": best["state_dict"], "curves": (folder / "artifacts/train/curves.csv").read_text(), "metrics": metrics}
 
 

@@ -132,6 +132,23 @@ def test_checkpoints_that_do_not_fit(in_trained, error_of, tmp_path):
     assert "damaged" in error_of("test", f"--ckpt_path={tmp_path}/junk.ckpt")
 
 
+def test_a_fresh_start_says_what_changed(workspace, trained, monkeypatch, capsys):
+    short = [*SMALL, "--trainer.max_epochs=1"]
+
+    def start(*args: str) -> str:
+        assert main(["fit", *short, *args]) == 0
+        return next(line for line in capsys.readouterr().err.splitlines() if line.startswith("fit: starts in"))
+
+    assert start().endswith("the first run here")
+    (first,) = Path("runs").iterdir()
+    assert start("--model.label_smoothing=0.2").endswith(f"since {first} changed: model.init_args.label_smoothing: 0.1 -> 0.2")
+    monkeypatch.setattr("leyden.stages.train.run.hash_sources", lambda: "other")
+    assert start("--model.label_smoothing=0.2").endswith(" changed: the code")
+    Path("artifacts/prepare").unlink()
+    assert main(["prepare", "--seed=5", f"--data={trained / 'data'}"]) == 0
+    assert start("--model.label_smoothing=0.2").endswith(" changed: the data")
+
+
 def test_fingerprint_follows_config_data_and_code(monkeypatch):
     import leyden.stages.train.run as run
 

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from leyden.data.augment import Augment, Draws, Margin, zoom_boxes
 from leyden.data.jpeg import JpegImages
-from leyden.data.loader import Loader, position
+from leyden.data.loader import Loader, position, replica
 from leyden.data.packed import Images, open_images, read_report, read_split
 from leyden.data.sampler import BatchSampler, Draw, balancing_weights
 from leyden.errors import UserError
@@ -118,17 +118,12 @@ class ImageData(LightningDataModule):
         self._zooms_early = False  # whether resized crops are taken while images are decoded
 
     @property
-    def _ranks(self) -> tuple[int, int]:
-        """This process's number, and the number of processes."""
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-
-    @property
     def _margin(self) -> Margin:
         return self._stored_size[0] - self._size[0], self._stored_size[1] - self._size[1]
 
     @property
     def _draw_batch(self) -> DrawBatch:
-        return DrawBatch(self._augment, self._batch_size, self._size, self._margin, *self._ranks)
+        return DrawBatch(self._augment, self._batch_size, self._size, self._margin, *replica(self.trainer))
 
     def train_dataloader(self) -> DataLoader[Batch]:
         images = open_images(self._folder, "train", self._stored_size, self.input["channels"])
@@ -167,7 +162,13 @@ class ImageData(LightningDataModule):
             dataset,
             batch_size=None,
             sampler=BatchSampler(
-                count, batch_size, self._seed, shuffle, weights, *self._ranks, first_step=partial(position, self.trainer) if shuffle else int
+                count,
+                batch_size,
+                self._seed,
+                shuffle,
+                weights,
+                *replica(self.trainer),
+                first_step=partial(position, self.trainer) if shuffle else int,
             ),
             num_workers=self._num_workers,
             pin_memory=torch.cuda.is_available(),

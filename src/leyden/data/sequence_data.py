@@ -9,7 +9,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from leyden.data.loader import Loader, position
+from leyden.data.loader import Loader, position, replica
 from leyden.data.packed import read_report
 from leyden.data.sampler import BatchSampler, Draw, balancing_weights
 from leyden.data.sequences import SequenceSplit, read_sequence_split
@@ -84,7 +84,7 @@ class SequenceData(LightningDataModule):
             self._seed,
             shuffle,
             balancing_weights(split.labels) if shuffle and self._sampler == "balanced" else None,
-            *((self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)),
+            *replica(self.trainer),
             lengths=split.sequences.lengths if shuffle else None,
             bucket_batches=self._bucket_batches,
             first_step=partial(position, self.trainer) if shuffle else int,

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from leyden.data.augment import Augment, Draws
 from leyden.data.datamodule import ImageData
-from leyden.data.loader import Loader, position
+from leyden.data.loader import Loader, position, replica
 from leyden.data.packed import read_report
 from leyden.data.shards import ShardFolder
 from leyden.errors import UserError
@@ -161,11 +161,6 @@ class StreamedImageData(LightningDataModule):
         self._augment, self._batch_size, self._window = augment, batch_size, shuffle_window
         self._num_workers, self._seed = num_workers, seed
 
-    @property
-    def _ranks(self) -> tuple[int, int]:
-        """This process's number, and the number of processes."""
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-
     def setup(self, stage: str) -> None:
         self._packed.trainer = self.trainer
 
@@ -173,7 +168,9 @@ class StreamedImageData(LightningDataModule):
         return Loader(
             ShardedImages(self._shards),
             batch_size=None,
-            sampler=ShardSampler(self._shards.counts, self._window, self._batch_size, self._seed, *self._ranks, partial(position, self.trainer)),
+            sampler=ShardSampler(
+                self._shards.counts, self._window, self._batch_size, self._seed, *replica(self.trainer), partial(position, self.trainer)
+            ),
             num_workers=self._num_workers,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self._num_workers > 0,
@@ -191,6 +188,6 @@ class StreamedImageData(LightningDataModule):
             return self._packed.on_after_batch_transfer(batch, dataloader_idx)
         images, labels, (seed, first) = batch
         height, width = self.input["image_size"]
-        draws = self._augment.draw(self._batch_size * self._ranks[1], height, width, seed)
+        draws = self._augment.draw(self._batch_size * replica(self.trainer)[1], height, width, seed)
         own = Draws(*(draw[first : first + len(labels)] for draw in draws))
         return self._augment(images, own, torch.tensor(self.input["mean"])), labels

@@ -6,10 +6,11 @@ A network is imported when it is first used: `leyden.load` needs torchvision onl
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["EarlyExitNet", "GRUClassifier", "PatchTransformer", "ResNet", "SwitchingClassifier", "TorchvisionNet", "TransformerClassifier"]
+__all__ = ["EarlyExitNet", "FastCNN", "GRUClassifier", "PatchTransformer", "ResNet", "SwitchingClassifier", "TorchvisionNet", "TransformerClassifier"]
 
 if TYPE_CHECKING:
     from leyden.models.early_exit import EarlyExitNet
+    from leyden.models.fast_cnn import FastCNN
     from leyden.models.gru import GRUClassifier
     from leyden.models.patch_transformer import PatchTransformer
     from leyden.models.resnet import ResNet
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "EarlyExitNet": "early_exit",
+    "FastCNN": "fast_cnn",
     "GRUClassifier": "gru",
     "PatchTransformer": "patch_transformer",
     "ResNet": "resnet",

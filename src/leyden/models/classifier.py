@@ -21,6 +21,7 @@ from leyden.models.image_model import ImageModel
 from leyden.models.mixing import mix
 from leyden.models.schedules import Schedule, group_size, make_schedule
 from leyden.models.sequence_model import SequenceModel
+from leyden.models.sharding import shard
 from leyden.models.starting import Inheritance, Start
 
 Batch = tuple[Tensor | Sequence[Tensor], Tensor]  # what the model takes, one tensor or several; labels int64 (B,)
@@ -93,11 +94,17 @@ class Classifier(LightningModule):
             self.model.network.compile(backend=compile)  # in place: a wrapper would rename the weights in checkpoints
         self.optimizer, self.schedule, self.warmup_fraction, self.scale_lr = optimizer, schedule, warmup_fraction, scale_lr
         self.label_smoothing, self.mixup_alpha, self.cutmix_alpha = label_smoothing, mixup_alpha, cutmix_alpha
+        self._sharded = False
         self.provenance: dict[str, Any] = {}
         self.train_loss = MeanMetric()
         weights = weigh_classes(class_weights, labels, class_counts)
         self.register_buffer("class_weights", weights, persistent=False)
         self.val_scores, self.test_scores = make_scores(len(labels), "val/"), make_scores(len(labels), "test/")
+
+    def configure_model(self) -> None:
+        if self.device_mesh is not None and not self._sharded:
+            shard(self.model.network, self.device_mesh)
+            self._sharded = True
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Map uint8 images (B, C, H, W), or values (B, T, F) and lengths (B,), to logits (B, K)."""
@@ -123,7 +130,7 @@ class Classifier(LightningModule):
         images = preprocess(inputs)
         if not (self.mixup_alpha or self.cutmix_alpha):
             return (images,), labels
-        seed = [torch.initial_seed() % 2**32, self.current_epoch, batch_idx, self.global_rank]
+        seed = [torch.initial_seed() % 2**32, self.current_epoch, batch_idx]  # torch's own seed differs between processes
         images, targets = mix(images, labels, len(self.model.labels), self.mixup_alpha, self.cutmix_alpha, seed)
         return (images,), targets
 
@@ -180,7 +187,8 @@ class Classifier(LightningModule):
         if self.inheritance:
             self.inheritance.restore(optimizer)
         if self.scale_lr == "auto":
-            factor = self.trainer.world_size * self.trainer.accumulate_grad_batches
+            replicas = (self.trainer.distributed_sampler_kwargs or {"num_replicas": 1})["num_replicas"]
+            factor = replicas * self.trainer.accumulate_grad_batches
             for group in optimizer.param_groups:
                 rank_zero_info(f"fit: learning rate {group['lr']:g} times {factor} is {group['lr'] * factor:g} (model.scale_lr: auto)")
                 group["lr"] *= factor

@@ -72,6 +72,9 @@ class PatchTransformer(nn.Module):
 class Block(nn.Module):
     """Attention and a two-layer perceptron, each behind a norm and beside a shortcut."""
 
+    split_columns = ("attention.project_in", "widen")  # what several processes may hold parts of, by heads and by features
+    split_rows = ("attention.project_out", "narrow")
+
     def __init__(self, width: int, heads: int, save_memory: bool) -> None:
         super().__init__()
         self.norm1, self.attention = nn.LayerNorm(width), Attention(width, heads)
@@ -98,7 +101,7 @@ class Attention(nn.Module):
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.head_width = heads, width // heads
         self.project_in, self.project_out = nn.Linear(width, 3 * width), nn.Linear(width, width)
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -108,8 +111,8 @@ class Attention(nn.Module):
 
     def split(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Project tokens (B, T, width) to queries, keys and values, each (B, heads, T, width / heads)."""
-        batch, length, width = tokens.shape
-        query, key, value = self.project_in(tokens).view(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        # Head by head, so that a part of the columns is a part of the heads.
+        query, key, value = self.project_in(tokens).unflatten(2, (-1, 3, self.head_width)).permute(3, 0, 2, 1, 4)
         return query, key, value
 
     def weights(self, tokens: Tensor) -> Tensor:

@@ -47,9 +47,12 @@ class TransformerClassifier(nn.Module):
 class Block(nn.Module):
     """Attention and a two-layer perceptron, each behind a norm and beside a shortcut."""
 
+    split_columns = ("project_in", "perceptron.0")  # what several processes may hold parts of, by heads and by features
+    split_rows = ("project_out", "perceptron.2")
+
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.head_width = heads, width // heads
         self.norm1, self.project_in, self.project_out = nn.LayerNorm(width), nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.norm2 = nn.LayerNorm(width)
         self.perceptron = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
@@ -57,7 +60,8 @@ class Block(nn.Module):
 
     def forward(self, steps: Tensor, inside: Tensor) -> Tensor:
         """Map steps (B, T, width), of which those inside, bool (B, 1, 1, T), are looked at, to the same shape."""
-        query, key, value = self.project_in(self.norm1(steps)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        # Head by head, so that a part of the columns is a part of the heads.
+        query, key, value = self.project_in(self.norm1(steps)).unflatten(2, (-1, 3, self.head_width)).permute(3, 0, 2, 1, 4)
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=inside)
         steps = steps + self.dropout(self.project_out(mixed.transpose(1, 2).flatten(2)))
         return steps + self.dropout(self.perceptron(self.norm2(steps)))

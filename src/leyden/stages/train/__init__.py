@@ -21,6 +21,7 @@ from leyden.stages.train.cli import ESSENTIALS, LeydenCLI
 from leyden.stages.train.resume import STOPPED, newest_checkpoint
 from leyden.stages.train.run import Run
 from leyden.stages.train.tune import tune
+from leyden.stages.train.watching import peak_memory_mb
 
 PUBLISHED = Path("artifacts/train")
 
@@ -61,9 +62,10 @@ def fit(cli: LeydenCLI) -> None:
         if resume:
             rank_zero_info(f"fit: continues in {run.folder}")
         else:
-            rank_zero_info(f"fit: starts in {run.folder}: no earlier run has this config, data and code")
+            rank_zero_info(f"fit: starts in {run.folder}: {run.news()}")
         if cli.trainer.is_global_zero:
             cli.save_config(run.folder / "config.yaml")
+            run.remember()
         started = time.perf_counter()
         try:
             cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=resume, weights_only=True)
@@ -104,6 +106,7 @@ def publish(cli: LeydenCLI, run: Run, seconds: float) -> None:
     metrics["epoch"] = best["epoch"]
     metrics["parameters"] = sum(parameter.numel() for parameter in cli.model.parameters())
     metrics["seconds"] = round(seconds, 2)
+    metrics["peak_memory_mb"] = round(peak_memory_mb())
     with replaced_folder(PUBLISHED) as folder:
         torch.save(kept, folder / "model.ckpt")
         (folder / "curves.csv").write_bytes((run.folder / "curves.csv").read_bytes())

@@ -98,6 +98,8 @@ class LeydenCLI(LightningCLI):
             self.config.trainer.precision = "bf16-mixed" if computes_bf16_natively() else "32-true"
         if self.config.trainer.precision == "16-true":
             raise UserError("expected a precision that can be trained in; got 16-true, whose small gradients vanish; set 16-mixed, which scales them")
+        if self.config.trainer.sync_batchnorm and runs_on_cpu(self.config.trainer.accelerator):
+            raise UserError("expected GPUs for sync_batchnorm, which torch computes on no CPU; set trainer.sync_batchnorm: false")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Place everything that the training writes in the run's folder, whose name depends on the data."""

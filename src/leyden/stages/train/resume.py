@@ -18,6 +18,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
+from leyden.data.loader import replica
 from leyden.errors import UserError
 from leyden.files import replaced_file
 from leyden.stages.train.run import Run
@@ -78,7 +79,7 @@ class Resume(Checkpoint):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Seed dropout and its like, so that no generator's state needs to be kept."""
-        words = np.random.SeedSequence([self.seed, trainer.current_epoch, batch_idx, trainer.global_rank]).generate_state(3)
+        words = np.random.SeedSequence([self.seed, trainer.current_epoch, batch_idx, replica(trainer)[0]]).generate_state(3)
         torch.manual_seed(int(words[0]))
         np.random.seed(words[1])
         random.seed(int(words[2]))

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import leyden
-from leyden.files import sha256
+from leyden.files import sha256, write_json
 
 RUNS = Path("runs")
+NUM_SHOWN = 5  # changed settings that are told one by one
 SOURCES = ("data", "models", "ops", "stages/train")  # what a training runs; an edit elsewhere leaves it valid
 
 
@@ -17,9 +18,26 @@ class Run:
     """Paths under runs/<fingerprint>/."""
 
     def __init__(self, config: dict[str, Any], data_hash: str) -> None:
-        key = json.dumps([config, data_hash, hash_sources()], sort_keys=True, default=str)
-        self.fingerprint = hashlib.sha256(key.encode()).hexdigest()[:12]
+        plain = json.loads(json.dumps(config, default=str))
+        self.identity = {"config": plain, "data": data_hash, "code": hash_sources()}
+        self.fingerprint = hashlib.sha256(json.dumps(list(self.identity.values()), sort_keys=True).encode()).hexdigest()[:12]
         self.folder = RUNS / self.fingerprint
+
+    def remember(self) -> None:
+        """Write what decides this run, for later ones to compare themselves with."""
+        write_json(self.folder / "identity.json", self.identity)
+
+    def news(self) -> str:
+        """Say what this run has that the newest other one has not, in one line."""
+        others = sorted(RUNS.glob("*/identity.json"), key=lambda path: path.stat().st_mtime)
+        earlier = next((path for path in reversed(others) if path.parent != self.folder), None)
+        if earlier is None:
+            return "the first run here"
+        theirs = json.loads(earlier.read_text(encoding="utf-8"))
+        changes = changed(theirs["config"], self.identity["config"])
+        shown = [*changes[:NUM_SHOWN], *([f"{len(changes) - NUM_SHOWN} more settings"] if len(changes) > NUM_SHOWN else [])]
+        told = [*shown, *(f"the {part}" for part in ("data", "code") if theirs[part] != self.identity[part])]
+        return f"since {earlier.parent} changed: {', '.join(told)}"
 
     @property
     def last(self) -> Path:
@@ -36,6 +54,14 @@ class Run:
     @property
     def best(self) -> Path:
         return self.folder / "best.ckpt"
+
+
+def changed(old: Any, new: Any, name: str = "") -> list[str]:
+    """List the settings that differ, as `model.init_args.lr: 0.1 -> 0.2`."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = dict.fromkeys([*old, *new])
+        return [line for key in keys for line in changed(old.get(key), new.get(key), f"{name}.{key}" if name else key)]
+    return [] if old == new else [f"{name}: {json.dumps(old)} -> {json.dumps(new)}"]
 
 
 def hash_sources() -> str:

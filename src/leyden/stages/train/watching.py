@@ -3,6 +3,7 @@
 import resource
 import sys
 import time
+import warnings
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.profilers import PyTorchProfiler
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from torch import Tensor
+from torch.nn import Module
 
+from leyden.data.loader import replica
+from leyden.models.image_model import ImageModel
 from leyden.stages.train.run import RUNS
 
 # Settings of the Trainer that show a training and do not change it: turning them on continues an interrupted one.
@@ -42,7 +48,7 @@ class Throughput(TQDMProgressBar):
         self._examples, self._steps, self._started = 0, 0, time.perf_counter()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self._examples += len(batch[-1]) * trainer.world_size
+        self._examples += len(batch[-1]) * replica(trainer)[1]
         self._steps += 1
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
@@ -75,6 +81,19 @@ class TensorBoard(TensorBoardLogger):
     @property
     def log_dir(self) -> str:
         return str(self.folder / "tensorboard")
+
+    @rank_zero_only
+    def log_graph(self, model: Module, input_array: Tensor | None = None) -> None:
+        """Draw the network as it scores one image. (A compiled one cannot be traced; of a sequence's, a trace would follow one length alone.)"""
+        part = getattr(model, "model", None)
+        if not isinstance(part, ImageModel) or part.network._compiled_call_impl is not None:
+            return
+        image = torch.zeros(1, part.channels, *part.image_size, dtype=torch.uint8, device=part.preprocess.mean.device)
+        training = part.training
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch.jit is deprecated, and the only way to TensorBoard's graphs
+            self.experiment.add_graph(part.eval(), image, use_strict_trace=False)
+        part.train(training)
 
 
 class OperatorProfiler(PyTorchProfiler):

@@ -1,0 +1,47 @@
+"""CIFAR-10 to 90% on a CPU: configs/experiment/cifar10_fast.yaml, 3 seeds, from JPEG files to test accuracy by the command line.
+
+The usual way is train_resnet18's: float32, NCHW, ImageFolder. Its time is extrapolated from measured images per second, as if it needed
+no more epochs than ours (it needs more than that).
+"""
+
+import json
+import statistics
+import tempfile
+from pathlib import Path
+
+import torch
+
+from cifar10 import cifar10_folder
+from input_small import usual_batches
+from timing import REPO, Row, time_once
+from train_resnet18 import BATCH_SIZE, best_workers, trained_rate, trainer
+
+SEEDS = range(3)
+
+
+def measure() -> list[Row]:
+    cifar10 = cifar10_folder()
+    accuracies, seconds = [], []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "configs").symlink_to(REPO / "configs")
+        time_once(["leyden", "prepare", f"--data={cifar10}", "--val_fraction=0.05"], folder)
+        for seed in SEEDS:
+            configs = ["-c", "configs/train.yaml", "-c", "configs/experiment/cifar10_fast.yaml"]
+            time_once(["leyden", "fit", *configs, f"--seed_everything={seed}"], folder)
+            time_once(["leyden", "evaluate", "-c", "configs/evaluate.yaml"], folder)
+            accuracies.append(json.loads((folder / "artifacts/evaluate/metrics.json").read_text())["accuracy"])
+            metrics = json.loads((folder / "artifacts/train/metrics.json").read_text())
+            seconds.append(metrics["seconds"])
+            print(f"seed {seed}: test accuracy {accuracies[-1]:.4f} after {seconds[-1]:.0f} s of training", flush=True)
+        epochs = len((folder / "artifacts/train/curves.csv").read_text().splitlines()) - 1
+        images = sum(json.loads((folder / "artifacts/prepare/report.json").read_text())["counts"]["train"].values())
+    step = trainer(False, torch.contiguous_format)
+    usual = epochs * images / trained_rate(step, usual_batches(cifar10, best_workers(cifar10), BATCH_SIZE))
+    time, accuracy = statistics.median(seconds), statistics.mean(accuracies)
+    return [
+        Row("cifar10_fast", round(accuracy, 4), "mean share", None, None, "at least 0.90", len(SEEDS)),
+        Row("cifar10_fast_lowest", round(min(accuracies), 4), "share", None, None, "", len(SEEDS)),
+        Row("cifar10_fast_highest", round(max(accuracies), 4), "share", None, None, "", len(SEEDS)),
+        Row("cifar10_fast_seconds", round(time), "s", round(usual), round(time / usual, 3), "at most 600 s; at most 0.1x", len(SEEDS)),
+    ]

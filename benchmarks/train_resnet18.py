@@ -1,0 +1,75 @@
+"""Training torchvision's ResNet-18 with a 3x3 stem on CIFAR-10: images per second of whole steps, crop and flip and batches of 128 on both sides.
+
+Ours is what `leyden fit` does by default: packed pixels, bf16 where the CPU computes it, channels_last. The usual way is float32, NCHW,
+ImageFolder and a DataLoader with the best of 0, 1, 2 and 4 workers. Both by the same hand-written loop, in turns.
+"""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from cifar10 import cifar10_folder
+from input_small import our_batches, rate, usual_batches
+from timing import Row, time_once
+
+BATCH_SIZE = 128
+STEPS = 8
+REPEATS = 3
+
+
+def measure() -> list[Row]:
+    from leyden.stages.train.cli import computes_bf16_natively
+
+    folder = cifar10_folder()
+    bf16 = computes_bf16_natively()
+    with tempfile.TemporaryDirectory() as name:
+        packed = Path(name) / "packed"
+        time_once(["leyden", "prepare", "--data", str(folder), "--out", str(packed)], Path(name))
+        workers = best_workers(folder)
+        ours, usual = trainer(bf16, torch.channels_last), trainer(False, torch.contiguous_format)
+        found: tuple[list[float], list[float]] = ([], [])
+        for _ in range(REPEATS):
+            found[0].append(trained_rate(ours, our_batches(packed, BATCH_SIZE)))
+            found[1].append(trained_rate(usual, usual_batches(folder, workers, BATCH_SIZE)))
+    value, baseline = (statistics.median(rates) for rates in found)
+    return [Row("train_resnet18", round(value, 1), "images/s", round(baseline, 1), round(value / baseline, 2), "at least 4x", REPEATS)]
+
+
+def best_workers(folder: Path) -> int:
+    return max((0, 1, 2, 4), key=lambda count: rate(usual_batches(folder, count, BATCH_SIZE), STEPS))
+
+
+def trainer(bf16: bool, memory_format: torch.memory_format) -> Callable[[torch.Tensor, torch.Tensor], None]:
+    """Give a function that takes one step on a batch of normalised images (B, 3, 32, 32) and labels (B,)."""
+    from leyden.models import TorchvisionNet
+
+    network = TorchvisionNet(3, 10, (32, 32), "resnet18").to(memory_format=memory_format)  # type: ignore[call-overload]
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+
+    def step(images: torch.Tensor, labels: torch.Tensor) -> None:
+        with torch.autocast("cpu", torch.bfloat16) if bf16 else nullcontext():
+            logits = network(images.contiguous(memory_format=memory_format))
+        F.cross_entropy(logits.float(), labels).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def trained_rate(step: Callable[..., None], batches: Iterable[Any]) -> float:
+    """Give images per second, the first step not counted."""
+    waiting: Iterator[Any] = iter(batches)
+    step(*next(waiting))
+    started, count = time.perf_counter(), 0
+    for _ in range(STEPS):
+        images, labels = next(waiting)
+        step(images, labels)
+        count += len(labels)
+    return count / (time.perf_counter() - started)

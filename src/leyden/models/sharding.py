@@ -1,0 +1,58 @@
+"""One network in parts on several processes: fully sharded data parallel and tensor parallel, by torch's own means."""
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor.parallel import ColwiseParallel, ParallelStyle, RowwiseParallel, parallelize_module
+
+from leyden.errors import UserError
+
+
+def shard(network: nn.Module, mesh: DeviceMesh) -> None:
+    """Divide a network's weights over a mesh of processes, in place; their names stay.
+
+    Args:
+        network: Any network for the mesh's axis `data_parallel`; for `tensor_parallel` one whose blocks say how they may be split.
+        mesh: As Lightning's ModelParallelStrategy makes it, `data_parallel` by `tensor_parallel`.
+
+    Source: Zhao et al., "PyTorch FSDP", 2023; Shoeybi et al., "Megatron-LM", 2019, section 3.
+    """
+    network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # sharded weights have no other
+    if mesh["tensor_parallel"].size() > 1:
+        split(network, mesh["tensor_parallel"])
+    if mesh["data_parallel"].size() > 1:
+        for block in repeated(network):
+            fully_shard(block, mesh=mesh["data_parallel"])
+        fully_shard(network, mesh=mesh["data_parallel"])
+
+
+def split(network: nn.Module, mesh: DeviceMesh) -> None:
+    """Give each process some heads of every attention and some features of every perceptron.
+
+    Raises:
+        UserError: if no block can be split, or the heads do not go round.
+    """
+    blocks: list[Any] = [part for part in network.modules() if hasattr(part, "split_columns")]
+    if not blocks:
+        raise UserError(
+            f"expected a network whose blocks have split_columns and split_rows, as leyden.models.PatchTransformer; {type(network).__name__} has "
+            "none; train it with -c configs/trainer/fsdp.yaml"
+        )
+    for part in network.modules():
+        if (heads := getattr(part, "heads", mesh.size())) % mesh.size():
+            raise UserError(f"expected heads that {mesh.size()} processes can share; got {heads}; set network.init_args.heads")
+        if getattr(part, "save_memory", False):
+            raise UserError("expected save_memory: false with tensor parallel, whose weights are in parts; set network.init_args.save_memory")
+    for block in blocks:
+        plan: dict[str, ParallelStyle] = {name: ColwiseParallel() for name in block.split_columns}
+        parallelize_module(block, mesh, plan | {name: RowwiseParallel() for name in block.split_rows})
+
+
+def repeated(network: nn.Module) -> list[nn.Module]:
+    """Give the blocks that a network is a chain of, inner ones first: their weights are gathered one block at a time."""
+    chains = [part for part in network.modules() if isinstance(part, nn.Sequential | nn.ModuleList)]
+    found = [block for chain in chains for block in chain if len({type(each) for each in chain}) == 1 and any(block.children())]
+    return list(dict.fromkeys(reversed(found)))
