@@ -31,7 +31,7 @@ def measure() -> list[Row]:
         folder = Path(name)
         (folder / "configs").symlink_to(REPO / "configs")
         time_once(["leyden", "prepare", f"--data={cifar10_folder()}", "--val_fraction=0.02"], folder)
-        configs = ["-c", "configs/train.yaml", "-c", "configs/trainer/gpu.yaml", "-c", "configs/experiment/airbench.yaml"]
+        configs = [f"-c=configs/{name}.yaml" for name in ("train", "trainer/gpu", "trainer/compile", "experiment/airbench")]
         for seed in SEEDS:
             time_once(["leyden", "fit", *configs, f"--seed_everything={seed}"], folder)
             time_once(["leyden", "evaluate"], folder)

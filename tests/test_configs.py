@@ -53,6 +53,8 @@ def data_for(overlay: str, folder: Path) -> list[str]:
     return [f"--data.init_args.folder={folder}/prepare"]
 
 
+BESIDES = {"tensor_parallel": ["--network=leyden.models.PatchTransformer"], "pipeline": ["--trainer.strategy.init_args.devices=[cpu,cpu]"]}
+SEVERAL_PROCESSES = {"ddp", "fsdp", "tensor_parallel"}
 LOGGERS = {"configs/trainer/tensorboard.yaml": "tensorboard", **{f"configs/trainer/{name}.yaml": name for name in ("wandb", "mlflow", "dvclive")}}
 
 
@@ -64,9 +66,10 @@ def test_train_config_runs_one_batch_under_each_overlay(overlay, trained, sequen
         pytest.skip("inductor does not quote the path of torch's libraries for the linker")
     of_sequences = overlay and "SequenceData" in (CONFIGS.parent / overlay).read_text()
     monkeypatch.chdir(sequences_prepared if of_sequences else trained)
-    args = ["-c", overlay, *data_for(overlay, tmp_path)] if overlay else []
+    name = Path(overlay or "").stem
+    args = ["-c", overlay, *data_for(overlay, tmp_path), *BESIDES.get(name, [])] if overlay else []
     args = ["fit", "-c", "configs/train.yaml", *args, "--trainer.fast_dev_run=1", "--trainer.accelerator=cpu"]
-    if overlay == "configs/trainer/ddp.yaml":  # starts this very program anew for each further process
+    if name in SEVERAL_PROCESSES:  # starts this very program anew for each further process
         subprocess.run([sys.executable, "-m", "leyden", *args], check=True, capture_output=True)
     else:
         assert main(args) == 0, capsys.readouterr().err

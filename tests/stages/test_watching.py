@@ -39,6 +39,7 @@ def test_tensorboard_goes_on_in_the_same_run(workspace):
     events = EventAccumulator(str(run / "tensorboard")).Reload()
     assert {"train/loss", "val/loss", "val/accuracy"} <= set(events.Tags()["scalars"])
     assert "model.network.head.weight" in events.Tags()["histograms"]
+    assert "head" in str(events.Graph()) and "conv" in str(events.Graph())
 
 
 def test_watching_does_not_make_it_another_run(workspace):

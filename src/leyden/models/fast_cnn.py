@@ -10,22 +10,30 @@ class FastCNN(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, num_classes: int, widths: tuple[int, ...] = (64, 128, 256), stem_width: int = 24, mirror: bool = False
+        self,
+        in_channels: int,
+        num_classes: int,
+        image_size: tuple[int, int],
+        widths: tuple[int, ...] = (64, 128, 256),
+        stem_width: int = 24,
+        mirror: bool = False,
     ) -> None:
         """Build the layers.
 
         Args:
             in_channels: Channels of the images.
             num_classes: Number of logits.
-            widths: Channels of each pair; there are as many halvings of the resolution.
+            image_size: Height and width of the images in pixels.
+            widths: Channels of each pair; the resolution is halved as often, where it can be.
             stem_width: Channels of the first layer, whose kernels are 2 x 2.
             mirror: When it is not training, answer with the mean logits of an image and its mirror image.
         """
         super().__init__()
         self.mirror = mirror
         self.stem = nn.Sequential(nn.Conv2d(in_channels, stem_width, 2), nn.GELU())
-        ends = zip((stem_width, *widths), widths, strict=False)
-        self.blocks = nn.Sequential(*(pair(before, after) for before, after in ends))
+        sides = [(min(image_size) - 1) >> halved for halved in range(len(widths))]
+        ends = zip((stem_width, *widths), widths, sides, strict=False)
+        self.blocks = nn.Sequential(*(pair(before, after, nn.MaxPool2d(2) if side > 1 else nn.Identity()) for before, after, side in ends))
         self.pool = nn.AdaptiveMaxPool2d(1)
         self.head = nn.Linear(widths[-1], num_classes)
 
@@ -39,10 +47,10 @@ class FastCNN(nn.Module):
         return self.head(self.pool(self.blocks(self.stem(images))).flatten(1))
 
 
-def pair(in_channels: int, out_channels: int) -> nn.Sequential:
+def pair(in_channels: int, out_channels: int, pool: nn.Module) -> nn.Sequential:
     first, second = (convolution(before, out_channels) for before in (in_channels, out_channels))
     norms = nn.BatchNorm2d(out_channels), nn.BatchNorm2d(out_channels)
-    return nn.Sequential(first, nn.MaxPool2d(2), norms[0], nn.GELU(), second, norms[1], nn.GELU())
+    return nn.Sequential(first, pool, norms[0], nn.GELU(), second, norms[1], nn.GELU())
 
 
 def convolution(in_channels: int, out_channels: int) -> nn.Conv2d:
