@@ -8,6 +8,7 @@ turns, in one process.
 import contextlib
 import io
 import json
+import shutil
 import statistics
 import tempfile
 import time
@@ -46,9 +47,7 @@ def measure() -> list[Row]:
 
 def lengthen(prepared: Path, out: Path, copies: int) -> None:
     """Repeat the training images, so that an epoch has enough steps."""
-    out.mkdir()
-    for path in prepared.iterdir():
-        (out / path.name).write_bytes(path.read_bytes())
+    shutil.copytree(prepared, out)
     for name in ("images", "labels"):
         whole = np.load(out / f"train.{name}.npy")
         np.save(out / f"train.{name}.npy", np.concatenate([whole] * copies))
