@@ -143,12 +143,12 @@ def start_and_stop(after_epochs: int, number: int) -> subprocess.Popen[str]:
     """Start a training, and send it a signal once that many more epochs are on disk."""
     enough = epochs_on_disk() + after_epochs
     process = subprocess.Popen(FIT, text=True, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while epochs_on_disk() < enough:
         assert process.poll() is None and time.monotonic() < deadline, process.stderr and process.stderr.read()
         time.sleep(0.005)
     process.send_signal(number)
-    process.communicate(timeout=60)
+    process.communicate(timeout=180)
     return process
 
 
