@@ -1,6 +1,10 @@
 """Small real data, prepared and trained once for all tests."""
 
 import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # torch reads it on import: workers share the cores, and so do the processes that they start
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import shutil
 import subprocess
 import sys
@@ -65,6 +69,21 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     finally:
         os.chdir(old)
     return folder
+
+
+def borrow_prepared(trained: Path, folder: Path) -> Path:
+    """Make a folder like a checkout after `leyden prepare`, whose prepared digits are the trained folder's."""
+    (folder / "artifacts").mkdir(parents=True, exist_ok=True)
+    (folder / "artifacts/prepare").symlink_to(trained / "artifacts/prepare")
+    (folder / "configs").symlink_to(REPO / "configs")
+    return folder
+
+
+@pytest.fixture
+def workspace(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in a folder with the prepared digits, to train in."""
+    monkeypatch.chdir(tmp_path)
+    return borrow_prepared(trained, tmp_path)
 
 
 @pytest.fixture

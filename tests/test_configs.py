@@ -2,8 +2,6 @@
 
 import inspect
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,8 @@ from leyden.cli import VERBS, main
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 STAGE_CONFIGS = sorted(path.stem for path in CONFIGS.glob("*.yaml") if path.stem != "train")
 OVERLAYS = sorted(path.relative_to(CONFIGS.parent).as_posix() for path in CONFIGS.glob("*/*.yaml"))
+# These start more processes: tests/stages/test_distributed.py and test_sharded.py train by them.
+SEVERAL_PROCESSES = {f"configs/trainer/{name}.yaml" for name in ("ddp", "fsdp", "tensor_parallel")}
 
 GIVEN = {"distill": "teacher", "finetune": "start_from"}  # overlays that ask for an earlier model, and where
 
@@ -46,6 +46,10 @@ def data_for(overlay: str, folder: Path) -> list[str]:
     if name in GIVEN:
         shutil.copy("artifacts/train/model.ckpt", folder / "given.ckpt")
         return [f"--model.{GIVEN[name]}.path={folder}/given.ckpt"]
+    if name == "pipeline":
+        return ["--trainer.strategy.init_args.devices=[cpu,cpu]"]
+    if name == "compile":
+        return ["--model.init_args.compile=aot_eager"]  # machine code takes long to make: tests/stages/test_precision.py
     if name != "streaming":
         return []
     pytest.importorskip("litdata", reason="of the optional group 'streaming'")
@@ -53,26 +57,18 @@ def data_for(overlay: str, folder: Path) -> list[str]:
     return [f"--data.init_args.folder={folder}/prepare"]
 
 
-BESIDES = {"tensor_parallel": ["--network=leyden.models.PatchTransformer"], "pipeline": ["--trainer.strategy.init_args.devices=[cpu,cpu]"]}
-SEVERAL_PROCESSES = {"ddp", "fsdp", "tensor_parallel"}
 LOGGERS = {"configs/trainer/tensorboard.yaml": "tensorboard", **{f"configs/trainer/{name}.yaml": name for name in ("wandb", "mlflow", "dvclive")}}
 
 
-@pytest.mark.parametrize("overlay", [None, *OVERLAYS])
+@pytest.mark.parametrize("overlay", [None, *(path for path in OVERLAYS if path not in SEVERAL_PROCESSES)])
 def test_train_config_runs_one_batch_under_each_overlay(overlay, trained, sequences_prepared, tmp_path, monkeypatch, capsys):
     if overlay in LOGGERS:
         pytest.importorskip(LOGGERS[overlay], reason="an optional logger")
-    if overlay == "configs/trainer/compile.yaml" and " " in sys.prefix:
-        pytest.skip("inductor does not quote the path of torch's libraries for the linker")
     of_sequences = overlay and "SequenceData" in (CONFIGS.parent / overlay).read_text()
     monkeypatch.chdir(sequences_prepared if of_sequences else trained)
-    name = Path(overlay or "").stem
-    args = ["-c", overlay, *data_for(overlay, tmp_path), *BESIDES.get(name, [])] if overlay else []
+    args = ["-c", overlay, *data_for(overlay, tmp_path)] if overlay else []
     args = ["fit", "-c", "configs/train.yaml", *args, "--trainer.fast_dev_run=1", "--trainer.accelerator=cpu"]
-    if name in SEVERAL_PROCESSES:  # starts this very program anew for each further process
-        subprocess.run([sys.executable, "-m", "leyden", *args], check=True, capture_output=True)
-    else:
-        assert main(args) == 0, capsys.readouterr().err
+    assert main(args) == 0, capsys.readouterr().err
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from tests.conftest import REPO, SHAPES, write_shapes
@@ -62,7 +63,13 @@ def test_own_data_needs_no_other_edit(checkout, run):
     assert len(rows) == 41 and rows[0]["prediction"] == "carré"
 
 
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    return torch.load(folder / "artifacts/train/model.ckpt", weights_only=True)["state_dict"]
+
+
 def test_killed_pipeline_continues_and_then_has_nothing_to_do(checkout, run, python_env):
+    config = checkout / "configs/train.yaml"
+    config.write_text(config.read_text().replace("max_epochs: 20", "max_epochs: 10"))
     run("leyden sample")
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen(["dvc", "repro"], cwd=checkout, env=python_env, start_new_session=True, **quiet)
@@ -74,9 +81,10 @@ def test_killed_pipeline_continues_and_then_has_nothing_to_do(checkout, run, pyt
     process.wait()
     assert not (checkout / "artifacts/train/model.ckpt").exists()
     output = run("dvc repro")
-    assert "fit: continues in runs/" in output and "epoch   1/20" not in output
+    assert "fit: continues in runs/" in output and "epoch   1/10" not in output
     assert (checkout / "artifacts/report/index.html").is_file()
     assert "up to date" in run("dvc repro")
+    weights = weights_of(checkout)
 
     # Only what depends on an edit runs again: a docstring in export touches neither training nor explanation.
     source = checkout / "src/leyden/stages/export/pt2.py"
@@ -90,6 +98,11 @@ def test_killed_pipeline_continues_and_then_has_nothing_to_do(checkout, run, pyt
     run("dvc plots show -o plots")
     assert (checkout / "plots/index.html").stat().st_size > 10_000
     assert "artifacts/train/model.ckpt" in (checkout / "dvc.yaml").read_text()
+
+    (checkout / "runs").rename(checkout / "interrupted")
+    run("python src/leyden fit -c configs/train.yaml")
+    undisturbed = weights_of(checkout)
+    assert all(torch.equal(weights[key], undisturbed[key]) for key in weights | undisturbed)
 
 
 def test_experiments_change_values_and_show_their_effect(checkout, run):
@@ -138,8 +151,8 @@ def test_a_stage_is_deleted_by_deleting_five_things_of_its_name(stage, checkout,
     (checkout / "pyproject.toml").write_text(re.sub(rf"^{stage} = .*\n", "", project, flags=re.MULTILINE))
 
     env = {**python_env, "PYTHONPATH": str(checkout / "src")}
-    tests = "tests/test_cli.py tests/test_layers.py tests/test_configs.py tests/stages/test_prepare.py tests/stages/test_predict.py"
-    command = f"python -m pytest -q -p no:cacheprovider -k 'not overlay and not completion' {tests} && dvc dag && leyden --help"
+    tests = "tests/test_cli.py tests/test_layers.py tests/test_configs.py tests/stages/test_predict.py"
+    command = f"python -m pytest -q -n 0 -p no:cacheprovider -k 'not overlay and not completion' {tests} && dvc dag && leyden --help"
     done = subprocess.run(command, shell=True, cwd=checkout, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert f"  {stage} " not in done.stdout and "  prepare " in done.stdout

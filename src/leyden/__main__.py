@@ -12,4 +12,5 @@ if not __package__:
 
 from leyden.cli import main
 
-sys.exit(main())
+if __name__ == "__main__":  # prepare's workers import this file again
+    sys.exit(main())

@@ -17,6 +17,16 @@ def test_an_image_and_its_mirror_image_have_one_answer():
 
 
 def test_convolutions_begin_as_identities():
-    first, second = (layer for layer in FastCNN(1, 4, (8, 8), widths=(8,), stem_width=6).blocks[0] if isinstance(layer, torch.nn.Conv2d))
+    first, second = (layer for layer in FastCNN(1, 4, (8, 8), widths=(8,)).blocks[0] if isinstance(layer, torch.nn.Conv2d))
     images = torch.randn(2, 8, 5, 5)
-    assert torch.allclose(second(images), images) and torch.allclose(first(images[:, :6])[:, :6], images[:, :6])
+    assert torch.allclose(second(images), images) and torch.allclose(first(images)[:, :8], images)
+
+
+def test_the_first_layer_whitens_patches():
+    network = FastCNN(1, 4, (8, 8), widths=(8,))
+    smooth = torch.nn.functional.avg_pool2d(torch.randn(500, 1, 10, 10), 3, stride=1)
+    network.initialize(smooth)
+    network.whiten.bias.data.zero_()
+    outputs = network.whiten(smooth)[:, :4].transpose(0, 1).flatten(1)
+    assert torch.allclose(outputs @ outputs.T / outputs.shape[1], torch.eye(4), atol=0.05)
+    assert not network.whiten.weight.requires_grad

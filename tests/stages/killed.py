@@ -1,7 +1,7 @@
-"""Run `leyden fit` again and again in processes that are killed at chosen moments, then once to its end.
+"""In each of some folders, run `leyden fit` again and again in processes that are killed at chosen moments, then once to its end.
 
 A program of its own: it imports torch once, and forks a process per attempt before any thread was started.
-Usage: python killed.py '[["step", 3], ["half_saved", 2], ...]' FIT_ARGUMENT...
+Usage: python killed.py '{"FOLDER": [["step", 3], ["half_saved", 2], ...], ...}' FIT_ARGUMENT...
 """
 
 import io
@@ -78,10 +78,11 @@ def arm(kind: str, count: int) -> None:
     setattr(owner, name, counted)
 
 
-def attempt(args: list[str], moment: tuple[str, int] | None) -> int:
+def attempt(folder: str, args: list[str], moment: tuple[str, int] | None) -> int:
     """Fit in a process of its own; give its exit status, as `os.waitstatus_to_exitcode` does."""
     child = os.fork()
     if not child:
+        os.chdir(folder)
         if moment:
             arm(*moment)
         os._exit(main(["fit", *args]))
@@ -89,5 +90,5 @@ def attempt(args: list[str], moment: tuple[str, int] | None) -> int:
 
 
 if __name__ == "__main__":
-    statuses = [attempt(sys.argv[2:], moment) for moment in [*json.loads(sys.argv[1]), None]]
-    print(json.dumps(statuses))
+    plan = json.loads(sys.argv[1])
+    print(json.dumps({folder: [attempt(folder, sys.argv[2:], moment) for moment in [*moments, None]] for folder, moments in plan.items()}))

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.conftest import REPO
-from tests.stages.test_interruption import differences, final_state, workspace
+from tests.conftest import REPO, borrow_prepared
+from tests.stages.test_interruption import differences, final_state, two_workspaces
 
-__all__ = ["workspace"]
+__all__ = ["two_workspaces"]
 TOLERANCE = 2e-5  # of float32 weights after 36 steps: sums over processes are rounded in another order
 MODEL = [
     *("-c", "configs/train.yaml", "--network=leyden.models.PatchTransformer", "--network.init_args.width=16", "--network.init_args.depth=1"),
@@ -53,10 +53,12 @@ def marked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("LEYDEN_TEST", str(tmp_path))
 
 
-@pytest.fixture
-def alone(workspace: Path) -> Path:
-    fit(workspace / "whole", "--data.batch_size=64")
-    return workspace
+@pytest.fixture(scope="module")
+def alone(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that one process trained in."""
+    folder = borrow_prepared(trained, tmp_path_factory.mktemp("alone"))
+    fit(folder, "--data.batch_size=64")
+    return folder
 
 
 @pytest.mark.parametrize(
@@ -64,21 +66,20 @@ def alone(workspace: Path) -> Path:
     [LEYDEN, [sys.executable, str(REPO / "src/leyden")], [*TORCHRUN, "-m", "leyden"]],
     ids=["leyden", "folder", "torchrun"],
 )
-def test_two_processes_train_as_one_does(alone, start):
+def test_two_processes_train_as_one_does(alone, workspace, start):
     """The same global batch of 64: weights within the rounding of a sum, scores of an odd validation set exact."""
-    fit(alone / "killed", *TWO, "--data.batch_size=32", start=start)
-    one, two = weights(alone / "whole"), weights(alone / "killed")
-    assert 0 < distance(one, two) < TOLERANCE
-    for ours, theirs in zip(curves(alone / "killed"), curves(alone / "whole"), strict=True):
+    fit(workspace, *TWO, "--data.batch_size=32", start=start)
+    assert 0 < distance(weights(alone), weights(workspace)) < TOLERANCE
+    for ours, theirs in zip(curves(workspace), curves(alone), strict=True):
         assert ours["val/accuracy"] == theirs["val/accuracy"] and ours["val/balanced_accuracy"] == theirs["val/balanced_accuracy"]
         assert abs(float(ours["train/loss"]) - float(theirs["train/loss"])) < 1e-4
-    assert len(list((alone / "killed/artifacts/train").iterdir())) == 5
+    assert len(list((workspace / "artifacts/train").iterdir())) == 5
 
 
 def test_scores_are_those_of_every_example_once(alone):
     """One process scores 293 examples; so do two, of 147 and 146."""
     found = [
-        subprocess.run([*LEYDEN, "validate", *MODEL, *args], cwd=alone / "whole", text=True, capture_output=True, check=True).stdout
+        subprocess.run([*LEYDEN, "validate", *MODEL, *args], cwd=alone, text=True, capture_output=True, check=True).stdout
         for args in ([], [*TWO, "--data.batch_size=9"])
     ]
     scores = [[line for line in text.splitlines() if "accuracy" in line] for text in found]
@@ -86,52 +87,61 @@ def test_scores_are_those_of_every_example_once(alone):
 
 
 @pytest.mark.parametrize("compress", ["fp16", *(pytest.param(name, marks=pytest.mark.slow) for name in ("bf16", "power_sgd"))])
-def test_compressed_gradients_differ_a_little(workspace, compress):
+def test_compressed_gradients_differ_a_little(two_workspaces, compress):
     """The hook is at work: the weights are others than without it, and near."""
     short = [*TWO, "--data.batch_size=8", "--trainer.max_epochs=2"]  # 144 steps: power_sgd begins after 100
-    fit(workspace / "whole", *short)
-    fit(workspace / "killed", *short, f"--trainer.strategy.init_args.compress={compress}")
-    assert 1e-5 < distance(weights(workspace / "whole"), weights(workspace / "killed")) < 0.5
-    assert float(curves(workspace / "killed")[-1]["train/loss"]) < float(curves(workspace / "killed")[0]["train/loss"])
+    plain, compressed = two_workspaces
+    fit(plain, *short)
+    fit(compressed, *short, f"--trainer.strategy.init_args.compress={compress}")
+    assert 1e-5 < distance(weights(plain), weights(compressed)) < 0.5
+    assert float(curves(compressed)[-1]["train/loss"]) < float(curves(compressed)[0]["train/loss"])
 
 
 def test_scaled_learning_rate_is_printed_and_used(workspace):
-    printed = fit(workspace / "killed", *TWO, "--model.scale_lr=auto", "--trainer.accumulate_grad_batches=2", "--trainer.max_epochs=1")
+    printed = fit(workspace, *TWO, "--model.scale_lr=auto", "--trainer.accumulate_grad_batches=2", "--trainer.max_epochs=1")
     assert printed.count("fit: learning rate 0.1 times 4 is 0.4 (model.scale_lr: auto)") == 1
-    (run,) = (workspace / "killed/runs").iterdir()
+    (run,) = (workspace / "runs").iterdir()
     assert torch.load(run / "last.ckpt", weights_only=True)["lr_schedulers"][0]["base_lrs"] == [0.4]
 
 
-@pytest.mark.slow  # and not yet steady: gloo sometimes refuses the connection after a restart
-def test_a_lost_process_is_started_again_by_torchrun(workspace):
+def test_restarts_that_would_meet_lost_processes_are_refused(monkeypatch, error_of):
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
+    assert "--max-restarts=3 with one for all" in error_of("fit")
+
+
+@pytest.mark.slow
+def test_a_lost_process_is_started_again_by_torchrun(two_workspaces, monkeypatch):
     """kill -9 of one of two: torchrun starts both anew, they go on from the last checkpoint, and end as if nothing had been."""
+    monkeypatch.setenv("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
     args = [*TWO, "--data.batch_size=8", "--trainer.max_epochs=3", "--resume.every_steps=10"]
-    fit(workspace / "whole", *args, start=[*TORCHRUN, "-m", "leyden"])
+    killed, whole = two_workspaces
+    fit(whole, *args, start=[*TORCHRUN, "-m", "leyden"])
     command = [*TORCHRUN, "--max-restarts=3", "-m", "leyden", "fit", *MODEL, *args]
-    process = subprocess.Popen(command, cwd=workspace / "killed", text=True, stderr=subprocess.PIPE)
+    process = subprocess.Popen(command, cwd=killed, text=True, stderr=subprocess.PIPE)
     try:
-        wait_for_checkpoint(workspace / "killed", process)
+        wait_for_checkpoint(killed, process)
         os.kill(worker_of(rank=1), signal.SIGKILL)
         printed = process.communicate(timeout=300)[1]
     finally:
         stop_all()
     assert process.returncode == 0 and "fit: continues in" in printed, printed
-    assert differences(final_state(workspace / "killed", averaged=False), final_state(workspace / "whole", averaged=False)) == []
+    assert differences(final_state(killed, averaged=False), final_state(whole, averaged=False)) == []
 
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_sigterm_to_one_process_stops_both_and_saves(workspace, rank):
     args = [*TWO, "--data.batch_size=8", "--trainer.max_epochs=100", "--resume.every_seconds=null"]
     command = [*LEYDEN, "fit", *MODEL, *args]
-    process = subprocess.Popen(command, cwd=workspace / "killed", text=True, stderr=subprocess.PIPE)
+    process = subprocess.Popen(command, cwd=workspace, text=True, stderr=subprocess.PIPE)
     try:
-        wait_for_checkpoint(workspace / "killed", process)
+        wait_for_checkpoint(workspace, process)
         os.kill(process.pid if rank == 0 else worker_of(rank=1), signal.SIGTERM)
         process.communicate(timeout=120)
     finally:
         stop_all()
     assert process.returncode == 143
-    (run,) = (workspace / "killed/runs").iterdir()
+    (run,) = (workspace / "runs").iterdir()
     assert 0 < torch.load(run / "last.ckpt", weights_only=True)["global_step"] < 7200
 
 

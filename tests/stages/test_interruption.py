@@ -15,7 +15,7 @@ import torch
 
 from leyden.cli import main
 from leyden.stages.train import resume
-from tests.conftest import REPO
+from tests.conftest import REPO, borrow_prepared
 from tests.stages import killed
 
 NUM_KILLS = 20
@@ -31,23 +31,27 @@ ARGS = [
 
 
 @pytest.fixture
-def workspace(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the prepared digits, to train in."""
-    for name in ("killed", "whole"):
-        (tmp_path / name / "artifacts").mkdir(parents=True)
-        (tmp_path / name / "artifacts/prepare").symlink_to(trained / "artifacts/prepare")
-        (tmp_path / name / "configs").symlink_to(REPO / "configs")
+def two_workspaces(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """Work in the first of two folders with the prepared digits; both to train in."""
+    killed, whole = (borrow_prepared(trained, tmp_path / name) for name in ("killed", "whole"))
+    monkeypatch.chdir(killed)
+    return killed, whole
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let processes of a test import its network."""
     monkeypatch.setenv("PYTHONPATH", f"{REPO}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
-    monkeypatch.chdir(tmp_path / "killed")
-    return tmp_path
 
 
-def run_killed(moments: list[tuple[str, int]], args: list[str], folder: Path) -> list[int]:
-    """Fit with a kill at each moment and once undisturbed; give the exit statuses."""
-    command = [sys.executable, str(Path(killed.__file__)), json.dumps(moments), *args]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
+def run_killed(moments: list[tuple[str, int]], args: list[str], disturbed: Path, whole: Path) -> list[int]:
+    """Fit with a kill at each moment in one folder, undisturbed in the other; give the exit statuses of the first."""
+    command = [sys.executable, str(Path(killed.__file__)), json.dumps({str(disturbed): moments, str(whole): []}), *args]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    statuses = json.loads(done.stdout.splitlines()[-1])
+    assert statuses[str(whole)] == [0]
+    return statuses[str(disturbed)]
 
 
 def final_state(folder: Path, averaged: bool = True) -> dict:
@@ -91,18 +95,17 @@ def draw_moments(seed: int) -> list[tuple[str, int]]:
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "32-true"])
-def test_twenty_kills_cost_nothing(workspace, precision):
+def test_twenty_kills_cost_nothing(two_workspaces, precision):
     """Killed in steps, between steps, in validation, while saving, renaming, loading and publishing; with dropout, mixup and averaged weights."""
     args = [*ARGS, f"--trainer.precision={precision}"]
     moments = draw_moments(seed=len(precision))
     assert len(moments) == NUM_KILLS
-    statuses = run_killed(moments, args, workspace / "killed")
+    statuses = run_killed(moments, args, *two_workspaces)
     assert statuses[-1] == 0 and statuses.count(-signal.SIGKILL) >= 18, statuses  # a moment may not come before the end
-    assert run_killed([], args, workspace / "whole") == [0]
-    assert differences(final_state(workspace / "killed"), final_state(workspace / "whole")) == []
+    assert differences(*map(final_state, two_workspaces)) == []
 
 
-def test_workers_and_accumulation_resume_in_the_middle_of_an_epoch_too(workspace):
+def test_workers_and_accumulation_resume_in_the_middle_of_an_epoch_too(two_workspaces):
     args = [
         *ARGS,
         "--data.num_workers=2",
@@ -111,30 +114,25 @@ def test_workers_and_accumulation_resume_in_the_middle_of_an_epoch_too(workspace
         "--trainer.precision=32-true",
         "--trainer.max_epochs=3",
     ]
-    statuses = run_killed([("step", 23), ("step", 7), ("optimizer", 3)], args, workspace / "killed")
+    statuses = run_killed([("step", 23), ("step", 7), ("optimizer", 3)], args, *two_workspaces)
     assert statuses == [-signal.SIGKILL] * 3 + [0]
-    assert run_killed([], args, workspace / "whole") == [0]
-    assert differences(final_state(workspace / "killed"), final_state(workspace / "whole")) == []
+    assert differences(*map(final_state, two_workspaces)) == []
 
 
-def test_muon_one_cycle_and_the_mean_of_the_last_weights_resume_exactly(workspace):
+def test_muon_one_cycle_and_the_mean_of_the_last_weights_resume_exactly(two_workspaces):
     overlays = [part for name in ("muon", "swa", "one_cycle") for part in ("-c", f"configs/experiment/{name}.yaml")]
     args = ["-c", "configs/train.yaml", *overlays, "--network=tests.stages.killed.DropoutNet", "--resume.every_steps=4", "--trainer.max_epochs=4"]
-    statuses = run_killed([("step", 30), ("step", 12)], args, workspace / "killed")
+    statuses = run_killed([("step", 30), ("step", 12)], args, *two_workspaces)
     assert statuses == [-signal.SIGKILL] * 2 + [0]
-    assert run_killed([], args, workspace / "whole") == [0]
-    state = final_state(workspace / "whole")
-    assert differences(final_state(workspace / "killed"), state) == []
+    disturbed, state = map(final_state, two_workspaces)
+    assert differences(disturbed, state) == []
     assert int(state["last"]["averaging_state"]["n_averaged"]) == state["last"]["global_step"] == 4 * 18
 
 
 @pytest.mark.parametrize("damage", ["flip", pytest.param("cut", marks=pytest.mark.slow)])
-def test_a_damaged_checkpoint_is_noticed_and_the_one_before_taken(workspace, damage, capsys):
+def test_a_damaged_checkpoint_is_noticed_and_the_one_before_taken(two_workspaces, damage, capsys):
     args = [*ARGS, "--trainer.precision=32-true", "--trainer.max_epochs=3"]
-    assert run_killed([("step", 40)], args, workspace / "whole")[0] == -signal.SIGKILL
-    whole = final_state(workspace / "whole")
-    statuses = run_killed([("step", 40), ("loading", 1)], args, workspace / "killed")
-    assert statuses[-1] == 0
+    assert run_killed([("step", 40), ("loading", 1)], args, *two_workspaces)[-1] == 0
     (run,) = Path("runs").iterdir()
     content = bytearray((run / "last.ckpt").read_bytes())
     if damage == "flip":
@@ -143,7 +141,7 @@ def test_a_damaged_checkpoint_is_noticed_and_the_one_before_taken(workspace, dam
     done = subprocess.run([sys.executable, "-m", "leyden", "fit", *args], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert f"{run}/last.ckpt is damaged; takes the one before it" in done.stderr and "fit: continues" in done.stderr
-    assert differences(final_state(workspace / "killed"), whole) == []
+    assert differences(*map(final_state, two_workspaces)) == []
 
 
 def test_a_full_disk_keeps_the_last_good_checkpoint_and_says_so(workspace, monkeypatch, caplog, capsys):

@@ -13,9 +13,9 @@ import torch
 
 from tests.conftest import REPO
 from tests.stages.test_distributed import MODEL, TOLERANCE, alone, distance, marked, of_this_test, stop_all, wait_for_checkpoint, weights
-from tests.stages.test_interruption import workspace
+from tests.stages.test_interruption import two_workspaces
 
-__all__ = ["alone", "marked", "workspace"]
+__all__ = ["alone", "marked", "two_workspaces"]
 DDP = ["-c", "configs/trainer/ddp.yaml", "--trainer.accelerator=cpu"]
 
 SRUN = """#!/bin/sh
@@ -66,31 +66,31 @@ def on_two_machines(folder: Path, *args: str) -> None:
     assert [machine.returncode for machine in machines] == [0, 0], printed
 
 
-def test_torchrun_on_two_machines_trains_as_one_process_does(alone, cluster):
-    on_two_machines(alone / "killed", *DDP, "--data.batch_size=32")
-    assert 0 < distance(weights(alone / "whole"), weights(alone / "killed")) < TOLERANCE
+def test_torchrun_on_two_machines_trains_as_one_process_does(alone, workspace, cluster):
+    on_two_machines(workspace, *DDP, "--data.batch_size=32")
+    assert 0 < distance(weights(alone), weights(workspace)) < TOLERANCE
 
 
 @pytest.mark.slow
-def test_local_steps_differ_a_little_from_common_ones(workspace, cluster):
+def test_local_steps_differ_a_little_from_common_ones(two_workspaces, cluster):
     """After a start of 100 steps two machines step alone, and their weights are averaged every fifth."""
     short = [*DDP, "--data.batch_size=8"]
-    on_two_machines(workspace / "whole", *short)
-    on_two_machines(workspace / "killed", *short, "--trainer.strategy.init_args.average_every=5")
-    assert 1e-5 < distance(weights(workspace / "whole"), weights(workspace / "killed")) < 0.5
+    on_two_machines(two_workspaces / "whole", *short)
+    on_two_machines(two_workspaces / "killed", *short, "--trainer.strategy.init_args.average_every=5")
+    assert 1e-5 < distance(weights(two_workspaces / "whole"), weights(two_workspaces / "killed")) < 0.5
 
 
-def test_slurm_trains_as_one_process_does(alone, cluster):
+def test_slurm_trains_as_one_process_does(alone, workspace, cluster):
     script = ["bash", str(REPO / "configs/cluster/slurm.sbatch"), *MODEL, *DDP, "--data.batch_size=32"]
-    done = subprocess.run(script, cwd=alone / "killed", text=True, capture_output=True, timeout=300)
+    done = subprocess.run(script, cwd=workspace, text=True, capture_output=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert 0 < distance(weights(alone / "whole"), weights(alone / "killed")) < TOLERANCE
-    assert not (alone / "killed/scontrol.log").exists()
+    assert 0 < distance(weights(alone), weights(workspace)) < TOLERANCE
+    assert not (workspace / "scontrol.log").exists()
 
 
 def test_slurm_puts_a_stopped_training_in_the_queue_again(workspace, cluster):
     """SLURM signals the tasks, not the script, before the time is over."""
-    folder = workspace / "killed"
+    folder = workspace
     command = ["bash", str(REPO / "configs/cluster/slurm.sbatch"), *MODEL, *DDP, "--data.batch_size=8", "--trainer.max_epochs=100"]
     process = subprocess.Popen(command, cwd=folder, text=True, stderr=subprocess.PIPE)
     try:

@@ -9,18 +9,8 @@ from leyden import load
 from leyden.cli import main
 from leyden.data.packed import read_split
 from leyden.models.load import predict_logits
-from tests.conftest import REPO
 
 FIT = ["fit", "-c", "configs/train.yaml", "--network.init_args.width=8", "--trainer.max_epochs=3"]
-
-
-@pytest.fixture
-def workspace(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "artifacts").mkdir()
-    (tmp_path / "artifacts/prepare").symlink_to(trained / "artifacts/prepare")
-    (tmp_path / "configs").symlink_to(REPO / "configs")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def fit(*args: str) -> tuple[dict[str, torch.Tensor], torch.Tensor]:

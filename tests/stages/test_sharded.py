@@ -10,34 +10,34 @@ from leyden.models import PatchTransformer, ResNet, TransformerClassifier
 from leyden.models.sharding import repeated, split
 from leyden.stages.train.pipeline import spread
 from tests.stages.test_distributed import LEYDEN, MODEL, TOLERANCE, alone, curves, distance, fit, marked, stop_all, wait_for_checkpoint, weights
-from tests.stages.test_interruption import differences, final_state, workspace
+from tests.stages.test_interruption import differences, final_state, two_workspaces
 
-__all__ = ["alone", "marked", "workspace"]
+__all__ = ["alone", "marked", "two_workspaces"]
 CPU = "--trainer.accelerator=cpu"
 
 
 @pytest.mark.parametrize(("overlay", "batch_size"), [("fsdp", 32), ("tensor_parallel", 64)])
-def test_weights_in_parts_train_as_a_whole(alone, overlay, batch_size):
-    fit(alone / "killed", "-c", f"configs/trainer/{overlay}.yaml", CPU, f"--data.batch_size={batch_size}")
-    one, two = weights(alone / "whole"), weights(alone / "killed")
+def test_weights_in_parts_train_as_a_whole(alone, workspace, overlay, batch_size):
+    fit(workspace, "-c", f"configs/trainer/{overlay}.yaml", CPU, f"--data.batch_size={batch_size}")
+    one, two = weights(alone), weights(workspace)
     assert 0 < distance(one, two) < TOLERANCE
-    for ours, theirs in zip(curves(alone / "killed"), curves(alone / "whole"), strict=True):
+    for ours, theirs in zip(curves(workspace), curves(alone), strict=True):
         assert ours["val/accuracy"] == theirs["val/accuracy"]
         assert abs(float(ours["train/loss"]) - float(theirs["train/loss"])) < 1e-4
 
 
-def test_a_killed_sharded_training_ends_bit_identical(workspace):
+def test_a_killed_sharded_training_ends_bit_identical(two_workspaces):
     args = ["-c", "configs/trainer/fsdp.yaml", CPU, "--data.batch_size=16", "--trainer.max_epochs=3", "--resume.every_steps=10"]
     args += ["--model.optimizer.init_args.momentum=0.9"]
-    fit(workspace / "whole", *args)
-    process = subprocess.Popen([*LEYDEN, "fit", *MODEL, *args], cwd=workspace / "killed", text=True, stderr=subprocess.PIPE)
+    fit(two_workspaces / "whole", *args)
+    process = subprocess.Popen([*LEYDEN, "fit", *MODEL, *args], cwd=two_workspaces / "killed", text=True, stderr=subprocess.PIPE)
     try:
-        wait_for_checkpoint(workspace / "killed", process)
+        wait_for_checkpoint(two_workspaces / "killed", process)
     finally:
         stop_all()
         process.communicate()
-    assert "fit: continues in" in fit(workspace / "killed", *args)
-    assert differences(final_state(workspace / "killed", averaged=False), final_state(workspace / "whole", averaged=False)) == []
+    assert "fit: continues in" in fit(two_workspaces / "killed", *args)
+    assert differences(final_state(two_workspaces / "killed", averaged=False), final_state(two_workspaces / "whole", averaged=False)) == []
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_what_this_machine_cannot_do_is_one_line(workspace, error_of, args, expe
 
 def test_networks_that_cannot_be_split_are_one_line(workspace):
     args = [*LEYDEN, "fit", "-c", "configs/train.yaml", "-c", "configs/trainer/tensor_parallel.yaml", CPU, "--trainer.max_epochs=1"]
-    done = subprocess.run(args, cwd=workspace / "killed", text=True, capture_output=True, timeout=240)
+    done = subprocess.run(args, cwd=workspace, text=True, capture_output=True, timeout=240)
     assert done.returncode == 2 and "expected a network whose blocks have split_columns" in done.stderr and "Traceback" not in done.stderr
 
 
@@ -76,10 +76,10 @@ def test_blocks_are_found():
     assert len(repeated(ResNet(1, 10, (8, 8)))) == 3
 
 
-def test_a_pipeline_trains_as_one_device_does(alone):
+def test_a_pipeline_trains_as_one_device_does(alone, workspace):
     overlay = ["-c", "configs/trainer/pipeline.yaml", "--trainer.strategy.init_args.devices=[cpu,cpu]"]
-    fit(alone / "killed", *overlay, "--data.batch_size=64")
-    assert 0 < distance(weights(alone / "whole"), weights(alone / "killed")) < TOLERANCE
+    fit(workspace, *overlay, "--data.batch_size=64")
+    assert 0 < distance(weights(alone), weights(workspace)) < TOLERANCE
 
 
 def test_a_pipeline_spreads_the_weights():

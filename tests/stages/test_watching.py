@@ -11,16 +11,6 @@ from leyden.stages.train.cli import LeydenCLI
 FIT = ("fit", "-c", "configs/train.yaml", "--network.init_args.width=4", "--trainer.precision=32-true", "--trainer.max_epochs=1")
 
 
-@pytest.fixture
-def workspace(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the prepared digits, to train in."""
-    (tmp_path / "artifacts").mkdir()
-    (tmp_path / "artifacts/prepare").symlink_to(trained / "artifacts/prepare")
-    (tmp_path / "configs").symlink_to(trained / "configs")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def test_bar_tells_throughput_time_left_and_memory(workspace, capsys):
     assert main([*FIT, "--trainer.enable_progress_bar=true", "--trainer.enable_model_summary=false"]) == 0
     bar = capsys.readouterr().out

@@ -162,6 +162,10 @@ class Classifier(LightningModule):
         scores["loss"].update(F.cross_entropy(logits, labels), len(labels))
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        if self.trainer.global_step == batch_idx == 0 and hasattr(self.model.network, "initialize"):
+            inputs, _ = self._see(*batch, batch_idx)
+            self.model.network.initialize(*inputs)  # type: ignore[operator]
+            self.model.network.load_state_dict(self.trainer.strategy.broadcast(self.model.network.state_dict()))
         if self.inheritance:
             self.inheritance.freeze(self.current_epoch, drops_gradients=self.trainer.world_size > 1)
 

@@ -1,12 +1,16 @@
 """A plain network that learns small images within a few epochs."""
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 class FastCNN(nn.Module):
     """Pairs of convolutions, each pair halving the resolution by max pooling; convolutions begin as identities.
 
-    Source: Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", 2024, section 3; its first layer is here learned as the others are.
+    The first layer whitens patches of 2 x 2 pixels, by kernels that are set from the first batch and stay.
+
+    Source: Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", 2024, section 3.
     """
 
     def __init__(
@@ -15,7 +19,6 @@ class FastCNN(nn.Module):
         num_classes: int,
         image_size: tuple[int, int],
         widths: tuple[int, ...] = (64, 128, 256),
-        stem_width: int = 24,
         mirror: bool = False,
     ) -> None:
         """Build the layers.
@@ -25,17 +28,27 @@ class FastCNN(nn.Module):
             num_classes: Number of logits.
             image_size: Height and width of the images in pixels.
             widths: Channels of each pair; the resolution is halved as often, where it can be.
-            stem_width: Channels of the first layer, whose kernels are 2 x 2.
             mirror: When it is not training, answer with the mean logits of an image and its mirror image.
         """
         super().__init__()
         self.mirror = mirror
-        self.stem = nn.Sequential(nn.Conv2d(in_channels, stem_width, 2), nn.GELU())
+        stem_width = 2 * 4 * in_channels
+        self.whiten = nn.Conv2d(in_channels, stem_width, 2)
+        self.whiten.weight.requires_grad_(False)
+        self.activation = nn.GELU()
         sides = [(min(image_size) - 1) >> halved for halved in range(len(widths))]
         ends = zip((stem_width, *widths), widths, sides, strict=False)
         self.blocks = nn.Sequential(*(pair(before, after, nn.MaxPool2d(2) if side > 1 else nn.Identity()) for before, after, side in ends))
         self.pool = nn.AdaptiveMaxPool2d(1)
         self.head = nn.Linear(widths[-1], num_classes)
+
+    @torch.no_grad()
+    def initialize(self, images: Tensor) -> None:
+        """Set the first layer's kernels to the whitened principal components of the patches of images (B, C, H, W), and their negatives."""
+        patches = F.unfold(images.float(), 2).transpose(1, 2).flatten(0, 1)
+        variances, components = torch.linalg.eigh(patches.T @ patches / len(patches))
+        kernels = components.T / (variances + 5e-4).sqrt()[:, None]
+        self.whiten.weight.copy_(torch.cat([kernels, -kernels]).view_as(self.whiten.weight))
 
     def forward(self, images: Tensor) -> Tensor:
         """Map normalised images (B, C, H, W) to logits (B, K)."""
@@ -44,7 +57,7 @@ class FastCNN(nn.Module):
         return self.score(images)
 
     def score(self, images: Tensor) -> Tensor:
-        return self.head(self.pool(self.blocks(self.stem(images))).flatten(1))
+        return self.head(self.pool(self.blocks(self.activation(self.whiten(images)))).flatten(1))
 
 
 def pair(in_channels: int, out_channels: int, pool: nn.Module) -> nn.Sequential:

@@ -20,6 +20,10 @@ def shard(network: nn.Module, mesh: DeviceMesh) -> None:
 
     Source: Zhao et al., "PyTorch FSDP", 2023; Shoeybi et al., "Megatron-LM", 2019, section 3.
     """
+    if hasattr(network, "initialize"):
+        raise UserError(
+            f"expected a network without `initialize`, which sets whole weights; {type(network).__name__} trains with configs/trainer/ddp.yaml"
+        )
     network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # sharded weights have no other
     if mesh["tensor_parallel"].size() > 1:
         split(network, mesh["tensor_parallel"])

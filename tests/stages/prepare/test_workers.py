@@ -9,6 +9,7 @@ import pytest
 
 from leyden.errors import UserError
 from leyden.stages.prepare.workers import run_chunks
+from tests.conftest import REPO
 
 PARENT = """
 import os, signal
@@ -47,3 +48,8 @@ def test_workers_of_a_killed_parent_end(tmp_path):
     process = subprocess.Popen([sys.executable, tmp_path / "parent.py"], stdout=subprocess.PIPE, start_new_session=True)
     process.communicate(timeout=60)  # the workers hold its end of the pipe: it closes when the last of them is gone
     assert process.returncode == -signal.SIGKILL
+
+
+def test_workers_of_the_command_that_the_pipeline_runs(shapes, tmp_path):
+    command = [sys.executable, REPO / "src/leyden", "prepare", f"--data={shapes}", f"--out={tmp_path}/out", "--num_workers=2"]
+    subprocess.run(command, cwd=tmp_path, check=True)

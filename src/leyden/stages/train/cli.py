@@ -56,6 +56,7 @@ class LeydenCLI(LightningCLI):
             UserError: for a mistake in the config files or on the command line.
         """
         silence()
+        check_restarts()
         return cls(
             LightningModule,
             LightningDataModule,
@@ -188,3 +189,19 @@ def computes_bf16_natively() -> bool:
     if torch.backends.mps.is_available():
         return False
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def check_restarts() -> None:
+    """Refuse a torchrun whose restarted processes could look for lost ones: its store keeps the addresses of every round.
+
+    Raises:
+        UserError: if torchrun may restart processes, and shares one store among all rounds.
+
+    Source: https://github.com/pytorch/pytorch/issues/135712
+    """
+    restarts = int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", 0))
+    if restarts and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        raise UserError(
+            f"expected a new store for each restart; got torchrun --max-restarts={restarts} with one for all, in which lost processes "
+            "keep their addresses; set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 for torchrun, with --standalone or --rdzv-backend=c10d"
+        )
