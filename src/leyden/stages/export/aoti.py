@@ -4,12 +4,13 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch._inductor import aoti_compile_and_package
-from torch._inductor import config as inductor_config
+from torch._inductor.runtime.cache_dir_utils import cache_dir
 
 from leyden.stages.export.archive import rewrite, without_local_paths
 from leyden.stages.export.program import trace
@@ -18,15 +19,38 @@ from leyden.stages.export.request import CannotWriteError, Request
 SUFFIX = ".aoti.pt2"
 PRECISIONS = ("fp32", "bf16", "int8")
 
+# Constants are frozen into an 8-bit program only: its weights would else be quantised at every call.
+COMPILE = """
+import sys, torch, torchao.quantization.pt2e
+program = torch.export.load(sys.argv[1])
+with torch._inductor.config.patch(freezing=sys.argv[3] == "int8"), torch.no_grad():
+    torch._inductor.aoti_compile_and_package(program, package_path=sys.argv[2])
+"""
 
-def write(request: Request) -> None:
-    """Compile a package with a dynamic batch; its metadata is in the extra file leyden.json."""
+
+def write(request: Request) -> Callable[[], None]:
+    """Start to compile a package with a dynamic batch, in a process of its own; its metadata will be in the extra file leyden.json.
+
+    Returns:
+        A function that waits for it: compiling takes longer than all other formats together.
+    """
     if shutil.which(os.environ.get("CXX", "g++")) is None:
         raise CannotWriteError("it needs a C++ compiler (g++)")
-    program = trace_int8(request) if request.precision == "int8" else trace(request)
-    with inductor_config.patch(freezing=request.precision == "int8"), torch.no_grad():
-        aoti_compile_and_package(program, package_path=str(request.path))
-    rewrite(request.path, clean, {"extra/leyden.json": request.metadata})
+    folder = tempfile.TemporaryDirectory()
+    program = Path(folder.name, "program.pt2")
+    torch.export.save(trace_int8(request) if request.precision == "int8" else trace(request), program)
+    code = COMPILE if request.precision == "int8" else COMPILE.replace(", torchao.quantization.pt2e", "")
+    command = [sys.executable, "-P", "-c", code, str(program), str(request.path), request.precision]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace")
+
+    def finish() -> None:
+        _, said = process.communicate()
+        folder.cleanup()
+        if process.returncode:
+            raise CannotWriteError(f"it could not be compiled: {(said.strip().splitlines() or [''])[-1][:200]}")
+        rewrite(request.path, clean, {"extra/leyden.json": request.metadata})
+
+    return finish
 
 
 def trace_int8(request: Request) -> torch.export.ExportedProgram:
@@ -42,7 +66,7 @@ def clean(name: str, content: bytes) -> tuple[str, bytes] | None:
     if name.endswith((".cpp", ".kernel_metadata.json", "serialization_id")):
         return None
     if name.endswith(".so"):
-        return "data/aotinductor/model/model.wrapper.so", without_local_paths(stripped(content))
+        return "data/aotinductor/model/model.wrapper.so", without_local_paths(stripped(content), Path(cache_dir()))
     if name.endswith(".wrapper_metadata.json"):
         return "data/aotinductor/model/model.wrapper_metadata.json", json.dumps(json.loads(content), sort_keys=True).encode()
     return name, content

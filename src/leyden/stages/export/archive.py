@@ -1,5 +1,6 @@
 """torch's zip archives, made the same on every run and every machine."""
 
+import re
 import sysconfig
 import tempfile
 import zipfile
@@ -27,9 +28,9 @@ def rewrite(path: Path, change: Change, extra: dict[str, str]) -> None:
             archive.writestr(zipfile.ZipInfo(f"model/{name}", EPOCH), content)
 
 
-def without_local_paths(content: bytes) -> bytes:
-    """Blank this machine's folders out of a binary, keeping its length: each byte of them becomes a dot."""
-    folders = {sysconfig.get_paths()["purelib"], sysconfig.get_paths()["platlib"], str(Path.home()), tempfile.gettempdir(), str(Path.cwd())}
-    for folder in sorted(folders - {"/"}, key=len, reverse=True):
-        content = content.replace(folder.encode(), b"." * len(folder.encode()))
-    return content
+def without_local_paths(content: bytes, *others: Path) -> bytes:
+    """Blank the paths of this machine out of a binary, keeping its length: each of their bytes becomes a dot."""
+    paths = sysconfig.get_paths()
+    folders = {paths["purelib"], paths["platlib"], paths["include"], str(Path.home()), tempfile.gettempdir(), str(Path.cwd()), *map(str, others)}
+    names = b"|".join(re.escape(folder.encode()) for folder in sorted(folders - {"/"}, key=len, reverse=True))
+    return re.sub(b"(?:" + names + rb")/[^\0]*", lambda found: b"." * len(found[0]), content)

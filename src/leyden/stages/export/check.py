@@ -17,7 +17,7 @@ from torch import Tensor
 import leyden
 from leyden.errors import UserError
 from leyden.models.intervals import wilson
-from leyden.models.runtimes.__main__ import BATCH_SIZES
+from leyden.models.runtimes.measure import BATCH_SIZES
 from leyden.stages.export.request import Request
 
 SECONDS = 600  # after which a file is taken to hang
@@ -77,7 +77,7 @@ def ask(file: Path, images: Path) -> Answers:
         UserError: if the process fails.
     """
     answers = images.with_name("answers.npz")
-    command = [sys.executable, "-P", "-m", "leyden.models.runtimes", str(file), str(images), str(answers)]
+    command = [sys.executable, "-P", "-m", "leyden.models.runtimes.measure", str(file), str(images), str(answers)]
     # The code beside this one, also where another copy is installed; in no stage's folder, which are named like packages.
     source = str(Path(leyden.__file__).parents[1])
     env = os.environ | ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))}
@@ -87,7 +87,9 @@ def ask(file: Path, images: Path) -> Answers:
         raise UserError(f"{file.name}: expected answers within {SECONDS} s; its process still ran; nothing is published") from error
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["it said nothing"])[-1][:200]
-        raise UserError(f"{file.name}: expected it to run in its own runtime; the process ended with {done.returncode} ({reason}); nothing is published")
+        raise UserError(
+            f"{file.name}: expected it to run in its own runtime; the process ended with {done.returncode} ({reason}); nothing is published"
+        )
     with np.load(answers) as found:
         logits = {size: found[f"logits_{size}"] for size in BATCH_SIZES}
         return Answers(logits, json.loads(str(found["figures"])))

@@ -3,8 +3,6 @@
 import contextlib
 import io
 import tempfile
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +32,7 @@ def write(request: Request) -> None:
 
 
 def export(request: Request) -> onnx.ModelProto:
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")  # the exporter warns of its own dependencies
+    with contextlib.redirect_stdout(io.StringIO()):
         program = torch.onnx.export(
             reduced(request),
             (request.example(),),
@@ -73,30 +70,34 @@ def strip(graph: onnx.GraphProto | onnx.FunctionProto) -> None:
         del value.metadata_props[:]
 
 
+class Batches:
+    """Calibration images as ONNX Runtime asks for them: `get_next` gives inputs by name, and None after the last."""
+
+    def __init__(self, images: Tensor) -> None:
+        self._batches = iter(images.split(64))
+
+    def get_next(self) -> dict[str, Any] | None:
+        batch = next(self._batches, None)
+        return None if batch is None else {"images": batch.numpy()}
+
+
 def quantise(proto: onnx.ModelProto, request: Request) -> onnx.ModelProto:
     """Quantise to 8 bits, calibrated on the request's images: activations unsigned, weights signed and per channel.
 
     Signed activations would keep ONNX Runtime from fusing every second convolution of a residual network: 4 times slower.
     """
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    class Images(CalibrationDataReader):
-        def __init__(self) -> None:
-            self.batches: Iterator[torch.Tensor] = iter(request.calibration.split(64))
-
-        def get_next(self) -> dict[str, Any] | None:
-            batch = next(self.batches, None)
-            return None if batch is None else {"images": batch.numpy()}
-
     with tempfile.TemporaryDirectory() as folder:
-        prepared, written = Path(folder, "prepared.onnx"), Path(folder, "quantised.onnx")
+        given, prepared, written = (Path(folder, f"{name}.onnx") for name in ("given", "prepared", "written"))
+        onnx.save(without_shapes(proto), given)  # its weights would be taken out of a model that is given itself
         # Normalisation is folded into convolutions before, so that it is not quantised by itself.
-        quant_pre_process(without_shapes(proto), str(prepared), skip_symbolic_shape=True)
+        quant_pre_process(str(given), str(prepared), skip_symbolic_shape=True)
         quantize_static(
             str(prepared),
             str(written),
-            Images(),
+            Batches(request.calibration),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             activation_type=QuantType.QUInt8,
@@ -110,8 +111,9 @@ def quantise_dynamic(proto: onnx.ModelProto) -> onnx.ModelProto:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     with tempfile.TemporaryDirectory() as folder:
-        written = Path(folder, "quantised.onnx")
-        quantize_dynamic(without_shapes(proto), str(written), op_types_to_quantize=["MatMul", "Gemm"], per_channel=True, weight_type=QuantType.QInt8)
+        given, written = Path(folder, "given.onnx"), Path(folder, "written.onnx")
+        onnx.save(without_shapes(proto), given)
+        quantize_dynamic(str(given), str(written), op_types_to_quantize=["MatMul", "Gemm"], per_channel=True, weight_type=QuantType.QInt8)
         return onnx.load(written)
 
 

@@ -1,7 +1,5 @@
 """Programs of torch.export: what most formats are made from."""
 
-import copy
-
 import torch
 from torch import nn
 
@@ -13,7 +11,7 @@ MAX_BATCH = 1 << 20
 def trace(request: Request, batch_size: int = 2, max_batch: int = MAX_BATCH) -> torch.export.ExportedProgram:
     """Trace the model in the precision asked for, with a dynamic batch; notes the step `exported`."""
     program = trace_module(reduced(request), request, batch_size, max_batch)
-    request.steps["exported"] = copy.deepcopy(program).module()
+    request.steps["exported"] = program.module()
     return program
 
 

@@ -42,8 +42,6 @@ class Reduced(nn.Module):
     """A model whose network computes in half precision; preprocessing and logits stay in float32."""
 
     def __init__(self, module: ImageModel, dtype: torch.dtype) -> None:
-        import copy
-
         super().__init__()
         self.preprocess, self.dtype = module.preprocess, dtype
         self.network = copy.deepcopy(module.network).to(dtype)

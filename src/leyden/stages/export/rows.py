@@ -40,7 +40,7 @@ def skipped_row(error: Exception) -> dict[str, Any]:
 
 def eager_row(module: ImageModel, proof: Proof) -> dict[str, Any]:
     size = sum(tensor.nbytes for tensor in module.state_dict().values())
-    return checked_row("", size) | compare(proof.expected, proof.expected, proof.labels)
+    return {"format": "eager", "precision": "fp32"} | checked_row("", size) | compare(proof.expected, proof.expected, proof.labels)
 
 
 def summary(row: dict[str, Any]) -> str:

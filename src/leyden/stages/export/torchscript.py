@@ -1,14 +1,12 @@
 """TorchScript, a legacy format that PyTorch no longer develops: for programs that already read it. It keeps branches that depend on the data."""
 
-import warnings
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from leyden.models.image_model import ImageModel
 from leyden.stages.export.archive import rewrite
-from leyden.stages.export.request import CannotWriteError, Request
+from leyden.stages.export.request import Request
 
 SUFFIX = ".torchscript"
 PRECISIONS = ("fp32",)
@@ -38,13 +36,8 @@ class Scriptable(nn.Module):
 
 def write(request: Request) -> None:
     """Script the model, never trace it: a trace keeps one side of a branch, and agrees on most images all the same."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch deprecates what is legacy here by intention
-        try:
-            scripted = torch.jit.script(Scriptable(request.module).eval())
-        except Exception as error:  # the compiler has several kinds for what it cannot express
-            raise CannotWriteError(f"the network cannot be scripted: {' '.join(str(error).split())[:200]}") from error
-        request.steps["exported"] = scripted
-        torch.jit.save(scripted, request.path, _extra_files={"leyden.json": request.metadata})
+    scripted = torch.jit.script(Scriptable(request.module).eval())
+    request.steps["exported"] = scripted
+    torch.jit.save(scripted, request.path, _extra_files={"leyden.json": request.metadata})
     # The sources' line numbers hold paths of this machine; a program runs without them.
     rewrite(request.path, lambda name, content: None if name.endswith(".debug_pkl") else (name, content), {})
