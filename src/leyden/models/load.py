@@ -12,7 +12,7 @@ from torch import Tensor
 from leyden.errors import UserError
 from leyden.models.build import Model, build_model
 from leyden.models.image_model import ImageModel
-from leyden.models.runtimes import RUNTIMES, Opened, open_model
+from leyden.models.runtimes import Opened, open_model
 
 
 class Predictor(Protocol):
@@ -54,15 +54,13 @@ def load(path: str | Path, device: str = "cpu") -> Any:
         raise UserError(f"expected a model at {path}, which is not there; run `leyden fit` first (or `make repro`)")
     if path.suffix == ".ckpt":
         return load_checkpoint(path, device)
-    if path.suffix in RUNTIMES:
-        try:
-            return ExportedModel(open_model(path))
-        except (UserError, ImportError):
-            raise
-        except Exception as error:  # each runtime has exceptions of its own for bytes that are no model
-            reason = " ".join(str(error).split())[:80]
-            raise UserError(f"expected an exported model; {path} cannot be read ({reason}); make it anew with `leyden export`") from error
-    raise UserError(f"expected a model file ({', '.join(RUNTIMES)}); got {path.name}")
+    try:
+        return ExportedModel(open_model(path))
+    except (UserError, ImportError):
+        raise
+    except Exception as error:  # each runtime has exceptions of its own for bytes that are no model
+        reason = " ".join(str(error).split())[:80]
+        raise UserError(f"expected an exported model; {path} cannot be read ({reason}); make it anew with `leyden export`") from error
 
 
 class Examples(Protocol):
@@ -141,4 +139,4 @@ class ExportedModel:
         self._run = opened.run
 
     def __call__(self, images: Tensor) -> Tensor:
-        return torch.from_numpy(self._run(images.contiguous().numpy()))
+        return torch.from_numpy(self._run(images.contiguous().cpu().numpy()))

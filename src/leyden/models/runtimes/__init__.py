@@ -58,8 +58,10 @@ def import_runtime(path: Path) -> Any:
     """Import what runs a file, by its suffix.
 
     Raises:
-        UserError: if the package that it needs is not installed.
+        UserError: if there is none, or the package that it needs is not installed.
     """
+    if path.suffix not in RUNTIMES:
+        raise UserError(f"expected a model file ({', '.join(RUNTIMES)}); got {path.name}")
     module, package = RUNTIMES[path.suffix]
     try:
         return importlib.import_module(f"leyden.models.runtimes.{module}")

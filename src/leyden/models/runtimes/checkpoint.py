@@ -1,11 +1,12 @@
 """A checkpoint, run by PyTorch as it was trained: what every other file is measured against."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor
 
 from leyden.models.load import load_image_model
 from leyden.models.runtimes import Run
@@ -16,8 +17,8 @@ def read(path: Path) -> tuple[Run, dict[str, Any]]:
     return run_of(model), model.spec
 
 
-def run_of(module: nn.Module) -> Run:
-    """Make a torch module callable with arrays."""
+def run_of(module: Callable[[Tensor], Tensor]) -> Run:
+    """Make what takes and gives tensors callable with arrays."""
 
     @torch.inference_mode()
     def run(images: np.ndarray) -> np.ndarray:

@@ -17,7 +17,9 @@ def read(path: Path) -> tuple[Run, str]:
         names = archive.namelist()
         description = next((archive.read(name).decode() for name in names if name.endswith("/" + DESCRIPTION)), "")
     if any("/data/aotinductor/" in name for name in names):
-        return run_of(torch._inductor.aoti_load_package(str(path))), description
+        from torch._inductor import aoti_load_package
+
+        return run_of(aoti_load_package(str(path))), description
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given buffer is not writable")  # torch 2.11 warns of its own reader
         return run_of(torch.export.load(path).module()), description

@@ -2,7 +2,7 @@
 
 import json
 
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from leyden.stages.export.request import HALVES, Request
 
@@ -18,4 +18,4 @@ def write(request: Request) -> None:
         state = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in state.items()}
     metadata = json.loads(request.metadata) | {"network": request.module.spec["network"]}
     # One key only: the format's library writes several in an order that changes from process to process.
-    save_file(state, request.path, {"leyden": json.dumps(metadata, ensure_ascii=False, sort_keys=True)})
+    request.path.write_bytes(save(state, {"leyden": json.dumps(metadata, ensure_ascii=False, sort_keys=True)}))

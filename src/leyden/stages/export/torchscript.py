@@ -15,6 +15,9 @@ PRECISIONS = ("fp32",)
 class Scriptable(nn.Module):
     """An `ImageModel` without its error messages, which TorchScript cannot express."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, module: ImageModel) -> None:
         super().__init__()
         preprocess = module.preprocess
