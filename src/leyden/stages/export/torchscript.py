@@ -39,8 +39,9 @@ class Scriptable(nn.Module):
 
 def write(request: Request) -> None:
     """Script the model, never trace it: a trace keeps one side of a branch, and agrees on most images all the same."""
-    scripted = torch.jit.script(Scriptable(request.module).eval())
+    # Frozen: modules' constants are written in the order of a set, another in each process; a frozen program has none.
+    scripted = torch.jit.freeze(torch.jit.script(Scriptable(request.module).eval()))
     request.steps["exported"] = scripted
     torch.jit.save(scripted, request.path, _extra_files={"leyden.json": request.metadata})
-    # The sources' line numbers hold paths of this machine; a program runs without them.
-    rewrite(request.path, lambda name, content: None if name.endswith(".debug_pkl") else (name, content), {})
+    # The sources' line numbers hold paths of this machine, and the id is a hash of them; a program runs without.
+    rewrite(request.path, lambda name, content: None if name.endswith((".debug_pkl", "serialization_id")) else (name, content), {})
