@@ -1,5 +1,6 @@
 """Configs never rot: every YAML is parsed by the code that reads it, and run for one batch where it trains."""
 
+import dataclasses
 import inspect
 import shutil
 from pathlib import Path
@@ -37,7 +38,7 @@ def test_stage_config_and_signature_agree(stage):
     signature = inspect.signature(getattr(importlib.import_module(VERBS[stage][0]), stage))
     for key, value in yaml.safe_load((CONFIGS / f"{stage}.yaml").read_text()).items():
         default = signature.parameters[key].default
-        assert value == (vars(default) if isinstance(value, dict) else default), key
+        assert value == (dataclasses.asdict(default) if dataclasses.is_dataclass(default) else default), key
 
 
 def data_for(overlay: str, folder: Path) -> list[str]:

@@ -1,73 +1,182 @@
 """What is exported is what was trained; a file that is not is never published."""
 
+import copy
+import dataclasses
 import json
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 import torch
+from torch import nn
 
 import leyden
 from leyden.cli import main
 from leyden.data.packed import read_split
-from leyden.models.load import predict_logits
-from leyden.stages.export import pt2
-from leyden.stages.export.check import largest_difference
+from leyden.models.load import load_image_model, predict_logits
+from leyden.models.runtimes import open_model
+from leyden.stages.export import as_input, describe, onnx, pt2
+from leyden.stages.export.check import Answers, compare
+from leyden.stages.export.request import Request
+from leyden.stages.export.written import Written
+
+FORMATS = {
+    "pt2": ["fp32", "bf16"],
+    "onnx": ["fp32", "fp16", "int8", "int8_dynamic"],
+    "torchscript": ["fp32"],
+    "executorch": ["fp32", "int8"],
+    "openvino": ["fp32", "fp16", "int8"],
+    "safetensors": ["fp32", "bf16"],
+    "tensorrt": ["fp16"],
+}
+SUFFIXES = {"pt2": "pt2", "onnx": "onnx", "torchscript": "torchscript", "executorch": "pte", "openvino": "xml", "safetensors": "safetensors"}
+FILES = [
+    (f"model.{SUFFIXES[name]}" if precision == "fp32" else f"model.{precision}.{SUFFIXES[name]}", precision)
+    for name in SUFFIXES
+    for precision in FORMATS[name]
+]
+NAMES = [name for name, _ in FILES]
 
 
 @pytest.fixture(scope="module")
 def exported(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("export") / "out"
     args = [f"--model={trained}/artifacts/train/model.ckpt", f"--data={trained}/artifacts/prepare", f"--out={out}"]
-    assert main(["export", *args]) == 0
+    assert main(["export", *args, f"--formats={json.dumps(FORMATS)}"]) == 0
     return out
 
 
-def test_report_has_a_checked_row_per_format(exported):
+def test_report_has_a_row_per_file_each_checked_or_with_a_reason(exported):
     rows = json.loads((exported / "report.json").read_text())
-    assert [row["format"] for row in rows] == ["pt2", "onnx", "eager"]
-    for row in rows[:2]:
-        assert row["status"] == "checked" and row["top1_agreement"] == 1 and 0 <= row["max_abs_diff"] < 1e-3 and row["examples"] == 350
-        assert row["bytes"] == (exported / row["file"]).stat().st_size and row["latency_ms_b64_p95"] >= row["latency_ms_b1_p50"] > 0
-    assert "| onnx | fp32 |" in (exported / "report.md").read_text()
+    asked = [(name, precision) for name, precisions in FORMATS.items() for precision in precisions]
+    assert [(row["format"], row["precision"]) for row in rows] == [*asked, ("eager", "fp32")]
+    *files, skipped, eager = rows
+    assert skipped["status"] == "skipped" and "TensorRT" in skipped["reason"]
+    assert [row["status"] for row in files] == ["checked"] * len(FILES), [row["reason"] for row in files]
+    for row in files:
+        weights = (exported / row["file"]).with_suffix(".bin")
+        assert row["bytes"] == (exported / row["file"]).stat().st_size + (weights.stat().st_size if weights.exists() and ".xml" in row["file"] else 0)
+        assert row["examples"] == 350 and 0 <= row["mean_abs_diff"] <= row["max_abs_diff"]
+        assert row["accuracy_low"] < row["accuracy"] <= row["accuracy_high"] and abs(row["accuracy"] - eager["accuracy"]) < 0.02
+        assert row["latency_ms_b64_p95"] >= row["latency_ms_b64_p50"] > 0 and row["load_ms"] > 0 and row["peak_memory_mb"] > 20
+        assert row["max_abs_diff"] < 1e-3 or row["precision"] != "fp32"
+    memory = {row["file"]: row["peak_memory_mb"] for row in files}
+    assert memory["model.onnx"] < memory["model.pt2"], "ONNX Runtime was checked in a process that imported torch"
+    assert "| onnx | int8 |" in (exported / "report.md").read_text()
 
 
-@pytest.mark.parametrize("name", ["model.pt2", "model.onnx"])
-@pytest.mark.parametrize("batch_size", [1, 3, 200])
-def test_a_file_gives_the_checkpoints_answers(exported, in_trained, name, batch_size):
+@pytest.mark.parametrize(("name", "precision"), FILES)
+def test_a_file_gives_the_checkpoints_answers(exported, in_trained, name, precision):
     images = read_split("artifacts/prepare", "test").images[:200]
-    ours, theirs = leyden.load("artifacts/train/model.ckpt"), leyden.load(exported / name)
-    assert torch.allclose(predict_logits(ours, images, 200), predict_logits(theirs, images, batch_size), atol=1e-4)
+    ours, theirs = predict_logits(leyden.load("artifacts/train/model.ckpt"), images, 200), leyden.load(exported / name)
     assert theirs.labels == list("0123456789") and theirs.channels == 1 and theirs.image_size == (8, 8)
+    for batch_size in (1, 3, 200):
+        logits = predict_logits(theirs, images, batch_size)
+        if precision == "fp32":
+            assert torch.allclose(ours, logits, atol=1e-4)
+        assert float((ours.argmax(1) == logits.argmax(1)).float().mean()) >= 0.98
 
 
-@pytest.mark.parametrize("name", ["model.pt2", "model.onnx"])
+@pytest.mark.parametrize("name", ["model.pt2", "model.int8.onnx", "model.pte", "model.xml"])
 def test_prediction_by_a_file_is_prediction_by_the_checkpoint(exported, in_trained, name, tmp_path):
     rows = []
     for model in ("artifacts/train/model.ckpt", str(exported / name)):
-        assert main(["predict", model, "data/3", "--batch_size=50", "--out", str(tmp_path / "p.csv")]) == 0
+        assert main(["predict", model, "data/3", "--batch_size=150", "--out", str(tmp_path / "p.csv")]) == 0
         rows.append([line.split(",")[:2] for line in (tmp_path / "p.csv").read_text().splitlines()])
-    assert rows[0] == rows[1] and len(rows[0]) == 184
+    assert sum(a == b for a, b in zip(*rows, strict=True)) >= 182 and len(rows[0]) == 184
 
 
-@pytest.mark.parametrize("name", ["model.pt2", "model.onnx"])
-def test_no_path_of_this_machine_stays_inside(exported, name, trained):
-    content = (exported / name).read_bytes()
-    if name.endswith("pt2"):
-        import zipfile
-
-        with zipfile.ZipFile(exported / name) as archive:
-            content = b"".join(archive.read(member) for member in archive.namelist())
-    for path in (Path(leyden.__file__).parent, Path(torch.__file__).parent, Path.home(), trained):
-        assert str(path).encode() not in content, path
+def content_of(path: Path) -> bytes:
+    """All bytes of a file, those of a zip's members unpacked."""
+    if not zipfile.is_zipfile(path):
+        return path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        return b"".join(archive.read(member) for member in archive.namelist())
 
 
-def test_metadata_tells_labels_input_and_provenance(exported):
-    properties = {prop.key: prop.value for prop in onnx.load(exported / "model.onnx").metadata_props}
-    described = json.loads(properties["leyden"])
-    assert described["input"]["shape"] == ["batch", 1, 8, 8] and described["input"]["dtype"] == "uint8"
-    assert len(described["data_hash"]) == 64 and described["code_version"] and "dynamo" in properties["exporter"]
+def paths_in(path: Path, *others: Path) -> list[str]:
+    folders = (Path(leyden.__file__).parents[2], Path(torch.__file__).parents[1], Path(sys.prefix), Path.home(), *others)
+    content = content_of(path)
+    return [str(folder) for folder in folders if str(folder).encode() in content]
+
+
+def test_no_path_of_this_machine_stays_inside(exported, trained):
+    files = [path for path in exported.iterdir() if path.name.startswith("model.")]
+    assert len(files) == len(FILES) + 3  # OpenVINO's weights
+    assert {path.name: found for path in files if (found := paths_in(path, trained, exported))} == {}
+
+
+@pytest.mark.parametrize(("name", "precision"), FILES)
+def test_a_file_tells_labels_input_and_provenance(exported, name, precision):
+    told = open_model(exported / name).description
+    assert told["input"]["shape"] == ["batch", 1, 8, 8] and told["input"]["dtype"] == "uint8"
+    assert told["precision"] == precision and told["temperature"] == 1 and told["license"] == "MIT"
+    assert len(told["data_hash"]) == 64 and told["code_version"].startswith(leyden.__version__)
+
+
+def test_onnx_tells_what_exported_it_and_how_many_convolutions_are_quantised(exported):
+    import onnx as library
+
+    proto = library.load(exported / "model.int8.onnx")
+    assert "dynamo" in {prop.key: prop.value for prop in proto.metadata_props}["exporter"]
+    dequantised = {output for node in proto.graph.node if node.op_type == "DequantizeLinear" for output in node.output}
+    convolutions = [node for node in proto.graph.node if node.op_type == "Conv"]
+    assert len(convolutions) == 9 and all({node.input[0], node.input[1]} <= dequantised for node in convolutions)
+    kinds = {tensor.name: tensor.data_type for tensor in proto.graph.initializer if tensor.name.endswith("_zero_point")}
+    assert {library.TensorProto.UINT8, library.TensorProto.INT8} <= set(kinds.values())
+
+
+WRITE = """
+import json, sys
+from pathlib import Path
+from leyden.data.packed import read_split
+from leyden.models.load import load_image_model
+from leyden.stages.export import as_input, describe
+from leyden.stages.export.request import Request
+from leyden.stages.export.written import Written
+module, images = load_image_model(Path("artifacts/train/model.ckpt")), as_input(read_split("artifacts/prepare", "val").images[:256])
+for name, precisions in json.loads(sys.argv[2]).items():
+    for precision in precisions:
+        file = Written(name, Request(module, Path(sys.argv[1], "model"), precision, describe(module, precision, "MIT"), images))
+        file.start(), file.finish()
+"""
+
+
+def write_elsewhere(folder: Path, formats: dict[str, list[str]]) -> None:
+    folder.mkdir()
+    subprocess.run([sys.executable, "-c", WRITE, str(folder), json.dumps(formats)], check=True, capture_output=True)
+
+
+@pytest.mark.slow
+def test_same_checkpoint_same_bytes_in_another_process(exported, in_trained, tmp_path):
+    write_elsewhere(tmp_path / "again", FORMATS)
+    files = sorted(path.name for path in exported.iterdir() if path.name.startswith("model."))
+    assert [name for name in files if (exported / name).read_bytes() != (tmp_path / "again" / name).read_bytes()] == []
+
+
+@pytest.mark.slow
+def test_a_compiled_package_is_checked_carries_no_path_and_is_the_same_again(in_trained, tmp_path):
+    assert main(["export", f"--out={tmp_path}/out", '--formats={"aoti": ["fp32"]}']) == 0
+    row = json.loads((tmp_path / "out/report.json").read_text())[0]
+    assert row["status"] == "checked" and row["file"] == "model.aoti.pt2" and row["max_abs_diff"] < 1e-3
+    assert paths_in(tmp_path / "out/model.aoti.pt2", tmp_path, Path("/tmp/torchinductor")) == []
+    write_elsewhere(tmp_path / "again", {"aoti": ["fp32"]})
+    assert (tmp_path / "again/model.aoti.pt2").read_bytes() == (tmp_path / "out/model.aoti.pt2").read_bytes()
+
+
+@pytest.mark.slow
+def test_an_8_bit_compiled_package_with_a_dynamic_batch_is_right_or_refused(in_trained, tmp_path, capsys):
+    """Of images with one channel it once ran at 14% accuracy, without a warning."""
+    code = main(["export", f"--out={tmp_path}/out", '--formats={"aoti": ["int8"]}'])
+    if code:
+        assert "model.int8.aoti.pt2: expected the checkpoint's answers" in (said := capsys.readouterr().err)
+        assert "the step at fault is 'lowered'" in said and not (tmp_path / "out").exists()
+    else:
+        row, eager = json.loads((tmp_path / "out/report.json").read_text())
+        assert row["status"] == "checked" and abs(row["accuracy"] - eager["accuracy"]) < 0.02
 
 
 def break_normalisation(module: leyden.models.image_model.ImageModel) -> None:
@@ -89,33 +198,120 @@ def break_numbers(module: leyden.models.image_model.ImageModel) -> None:
 
 
 @pytest.mark.parametrize("breakage", [break_normalisation, break_labels, break_mode, break_numbers])
-def test_a_broken_export_fails_by_name_and_publishes_nothing(breakage, in_trained, error_of, tmp_path, monkeypatch):
+def test_a_broken_export_fails_by_name_and_step_and_publishes_nothing(breakage, in_trained, error_of, tmp_path, monkeypatch):
     write = pt2.write
 
-    def broken(module, path, metadata):
-        import copy
-
-        other = copy.deepcopy(module)
+    def broken(request):
+        other = copy.deepcopy(request.module)
         breakage(other)
-        write(other, path, metadata)
+        write(given := dataclasses.replace(request, module=other))
+        request.steps.update(given.steps)
 
     monkeypatch.setattr(pt2, "write", broken)
-    line = error_of("export", "--out", str(tmp_path / "out"))
+    line = error_of("export", "--out", str(tmp_path / "out"), '--formats={"pt2": ["fp32"]}')
     assert "model.pt2: expected the checkpoint's answers" in line and "nothing is published" in line
+    assert "the step at fault is 'exported' (eager 0" in line
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_calibration_on_other_images_is_found_in_the_step_that_quantises(in_trained, error_of, tmp_path, monkeypatch):
+    quantise = onnx.quantise
+    monkeypatch.setattr(
+        onnx, "quantise", lambda proto, request: quantise(proto, dataclasses.replace(request, calibration=request.calibration // 100))
+    )
+    line = error_of("export", "--out", str(tmp_path / "out"), '--formats={"onnx": ["int8"]}')
+    assert "model.int8.onnx" in line and "the step at fault is 'quantised' (eager 0" in line and "lowered" in line
 
 
 def test_lost_labels_fail(in_trained, error_of, tmp_path, monkeypatch):
     write = pt2.write
-    monkeypatch.setattr(pt2, "write", lambda module, path, metadata: write(module, path, metadata.replace('"0"', '"zero"')))
-    assert "the file carries ['zero'" in error_of("export", "--out", str(tmp_path / "out"))
+    monkeypatch.setattr(pt2, "write", lambda request: write(dataclasses.replace(request, metadata=request.metadata.replace('"0"', '"zero"'))))
+    assert "the file carries ['zero'" in error_of("export", "--out", str(tmp_path / "out"), '--formats={"pt2": ["fp32"]}')
 
 
-def test_not_a_number_is_the_largest_difference():
-    assert largest_difference(torch.tensor([1.0, float("nan")]), torch.zeros(2)) == np.inf
+def test_a_file_that_takes_its_examples_batch_only_fails_by_name(in_trained, error_of, tmp_path, monkeypatch):
+    def fixed(request):
+        torch.export.save(torch.export.export(request.module, (request.example(),)), request.path, extra_files={"leyden.json": request.metadata})
+
+    monkeypatch.setattr(pt2, "write", fixed)
+    line = error_of("export", "--out", str(tmp_path / "out"), '--formats={"pt2": ["fp32"]}')
+    assert "model.pt2: expected it to run in its own runtime" in line and list(tmp_path.iterdir()) == []
 
 
-def test_unknown_format_and_foreign_file(in_trained, error_of, tmp_path):
-    assert "expected formats among onnx, pt2; got 'tflite'" in error_of("export", "--formats=[tflite]", "--out", str(tmp_path / "out"))
-    (tmp_path / "model.onnx").write_bytes(b"junk")
-    assert "cannot be read" in error_of("predict", str(tmp_path / "model.onnx"), "artifacts", "--out", str(tmp_path / "p.csv"))
+@pytest.mark.parametrize("wrong_at", [64, 7, 1])
+def test_one_wrong_batch_size_is_enough(wrong_at):
+    logits = np.random.default_rng(0).normal(size=(80, 4)).astype(np.float32)
+    right = {64: logits, 7: logits, 1: logits[:64]}
+    labels, expected = logits.argmax(1), Answers(right, {"labels": list("abcd")})
+    assert compare(Answers(right, {}), expected, labels)["max_abs_diff"] == 0
+    found = compare(Answers(right | {wrong_at: -right[wrong_at]}, {}), expected, labels)
+    assert found["max_abs_diff"] > 1 and found["top1_agreement"] < 0.5 and (found["accuracy"] < 0.5 or wrong_at == 1)
+    nan = compare(Answers(right | {wrong_at: right[wrong_at] * np.nan}, {}), expected, labels)
+    assert nan["max_abs_diff"] == np.inf and nan["mean_abs_diff"] == np.inf
+
+
+def test_an_absent_tool_is_a_row_and_the_others_are_written(in_trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    monkeypatch.delitem(sys.modules, "leyden.stages.export.openvino", raising=False)
+    assert main(["export", f"--out={tmp_path}/out", '--formats={"openvino": ["fp32", "int8"], "safetensors": ["fp32"]}']) == 0
+    rows = json.loads((tmp_path / "out/report.json").read_text())
+    assert [row["status"] for row in rows] == ["skipped", "skipped", "checked", "checked"]
+    assert rows[0]["reason"] == "openvino is not installed; install leyden[export]"
+    assert "export: openvino int8: skipped: openvino is not installed" in capsys.readouterr().out
+
+
+class Unscriptable(nn.Module):
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return sum(part for part in {"a": pixels.flatten(1)}.values())
+
+
+class Branching(nn.Module):
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        if bool(pixels.sum() > 0):
+            return pixels.flatten(1)[:, :10]
+        return -2 * pixels.flatten(1)[:, :10]
+
+
+def write_with(network: nn.Module, name: str, folder: Path) -> Written:
+    module = load_image_model(Path("artifacts/train/model.ckpt"))
+    module.network = network
+    file = Written(name, Request(module, folder / "model", "fp32", describe(module, "fp32", "MIT"), torch.zeros(1, 1, 8, 8, dtype=torch.uint8)))
+    file.start()
+    return file
+
+
+def test_a_format_that_cannot_express_the_network_is_skipped(in_trained, tmp_path):
+    file = write_with(Unscriptable(), "torchscript", tmp_path)
+    assert file.row(None)["status"] == "skipped" and "cannot express this network" in file.row(None)["reason"]
+    assert list(tmp_path.iterdir()) == []
+    assert "cannot express this network" in write_with(Branching(), "pt2", tmp_path).row(None)["reason"]
+
+
+def test_torchscript_keeps_both_sides_of_a_branch(in_trained, tmp_path):
+    file = write_with(Branching(), "torchscript", tmp_path)
+    assert file.skipped is None
+    run = open_model(file.request.path).run
+    for images in (torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.full((2, 1, 8, 8), 255, dtype=torch.uint8)):
+        assert np.allclose(run(images.numpy()), file.request.module(images).numpy())
+
+
+def test_temperature_is_the_checkpoints(in_trained):
+    module = load_image_model(Path("artifacts/train/model.ckpt"))
+    module.spec["temperature"] = 1.5
+    assert json.loads(describe(module, "fp32", "MIT"))["temperature"] == 1.5
+    assert as_input(np.zeros((2, 5, 6, 3), np.uint8)).shape == (2, 3, 5, 6)
+
+
+def test_unknown_format_and_precision(in_trained, error_of, tmp_path):
+    line = error_of("export", '--formats={"tflite": ["fp32"]}', "--out", str(tmp_path / "out"))
+    assert "expected formats among aoti, executorch, onnx, openvino, pt2, safetensors, torchscript; got 'tflite'" in line
+    assert "expected a precision of pt2 among fp32, fp16, bf16; got 'int4'" in error_of(
+        "export", '--formats={"pt2": ["int4"]}', "--out", str(tmp_path / "out")
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", ["onnx", "pt2", "torchscript", "pte", "xml", "safetensors"])
+def test_a_foreign_file_is_refused_in_one_line(suffix, in_trained, error_of, tmp_path):
+    (tmp_path / f"model.{suffix}").write_bytes(b"junk" * 100)
+    assert "cannot be read" in error_of("predict", str(tmp_path / f"model.{suffix}"), "artifacts", "--out", str(tmp_path / "p.csv"))

@@ -257,11 +257,20 @@ def test_predictions_of_other_images_are_refused(artifacts: Artifacts) -> None:
 
 
 def test_a_file_that_differs_is_said(artifacts: Artifacts) -> None:
-    row = {"format": "pt2", "precision": "fp32", "file": "", "status": "skipped", "reason": "no compiler"}
+    row = {"format": "pt2", "precision": "fp32", "file": "", "status": "failed", "reason": "no compiler"}
     write_json(artifacts.root / "export/report.json", [row])
     page, card = artifacts.report()
     assert "1 of 1 exported file not shown to agree with the checkpoint: pt2 (no compiler)" in page
     assert "Not every exported file was shown to agree" in card
+
+
+def test_a_skipped_format_is_said_with_its_reason(artifacts: Artifacts) -> None:
+    rows = json.loads((artifacts.root / "export/report.json").read_text())
+    rows.append({"format": "aoti", "precision": "int8", "file": "", "status": "skipped", "reason": "no compiler"})
+    write_json(artifacts.root / "export/report.json", rows)
+    page, card = artifacts.report()
+    assert "the exported file (onnx) agrees with the checkpoint on every image; skipped: aoti int8 (no compiler)" in Elements(page).text
+    assert "skipped: aoti int8 (no compiler)" in card and "Not every exported file" not in card
 
 
 def test_an_explanation_no_better_than_chance_is_said(artifacts: Artifacts) -> None:

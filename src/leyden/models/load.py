@@ -1,8 +1,6 @@
 """Load a model from a checkpoint or an exported file: one call, the same use."""
 
-import json
 import pickle
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +12,7 @@ from torch import Tensor
 from leyden.errors import UserError
 from leyden.models.build import Model, build_model
 from leyden.models.image_model import ImageModel
+from leyden.models.runtimes import Opened, open_model
 
 
 class Predictor(Protocol):
@@ -36,7 +35,7 @@ class ImagePredictor(Predictor, Protocol):
 
 
 def load(path: str | Path, device: str = "cpu") -> Any:
-    """Load a checkpoint (.ckpt) or an exported file (.onnx, .pt2).
+    """Load a checkpoint (.ckpt) or a file that `leyden export` wrote (.onnx, .pt2, .pte, .xml, .torchscript, .safetensors).
 
     Args:
         path: The file.
@@ -55,15 +54,13 @@ def load(path: str | Path, device: str = "cpu") -> Any:
         raise UserError(f"expected a model at {path}, which is not there; run `leyden fit` first (or `make repro`)")
     if path.suffix == ".ckpt":
         return load_checkpoint(path, device)
-    if path.suffix in RUNTIMES:
-        try:
-            return RUNTIMES[path.suffix](path)
-        except (UserError, ImportError):
-            raise
-        except Exception as error:  # each runtime has exceptions of its own for bytes that are no model
-            reason = " ".join(str(error).split())[:80]
-            raise UserError(f"expected an exported model; {path} cannot be read ({reason}); make it anew with `leyden export`") from error
-    raise UserError(f"expected a model file (.ckpt, {', '.join(RUNTIMES)}); got {path.name}")
+    try:
+        return ExportedModel(open_model(path))
+    except (UserError, ImportError):
+        raise
+    except Exception as error:  # each runtime has exceptions of its own for bytes that are no model
+        reason = " ".join(str(error).split())[:80]
+        raise UserError(f"expected an exported model; {path} cannot be read ({reason}); make it anew with `leyden export`") from error
 
 
 class Examples(Protocol):
@@ -131,44 +128,15 @@ def load_image_model(path: Path) -> ImageModel:
     return model
 
 
-class OnnxModel:
-    """An ONNX file in ONNX Runtime."""
-
-    def __init__(self, path: Path) -> None:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise UserError("expected onnxruntime to run an .onnx file; it is not installed; run `make`, or install leyden[export]") from error
-        self._session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        properties = self._session.get_modelmeta().custom_metadata_map
-        self.labels, self.channels, self.image_size = read_description(properties.get("leyden"), path)
-
-    def __call__(self, images: Tensor) -> Tensor:
-        return torch.from_numpy(self._session.run(None, {"images": images.contiguous().numpy()})[0])
-
-
 class ExportedModel:
-    """A torch.export program."""
+    """An exported file in its own runtime, called as a checkpoint's model is."""
 
-    def __init__(self, path: Path) -> None:
-        extra = {"leyden.json": ""}
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="The given buffer is not writable")  # torch 2.11 warns of its own reader
-            self._module = torch.export.load(path, extra_files=extra).module()
-        self.labels, self.channels, self.image_size = read_description(extra["leyden.json"], path)
+    def __init__(self, opened: Opened) -> None:
+        self.description, self.labels = opened.description, opened.labels
+        self.channels: int = opened.description["input"]["channels"]
+        height, width = opened.description["input"]["image_size"]
+        self.image_size: tuple[int, int] = (height, width)
+        self._run = opened.run
 
-    @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:
-        return self._module(images)
-
-
-def read_description(text: str | None, path: Path) -> tuple[list[str], int, tuple[int, int]]:
-    """Read the labels and the input's shape from the metadata that `leyden export` wrote into a file."""
-    if not text:
-        raise UserError(f"expected a file written by `leyden export`; {path} carries no labels; export the model anew")
-    description = json.loads(text)
-    height, width = description["input"]["image_size"]
-    return description["labels"], description["input"]["channels"], (height, width)
-
-
-RUNTIMES: dict[str, Callable[[Path], Predictor]] = {".onnx": OnnxModel, ".pt2": ExportedModel}
+        return torch.from_numpy(self._run(images.contiguous().cpu().numpy()))

@@ -1,9 +1,7 @@
 """Score a model on the test split: every prediction kept, every headline figure with an interval."""
 
 import csv
-import math
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -15,6 +13,7 @@ from torchmetrics.functional.classification import multiclass_accuracy, multicla
 from leyden.data.packed import read_examples, read_paths, read_report
 from leyden.errors import UserError
 from leyden.files import replaced_folder, write_json
+from leyden.models.intervals import wilson
 from leyden.models.load import Predictor, load, predict_logits
 
 NUM_BINS = 10  # of the reliability diagram
@@ -120,17 +119,6 @@ def intervals_of(confusion: np.ndarray, num_resamples: int, confidence_level: fl
     right = int(np.trace(confusion))
     # Resampling cannot draw an error that was never seen: a perfect score has no bootstrap interval.
     return (intervals if right < total else {}) | {"accuracy": wilson(right, total, confidence_level)}
-
-
-def wilson(right: int, total: int, confidence_level: float) -> tuple[float, float]:
-    """Give the interval of a share, honest also where all or none are right.
-
-    Source: Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
-    """
-    z = NormalDist().inv_cdf((1 + confidence_level) / 2)
-    share = right / total
-    centre, spread = share + z**2 / (2 * total), z * math.sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
-    return max(0.0, (centre - spread) / (1 + z**2 / total)), min(1.0, (centre + spread) / (1 + z**2 / total))
 
 
 def class_table(confusion: np.ndarray, labels: list[str]) -> list[dict[str, Any]]:

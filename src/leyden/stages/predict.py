@@ -26,7 +26,7 @@ def predict(model: Path, paths: list[Path], out: Path = Path("predictions.csv"),
     """Write the label, confidence and runners-up of every image or sequence, one row per file.
 
     Args:
-        model: A checkpoint (.ckpt) or an exported file (.onnx, .pt2).
+        model: A checkpoint or an exported file.
         paths: Images, or sequences (.npy, .csv) for a model of these; and folders that are searched for them.
         out: CSV file to write.
         top_k: Labels per row, the best first.

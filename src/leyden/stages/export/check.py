@@ -1,8 +1,11 @@
-"""Run an exported file on real test images against the checkpoint that it came from."""
+"""Run an exported file on real test images, in its own runtime and a process of its own, against the checkpoint that it came from."""
 
+import json
 import math
-import statistics
-import time
+import os
+import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,15 +14,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+import leyden
 from leyden.errors import UserError
-from leyden.models.image_model import ImageModel
-from leyden.models.load import Predictor, load, predict_logits
+from leyden.models.intervals import wilson
+from leyden.models.runtimes.measure import BATCH_SIZES
+from leyden.stages.export.request import Request
 
-BATCH_SIZES = (64, 7, 1)  # 64 is more than the example of any export, 7 is odd
-WARM_UP, REPEATS = 3, 20
+SECONDS = 600  # after which a file is taken to hang
+# glibc gives large blocks back at every call and asks for them anew: eager PyTorch would look up to twice as slow as it is.
+ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
 
 
-@dataclass
+@dataclass(frozen=True)
 class Tolerance:
     """How far an exported file may be from its checkpoint.
 
@@ -28,81 +34,127 @@ class Tolerance:
         top1_agreement: Least share of images with the same first label, in [0, 1].
     """
 
-    max_abs_diff: float = 1e-3
-    top1_agreement: float = 0.999
+    max_abs_diff: float
+    top1_agreement: float
+
+
+@dataclass(frozen=True)
+class Tolerances:
+    """One for each precision."""
+
+    fp32: Tolerance = Tolerance(1e-3, 0.999)
+    fp16: Tolerance = Tolerance(0.05, 0.995)
+    bf16: Tolerance = Tolerance(0.5, 0.98)
+    int8: Tolerance = Tolerance(2.0, 0.98)
+    int8_dynamic: Tolerance = Tolerance(1.0, 0.98)
 
 
 @dataclass
-class Check:
-    """The checkpoint's model, and test images uint8 (N, H, W, C) with labels (N,) to compare on."""
+class Answers:
+    """What a model file said: logits float32 (N, K) by batch size; labels, load time, latencies and memory in `figures`."""
 
-    module: ImageModel
-    images: np.ndarray
+    logits: dict[int, np.ndarray]
+    figures: dict[str, Any]
+
+
+@dataclass
+class Proof:
+    """The test images (a .npy file, uint8 (N, C, H, W)) with their labels (N,), and the checkpoint's own answers on them."""
+
+    images: Path
     labels: np.ndarray
-    tolerance: Tolerance
+    tolerances: Tolerances
+    expected: Answers
+
+    def tolerance(self, precision: str) -> Tolerance:
+        return getattr(self.tolerances, precision)
 
 
-def check_file(check: Check, path: Path) -> dict[str, Any]:
-    """Load a file in its own runtime and compare it with the checkpoint at several batch sizes.
+def ask(file: Path, images: Path) -> Answers:
+    """Run a model file in a fresh process.
+
+    Raises:
+        UserError: if the process fails.
+    """
+    answers = images.with_name("answers.npz")
+    command = [sys.executable, "-P", "-m", "leyden.models.runtimes.measure", str(file), str(images), str(answers)]
+    # The code beside this one, also where another copy is installed; in no stage's folder, which are named like packages.
+    source = str(Path(leyden.__file__).parents[1])
+    env = os.environ | ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))}
+    try:
+        done = subprocess.run(command, env=env, capture_output=True, text=True, errors="replace", timeout=SECONDS)
+    except subprocess.TimeoutExpired as error:
+        raise UserError(f"{file.name}: expected answers within {SECONDS} s; its process still ran; nothing is published") from error
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["it said nothing"])[-1][:200]
+        raise UserError(
+            f"{file.name}: expected it to run in its own runtime; the process ended with {done.returncode} ({reason}); nothing is published"
+        )
+    with np.load(answers) as found:
+        logits = {size: found[f"logits_{size}"] for size in BATCH_SIZES}
+        return Answers(logits, json.loads(str(found["figures"])))
+
+
+def prove(proof: Proof, request: Request) -> dict[str, Any]:
+    """Compare a file with the checkpoint at several batch sizes.
 
     Returns:
-        A row of the report.
+        Figures for the report.
 
     Raises:
         UserError: if the file differs by more than the tolerance, or lost its labels.
     """
-    expected = predict_logits(check.module, check.images, BATCH_SIZES[0])
-    predictor = load(path)
-    if predictor.labels != check.module.labels:
-        raise UserError(f"{path.name}: expected the labels {check.module.labels}; the file carries {predictor.labels}; nothing is published")
-    difference, agreement, accuracy = 0.0, 1.0, 1.0
-    for batch_size in BATCH_SIZES:
-        count = len(check.images) if batch_size > 1 else min(64, len(check.images))
-        logits = predict_logits(predictor, check.images[:count], batch_size)
-        difference = max(difference, largest_difference(logits, expected[:count]))
-        agreement = min(agreement, float((logits.argmax(1) == expected[:count].argmax(1)).float().mean()))
-        if batch_size > 1:
-            accuracy = min(accuracy, float((logits.argmax(1).numpy() == check.labels).mean()))
-    if not (difference <= check.tolerance.max_abs_diff and agreement >= check.tolerance.top1_agreement):
+    answers, name, labels = ask(request.path, proof.images), request.path.name, proof.expected.figures["labels"]
+    if answers.figures["labels"] != labels:
+        raise UserError(f"{name}: expected the labels {labels}; the file carries {answers.figures['labels']}; nothing is published")
+    figures = compare(answers, proof.expected, proof.labels)
+    tolerance = proof.tolerance(request.precision)
+    if not is_within(tolerance, figures["max_abs_diff"], figures["top1_agreement"]):
         raise UserError(
-            f"{path.name}: expected the checkpoint's answers (logits within {check.tolerance.max_abs_diff}, top-1 agreement of at least "
-            f"{check.tolerance.top1_agreement}); got a difference of {difference:.4g} and {agreement:.4f}; nothing is published; "
-            "mend the format's writer, or loosen the tolerance in configs/export.yaml"
+            f"{name}: expected the checkpoint's answers (logits within {tolerance.max_abs_diff}, top-1 agreement of at least "
+            f"{tolerance.top1_agreement}); got a difference of {figures['max_abs_diff']:.4g} and {figures['top1_agreement']:.4f}; "
+            f"{locate(proof, request, figures)}; nothing is published; mend the format's writer, or loosen `tolerance` in configs/export.yaml"
         )
-    figures = {"max_abs_diff": difference, "top1_agreement": agreement, "accuracy": accuracy, "examples": len(check.images)}
-    return row_of(path.suffix[1:], path.name, path.stat().st_size) | figures | latencies(predictor, check.images)
+    return figures
 
 
-def time_eager(check: Check) -> dict[str, Any]:
-    """Give the checkpoint's own row, to compare speeds with."""
-    logits = predict_logits(check.module, check.images, BATCH_SIZES[0])
-    accuracy = float((logits.argmax(1).numpy() == check.labels).mean())
-    figures = {"max_abs_diff": 0.0, "top1_agreement": 1.0, "accuracy": accuracy, "examples": len(check.images)}
-    return row_of("eager", "", sum(p.nbytes for p in check.module.parameters())) | figures | latencies(check.module, check.images)
+def is_within(tolerance: Tolerance, difference: float, agreement: float) -> bool:
+    return difference <= tolerance.max_abs_diff and agreement >= tolerance.top1_agreement  # false for what is not a number
 
 
-def row_of(kind: str, file: str, size: int) -> dict[str, Any]:
-    return {"format": kind, "precision": "fp32", "file": file, "bytes": size, "status": "checked", "reason": ""}
+def compare(answers: Answers, expected: Answers, labels: np.ndarray) -> dict[str, Any]:
+    """Give the worst of all batch sizes: differences and agreement on all images that were run, accuracy on the whole set."""
+    reference = expected.logits[BATCH_SIZES[0]]
+    pairs = [(logits, reference[: len(logits)]) for logits in answers.logits.values()]
+    right = min(int((logits.argmax(1) == labels).sum()) for logits in answers.logits.values() if len(logits) == len(labels))
+    low, high = wilson(right, len(labels), 0.95)
+    return {
+        "max_abs_diff": max(finite(np.abs(logits - other).max()) for logits, other in pairs),
+        "mean_abs_diff": max(finite(np.abs(logits - other).mean()) for logits, other in pairs),
+        "top1_agreement": min(float((logits.argmax(1) == other.argmax(1)).mean()) for logits, other in pairs),
+        "accuracy": right / len(labels),
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "examples": len(labels),
+    } | {key: value for key, value in answers.figures.items() if key != "labels"}
 
 
-def largest_difference(logits: Tensor, expected: Tensor) -> float:
-    """Give the largest absolute difference; infinity where either is not a number, since NaN compares with nothing."""
-    difference = float((logits - expected).abs().max())
-    return difference if math.isfinite(difference) else math.inf
+def finite(difference: float) -> float:
+    """Give a difference, infinity for what is not a number, since NaN compares with nothing."""
+    return float(difference) if math.isfinite(difference) else math.inf
 
 
-def latencies(predictor: Predictor, images: np.ndarray) -> dict[str, float]:
-    """Measure milliseconds per call at batch 1 and 64: median and 95th percentile."""
-    found = {}
-    for batch_size in (1, 64):
-        batch = torch.from_numpy(np.resize(images, (batch_size, *images.shape[1:]))).permute(0, 3, 1, 2)
-        times = []
-        with torch.inference_mode():
-            for _ in range(WARM_UP + REPEATS):
-                started = time.perf_counter()
-                predictor(batch)
-                times.append((time.perf_counter() - started) * 1000)
-        times = sorted(times[WARM_UP:])
-        found[f"latency_ms_b{batch_size}_p50"] = statistics.median(times)
-        found[f"latency_ms_b{batch_size}_p95"] = times[math.ceil(0.95 * len(times)) - 1]
-    return found
+def locate(proof: Proof, request: Request, figures: dict[str, Any]) -> str:
+    """Tell how far the model was from the checkpoint after each step to the file, and which step was the first to go beyond the tolerance."""
+    tolerance, found = proof.tolerance(request.precision), {}
+    reference = torch.from_numpy(proof.expected.logits[BATCH_SIZES[0]])
+    images = torch.from_numpy(np.load(proof.images))
+    steps: dict[str, Callable[[Tensor], Tensor]] = {"eager": request.module, **request.steps}
+    for name, step in steps.items():
+        with torch.no_grad():
+            logits = torch.cat([step(batch) for batch in images.split(BATCH_SIZES[0])])
+        agreement = float((logits.argmax(1) == reference.argmax(1)).float().mean())
+        found[name] = finite(float((logits - reference).abs().max())), agreement
+    found[request.last_step] = figures["max_abs_diff"], figures["top1_agreement"]
+    guilty = next(name for name, values in found.items() if not is_within(tolerance, *values))
+    return f"the step at fault is '{guilty}' ({', '.join(f'{name} {values[0]:.2g}' for name, values in found.items())})"

@@ -1,0 +1,76 @@
+"""Exported files, each in its own runtime: one small file per runtime, imported when a file of its kind is opened.
+
+Nothing here needs torch unless the runtime does: what is told of a file's memory and start is what its own users will see.
+"""
+
+import importlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from leyden.errors import UserError
+
+Run = Callable[[np.ndarray], np.ndarray]
+
+# suffix: (module with `read(path) -> (run, description)`, the package that it needs)
+RUNTIMES = {
+    ".ckpt": ("checkpoint", "torch"),
+    ".onnx": ("onnx_runtime", "onnxruntime"),
+    ".pt2": ("torch_package", "torch"),
+    ".torchscript": ("torchscript", "torch"),
+    ".pte": ("executorch", "executorch"),
+    ".xml": ("openvino", "openvino"),
+    ".safetensors": ("safetensors", "safetensors"),
+}
+
+
+@dataclass
+class Opened:
+    """A model file that runs: `run` maps uint8 images (B, C, H, W) to float32 logits (B, K); `description` is the metadata in the file."""
+
+    run: Run
+    description: dict[str, Any]
+
+    @property
+    def labels(self) -> list[str]:
+        return self.description["labels"]
+
+
+def open_model(path: Path) -> Opened:
+    """Open a model file in its own runtime.
+
+    Raises:
+        UserError: if its runtime is not installed, or the file was not written by `leyden export`.
+    """
+    runtime = import_runtime(path)
+    run, description = runtime.read(path)
+    if not description:
+        raise UserError(f"expected a file written by `leyden export`; {path} carries no labels; export the model anew")
+    description = json.loads(description) if isinstance(description, str) else description
+    return Opened(in_parts(run, description["input"].get("max_batch")), description)
+
+
+def import_runtime(path: Path) -> Any:
+    """Import what runs a file, by its suffix.
+
+    Raises:
+        UserError: if there is none, or the package that it needs is not installed.
+    """
+    if path.suffix not in RUNTIMES:
+        raise UserError(f"expected a model file ({', '.join(RUNTIMES)}); got {path.name}")
+    module, package = RUNTIMES[path.suffix]
+    try:
+        return importlib.import_module(f"leyden.models.runtimes.{module}")
+    except ImportError as error:
+        raise UserError(f"expected {package} to run {path.name}; it is not installed ({error}); run `make`, or install leyden[export]") from error
+
+
+def in_parts(run: Run, max_batch: int | None) -> Run:
+    """Split a batch where the file has a limit."""
+    if not max_batch:
+        return run
+    return lambda images: np.concatenate([run(images[start : start + max_batch]) for start in range(0, len(images), max_batch)])

@@ -1,0 +1,27 @@
+"""A checkpoint, run by PyTorch as it was trained: what every other file is measured against."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from leyden.models.load import load_image_model
+from leyden.models.runtimes import Run
+
+
+def read(path: Path) -> tuple[Run, dict[str, Any]]:
+    model = load_image_model(path)
+    return run_of(model), model.spec
+
+
+def run_of(module: Callable[[Tensor], Tensor]) -> Run:
+    """Make what takes and gives tensors callable with arrays."""
+
+    @torch.inference_mode()
+    def run(images: np.ndarray) -> np.ndarray:
+        return module(torch.from_numpy(images)).numpy()
+
+    return run

@@ -1,0 +1,20 @@
+"""ExecuTorch programs (.pte), in the interpreter that its Python package brings."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from executorch.runtime import Runtime, Verification
+
+from leyden.models.runtimes import Run
+
+
+def read(path: Path) -> tuple[Run, str]:
+    program = Runtime.get().load_program(path, verification=Verification.Minimal)
+    description = program.load_method("leyden").execute([])[0] if "leyden" in program.method_names else ""
+    forward = program.load_method("forward")
+
+    def run(images: np.ndarray) -> np.ndarray:
+        return forward.execute([torch.from_numpy(np.ascontiguousarray(images))])[0].numpy().copy()  # the runtime uses its memory again
+
+    return run, description

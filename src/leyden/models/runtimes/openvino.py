@@ -1,0 +1,20 @@
+"""OpenVINO's files (.xml beside .bin)."""
+
+from pathlib import Path
+
+import numpy as np
+import openvino
+
+from leyden.models.runtimes import Run
+
+
+def read(path: Path) -> tuple[Run, str]:
+    core = openvino.Core()
+    model = core.read_model(path)
+    # Its default on a processor that has bfloat16 is to compute in it, whatever the file's precision.
+    compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+
+    def run(images: np.ndarray) -> np.ndarray:
+        return compiled({"images": np.ascontiguousarray(images)})["logits"].copy()
+
+    return run, model.get_rt_info("leyden").astype(str) if model.has_rt_info("leyden") else ""

@@ -1,0 +1,60 @@
+"""The rows of the report: one per file that was asked for, and the checkpoint's own to compare speeds with."""
+
+from typing import Any
+
+from leyden.models.image_model import ImageModel
+from leyden.stages.export.check import Proof, compare
+from leyden.stages.export.request import CannotWriteError
+
+COLUMNS = {
+    "format": "format",
+    "precision": "precision",
+    "bytes": "bytes",
+    "max_abs_diff": "max diff",
+    "mean_abs_diff": "mean diff",
+    "top1_agreement": "agreement",
+    "accuracy": "accuracy",
+    "load_ms": "load, ms",
+    "latency_ms_b1_p50": "batch 1, ms",
+    "latency_ms_b64_p50": "batch 64, ms",
+    "peak_memory_mb": "memory, MB",
+    "status": "status",
+    "reason": "reason",
+}
+
+
+def checked_row(file: str, size: int) -> dict[str, Any]:
+    return {"file": file, "bytes": size, "status": "checked", "reason": ""}
+
+
+def skipped_row(error: Exception) -> dict[str, Any]:
+    """Tell in one line why a format was not written."""
+    if isinstance(error, ImportError):
+        reason = f"{error.name or error} is not installed; install leyden[export]"
+    elif isinstance(error, CannotWriteError):
+        reason = str(error)
+    else:
+        reason = f"it cannot express this network: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return {"file": "", "status": "skipped", "reason": reason}
+
+
+def eager_row(module: ImageModel, proof: Proof) -> dict[str, Any]:
+    size = sum(tensor.nbytes for tensor in module.state_dict().values())
+    return {"format": "eager", "precision": "fp32"} | checked_row("", size) | compare(proof.expected, proof.expected, proof.labels)
+
+
+def summary(row: dict[str, Any]) -> str:
+    """Tell of a file in one line, for the terminal."""
+    if row["status"] == "skipped":
+        return f"export: {row['format']} {row['precision']}: skipped: {row['reason']}"
+    return (
+        f"export: {row['file']}: {row['bytes'] / 1e6:.2f} MB, largest logit difference {row['max_abs_diff']:.1e}, "
+        f"top-1 agreement {row['top1_agreement']:.4f}, {row['latency_ms_b1_p50']:.2f} ms at batch 1"
+    )
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Lay rows out as a Markdown table."""
+    lines = [list(COLUMNS.values()), ["---"] * len(COLUMNS)]
+    lines += [[f"{value:.4g}" if isinstance(value := row.get(key, ""), float) else str(value) for key in COLUMNS] for row in rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
