@@ -15,7 +15,13 @@ CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 STAGE_CONFIGS = sorted(path.stem for path in CONFIGS.glob("*.yaml") if path.stem != "train")
 OVERLAYS = sorted(path.relative_to(CONFIGS.parent).as_posix() for path in CONFIGS.glob("*/*.yaml"))
 
-GIVEN = {"distill": "teacher", "finetune": "start_from", "prune": "start_from"}  # overlays that ask for an earlier model, and where
+GIVEN = {
+    "distill": "teacher",
+    "finetune": "start_from",
+    "prune": "start_from",
+    "qat": "start_from",
+    "sparse": "start_from",
+}  # overlays that ask for an earlier model, and where
 
 
 @pytest.mark.parametrize("stage", STAGE_CONFIGS)

@@ -50,7 +50,7 @@ class Follower(fx.Interpreter):
     """Sends channels through a network; None stands for values of which nothing may be removed."""
 
     def __init__(self, network: nn.Module) -> None:
-        super().__init__(fx.GraphModule(network, Tracer().trace(network)))
+        super().__init__(fx.symbolic_trace(network))
         self.sizes: list[int] = []
         self.parents: list[int] = []
         self.fixed: set[int] = set()
@@ -144,11 +144,6 @@ class Follower(fx.Interpreter):
                 self.fix(value)
 
 
-class Tracer(fx.Tracer):
-    def is_leaf_module(self, module: nn.Module, path: str) -> bool:
-        return super().is_leaf_module(module, path) and not isinstance(module, fx.GraphModule)
-
-
 def follow_channels(network: nn.Module) -> list[Channels]:
     """Find the groups of channels of which some may leave.
 
@@ -197,6 +192,8 @@ def narrowed(network: NetworkSpec, num_classes: int, in_channels: int, image_siz
     """
     if not 0 < keep_fraction <= 1:
         raise UserError(f"expected keep_fraction in (0, 1]; got {keep_fraction}; set it in the config of the network")
+    if not set(network) <= {"class_path", "init_args"}:  # the command line puts a dotted key into a dict as it is
+        raise UserError(f"expected class_path and init_args of the wide network; got {', '.join(network)}; give it as a whole")
     wide, told = build_network(network, {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size})
     if in_channels == 1 and "in_channels" not in told:
         raise UserError(

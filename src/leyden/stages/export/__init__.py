@@ -14,6 +14,7 @@ from leyden.files import replaced_folder, write_json
 from leyden.models.image_model import ImageModel
 from leyden.models.load import load_image_model
 from leyden.stages.export.check import Check, Tolerance, check_file, time_eager
+from leyden.stages.export.inspect import inspect_model
 
 Writer = Callable[[ImageModel, Path, str], None]
 
@@ -25,6 +26,7 @@ def export(
     formats: list[str] = ["pt2", "onnx"],
     tolerance: Tolerance = Tolerance(),
     num_examples: int = 512,
+    inspect: bool = False,
 ) -> None:
     """Write the model in several formats, each file checked on real test images.
 
@@ -35,8 +37,11 @@ def export(
         formats: Modules of leyden.stages.export to run; adding a format is adding a file there.
         tolerance: How far a file may be from the checkpoint.
         num_examples: Test images to compare on, at most.
+        inspect: Print the model's layers with their weights and operations, and its graph; write nothing.
     """
     module = load_image_model(model)
+    if inspect:
+        return print(inspect_model(module), end="")
     split = read_split(data, "test")
     images, labels = split.images[:num_examples], split.labels[:num_examples]
     metadata = describe(module)
@@ -64,7 +69,7 @@ def writer_of(name: str) -> Writer:
     Raises:
         UserError: if there is no such format, or its packages are not installed.
     """
-    known = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in ("__init__", "check"))
+    known = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in ("__init__", "check", "inspect"))
     if name not in known:
         raise UserError(f"expected formats among {', '.join(known)}; got {name!r}; set them in configs/export.yaml")
     try:
