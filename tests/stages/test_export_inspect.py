@@ -45,5 +45,7 @@ def test_folded_norms_leave_the_answers(make):
 def test_what_cannot_be_folded_is_said():
     alone = nn.Sequential(nn.BatchNorm2d(1), nn.Conv2d(1, 2, 3))
     assert fold_line(alone) == "batch norms: 1, of which 0 fold into the layer before them"
+    shared, norm = nn.Conv2d(1, 1, 3), nn.BatchNorm2d(1)
+    assert fold_line(nn.Sequential(shared, norm, shared, nn.BatchNorm2d(1))) == "batch norms: 2, of which 0 fold into the layer before them"
     with torch.no_grad():
         assert "torch.fx cannot trace" in fold_line(EarlyExitNet(1, 2, (8, 8), width=4))

@@ -50,7 +50,9 @@ class Follower(fx.Interpreter):
     """Sends channels through a network; None stands for values of which nothing may be removed."""
 
     def __init__(self, network: nn.Module) -> None:
-        super().__init__(fx.symbolic_trace(network))
+        traced = fx.symbolic_trace(network)
+        super().__init__(traced)
+        self.num_inputs = sum(node.op == "placeholder" for node in traced.graph.nodes)
         self.sizes: list[int] = []
         self.parents: list[int] = []
         self.fixed: set[int] = set()
@@ -155,7 +157,7 @@ def follow_channels(network: nn.Module) -> list[Channels]:
     training = network.training
     try:
         follower = Follower(network.eval())
-        follower.run(*[None] * sum(node.op == "placeholder" for node in follower.module.graph.nodes))  # type: ignore[union-attr, operator]
+        follower.run(*[None] * follower.num_inputs)
     except Exception as error:  # a network's own code may fail in any way on what is no tensor
         reason = " ".join(str(error).split())[:80]
         raise UserError(f"expected a network that torch.fx can trace; {type(network).__name__} cannot be ({reason}); prune another") from error

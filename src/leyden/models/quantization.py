@@ -31,11 +31,12 @@ class FakeQuantization(Callback):
         """
         self.decay = decay
         self.ranges: dict[str, Tensor] = {}  # of what each layer reads: smallest and largest, (2,)
-        self._layers: list[nn.Module] = []
+        self._layers: list[Any] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit":
-            self.attach(pl_module.model.network)  # type: ignore[union-attr, arg-type]
+            model: Any = pl_module.model
+            self.attach(model.network)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         for layer in self._layers:
@@ -44,10 +45,10 @@ class FakeQuantization(Callback):
 
     def attach(self, network: nn.Module) -> None:
         """Let the layers of a network compute with rounded numbers."""
-        for name, layer in network.named_modules():
-            if isinstance(layer, LAYERS):
-                layer.forward = functools.partial(self.run, name, layer)
-                self._layers.append(layer)
+        layers: dict[str, Any] = {name: layer for name, layer in network.named_modules() if isinstance(layer, LAYERS)}
+        for name, layer in layers.items():
+            layer.forward = functools.partial(self.run, name, layer)
+        self._layers = list(layers.values())
 
     def run(self, name: str, layer: nn.Conv2d | nn.Linear, values: Tensor) -> Tensor:
         """Compute a layer with rounded values and weights."""

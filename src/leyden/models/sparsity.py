@@ -46,7 +46,8 @@ class MagnitudePruning(Callback):
         self._apply(self._weights(pl_module))
 
     def _weights(self, module: LightningModule) -> dict[str, nn.Parameter]:
-        return {name: parameter for name, parameter in module.model.named_parameters() if parameter.ndim > 1}  # type: ignore[union-attr, operator]
+        model: Any = module.model
+        return {name: parameter for name, parameter in model.named_parameters() if parameter.ndim > 1}
 
     @torch.no_grad()
     def _apply(self, weights: dict[str, nn.Parameter]) -> None:
