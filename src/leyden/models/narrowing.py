@@ -137,13 +137,14 @@ class Follower(fx.Interpreter):
     def flatten(self, flow: Flow | None, start_dim: int = 0, end_dim: int = -1) -> Flow | None:
         return Flow(flow.group, flat=True) if flow and (start_dim, end_dim) == (1, -1) else self.fix(flow)
 
-    def fix(self, values: Any) -> None:
-        """Keep all channels of what goes into something unknown, whose result is unknown as well."""
+    def fix(self, values: Any) -> Flow | None:
+        """Keep all channels of what goes into something unknown; what comes out is unknown as well."""
         if isinstance(values, Flow):
             self.fixed.add(values.group)
         elif isinstance(values, list | tuple | dict):
             for value in values.values() if isinstance(values, dict) else values:
                 self.fix(value)
+        return None
 
 
 def follow_channels(network: nn.Module) -> list[Channels]:

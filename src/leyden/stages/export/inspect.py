@@ -51,8 +51,11 @@ def fold_norms(network: nn.Module) -> nn.Module:
     layers: dict[Any, Any] = {node: folded.get_submodule(str(node.target)) for node in folded.graph.nodes if node.op == "call_module"}
     calls = Counter(node.target for node in layers)  # a layer that is used twice has two norms
     for node, norm in layers.items():
-        before: Any = node.args[0] if isinstance(norm, _BatchNorm) else None
-        if isinstance(layer := layers.get(before), nn.Conv1d | nn.Conv2d | nn.Conv3d) and len(before.users) == calls[before.target] == 1:
+        if not isinstance(norm, _BatchNorm):
+            continue
+        before: Any = node.args[0]
+        layer = layers.get(before)
+        if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d) and len(before.users) == calls[before.target] == 1:
             folded.set_submodule(before.target, fuse_conv_bn_eval(layer, norm))
             node.replace_all_uses_with(before)
             folded.graph.erase_node(node)
