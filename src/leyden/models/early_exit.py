@@ -92,7 +92,8 @@ class EarlyExitNet(nn.Module):
             # What both branches give must have one shape, of one symbol: `where` takes it from the logits.
             return torch.where(self.is_sure(logits)[:, None], logits, self.branch(features, number + 1))
 
-        return torch.cond(self.is_sure(logits).all(), leave, go_on, (features, logits))
+        # Detached: nobody trains an exported program, and torch.cond warns of what autograd could go through.
+        return torch.cond(self.is_sure(logits).all(), leave, go_on, (features.detach(), logits.detach()))
 
     def is_sure(self, logits: Tensor) -> Tensor:
         """Tell which of the logits (B, K) are confident enough to be the answer: bool (B,)."""
