@@ -43,5 +43,13 @@ def measure() -> list[Row]:
         Row("cifar10_fast", round(accuracy, 4), "mean share", None, None, "at least 0.90", len(SEEDS)),
         Row("cifar10_fast_lowest", round(min(accuracies), 4), "share", None, None, "", len(SEEDS)),
         Row("cifar10_fast_highest", round(max(accuracies), 4), "share", None, None, "", len(SEEDS)),
-        Row("cifar10_fast_seconds", round(fastest), "s, the fastest", round(usual), round(fastest / usual, 3), "at most 600 s; at most 0.1x", len(SEEDS)),
+        Row(
+            "cifar10_fast_seconds",
+            round(fastest),
+            "s, the fastest",
+            round(usual),
+            round(fastest / usual, 3),
+            "at most 600 s; at most 0.1x",
+            len(SEEDS),
+        ),
     ]

@@ -16,7 +16,13 @@ OVERLAYS = sorted(path.relative_to(CONFIGS.parent).as_posix() for path in CONFIG
 # These start more processes: tests/stages/test_distributed.py and test_sharded.py train by them.
 SEVERAL_PROCESSES = {f"configs/trainer/{name}.yaml" for name in ("ddp", "fsdp", "tensor_parallel")}
 
-GIVEN = {"distill": "teacher", "finetune": "start_from"}  # overlays that ask for an earlier model, and where
+GIVEN = {
+    "distill": "teacher",
+    "finetune": "start_from",
+    "prune": "start_from",
+    "qat": "start_from",
+    "sparse": "start_from",
+}  # overlays that ask for an earlier model, and where
 
 
 @pytest.mark.parametrize("stage", STAGE_CONFIGS)

@@ -28,12 +28,16 @@ class Standardize(nn.Module):
         Raises:
             UserError: if the values are of another number of features or not floating-point.
         """
+        if not torch.jit.is_scripting():  # which knows no exceptions but its own
+            self.check(values)
+        inside = torch.arange(values.shape[1], device=values.device) < lengths[:, None]
+        return torch.where(inside[..., None], (values - self.mean) / self.std, 0.0)
+
+    def check(self, values: Tensor) -> None:
         if not values.is_floating_point() or values.ndim != 3 or values.shape[2] != self.features:
             raise UserError(
                 f"expected values float (B, T, {self.features}); got {values.dtype} {tuple(values.shape)}; pass (time steps, features) per sequence"
             )
-        inside = torch.arange(values.shape[1], device=values.device) < lengths[:, None]
-        return torch.where(inside[..., None], (values - self.mean) / self.std, 0.0)
 
 
 class SequenceModel(nn.Module):

@@ -10,7 +10,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from leyden.errors import UserError
 from leyden.models.build import Model, build_model
-from leyden.models.load import read_checkpoint
+from leyden.models.load import load_checkpoint, read_checkpoint
+from leyden.models.narrowing import strongest
 
 
 @dataclass
@@ -20,12 +21,13 @@ class Start:
     Args:
         path: A checkpoint made by `leyden fit`; to continue, a last.ckpt under runs/, which holds the optimizer's state.
         mode: finetune takes the weights, and starts the head anew where the labels changed; continue takes the
-            optimizer's state as well; epochs and the learning rate's schedule are the new training's own.
+            optimizer's state as well; epochs and the learning rate's schedule are the new training's own. prune takes the
+            weights of the strongest channels, for a network like the checkpoint's with fewer of them.
         freeze_epochs: Epochs in which only what was not taken over learns.
     """
 
     path: str
-    mode: Literal["finetune", "continue"] = "finetune"
+    mode: Literal["finetune", "continue", "prune"] = "finetune"
     freeze_epochs: int = 0
 
 
@@ -43,6 +45,9 @@ class Inheritance:
         checkpoint = read_checkpoint(Path(start.path))
         theirs = {key.removeprefix("model."): value for key, value in checkpoint["state_dict"].items() if key.startswith("model.network.")}
         ours = {key: value for key, value in model.state_dict().items() if key.startswith("network.")}
+        if start.mode == "prune":
+            chosen = strongest(load_checkpoint(Path(start.path)).network, model.network.state_dict())
+            theirs = {f"network.{key}": value for key, value in chosen.items()}
         renewed = head_names(model) if checkpoint["leyden"]["labels"] != model.labels else set()
         taken = {key: theirs[key] for key, value in ours.items() if key not in renewed and key in theirs and theirs[key].shape == value.shape}
         fresh = [key for key in ours if key not in taken]

@@ -13,6 +13,7 @@ from leyden.files import replaced_folder, write_json
 from leyden.models.image_model import ImageModel
 from leyden.models.load import load_image_model
 from leyden.stages.export.check import Proof, Tolerances, ask
+from leyden.stages.export.inspect import inspect_model
 from leyden.stages.export.request import Request
 from leyden.stages.export.rows import eager_row, summary, table
 from leyden.stages.export.written import Written
@@ -37,6 +38,7 @@ def export(
     num_examples: int = 512,
     num_calibration: int = 256,
     license: str = "MIT",
+    inspect: bool = False,
 ) -> None:
     """Write the model in several formats, each file checked on real test images in a process of its own.
 
@@ -49,8 +51,11 @@ def export(
         num_examples: Test images to compare on, at most.
         num_calibration: Validation images to calibrate on, at most.
         license: The model's, as every file tells it.
+        inspect: Print the model's layers with their weights and operations, and its graph; write nothing.
     """
     module = load_image_model(model)
+    if inspect:
+        return print(inspect_model(module), end="")
     images, labels = read_split(data, "test")
     calibration = as_input(read_split(data, "val").images[:num_calibration])
     with replaced_folder(out) as folder, tempfile.TemporaryDirectory() as temporary:

@@ -23,7 +23,7 @@ class Scriptable(nn.Module):
         preprocess = module.preprocess
         self.height, self.width = preprocess.image_size
         self.expand = preprocess.expand
-        self.network = module.network
+        self.network = module.network.scriptable() if hasattr(module.network, "scriptable") else module.network  # type: ignore[operator]
         self.register_buffer("mean", preprocess.mean)
         self.register_buffer("std", preprocess.std)
 

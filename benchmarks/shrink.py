@@ -1,0 +1,124 @@
+"""How much faster smaller models are, and what they lose: int8 files, and channels pruned to half, against the float32 checkpoint in eager torch.
+
+The default network on the sample data, and torchvision's ResNet-18 at 64x64 on images of CIFAR-10 (CIFAR10=FOLDER names them; without it,
+on the sample data's digits, enlarged). Every figure is of `leyden export`, which times and scores the file and the checkpoint on the same
+test images in one run; medians over several runs. Accuracies are in points of a hundred: what int8 lost, and what half the channels,
+fine-tuned, and int8 lost together. glibc keeps freed memory here (MALLOC_..._THRESHOLD_): else eager torch returns its activations to
+the system at every call, and looks up to three times slower than it is.
+"""
+
+import json
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from cifar10 import cifar10_folder
+from timing import REPO, Row, Skip, time_once
+
+REPEATS = 3
+EPOCHS, PRUNED_EPOCHS, PER_CLASS = 10, 10, 1000
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(4 << 30), "MALLOC_TOP_PAD_": str(256 << 20)}
+INT8 = """
+formats: {onnx: [int8]}
+tolerance: {int8: {max_abs_diff: 1000, top1_agreement: 0}}  # what is lost is a figure here, and no failure
+num_examples: 10000
+"""
+PRUNED = """
+network:
+  class_path: leyden.models.narrowing.narrowed
+  init_args:
+    network:
+      class_path: leyden.models.TorchvisionNet
+      init_args: {name: resnet18}
+    keep_fraction: 0.5
+model:
+  init_args:
+    start_from: {path: wide.ckpt, mode: prune}
+    optimizer:
+      init_args: {lr: 0.001}
+"""
+
+Figures = dict[str, float]  # ms at batch 1 and 64, and accuracy, of int8 and of the checkpoint
+
+
+def measure() -> list[Row]:
+    os.environ |= MALLOC
+    with tempfile.TemporaryDirectory() as name:
+        small = project(Path(name, "small"))
+        time_once(["leyden", "sample"], small)
+        time_once(["leyden", "prepare"], small)
+        time_once(["leyden", "fit"], small)
+        rows = [export_seconds(small), *compared("int8", "int8_lost", score(small), {64: "3.4", 1: "6.5"})]
+        large = project(Path(name, "large"))
+        time_once(["leyden", "prepare", "-c", "configs/prepare.yaml", f"--data={images(large)}", "--image_size=[64,64]"], large)
+        time_once(["leyden", "fit", "-c", "configs/train.yaml", "-c", "configs/experiment/torchvision.yaml", f"--trainer.max_epochs={EPOCHS}"], large)
+        wide = score(large)
+        rows += compared("int8_resnet18", "int8_resnet18_lost", wide, {64: "4.7", 1: "25"})
+        (large / "artifacts/train/model.ckpt").rename(large / "wide.ckpt")
+        (large / "pruned.yaml").write_text(PRUNED)
+        time_once(["leyden", "fit", "-c", "configs/train.yaml", "-c", "pruned.yaml", f"--trainer.max_epochs={PRUNED_EPOCHS}"], large)
+        pruned = score(large) | {key: value for key, value in wide.items() if key.startswith("eager")}
+        return rows + compared("pruned_latency", "pruned_lost", pruned, {64: "13"})
+
+
+def project(folder: Path) -> Path:
+    """Make a folder like a checkout."""
+    folder.mkdir()
+    (folder / "configs").symlink_to(REPO / "configs")
+    return folder
+
+
+def images(folder: Path) -> Path:
+    """Choose PER_CLASS training images of each of CIFAR-10's classes and all test images, or write the sample data."""
+    try:
+        source = cifar10_folder()
+    except Skip:
+        time_once(["leyden", "sample"], folder)
+        return folder / "data"
+    for group in [*source.glob("train/*"), *source.glob("test/*")]:
+        chosen = folder / "data" / group.relative_to(source)
+        chosen.mkdir(parents=True)
+        files = sorted(group.iterdir())
+        for path in files[:PER_CLASS] if group.parent.name == "train" else files:
+            (chosen / path.name).symlink_to(path.resolve())
+    return folder / "data"
+
+
+def export_seconds(folder: Path) -> Row:
+    """Time the whole stage as it is configured: every format, written and checked."""
+    times = []
+    for _ in range(REPEATS):
+        started = time.perf_counter()
+        time_once(["leyden", "export"], folder)
+        times.append(time.perf_counter() - started)
+    return Row("export_seconds", round(statistics.median(times), 1), "s", None, None, "at most 60 s", REPEATS)
+
+
+def score(folder: Path) -> Figures:
+    """Export int8 several times: medians."""
+    (folder / "int8.yaml").write_text(INT8)
+    runs = []
+    for _ in range(REPEATS):
+        time_once(["leyden", "export", "-c", "int8.yaml"], folder)
+        runs.append(figures(json.loads((folder / "artifacts/export/report.json").read_text())))
+    return {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+
+
+def figures(report: list[dict[str, Any]]) -> Figures:
+    rows = {"eager" if row["format"] == "eager" else row["precision"]: row for row in report}
+    keys = ("latency_ms_b1_p50", "latency_ms_b64_p50", "accuracy")
+    return {f"{name} {key}": rows[name][key] for name in ("int8", "eager") for key in keys}
+
+
+def compared(title: str, lost: str, found: Figures, goals: dict[int, str]) -> list[Row]:
+    """Give a row of images per second for each batch size, and one of the accuracy that was lost."""
+    rows = []
+    for batch, goal in goals.items():
+        ours, usual = (1000 * batch / found[f"{name} latency_ms_b{batch}_p50"] for name in ("int8", "eager"))
+        name = title if len(goals) == 1 else f"{title}_b{batch}"
+        rows.append(Row(name, round(ours), "images/s", round(usual), round(ours / usual, 2), f"at least {goal}x", REPEATS))
+    points = 100 * (found["eager accuracy"] - found["int8 accuracy"])
+    return [*rows, Row(lost, round(points, 2), "points", None, None, "at most 0.5", REPEATS)]
