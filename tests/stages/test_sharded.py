@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from leyden.models import PatchTransformer, ResNet, TransformerClassifier
-from leyden.models.sharding import repeated, split
+from leyden.errors import UserError
+from leyden.models import FastCNN, PatchTransformer, ResNet, TransformerClassifier
+from leyden.models.sharding import check_parts, repeated
 from leyden.stages.train.pipeline import spread
 from tests.stages.test_distributed import LEYDEN, MODEL, TOLERANCE, alone, curves, distance, fit, marked, stop_all, wait_for_checkpoint, weights
 from tests.stages.test_interruption import differences, final_state, two_workspaces
@@ -27,17 +28,18 @@ def test_weights_in_parts_train_as_a_whole(alone, workspace, overlay, batch_size
 
 
 def test_a_killed_sharded_training_ends_bit_identical(two_workspaces):
+    killed, whole = two_workspaces
     args = ["-c", "configs/trainer/fsdp.yaml", CPU, "--data.batch_size=16", "--trainer.max_epochs=3", "--resume.every_steps=10"]
     args += ["--model.optimizer.init_args.momentum=0.9"]
-    fit(two_workspaces / "whole", *args)
-    process = subprocess.Popen([*LEYDEN, "fit", *MODEL, *args], cwd=two_workspaces / "killed", text=True, stderr=subprocess.PIPE)
+    fit(whole, *args)
+    process = subprocess.Popen([*LEYDEN, "fit", *MODEL, *args], cwd=killed, text=True, stderr=subprocess.PIPE)
     try:
-        wait_for_checkpoint(two_workspaces / "killed", process)
+        wait_for_checkpoint(killed, process)
     finally:
         stop_all()
         process.communicate()
-    assert "fit: continues in" in fit(two_workspaces / "killed", *args)
-    assert differences(final_state(two_workspaces / "killed", averaged=False), final_state(two_workspaces / "whole", averaged=False)) == []
+    assert "fit: continues in" in fit(killed, *args)
+    assert differences(final_state(killed, averaged=False), final_state(whole, averaged=False)) == []
 
 
 @pytest.mark.parametrize(
@@ -60,14 +62,12 @@ def test_networks_that_cannot_be_split_are_one_line(workspace):
 
 
 def test_heads_must_go_round():
-    class Mesh:
-        def size(self) -> int:
-            return 3
-
-    with pytest.raises(Exception, match="expected heads that 3 processes can share; got 4"):
-        split(PatchTransformer(1, 10, (8, 8)), Mesh())
-    with pytest.raises(Exception, match="save_memory"):
-        split(PatchTransformer(1, 10, (8, 8), heads=1, width=3, save_memory=True), Mesh())
+    with pytest.raises(UserError, match="expected heads that 3 processes can share; got 4"):
+        check_parts(PatchTransformer(1, 10, (8, 8)), 3)
+    with pytest.raises(UserError, match="save_memory"):
+        check_parts(PatchTransformer(1, 10, (8, 8), heads=1, width=3, save_memory=True), 1)
+    with pytest.raises(UserError, match="without `initialize`"):
+        check_parts(FastCNN(1, 10, (8, 8)), 1)
 
 
 def test_blocks_are_found():
@@ -92,6 +92,6 @@ def test_a_pipeline_spreads_the_weights():
     network.blocks[2].register_forward_pre_hook(lambda _, inputs: seen.append((inputs[0].device.type, len(inputs[0]))))
     with pytest.raises(NotImplementedError):  # meta tensors cannot come back
         network(torch.zeros(6, 1, 8, 8))
-    assert seen == [("meta", 3)]
+    assert seen == [("meta", 3)] * 2
     with pytest.raises(Exception, match="chain of `blocks`"):
         spread(nn.Linear(1, 1), [torch.device("cpu")] * 2, 2)

@@ -122,12 +122,13 @@ def test_checkpoints_that_do_not_fit(in_trained, error_of, tmp_path):
     assert "damaged" in error_of("test", f"--ckpt_path={tmp_path}/junk.ckpt")
 
 
-def test_a_fresh_start_says_what_changed(workspace, trained, monkeypatch, capsys):
+def test_a_fresh_start_says_what_changed(workspace, trained, monkeypatch, caplog):
     short = [*SMALL, "--trainer.max_epochs=1"]
 
     def start(*args: str) -> str:
+        caplog.clear()
         assert main(["fit", *short, *args]) == 0
-        return next(line for line in capsys.readouterr().err.splitlines() if line.startswith("fit: starts in"))
+        return next(message for message in caplog.messages if message.startswith("fit: starts in"))
 
     assert start().endswith("the first run here")
     (first,) = Path("runs").iterdir()

@@ -20,10 +20,6 @@ def shard(network: nn.Module, mesh: DeviceMesh) -> None:
 
     Source: Zhao et al., "PyTorch FSDP", 2023; Shoeybi et al., "Megatron-LM", 2019, section 3.
     """
-    if hasattr(network, "initialize"):
-        raise UserError(
-            f"expected a network without `initialize`, which sets whole weights; {type(network).__name__} trains with configs/trainer/ddp.yaml"
-        )
     network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # sharded weights have no other
     if mesh["tensor_parallel"].size() > 1:
         split(network, mesh["tensor_parallel"])
@@ -33,23 +29,30 @@ def shard(network: nn.Module, mesh: DeviceMesh) -> None:
         fully_shard(network, mesh=mesh["data_parallel"])
 
 
-def split(network: nn.Module, mesh: DeviceMesh) -> None:
-    """Give each process some heads of every attention and some features of every perceptron.
+def check_parts(network: nn.Module, tensor_parallel_size: int) -> None:
+    """Refuse what cannot be divided, before any process waits for another.
 
     Raises:
-        UserError: if no block can be split, or the heads do not go round.
+        UserError: if weights are set as a whole, no block can be split, or the heads do not go round.
     """
-    blocks: list[Any] = [part for part in network.modules() if hasattr(part, "split_columns")]
-    if not blocks:
+    kind = type(network).__name__
+    if hasattr(network, "initialize"):
+        raise UserError(f"expected a network without `initialize`, which sets whole weights; {kind} trains with configs/trainer/ddp.yaml")
+    if tensor_parallel_size > 1 and not any(hasattr(part, "split_columns") for part in network.modules()):
         raise UserError(
-            f"expected a network whose blocks have split_columns and split_rows, as leyden.models.PatchTransformer; {type(network).__name__} has "
+            f"expected a network whose blocks have split_columns and split_rows, as leyden.models.PatchTransformer; {kind} has "
             "none; train it with -c configs/trainer/fsdp.yaml"
         )
     for part in network.modules():
-        if (heads := getattr(part, "heads", mesh.size())) % mesh.size():
-            raise UserError(f"expected heads that {mesh.size()} processes can share; got {heads}; set network.init_args.heads")
+        if (heads := getattr(part, "heads", tensor_parallel_size)) % tensor_parallel_size:
+            raise UserError(f"expected heads that {tensor_parallel_size} processes can share; got {heads}; set network.init_args.heads")
         if getattr(part, "save_memory", False):
-            raise UserError("expected save_memory: false with tensor parallel, whose weights are in parts; set network.init_args.save_memory")
+            raise UserError("expected save_memory: false for weights that are divided; set network.init_args.save_memory")
+
+
+def split(network: nn.Module, mesh: DeviceMesh) -> None:
+    """Give each process some heads of every attention and some features of every perceptron."""
+    blocks: list[Any] = [part for part in network.modules() if hasattr(part, "split_columns")]
     for block in blocks:
         plan: dict[str, ParallelStyle] = {name: ColwiseParallel() for name in block.split_columns}
         parallelize_module(block, mesh, plan | {name: RowwiseParallel() for name in block.split_rows})

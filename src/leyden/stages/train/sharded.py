@@ -1,10 +1,10 @@
 """Training of a model whose weights are divided over processes."""
 
-from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.strategies import ModelParallelStrategy
 
 from leyden.errors import UserError
+from leyden.models.sharding import check_parts
 
 
 class Sharded(ModelParallelStrategy):
@@ -24,15 +24,14 @@ class Sharded(ModelParallelStrategy):
         super().__init__(tensor_parallel_size=tensor_parallel_size, save_distributed_checkpoint=False, process_group_backend=process_group_backend)
 
     def setup_environment(self) -> None:
-        size, processes = int(self._tensor_parallel_size), self.num_processes * self.num_nodes
+        size, processes, module = int(self._tensor_parallel_size), self.num_processes * self.num_nodes, self.lightning_module
+        assert module is not None
         if processes % size or processes < 2:
             raise UserError(f"expected at least 2 processes, a multiple of tensor_parallel_size ({size}); got {processes}; set trainer.devices")
+        if any(isinstance(callback, WeightAveraging) for callback in module.trainer.callbacks):  # type: ignore[attr-defined]
+            raise UserError("expected no averaging of weights that are divided over processes; leave the overlay ema or swa out")
+        if module.trainer.gradient_clip_val and size > 1:
+            raise UserError("expected no gradient_clip_val with tensor parallel: torch takes no norm over whole and divided weights; set it to null")
+        check_parts(module.model.network, size)  # type: ignore[arg-type, union-attr]
         self._data_parallel_size = processes // size
         super().setup_environment()
-
-    def setup(self, trainer: Trainer) -> None:
-        if any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks):  # type: ignore[attr-defined]
-            raise UserError("expected no averaging of weights that are divided over processes; leave the overlay ema or swa out")
-        if trainer.gradient_clip_val and self._tensor_parallel_size != 1:
-            raise UserError("expected no gradient_clip_val with tensor parallel: torch takes no norm over whole and divided weights; set it to null")
-        super().setup(trainer)
