@@ -10,6 +10,7 @@ from lightning.pytorch import Trainer
 
 from leyden import ImageData
 from leyden.cli import main
+from leyden.data import datamodule
 from leyden.data.augment import Augment
 from leyden.data.packed import read_split
 from tests.conftest import REPO, SHAPES, draw_shape
@@ -78,7 +79,7 @@ def test_two_processes_share_the_batch_of_one(stored, storage, monkeypatch):
     whole = training_batches(ImageData(stored[storage], 20, ZOOM))
     halves = []
     for rank in range(2):
-        monkeypatch.setattr(ImageData, "_ranks", (rank, 2))
+        monkeypatch.setattr(datamodule, "replica", lambda _, rank=rank: (rank, 2))
         halves.append(training_batches(ImageData(stored[storage], 10, ZOOM)))
     for (images, labels), *parts in zip(whole, *halves, strict=True):
         for rank, (some, own) in enumerate(parts):
@@ -108,7 +109,7 @@ def test_scores_of_jpegs_are_those_of_pixels(stored, tmp_path, monkeypatch):
     assert main(["fit", "-c", "configs/train.yaml", *few, "--data.init_args.augment.resized_crop=[0.3, 1.0]"]) == 0
     found = []
     for name, folder in stored.items():
-        for verb, short in (("evaluate", "--top_k=2"), ("export", "--formats=[pt2]"), ("explain", "--methods=[saliency]")):
+        for verb, short in (("evaluate", "--top_k=2"), ("export", '--formats={"pt2": ["fp32"]}'), ("explain", "--methods=[saliency]")):
             assert main([verb, "--data", folder, "--out", f"{name}/{verb}", short]) == 0
         found.append(json.loads(Path(name, "evaluate/metrics.json").read_text()))
     assert found[0]["examples"] == found[1]["examples"] > 10

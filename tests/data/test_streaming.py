@@ -20,6 +20,7 @@ from lightning.pytorch import Trainer
 import leyden.data.shards
 from leyden import StreamedImageData, UserError
 from leyden.cli import main
+from leyden.data import streaming
 from leyden.data.augment import Augment
 from leyden.data.shards import ShardFolder
 from leyden.data.streaming import ShardDraw, ShardSampler
@@ -134,7 +135,7 @@ def test_workers_give_the_same_batches(workspace):
 def test_two_processes_augment_as_one_does(workspace, monkeypatch):
     def batches(batch_size: int, rank: int, world_size: int) -> list:
         data = StreamedImageData(batch_size=batch_size, augment=Augment(0.125, True), num_workers=0)
-        monkeypatch.setattr(StreamedImageData, "_ranks", (rank, world_size))
+        monkeypatch.setattr(streaming, "replica", lambda _: (rank, world_size))
         data.trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
         data.trainer.training = True
         return [data.on_after_batch_transfer(batch, 0)[0] for batch in data.train_dataloader()]

@@ -92,13 +92,15 @@ def test_layers_round_what_they_read_until_the_training_ends():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_killed_training_ends_as_an_undisturbed_one(kind, workspace):
-    finals = []
-    for name, moments in (("killed", [("step", 3), ("epoch_end", 1)]), ("whole", [])):
-        (workspace / name).mkdir()
-        (workspace / name / "configs").symlink_to(REPO / "configs")
-        args = [*overlay(kind), f"--data.folder={workspace}/artifacts/prepare", "--trainer.max_epochs=2", "--resume.every_steps=1"]
-        assert run_killed(moments, args, workspace / name) == [-signal.SIGKILL] * len(moments) + [0]
-        state = torch.load(next((workspace / name / "runs").glob("*/last.ckpt")), weights_only=True)
+    moments, finals = [("step", 3), ("epoch_end", 1)], []
+    folders = [workspace / name for name in ("killed", "whole")]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "configs").symlink_to(REPO / "configs")
+    args = [*overlay(kind), f"--data.folder={workspace}/artifacts/prepare", "--trainer.max_epochs=2", "--resume.every_steps=1"]
+    assert run_killed(moments, args, *folders) == [-signal.SIGKILL] * len(moments) + [0]
+    for folder in folders:
+        state = torch.load(next((folder / "runs").glob("*/last.ckpt")), weights_only=True)
         finals.append({key: state[key] for key in ("state_dict", "optimizer_states", "global_step")})
         finals[-1]["callbacks"] = {key: value for key, value in state["callbacks"].items() if key in ("MagnitudePruning", "FakeQuantization")}
     assert finals[0]["callbacks"] and differences(*finals) == []

@@ -114,13 +114,14 @@ def test_a_killed_fine_tuning_ends_as_an_undisturbed_one(workspace, monkeypatch)
         "--trainer.max_epochs=3",
         "--resume.every_steps=1",
     ]
-    finals = []
-    for name, moments in (("killed", [("step", 4), ("epoch_end", 1), ("step", 3), ("step", 3)]), ("whole", [])):
-        (workspace / name).mkdir()
-        (workspace / name / "configs").symlink_to(REPO / "configs")
-        assert run_killed(moments, args, workspace / name) == [-signal.SIGKILL] * len(moments) + [0]
-        state = torch.load(next((workspace / name / "runs").glob("*/last.ckpt")), weights_only=True)
-        finals.append({key: state[key] for key in ("state_dict", "optimizer_states", "lr_schedulers", "global_step")})
+    moments = [("step", 4), ("epoch_end", 1), ("step", 3), ("step", 3)]
+    folders = [workspace / name for name in ("killed", "whole")]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "configs").symlink_to(REPO / "configs")
+    assert run_killed(moments, args, *folders) == [-signal.SIGKILL] * len(moments) + [0]
+    states = [torch.load(next((folder / "runs").glob("*/last.ckpt")), weights_only=True) for folder in folders]
+    finals = [{key: state[key] for key in ("state_dict", "optimizer_states", "lr_schedulers", "global_step")} for state in states]
     assert differences(*finals) == []
 
 

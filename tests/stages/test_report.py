@@ -165,7 +165,7 @@ def test_sections_hold_the_figures(artifacts: Artifacts) -> None:
     assert "Fit to train on; 2 things are worth a look. Look 3 classes with fewer than 10 training images Look 25 files rejected (41.0%)" in text
     assert "3 epochs in 12 s; the weights kept are those of epoch 1" in text
     assert "AUROC" in text and "0.975" in text
-    assert "onnx fp32 model.onnx checked 2.00 MB 2.0e-06 100.0% 80.0% 0.5 ms 8.0\u00d7 4 ms 5.0\u00d7" in text
+    assert "onnx fp32 model.onnx checked 2.00 MB 2.0e-06 \u2013 100.0% 80.0% 0.5 ms 8.0\u00d7 4 ms 5.0\u00d7" in text
     assert "saliency 0.600 0.500 0.750 0.375 0.125 12 2 ms" in text
     assert "seed_everything: 0" in text and "Data hash abc" in text
 

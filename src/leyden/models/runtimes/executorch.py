@@ -1,12 +1,18 @@
 """ExecuTorch programs (.pte), in the interpreter that its Python package brings."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
-from executorch.runtime import Runtime, Verification
 
 from leyden.models.runtimes import Run
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # that its interface is experimental: pyproject.toml bounds it
+    from executorch.runtime import Runtime, Verification
+
+    Runtime.get()
 
 
 def read(path: Path) -> tuple[Run, str]:

@@ -162,6 +162,7 @@ def silence() -> None:
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended")  # sys.argv stays: DDP starts processes by it
     warnings.filterwarnings("ignore", message="It is recommended to use `self.log")  # torchmetrics has gathered what is logged
     warnings.filterwarnings("ignore", message=".*torch.jit.script_method. is deprecated")  # imported by torch.compile itself
+    warnings.filterwarnings("ignore", message="You're using the WeightAveraging callback with a model")  # that shards: Sharded refuses it
     warnings.filterwarnings("ignore", message="Precision .* is not supported by the model summary")
     warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch")  # the sampler knows
     warnings.filterwarnings("ignore", message="The number of training batches .* is smaller than the logging interval")  # scores are per epoch
