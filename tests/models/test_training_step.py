@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from leyden import Classifier
+from leyden.models.adversarial import attack
 from tests.models.test_classifier import GREY
 
 FP16 = "16-mixed on the CPU"
@@ -89,3 +90,19 @@ def test_losses_and_their_targets_are_float32_in_every_precision(precision, monk
         assert next(model.parameters()).dtype == (torch.bfloat16 if precision == "bf16-true" else torch.float32)
         assert not torch.equal(before, after) and torch.isfinite(after).all()
     assert len(seen) == 20 and all(dtypes == {torch.float32} for dtypes in seen)
+
+
+def test_training_on_attacked_images_makes_attacks_weaker():
+    """The class is the brighter half; single pixels, which an attack may change by a fifth, say it as well."""
+    batches = [
+        (images, (images[:, 0, :, :4].float().mean((1, 2)) > images[:, 0, :, 4:].float().mean((1, 2))).long()) for images, _ in make_batches(8, 32)
+    ]
+    images, labels = (torch.cat(part) for part in zip(*batches, strict=True))
+    found = []
+    for epsilon in (0.0, 0.2):
+        model, *_ = train(batches, lr=0.1, epochs=20, classifier={"adversarial_epsilon": epsilon, "label_smoothing": 0.0})
+        preprocess, network = model.model.preprocess, model.model.network
+        clean = preprocess(images)
+        moved = attack(clean, lambda each, network=network: nn.functional.cross_entropy(network(each), labels), 0.2, preprocess.mean, preprocess.std)
+        found.append([float((network(each).argmax(1) == labels).float().mean()) for each in (clean, moved)])
+    assert min(found[0][0], found[1][0]) > 0.7 and found[1][1] > found[0][1] + 0.1, found
