@@ -93,16 +93,22 @@ def test_losses_and_their_targets_are_float32_in_every_precision(precision, monk
 
 
 def test_training_on_attacked_images_makes_attacks_weaker():
-    """The class is the brighter half; single pixels, which an attack may change by a fifth, say it as well."""
-    batches = [
-        (images, (images[:, 0, :, :4].float().mean((1, 2)) > images[:, 0, :, 4:].float().mean((1, 2))).long()) for images, _ in make_batches(8, 32)
-    ]
-    images, labels = (torch.cat(part) for part in zip(*batches, strict=True))
-    found = []
-    for epsilon in (0.0, 0.2):
-        model, *_ = train(batches, lr=0.1, epochs=20, classifier={"adversarial_epsilon": epsilon, "label_smoothing": 0.0})
+    """The first pixel says the class 9 times in 10; all others say it too, together better, but each within an attack's reach.
+
+    Source: Tsipras et al., "Robustness may be at odds with accuracy", 2019, section 2.1.
+    """
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 2, (256,), generator=generator)
+    pixels = 0.5 + 0.04 * (2 * labels - 1)[:, None] + 0.1 * torch.randn(256, 64, generator=generator)
+    pixels[:, 0] = torch.where(torch.rand(256, generator=generator) < 0.9, labels, 1 - labels)
+    images = (255 * pixels.clamp(0, 1)).byte().view(256, 1, 8, 8)
+    batches, found = list(zip(images.split(32), labels.split(32), strict=True)), []
+    for epsilon in (0.0, 0.08):
+        model, *_ = train(batches, lr=0.1, epochs=15, classifier={"adversarial_epsilon": epsilon, "label_smoothing": 0.0})
         preprocess, network = model.model.preprocess, model.model.network
         clean = preprocess(images)
-        moved = attack(clean, lambda each, network=network: nn.functional.cross_entropy(network(each), labels), 0.2, preprocess.mean, preprocess.std)
+        loss_of = lambda each, network=network: nn.functional.cross_entropy(network(each), labels)  # noqa: E731
+        moved = attack(clean, loss_of, 0.08, preprocess.mean, preprocess.std)
         found.append([float((network(each).argmax(1) == labels).float().mean()) for each in (clean, moved)])
-    assert min(found[0][0], found[1][0]) > 0.7 and found[1][1] > found[0][1] + 0.1, found
+    (clean_before, attacked_before), (clean_after, attacked_after) = found
+    assert attacked_after > attacked_before + 0.1 and clean_before >= clean_after > 0.7, found

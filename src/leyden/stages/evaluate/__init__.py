@@ -67,23 +67,15 @@ def evaluate(
     check_labels(predictor, read_report(data)["labels"], model)
     test = predict_split(predictor, data, "test", batch_size)
     validation = predict_split(predictor, data, "val", batch_size)
-    metrics: dict[str, Any] = score(test, top_k)
-    metrics |= intervals_of(test, metrics, top_k, num_resamples, confidence_level, seed)
-    metrics |= {"examples": len(test.labels), "errors": int((~test.is_right).sum()), "confidence_level": confidence_level}
+    metrics = measure(test, top_k, num_resamples, confidence_level, seed)
     metrics |= {"temperature": getattr(predictor, "temperature", 1.0)} | abstain(validation, test, abstain_precision, confidence_level)
     accuracies = measure_robustness(predictor, data, robustness, batch_size, confidence_level)
     metrics |= means(accuracies)
     check_names(require or {}, metrics)
     slices = list_slices(test, data, confidence_level)
     suspects = [row for found, split in ((test, "test"), (validation, "val")) for row in list_suspects(found, split)]
-    comparison = None
-    if against:
-        other = predict_other(against, data, test, batch_size)
-        comparison = compare_with(other, test, top_k, num_resamples, confidence_level, seed)
-    print(summary(metrics, abstain_precision))
-    print(summary_of_errors(slices, suspects))
-    if against and comparison:
-        print(verdict(comparison, against))
+    other = predict_other(against, data, test, batch_size) if against else None
+    comparison = compare_with(other, test, top_k, num_resamples, confidence_level, seed) if other else None
     failed = failures(require or {}, metrics)
     beside = out.with_name(f"{out.name}-failed")
     shutil.rmtree(beside, ignore_errors=True)
@@ -93,9 +85,21 @@ def evaluate(
         write_robustness(folder / "robustness", accuracies, metrics["accuracy"])
         if comparison:
             write_json(folder / "comparison.json", comparison)
+    print(summary(metrics, slices, suspects))
+    if against and comparison:
+        print(verdict(comparison, against))
     if failed:
-        wish = "train a better model, or lower evaluate.require in configs/evaluate.yaml"
-        raise UserError(f"expected {'; '.join(failed)}, on {metrics['examples']:,} test examples; look at {beside}, and {wish}")
+        raise UserError(
+            f"expected {'; '.join(failed)}, on {len(test.labels):,} test examples; "
+            f"look at {beside}, and train a better model or lower evaluate.require in configs/evaluate.yaml"
+        )
+
+
+def measure(test: Predictions, top_k: int, num_resamples: int, confidence_level: float, seed: int) -> dict[str, Any]:
+    """Compute the headline figures with their intervals, and what they stand on."""
+    metrics: dict[str, Any] = score(test, top_k)
+    metrics |= intervals_of(test, metrics, top_k, num_resamples, confidence_level, seed)
+    return metrics | {"examples": len(test.labels), "errors": int((~test.is_right).sum()), "confidence_level": confidence_level}
 
 
 def write(folder: Path, test: Predictions, metrics: dict[str, Any]) -> None:
@@ -111,11 +115,14 @@ def write(folder: Path, test: Predictions, metrics: dict[str, Any]) -> None:
     plot_reliability(folder / "calibration.png", bins)
 
 
-def summary(metrics: dict[str, Any], precision: float) -> str:
+def summary(metrics: dict[str, Any], slices: list[Row], suspects: list[Row]) -> str:
+    weak = [f"{row['by']} {row['slice']} ({row['accuracy']:.1%} of {row['count']})" for row in slices if row["falls_short"]]
+    told = f"falls short on {', '.join(weak[:5])}" if weak else f"no slice of {len(slices)} falls short of the others by more than noise"
     return (
         f"evaluate: accuracy {metrics['accuracy']:.4f} [{metrics['accuracy_low']:.4f}, {metrics['accuracy_high']:.4f}] "
         f"on {metrics['examples']:,} test examples ({metrics['errors']} errors), calibration error {metrics['calibration_error']:.4f}; "
-        f"answers {metrics['abstain_coverage']:.1%} of them where {precision:.0%} are to be right"
+        f"answers {metrics['abstain_coverage']:.1%} of them within abstain_precision\n"
+        f"evaluate: {told}; {len(suspects)} labels of test and validation split may be wrong (errors/suspects.csv)"
     )
 
 
@@ -153,9 +160,3 @@ def write_robustness(folder: Path, accuracies: list[Row], clean: float) -> None:
 def confusion_of(found: Predictions) -> np.ndarray:
     """Count pairs of actual (rows) and predicted class: (K, K)."""
     return multiclass_confusion_matrix(found.predicted, found.labels, num_classes=len(found.names)).numpy()
-
-
-def summary_of_errors(slices: list[Row], suspects: list[Row]) -> str:
-    weak = [f"{row['by']} {row['slice']} ({row['accuracy']:.1%} of {row['count']})" for row in slices if row["falls_short"]]
-    told = f"falls short on {', '.join(weak[:5])}" if weak else f"no slice of {len(slices)} falls short of the others by more than noise"
-    return f"evaluate: {told}; {len(suspects)} labels of test and validation split may be wrong (errors/suspects.csv)"

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics.functional.classification import multiclass_accuracy, multiclass_calibration_error, multiclass_f1_score, multiclass_precision
+from torchmetrics.functional.classification import multiclass_accuracy, multiclass_calibration_error
 
 from leyden.models.bootstrap import percentile_interval, resample_sums
 from leyden.models.intervals import wilson
@@ -116,13 +116,11 @@ def figures_of(sums: Sums) -> dict[str, Tensor]:
 
 
 def score(found: Predictions, top_k: int) -> dict[str, float]:
-    """Compute the headline figures: torchmetrics' where it has them; AUROC, log loss and Brier score over classes that are there."""
+    """Compute the headline figures. Means over classes are of those that are there, and in float64: torchmetrics' come to 1.0000001."""
     figures = {name: float(value) for name, value in figures_of(total(columns_of(found, top_k))).items()}
     probabilities, labels, num_classes = found.probabilities, found.labels, len(found.names)
     figures |= {
         "accuracy": float(multiclass_accuracy(probabilities, labels, num_classes, average="micro")),
-        "macro_precision": float(multiclass_precision(probabilities, labels, num_classes, average="macro")),
-        "macro_f1": float(multiclass_f1_score(probabilities, labels, num_classes, average="macro")),
         "top_accuracy": float(multiclass_accuracy(probabilities, labels, num_classes, average="micro", top_k=min(top_k, num_classes))),
         "calibration_error": float(multiclass_calibration_error(probabilities, labels, num_classes, n_bins=NUM_BINS)),
     }
@@ -154,7 +152,7 @@ def intervals_of(found: Predictions, figures: dict[str, float], top_k: int, num_
     and begins at 0 where a calibrated model may show as much.
     """
     columns = columns_of(found, top_k)
-    bounds = {}
+    bounds: dict[str, float] = {}
     for name, draws in draw([columns], num_resamples, seed)[0].items():
         written = next(iter(named({name: 0.0}, top_k)))
         if name in ("accuracy", "top_accuracy"):

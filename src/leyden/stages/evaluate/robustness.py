@@ -50,8 +50,8 @@ def compress(images: Tensor, quality: float) -> Tensor:
 
 def rotate(images: Tensor, degrees: float) -> Tensor:
     """Rotate, one image this way and the next that way."""
-    turned = [transforms.rotate(part, angle, transforms.InterpolationMode.BILINEAR) for part, angle in ((images, degrees), (images, -degrees))]
-    return torch.where((torch.arange(len(images)) % 2 == 0).view(-1, 1, 1, 1), *turned)
+    one, other = (transforms.rotate(images, angle, transforms.InterpolationMode.BILINEAR) for angle in (degrees, -degrees))
+    return torch.where((torch.arange(len(images)) % 2 == 0).view(-1, 1, 1, 1), one, other)
 
 
 # Kinds as in Hendrycks and Dietterich, "Benchmarking neural network robustness to common corruptions and perturbations", 2019.
