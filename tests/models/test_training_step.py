@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from leyden import Classifier
+from leyden.models.adversarial import attack
 from tests.models.test_classifier import GREY
 
 FP16 = "16-mixed on the CPU"
@@ -89,3 +90,25 @@ def test_losses_and_their_targets_are_float32_in_every_precision(precision, monk
         assert next(model.parameters()).dtype == (torch.bfloat16 if precision == "bf16-true" else torch.float32)
         assert not torch.equal(before, after) and torch.isfinite(after).all()
     assert len(seen) == 20 and all(dtypes == {torch.float32} for dtypes in seen)
+
+
+def test_training_on_attacked_images_makes_attacks_weaker():
+    """The first pixel says the class 9 times in 10; all others say it too, together better, but each within an attack's reach.
+
+    Source: Tsipras et al., "Robustness may be at odds with accuracy", 2019, section 2.1.
+    """
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 2, (256,), generator=generator)
+    pixels = 0.5 + 0.04 * (2 * labels - 1)[:, None] + 0.1 * torch.randn(256, 64, generator=generator)
+    pixels[:, 0] = torch.where(torch.rand(256, generator=generator) < 0.9, labels, 1 - labels)
+    images = (255 * pixels.clamp(0, 1)).byte().view(256, 1, 8, 8)
+    batches, found = list(zip(images.split(32), labels.split(32), strict=True)), []
+    for epsilon in (0.0, 0.08):
+        model, *_ = train(batches, lr=0.1, epochs=15, classifier={"adversarial_epsilon": epsilon, "label_smoothing": 0.0})
+        preprocess, network = model.model.preprocess, model.model.network
+        clean = preprocess(images)
+        loss_of = lambda each, network=network: nn.functional.cross_entropy(network(each), labels)  # noqa: E731
+        moved = attack(clean, loss_of, 0.08, preprocess.mean, preprocess.std)
+        found.append([float((network(each).argmax(1) == labels).float().mean()) for each in (clean, moved)])
+    (clean_before, attacked_before), (clean_after, attacked_after) = found
+    assert attacked_after > attacked_before + 0.1 and clean_before >= clean_after > 0.7, found

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from leyden.cli import main
-from leyden.stages.compare import changes, is_right
+from leyden.models.bootstrap import changes
+from leyden.stages.compare import is_right
 
 
 def test_labels_are_compared_by_name():

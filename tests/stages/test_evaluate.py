@@ -8,72 +8,19 @@ import numpy as np
 import pytest
 import torch
 
+import leyden
 from leyden.cli import main
-from leyden.data.packed import read_paths
-from leyden.stages.evaluate import class_table, confusion_scores, intervals_of, reliability, score, wilson
-
-CONFUSION = np.array([[8, 2, 0], [1, 9, 0], [0, 5, 5]])
+from leyden.data.packed import read_paths, read_split
+from leyden.models.load import predict_logits
 
 
-def test_scores_of_a_known_confusion_matrix():
-    scores = confusion_scores(CONFUSION[None])
-    assert scores["accuracy"][0] == pytest.approx(22 / 30)
-    assert scores["balanced_accuracy"][0] == pytest.approx((0.8 + 0.9 + 0.5) / 3)
-    assert scores["macro_f1"][0] == pytest.approx((16 / 19 + 18 / 26 + 10 / 15) / 3)
-
-
-def test_an_absent_class_does_not_enter_the_means():
-    scores = confusion_scores(np.array([[[4, 0, 0], [0, 4, 0], [0, 0, 0]]]))
-    assert scores["balanced_accuracy"][0] == scores["macro_f1"][0] == 1
-
-
-def test_scores_agree_with_torchmetrics():
-    from torchmetrics.functional.classification import multiclass_accuracy, multiclass_f1_score
-
-    generator = torch.Generator().manual_seed(0)
-    logits, labels = torch.randn(500, 7, generator=generator), torch.randint(0, 7, (500,), generator=generator)
-    figures = score(logits, labels, top_k=3)
-    assert figures["accuracy"] == pytest.approx(float(multiclass_accuracy(logits, labels, 7, average="micro")))
-    assert figures["balanced_accuracy"] == pytest.approx(float(multiclass_accuracy(logits, labels, 7, average="macro")))
-    assert figures["macro_f1"] == pytest.approx(float(multiclass_f1_score(logits, labels, 7, average="macro")))
-    assert figures["top_3_accuracy"] == pytest.approx(float((logits.topk(3).indices == labels[:, None]).any(1).float().mean()))
-    assert figures["log_loss"] == pytest.approx(float(-logits.log_softmax(1)[range(500), labels].mean()))
-
-
-def test_interval_covers_the_truth_about_as_often_as_it_says():
-    generator = np.random.default_rng(0)
-    truth, hits = 0.9, {"accuracy": 0, "balanced_accuracy": 0}
-    for trial in range(200):
-        right = generator.binomial(100, truth, size=2)
-        found = intervals_of(np.array([[right[0], 100 - right[0]], [100 - right[1], right[1]]]), 500, 0.9, trial)
-        for name in hits:
-            hits[name] += found[name][0] <= truth <= found[name][1]
-    assert all(0.83 < count / 200 < 0.96 for count in hits.values()), hits
-
-
-def test_a_perfect_score_still_has_a_lower_bound():
-    found = intervals_of(np.diag([50, 50]), 100, 0.95, 0)
-    assert list(found) == ["accuracy"] and found["accuracy"] == pytest.approx((0.963, 1), abs=1e-3)
-    assert wilson(0, 10, 0.95)[0] == pytest.approx(0, abs=1e-12)
-
-
-def test_same_seed_same_interval():
-    assert intervals_of(CONFUSION, 200, 0.95, 1) == intervals_of(CONFUSION, 200, 0.95, 1) != intervals_of(CONFUSION, 200, 0.95, 2)
-
-
-def test_class_table_leaves_out_what_has_no_example():
-    rows = class_table(np.array([[3, 1, 0], [0, 0, 0], [0, 0, 0]]), ["a", "b", "c"])
-    assert rows[0] == {"label": "a", "count": 4, "precision": 1.0, "recall": 0.75, "f1": pytest.approx(6 / 7)}
-    assert rows[1]["recall"] == "" and rows[1]["precision"] == 0 and rows[2]["f1"] == ""
-
-
-def test_reliability_bins():
-    rows = reliability(torch.tensor([[0.95, 0.05], [0.93, 0.07], [0.4, 0.6], [1.0, 0.0]]), torch.tensor([0, 1, 1, 0]))
-    assert [(row["count"], round(row["accuracy"], 3)) for row in rows] == [(1, 1.0), (3, 0.667)]
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def test_every_test_example_is_predicted_and_the_files_agree(in_trained, tmp_path):
-    assert main(["evaluate", "--out", str(tmp_path / "out")]) == 0
+    assert main(["evaluate", "--out", str(tmp_path / "out"), "--robustness=[]"]) == 0
     metrics = json.loads((tmp_path / "out/metrics.json").read_text())
     with open(tmp_path / "out/predictions.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -85,12 +32,13 @@ def test_every_test_example_is_predicted_and_the_files_agree(in_trained, tmp_pat
     scores = np.array([[float(row[f"score:{label}"]) for label in "0123456789"] for row in rows])
     assert np.allclose(scores.sum(1), 1, atol=1e-4)
     assert all(float(row["confidence"]) == pytest.approx(top, abs=1e-6) for row, top in zip(rows, scores.max(1), strict=True))
+    assert all(float(row["confidence"]) >= metrics["abstain_below"] for row in rows) == (metrics["abstain_coverage"] == 1)
     assert (tmp_path / "out/confusion.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_prediction_of_a_file_is_its_evaluation(in_trained, tmp_path):
     """`leyden predict` reads the file as `leyden prepare` did."""
-    assert main(["evaluate", "--out", str(tmp_path / "out")]) == 0
+    assert main(["evaluate", "--out", str(tmp_path / "out"), "--robustness=[]"]) == 0
     assert main(["predict", "artifacts/train/model.ckpt", "data", "--out", str(tmp_path / "p.csv")]) == 0
     found = []
     for name in ("out/predictions.csv", "p.csv"):
@@ -107,3 +55,77 @@ def test_mistakes(in_trained, error_of, tmp_path, shapes):
     assert main(["prepare", "--data", str(shapes), "--out", str(tmp_path / "shapes-packed")]) == 0
     line = error_of("evaluate", "--data", str(tmp_path / "shapes-packed"), "--out", str(tmp_path / "out"))
     assert "expected a model of the labels big triangle, carré, cercle; " in line and not (tmp_path / "out").exists()
+
+
+def test_probabilities_are_those_of_the_temperature_that_the_checkpoint_carries(in_trained, tmp_path):
+    assert main(["evaluate", f"--out={tmp_path}/out"]) == 0
+    model = leyden.load("artifacts/train/model.ckpt")
+    split = read_split(Path("artifacts/prepare"), "val")
+    logits, labels = predict_logits(model, split.images, 256).double(), torch.from_numpy(split.labels)
+    losses = {t: float(torch.nn.functional.cross_entropy(logits / t, labels)) for t in (model.temperature, 1.0)}
+    assert model.temperature != 1 and losses[model.temperature] < losses[1.0]
+    assert json.loads((tmp_path / "out/metrics.json").read_text())["temperature"] == model.temperature
+    test = predict_logits(model, read_split(Path("artifacts/prepare"), "test").images, 256)
+    sure = (test / model.temperature).softmax(1).amax(1)
+    assert [float(row["confidence"]) for row in read_csv(tmp_path / "out/predictions.csv")] == pytest.approx(sure.tolist(), abs=1e-5)
+
+
+def test_a_model_below_what_is_required_is_not_published_but_can_be_looked_at(in_trained, tmp_path, error_of):
+    out = f"--out={tmp_path}/out"
+    assert main(["evaluate", out, "--require={accuracy: 0.5, log_loss: 5}"]) == 0
+    published = (tmp_path / "out/metrics.json").read_text()
+    line = error_of("evaluate", out, "--require={accuracy: 0.5, log_loss: 0.0001, accuracy_low: 0.9999}")
+    assert "expected log_loss of at most 0.0001, got " in line and "accuracy_low of at least 0.9999, got " in line and "accuracy of" not in line
+    assert (tmp_path / "out/metrics.json").read_text() == published == (tmp_path / "out-failed/metrics.json").read_text()
+    assert "got 'acuracy' (did you mean 'accuracy'?)" in error_of("evaluate", out, "--require={acuracy: 0.5}")
+    assert main(["evaluate", out]) == 0 and not (tmp_path / "out-failed").exists()
+
+
+def test_against_an_earlier_model_its_predictions_and_itself(in_trained, tmp_path, capsys, error_of):
+    """A model whose last layer was blurred by noise is worse, and by more than chance; a model is not worse than itself."""
+    checkpoint = torch.load("artifacts/train/model.ckpt", weights_only=True)
+    head = max(key for key in checkpoint["state_dict"] if key.endswith("weight") and checkpoint["state_dict"][key].ndim == 2)
+    weight = checkpoint["state_dict"][head]
+    weight += weight.std() * 2 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
+    torch.save(checkpoint, tmp_path / "worse.ckpt")
+    assert main(["evaluate", f"--model={tmp_path}/worse.ckpt", f"--out={tmp_path}/worse"]) == 0
+    found = []
+    for other in ("worse.ckpt", "worse/predictions.csv"):
+        assert main(["evaluate", f"--out={tmp_path}/out", f"--against={tmp_path}/{other}"]) == 0
+        found.append(json.loads((tmp_path / "out/comparison.json").read_text()))
+    assert found[0]["figures"].keys() == found[1]["figures"].keys() and found[0]["gained"] == found[1]["gained"] > found[0]["lost"]
+    for row, other in zip(*(each["figures"].values() for each in found), strict=True):
+        assert row["change"] == pytest.approx(other["change"], abs=1e-4)
+        assert row["change_low"] - 1e-9 <= row["change"] <= row["change_high"] + 1e-9
+    assert found[0]["p_value"] < 0.05 and found[0]["figures"]["log_loss"]["is_more_than_noise"] and found[0]["figures"]["log_loss"]["change"] < 0
+    assert "more than noise" in capsys.readouterr().out
+    assert main(["evaluate", f"--out={tmp_path}/out", "--against=artifacts/train/model.ckpt"]) == 0
+    same = json.loads((tmp_path / "out/comparison.json").read_text())
+    assert same["p_value"] == 1 and not any(row["is_more_than_noise"] or row["change"] for row in same["figures"].values())
+    assert "no more than noise" in capsys.readouterr().out
+    lines = (tmp_path / "worse/predictions.csv").read_text().splitlines()
+    (tmp_path / "few.csv").write_text("\n".join(lines[:-2]))
+    assert "it lacks 2, " in error_of("evaluate", f"--out={tmp_path}/out", f"--against={tmp_path}/few.csv")
+    (tmp_path / "other.csv").write_text("path,score:cat\na,1")
+    assert "expected scores of the classes 0, 1" in error_of("evaluate", f"--out={tmp_path}/out", f"--against={tmp_path}/other.csv")
+
+
+def test_errors_and_robustness_are_listed(in_trained, tmp_path):
+    assert main(["evaluate", f"--out={tmp_path}/out", "--robustness=[noise, pgd]"]) == 0
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    mistakes = read_csv(tmp_path / "out/errors/mistakes.csv")
+    assert len(mistakes) == metrics["errors"] == sum(int(row["count"]) for row in read_csv(tmp_path / "out/errors/confusions.csv"))
+    assert {row["by"] for row in read_csv(tmp_path / "out/errors/slices.csv")} == {"class", "brightness"}
+    assert {row["split"] for row in read_csv(tmp_path / "out/errors/suspects.csv")} <= {"val", "test"}
+    rows = read_csv(tmp_path / "out/robustness/accuracy.csv")
+    assert [row["kind"] for row in rows] == ["noise"] * 3 + ["pgd"] * 3 and metrics["pgd_accuracy"] < metrics["noise_accuracy"]
+    assert (tmp_path / "out/robustness/accuracy.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_exported_file_is_evaluated_without_attacks(in_trained, tmp_path, capsys):
+    assert main(["export", f"--out={tmp_path}/export", "--formats=[onnx]"]) == 0
+    file = next((tmp_path / "export").glob("*.onnx"))
+    assert main(["evaluate", f"--model={file}", f"--out={tmp_path}/out", "--robustness=[contrast, fgsm]"]) == 0
+    assert "robustness without fgsm, which need a checkpoint's gradients" in capsys.readouterr().out
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert metrics["accuracy"] > 0.8 and "contrast_accuracy" in metrics and "fgsm_accuracy" not in metrics

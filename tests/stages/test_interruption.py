@@ -24,6 +24,7 @@ ARGS = [
     "configs/train.yaml",
     "--network=tests.stages.killed.DropoutNet",
     "--model.mixup_alpha=0.2",
+    "--model.adversarial_epsilon=0.05",
     "--trainer.max_epochs=25",
     "--trainer.callbacks+=lightning.pytorch.callbacks.EMAWeightAveraging",
     "--resume.every_steps=4",
@@ -67,7 +68,13 @@ def final_state(folder: Path, averaged: bool = True) -> dict:
     best = torch.load(folder / "artifacts/train/model.ckpt", weights_only=True)
     metrics = json.loads((folder / "artifacts/train/metrics.json").read_text())
     del metrics["seconds"], metrics["peak_memory_mb"]
-    return {"last": kept, "best": best["state_dict"], "curves": (folder / "artifacts/train/curves.csv").read_text(), "metrics": metrics}
+    return {
+        "last": kept,
+        "best": best["state_dict"],
+        "temperature": best["leyden"]["temperature"],
+        "curves": (folder / "artifacts/train/curves.csv").read_text(),
+        "metrics": metrics,
+    }
 
 
 def differences(a, b, where="") -> list[str]:

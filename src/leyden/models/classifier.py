@@ -14,7 +14,9 @@ from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
 from leyden.errors import UserError
+from leyden.models.adversarial import attack
 from leyden.models.build import build_model
+from leyden.models.calibration import Temperature
 from leyden.models.checkpointing import checkpoint_modules as checkpoint_parts
 from leyden.models.distillation import Distiller, Teacher
 from leyden.models.image_model import ImageModel
@@ -54,6 +56,7 @@ class Classifier(LightningModule):
         teacher: str | Teacher | None = None,
         start_from: str | Start | None = None,
         schedule: Schedule = "cosine",
+        adversarial_epsilon: float = 0.0,
         compile: str | None = None,
     ) -> None:
         """Build the model.
@@ -75,12 +78,16 @@ class Classifier(LightningModule):
             teacher: The checkpoint of a model to learn from beside the labels; or path, temperature and weight.
             start_from: The checkpoint whose weights are the first ones; or path, mode and freeze_epochs.
             schedule: What follows the linear warm-up: a cosine to 0, or a constant; one_cycle is torch's OneCycleLR.
+            adversarial_epsilon: Train on images changed to mislead the network, each pixel by at most this share of its range; 0 is off.
             compile: Backend of torch.compile for the network: inductor; null is off.
         """
         super().__init__()
         self.model = build_model(network, labels, input)
-        if (mixup_alpha or cutmix_alpha) and isinstance(self.model, SequenceModel):
-            raise UserError("expected images for mixup and cutmix; the data holds sequences; set mixup_alpha and cutmix_alpha to 0")
+        if (mixup_alpha or cutmix_alpha or adversarial_epsilon) and isinstance(self.model, SequenceModel):
+            wrong = "mixup_alpha, cutmix_alpha and adversarial_epsilon"
+            raise UserError(f"expected images for {wrong}; the data holds sequences; set them to 0")
+        if not 0 <= adversarial_epsilon <= 1:
+            raise UserError(f"adversarial_epsilon must lie in [0, 1]; got {adversarial_epsilon}; 0.03 of a pixel's range is usual for photographs")
         if callable(load_pretrained := getattr(self.model.network, "load_pretrained", None)):
             load_pretrained()  # here and not in the network: `leyden.load` needs no other file than the checkpoint
         start, guide = Start(start_from) if isinstance(start_from, str) else start_from, Teacher(teacher) if isinstance(teacher, str) else teacher
@@ -94,11 +101,13 @@ class Classifier(LightningModule):
             self.model.network.compile(backend=compile)  # in place: a wrapper would rename the weights in checkpoints
         self.optimizer, self.schedule, self.warmup_fraction, self.scale_lr = optimizer, schedule, warmup_fraction, scale_lr
         self.label_smoothing, self.mixup_alpha, self.cutmix_alpha = label_smoothing, mixup_alpha, cutmix_alpha
+        self.adversarial_epsilon = adversarial_epsilon
         self._sharded = False
         self.provenance: dict[str, Any] = {}
         self.train_loss = MeanMetric()
         weights = weigh_classes(class_weights, labels, class_counts)
         self.register_buffer("class_weights", weights, persistent=False)
+        self.temperature = Temperature(len(labels))
         self.val_scores, self.test_scores = make_scores(len(labels), "val/"), make_scores(len(labels), "test/")
 
     def configure_model(self) -> None:
@@ -112,6 +121,8 @@ class Classifier(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         inputs, targets = self._see(*batch, batch_idx)
+        if self.adversarial_epsilon:
+            inputs = self._mislead(inputs[0], targets)
         logits = self.model.network(*inputs)
         loss = self._loss(logits, targets)
         if self.distiller:
@@ -134,6 +145,17 @@ class Classifier(LightningModule):
         images, targets = mix(images, labels, len(self.model.labels), self.mixup_alpha, self.cutmix_alpha, seed)
         return (images,), targets
 
+    def _mislead(self, images: Tensor, targets: Tensor) -> Sequence[Tensor]:
+        """Give normalised images (B, C, H, W) that the network finds harder."""
+        preprocess = self.model.preprocess
+        assert isinstance(self.model, ImageModel)
+        expand = self.model.preprocess.expanded
+
+        def loss_of(images: Tensor) -> Tensor:
+            return self._loss(self.model.network(expand(images)), targets)
+
+        return (expand(attack(images[:, : self.model.channels], loss_of, self.adversarial_epsilon, preprocess.mean, preprocess.std)),)
+
     def _loss(self, logits: Tensor | Sequence[Tensor], targets: Tensor) -> Tensor:
         """Give the loss of logits (B, K); where a network in training mode returns several, one for each head, the mean of theirs."""
         heads = [logits] if isinstance(logits, Tensor) else logits
@@ -147,19 +169,21 @@ class Classifier(LightningModule):
         super().backward(loss * (group / group_size(self.trainer.fit_loop.epoch_loop.batch_idx, group, total)), *args, **kwargs)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._score(self.val_scores, batch)
+        if (scored := self._score(self.val_scores, batch)) is not None:
+            self.temperature.update(*scored)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         self._score(self.test_scores, batch)
 
-    def _score(self, scores: MetricCollection, batch: Batch) -> None:
+    def _score(self, scores: MetricCollection, batch: Batch) -> tuple[Tensor, Tensor] | None:
         inputs, labels = batch
         if not len(labels):
-            return  # the last examples of a split may not go round all processes
+            return None  # the last examples of a split may not go round all processes
         logits = (self(inputs) if isinstance(inputs, Tensor) else self(*inputs)).float()
         scores["accuracy"].update(logits, labels)
         scores["balanced_accuracy"].update(logits, labels)
         scores["loss"].update(F.cross_entropy(logits, labels), len(labels))
+        return logits, labels
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         if self.trainer.global_step == batch_idx == 0 and hasattr(self.model.network, "initialize"):
@@ -181,6 +205,8 @@ class Classifier(LightningModule):
     def on_validation_epoch_end(self) -> None:
         self.log_dict(self.val_scores.compute(), prog_bar=True)
         self.val_scores.reset()
+        self.model.spec["temperature"] = float(self.temperature.compute())  # checkpoints carry it
+        self.temperature.reset()
 
     def on_test_epoch_end(self) -> None:
         self.log_dict(self.test_scores.compute())
@@ -212,6 +238,7 @@ class Classifier(LightningModule):
         for part in ("network", "labels", "input"):
             if theirs[part] != self.model.spec[part]:
                 raise UserError(f"expected a checkpoint of {part} {self.model.spec[part]}; it holds {theirs[part]}; give its own config with -c")
+        self.model.spec["temperature"] = theirs.get("temperature", 1.0)
         sums = torch.tensor(checkpoint.get("train_loss", [[0.0, 0.0]]))
         own = sums[self.global_rank] if len(sums) == self.trainer.world_size else sums.sum(0) * (self.global_rank == 0)
         self.train_loss.mean_value, self.train_loss.weight = own[0].to(self.device), own[1].to(self.device)

@@ -85,6 +85,11 @@ class ImageModel(nn.Module):
     def image_size(self) -> tuple[int, int]:
         return self.preprocess.image_size
 
+    @property
+    def temperature(self) -> float:
+        """Divide logits by it before the softmax, for probabilities that are as sure as they are right."""
+        return float(self.spec.get("temperature", 1.0))
+
     def forward(self, images: Tensor) -> Tensor:
         """Map uint8 images (B, C, H, W) to logits (B, K)."""
         return self.network(self.preprocess(images))

@@ -85,6 +85,11 @@ def predict_logits(predictor: Predictor, examples: Examples, batch_size: int) ->
     return torch.cat(batches)
 
 
+def calibrated(predictor: Predictor, logits: Tensor) -> Tensor:
+    """Divide logits by the temperature that the model carries; a file that tells none is taken as it is."""
+    return logits / getattr(predictor, "temperature", 1.0)
+
+
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint without running any code from it.
 
@@ -113,6 +118,7 @@ def load_checkpoint(path: Path, device: str = "cpu") -> Model:
     except RuntimeError as error:
         raise UserError(f"the weights in {path} do not fit {spec['network']['class_path']} as it is now; use the code that trained it") from error
     model.provenance = spec.get("provenance", {})
+    model.spec["temperature"] = spec.get("temperature", 1.0)
     return model.eval().to(device)
 
 
@@ -136,6 +142,7 @@ class ExportedModel:
         self.channels: int = opened.description["input"]["channels"]
         height, width = opened.description["input"]["image_size"]
         self.image_size: tuple[int, int] = (height, width)
+        self.temperature = float(opened.description.get("temperature", 1.0))
         self._run = opened.run
 
     def __call__(self, images: Tensor) -> Tensor:

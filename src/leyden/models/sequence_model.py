@@ -63,6 +63,11 @@ class SequenceModel(nn.Module):
     def features(self) -> int:
         return self.preprocess.features
 
+    @property
+    def temperature(self) -> float:
+        """Divide logits by it before the softmax, for probabilities that are as sure as they are right."""
+        return float(self.spec.get("temperature", 1.0))
+
     def forward(self, values: Tensor, lengths: Tensor) -> Tensor:
         """Map values (B, T, F), padded to the longest, and lengths (B,) to logits (B, K)."""
         return self.network(self.preprocess(values, lengths), lengths)

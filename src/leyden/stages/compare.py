@@ -1,15 +1,14 @@
 """What one model gained and lost against another, on the same test examples: `leyden compare OLD NEW --data=OLD_DATA`."""
 
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from leyden.data.packed import read_examples, read_report
 from leyden.errors import UserError
 from leyden.files import write_json
+from leyden.models.bootstrap import changes, check_level
 from leyden.models.load import Predictor, load, predict_logits
 
 
@@ -37,8 +36,7 @@ def compare(
         confidence_level: Share of resamples inside the interval, in (0, 1).
         seed: Of the bootstrap.
     """
-    if not 0 < confidence_level < 1:
-        raise UserError(f"compare.confidence_level must lie in (0, 1); got {confidence_level}; give another")
+    check_level(confidence_level, "compare")
     examples, labels = read_examples(data, "test")
     names = read_report(data)["labels"]
     models = [load(old), load(new)]
@@ -53,7 +51,8 @@ def compare(
     write_json(out, metrics)
     print(
         f"compare: accuracy {metrics['accuracy_old']:.4f} before, {metrics['accuracy_new']:.4f} after: change {metrics['accuracy_change']:+.4f} "
-        f"[{metrics['accuracy_change_low']:+.4f}, {metrics['accuracy_change_high']:+.4f}] on {metrics['examples']:,} test examples of the "
+        f"[{metrics['accuracy_change_low']:+.4f}, {metrics['accuracy_change_high']:+.4f}]"
+        f", p {metrics['accuracy_change_p_value']:.2g}, on {metrics['examples']:,} test examples of the "
         f"{len(shared)} labels that both know ({metrics['lost']} lost, {metrics['gained']} gained, {metrics['examples_left_out']} left out)"
     )
 
@@ -62,27 +61,3 @@ def is_right(model: Predictor, logits: Tensor, truth: Tensor, names: list[str]) 
     """Tell which of the logits (N, K) name the true label, bool (N,); `truth` (N,) counts in `names`, logits in the model's labels."""
     own = torch.tensor([model.labels.index(name) if name in model.labels else -1 for name in names])
     return logits.argmax(dim=1) == own[truth]
-
-
-def changes(old: Tensor, new: Tensor, num_resamples: int, confidence_level: float, seed: int) -> dict[str, Any]:
-    """Compare which examples, bool (N,), two models got right.
-
-    The interval is of pairs: both models saw the same examples, so that only those on which they differ count. As in a
-    confusion matrix, drawing examples with replacement is drawing the three counts from a multinomial.
-
-    Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3.
-    """
-    lost, gained, total = int((old & ~new).sum()), int((new & ~old).sum()), len(old)
-    draws = np.random.default_rng(seed).multinomial(total, np.array([lost, gained, total - lost - gained]) / total, size=num_resamples)
-    low, high = np.quantile((draws[:, 1] - draws[:, 0]) / total, [(1 - confidence_level) / 2, (1 + confidence_level) / 2])
-    return {
-        "accuracy_old": float(old.float().mean()),
-        "accuracy_new": float(new.float().mean()),
-        "accuracy_change": (gained - lost) / total,
-        "accuracy_change_low": float(low),
-        "accuracy_change_high": float(high),
-        "lost": lost,
-        "gained": gained,
-        "examples": total,
-        "confidence_level": confidence_level,
-    }

@@ -17,7 +17,7 @@ from leyden.data.sequences import SUFFIXES as SEQUENCE_SUFFIXES
 from leyden.data.sequences import Sequences, UnreadableSequenceError, read_sequence
 from leyden.errors import UserError
 from leyden.files import replaced_file
-from leyden.models.load import Examples, Predictor, load, predict_logits
+from leyden.models.load import Examples, Predictor, calibrated, load, predict_logits
 
 Row = list[str]
 
@@ -79,7 +79,8 @@ def predict_rows(predictor: Predictor, files: list[Path], top_k: int, pool: Thre
     """Give one row per file, in order: labels and confidences, or the reason why there are none."""
     examples = list(pool.map(lambda file: read(file, predictor), files))
     readable = [example for example in examples if isinstance(example, np.ndarray)]
-    scores = iter(predict_logits(predictor, together(predictor, readable), len(readable)).softmax(1) if readable else torch.empty(0))
+    logits = predict_logits(predictor, together(predictor, readable), len(readable)) if readable else torch.empty(0, 1)
+    scores = iter(calibrated(predictor, logits).softmax(1))
     for file, example in zip(files, examples, strict=True):
         if isinstance(example, str):
             yield [str(file), *[""] * (2 * top_k), example]

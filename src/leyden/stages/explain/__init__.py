@@ -13,7 +13,7 @@ from torch import Tensor
 from leyden.data.packed import read_paths, read_split
 from leyden.files import replaced_folder, write_json
 from leyden.models.image_model import ImageModel
-from leyden.models.load import load_image_model, predict_logits
+from leyden.models.load import calibrated, load_image_model, predict_logits
 from leyden.stages.explain.draw import draw_image, draw_map
 from leyden.stages.explain.evidence import auc_of, rank_similarity
 from leyden.stages.explain.methods import attribute, check_methods
@@ -46,7 +46,7 @@ def explain(
     check_methods(methods)
     module = load_image_model(model)
     split = read_split(data, "test")
-    probabilities = predict_logits(module, split.images, 4 * BATCH_SIZE).softmax(1)
+    probabilities = calibrated(module, predict_logits(module, split.images, 4 * BATCH_SIZE)).softmax(1)
     shown, reasons = choose(probabilities, torch.from_numpy(split.labels), num_shown)
     predicted = probabilities.argmax(1)
     drawn = np.random.default_rng(seed).permutation(len(split.labels))[:num_evidence]

@@ -13,6 +13,7 @@ from leyden.data.packed import SPLITS, ArrayWriter, Images
 from leyden.errors import UserError
 from leyden.stages.prepare.duplicates import Pair
 from leyden.stages.prepare.examples import Examples
+from leyden.stages.prepare.judging import Judged
 
 ROWS_PER_BLOCK = 256
 MAX_DECODED = 10_000
@@ -82,8 +83,11 @@ def write_tables(folder: Path, examples: Examples, splits: Sequence[str], pairs:
     """Write where each row came from, what was left out, and what occurs twice."""
     files = examples.candidates
     write_table(folder / "rejected.csv", ["path", "reason"], examples.rejected)
-    rows = ((file.path, file.label, split, image.digest, file.group) for file, split, image in zip(files, splits, examples.judged, strict=True))
-    write_table(folder / "manifest.csv", ["path", "label", "split", "sha256", "group"], rows)
+    sides = [known.shape[:2] if isinstance(known, Judged) else () for known in examples.judged]  # of images alone
+    columns = ["path", "label", "split", "sha256", "group", *(["height", "width"] if any(sides) else [])]
+    found = zip(files, splits, examples.judged, sides, strict=True)
+    rows = ((file.path, file.label, split, known.digest, file.group, *side) for file, split, known, side in found)
+    write_table(folder / "manifest.csv", columns, rows)
     doubles = (
         (kind, files[second].path, files[first].path, files[second].label, files[first].label, splits[second], splits[first])
         for kind, first, second in pairs

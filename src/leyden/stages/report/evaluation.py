@@ -20,11 +20,15 @@ MEANINGS = {
     "balanced_accuracy": "the same, each class counting alike",
     "macro_f1": "precision and recall in one, each class counting alike",
     "auroc": "chance that an example of a class scores higher for it than another example; 0.5 is guessing",
+    "macro_precision": "of what is given a class's name, the share that is of it; each class counting alike",
+    "brier_score": "squared distance of the probabilities from the truth; 0 is best, 2 is worst",
     "log_loss": "penalty for probability given to wrong labels; 0 is best",
     "calibration_error": "gap between confidence and accuracy; 0 is best",
 }
-TITLES = {"macro_f1": "macro F1", "auroc": "AUROC"}
-NOT_SCORES = ("examples", "errors", "confidence_level")
+TITLES = {"macro_f1": "macro F1", "auroc": "AUROC", "brier_score": "Brier score"} | {
+    f"{kind}_accuracy": f"{kind.upper()} accuracy" for kind in ("jpeg", "fgsm", "pgd")
+}
+NOT_SCORES = ("examples", "errors", "confidence_level", "temperature", "abstain_below", "abstain_coverage", "abstain_precision")
 
 
 class Prediction(NamedTuple):
@@ -61,6 +65,10 @@ class Evaluation:
     reliability: Markup
     shown: list[tuple[Prediction, Picture | None]]
     noun: str
+    weak: list[dict[str, str]]  # slices that fall short
+    num_slices: int
+    suspects: list[dict[str, str]]
+    robustness: dict[str, list[dict[str, str]]]  # by kind
 
     @property
     def level(self) -> str:
@@ -86,6 +94,8 @@ def read_evaluation(evaluate: Path, prepare: Path, num_errors: int, noun: str) -
     if [prediction.path for prediction in predictions] != read_paths(prepare, "test") or not {p.label for p in predictions} <= set(labels):
         raise UserError(f"expected predictions of the examples in {prepare}; {evaluate}/predictions.csv has others; run `leyden evaluate` again")
     chosen = choose(predictions, num_errors)
+    slices = read_if_there(evaluate / "errors/slices.csv")
+    accuracies = read_if_there(evaluate / "robustness/accuracy.csv")
     return Evaluation(
         metrics=metrics,
         scores=scores_of(metrics),
@@ -94,7 +104,15 @@ def read_evaluation(evaluate: Path, prepare: Path, num_errors: int, noun: str) -
         reliability=draw_reliability(read_rows(evaluate / "calibration.csv", "evaluate"), noun),
         shown=list(zip(chosen, pictures_of_rows(prepare, "test", [prediction.row for prediction in chosen]), strict=True)),
         noun=noun,
+        weak=[row for row in slices if row["falls_short"] == "True"],
+        num_slices=len(slices),
+        suspects=read_if_there(evaluate / "errors/suspects.csv"),
+        robustness={kind: [row for row in accuracies if row["kind"] == kind] for kind in dict.fromkeys(row["kind"] for row in accuracies)},
     )
+
+
+def read_if_there(path: Path) -> list[dict[str, str]]:
+    return read_rows(path, "evaluate") if path.is_file() else []
 
 
 def read_predictions(path: Path) -> list[Prediction]:
@@ -114,12 +132,12 @@ def scores_of(metrics: dict[str, Any]) -> list[Score]:
 
 
 def score_of(name: str, metrics: dict[str, Any]) -> Score:
-    write = percent if name.endswith("accuracy") else decimal
+    write = percent if name.endswith(("accuracy", "precision")) else decimal
     low, high = metrics.get(f"{name}_low"), metrics.get(f"{name}_high")
     interval = f"{write(low)} to {write(high)}" if low is not None and high is not None else ""
     return Score(
         TITLES.get(name, words(name)),
         write(metrics[name]),
         interval,
-        MEANINGS.get(name, "the right label is among the best " + name[4:-9] if name.startswith("top_") else ""),
+        MEANINGS.get(name) or ("the right label is among the best " + name[4:-9] if name.startswith("top_") else "mean over three strengths of it"),
     )
