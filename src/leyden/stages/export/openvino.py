@@ -8,7 +8,7 @@ import torch
 
 from leyden.models.runtimes.examples import batches
 from leyden.stages.export.program import trace
-from leyden.stages.export.request import Request
+from leyden.stages.export.request import CannotWriteError, Request
 
 SUFFIX = ".xml"
 PRECISIONS = ("fp32", "fp16", "int8")  # fp16 stores the weights so, and halves the file
@@ -16,6 +16,8 @@ PRECISIONS = ("fp32", "fp16", "int8")  # fp16 stores the weights so, and halves 
 
 def write(request: Request) -> None:
     """Write .xml and .bin with a dynamic batch; the metadata is in the model's runtime information `leyden`."""
+    if request.precision == "int8" and hasattr(request.module.network, "branching"):
+        raise CannotWriteError("in 8 bits, OpenVINO's files of a network with early exits named 5% of the sample digits otherwise")
     model = openvino.convert_model(trace(request))
     model.inputs[0].get_tensor().set_names({"images"})
     model.outputs[0].get_tensor().set_names({"logits"})
