@@ -19,8 +19,10 @@ from leyden.cli import main
 from leyden.data.packed import read_split
 from leyden.models.load import load_image_model, predict_logits
 from leyden.models.runtimes import open_model
-from leyden.stages.export import as_input, describe, onnx, pt2
+from leyden.models.runtimes.examples import ImageExamples
+from leyden.stages.export import describe, onnx, pt2
 from leyden.stages.export.check import Answers, compare
+from leyden.stages.export.inputs import as_examples
 from leyden.stages.export.request import Request
 from leyden.stages.export.written import Written
 from tests.conftest import REPO
@@ -135,12 +137,12 @@ def test_onnx_tells_what_exported_it_and_how_many_convolutions_are_quantised(exp
 WRITE = """
 import json, sys
 from pathlib import Path
-from leyden.data.packed import read_split
-from leyden.models.load import load_image_model
-from leyden.stages.export import as_input, describe
+from leyden.models.load import load_checkpoint
+from leyden.stages.export import describe, inputs_of
 from leyden.stages.export.request import Request
 from leyden.stages.export.written import Written
-module, images = load_image_model(Path("artifacts/train/model.ckpt")), as_input(read_split("artifacts/prepare", "val").images[:256])
+module = load_checkpoint(Path("artifacts/train/model.ckpt"))
+images, _ = inputs_of(module).read(Path("artifacts/prepare"), "val", 256)
 for name, precisions in json.loads(sys.argv[2]).items():
     for precision in precisions:
         file = Written(name, Request(module, Path(sys.argv[1], "model"), precision, describe(module, precision, "MIT"), images))
@@ -159,7 +161,7 @@ PROGRAMS = {re.findall(r'"(model\.[^"]+)"', block)[0]: block for block in re.fin
 
 def run_program(name: str, folder: Path, data: Path) -> dict:
     """Run a block of the page as a program of its own; give what it computed."""
-    images = as_input(read_split(data, "test").images[:5]).numpy()
+    images = as_examples(read_split(data, "test").images[:5]).images
     np.save(folder / "pixels.npy", images)
     told = "import numpy as np\npixels = np.load('pixels.npy')\n"
     tell = "\nprint(json.dumps([labels, np.asarray(logits).tolist() if 'logits' in vars() else sorted(weights)]))"
@@ -248,7 +250,9 @@ def test_a_broken_export_fails_by_name_and_step_and_publishes_nothing(breakage, 
 def test_a_calibration_on_other_images_is_found_in_the_step_that_quantises(in_trained, error_of, tmp_path, monkeypatch):
     quantise = onnx.quantise
     monkeypatch.setattr(
-        onnx, "quantise", lambda proto, request: quantise(proto, dataclasses.replace(request, calibration=request.calibration // 100))
+        onnx,
+        "quantise",
+        lambda proto, request: quantise(proto, dataclasses.replace(request, calibration=ImageExamples(request.calibration.images // 100))),
     )
     line = error_of("export", "--out", str(tmp_path / "out"), '--formats={"onnx": ["int8"]}')
     assert "model.int8.onnx" in line and "the step at fault is 'quantised' (eager 0" in line and "lowered" in line
@@ -262,7 +266,7 @@ def test_lost_labels_fail(in_trained, error_of, tmp_path, monkeypatch):
 
 def test_a_file_that_takes_its_examples_batch_only_fails_by_name(in_trained, error_of, tmp_path, monkeypatch):
     def fixed(request):
-        torch.export.save(torch.export.export(request.module, (request.example(),)), request.path, extra_files={"leyden.json": request.metadata})
+        torch.export.save(torch.export.export(request.module, request.inputs.example(2)), request.path, extra_files={"leyden.json": request.metadata})
 
     monkeypatch.setattr(pt2, "write", fixed)
     line = error_of("export", "--out", str(tmp_path / "out"), '--formats={"pt2": ["fp32"]}')
@@ -306,7 +310,8 @@ class Branching(nn.Module):
 def write_with(network: nn.Module, name: str, folder: Path) -> Written:
     module = load_image_model(Path("artifacts/train/model.ckpt"))
     module.network = network
-    file = Written(name, Request(module, folder / "model", "fp32", describe(module, "fp32", "MIT"), torch.zeros(1, 1, 8, 8, dtype=torch.uint8)))
+    blank = ImageExamples(np.zeros((1, 1, 8, 8), np.uint8))
+    file = Written(name, Request(module, folder / "model", "fp32", describe(module, "fp32", "MIT"), blank))
     file.start()
     return file
 
@@ -330,7 +335,7 @@ def test_temperature_is_the_checkpoints(in_trained):
     module = load_image_model(Path("artifacts/train/model.ckpt"))
     module.spec["temperature"] = 1.5
     assert json.loads(describe(module, "fp32", "MIT"))["temperature"] == 1.5
-    assert as_input(np.zeros((2, 5, 6, 3), np.uint8)).shape == (2, 3, 5, 6)
+    assert as_examples(np.zeros((2, 5, 6, 3), np.uint8)).images.shape == (2, 3, 5, 6)
 
 
 def test_unknown_format_and_precision(in_trained, error_of, tmp_path):

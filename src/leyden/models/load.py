@@ -139,11 +139,16 @@ class ExportedModel:
 
     def __init__(self, opened: Opened) -> None:
         self.description, self.labels = opened.description, opened.labels
-        self.channels: int = opened.description["input"]["channels"]
-        height, width = opened.description["input"]["image_size"]
-        self.image_size: tuple[int, int] = (height, width)
+        facts = opened.description["input"]
+        if "features" in facts:
+            self.features: int = facts["features"]
+        else:
+            self.channels: int = facts["channels"]
+            height, width = facts["image_size"]
+            self.image_size: tuple[int, int] = (height, width)
         self.temperature = float(opened.description.get("temperature", 1.0))
         self._run = opened.run
 
-    def __call__(self, images: Tensor) -> Tensor:
-        return torch.from_numpy(self._run(images.contiguous().cpu().numpy()))
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """Map images (B, C, H, W), or values (B, T, F) and lengths (B,), to logits (B, K)."""
+        return torch.from_numpy(self._run(*(each.contiguous().cpu().numpy() for each in inputs)))

@@ -14,7 +14,7 @@ import numpy as np
 
 from leyden.errors import UserError
 
-Run = Callable[[np.ndarray], np.ndarray]
+Run = Callable[..., np.ndarray]  # one array for each input
 
 # suffix: (module with `read(path) -> (run, description)`, the package that it needs)
 RUNTIMES = {
@@ -30,7 +30,10 @@ RUNTIMES = {
 
 @dataclass
 class Opened:
-    """A model file that runs: `run` maps uint8 images (B, C, H, W) to float32 logits (B, K); `description` is the metadata in the file."""
+    """A model file that runs: `run` maps uint8 images (B, C, H, W), or values (B, T, F) and lengths (B,), to float32 logits (B, K).
+
+    Its `description` is the metadata in the file.
+    """
 
     run: Run
     description: dict[str, Any]
@@ -73,4 +76,9 @@ def in_parts(run: Run, max_batch: int | None) -> Run:
     """Split a batch where the file has a limit."""
     if not max_batch:
         return run
-    return lambda images: np.concatenate([run(images[start : start + max_batch]) for start in range(0, len(images), max_batch)])
+
+    def run_parts(*inputs: np.ndarray) -> np.ndarray:
+        starts = range(0, len(inputs[0]), max_batch)
+        return np.concatenate([run(*(each[start : start + max_batch] for each in inputs)) for start in starts])
+
+    return run_parts

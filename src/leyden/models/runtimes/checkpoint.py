@@ -8,20 +8,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from leyden.models.load import load_image_model
+from leyden.models.load import load_checkpoint
 from leyden.models.runtimes import Run
 
 
 def read(path: Path) -> tuple[Run, dict[str, Any]]:
-    model = load_image_model(path)
+    model = load_checkpoint(path)
     return run_of(model), model.spec
 
 
-def run_of(module: Callable[[Tensor], Tensor]) -> Run:
+def run_of(module: Callable[..., Tensor]) -> Run:
     """Make what takes and gives tensors callable with arrays."""
 
     @torch.inference_mode()
-    def run(images: np.ndarray) -> np.ndarray:
-        return module(torch.from_numpy(images)).numpy()
+    def run(*inputs: np.ndarray) -> np.ndarray:
+        return module(*map(torch.from_numpy, inputs)).numpy()
 
     return run

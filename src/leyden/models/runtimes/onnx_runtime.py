@@ -10,8 +10,9 @@ from leyden.models.runtimes import Run
 
 def read(path: Path) -> tuple[Run, str]:
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    names = [each.name for each in session.get_inputs()]
 
-    def run(images: np.ndarray) -> np.ndarray:
-        return session.run(["logits"], {"images": images})[0]
+    def run(*inputs: np.ndarray) -> np.ndarray:
+        return session.run(["logits"], dict(zip(names, inputs, strict=True)))[0]
 
     return run, session.get_modelmeta().custom_metadata_map.get("leyden", "")

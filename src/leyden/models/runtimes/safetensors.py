@@ -18,7 +18,7 @@ def read(path: Path) -> tuple[Run, str]:
     if not text:
         return run_of(torch.nn.Identity()), ""
     description = json.loads(text)
-    preprocessing = {name: description["input"][name] for name in ("channels", "image_size", "mean", "std")}
+    preprocessing = {name: value for name, value in description["input"].items() if name not in ("name", "dtype", "shape")}
     model = build_model(description["network"], description["labels"], preprocessing)
     model.load_state_dict(weights)
     return run_of(model.eval()), text

@@ -4,15 +4,12 @@ import json
 import tempfile
 from pathlib import Path
 
-import numpy as np
-import torch
-
 import leyden
-from leyden.data.packed import read_split
 from leyden.files import replaced_folder, write_json
-from leyden.models.image_model import ImageModel
-from leyden.models.load import load_image_model
+from leyden.models.build import Model
+from leyden.models.load import load_checkpoint
 from leyden.stages.export.check import Proof, Tolerances, ask
+from leyden.stages.export.inputs import inputs_of
 from leyden.stages.export.inspect import inspect_model
 from leyden.stages.export.request import Request
 from leyden.stages.export.rows import eager_row, summary, table
@@ -40,24 +37,25 @@ def export(
     license: str = "MIT",
     inspect: bool = False,
 ) -> None:
-    """Write the model in several formats, each file checked on real test images in a process of its own.
+    """Write the model in several formats, each file checked on real test examples in a process of its own.
 
     Args:
         model: The checkpoint.
-        data: Where `leyden prepare` wrote; its test images are the proof, its validation images calibrate 8-bit files.
+        data: Where `leyden prepare` wrote; its test examples are the proof, its validation examples calibrate 8-bit files.
         out: Where the files, report.json and report.md go.
         formats: Modules of leyden.stages.export, and the precisions to write of each; adding a format is adding a file there.
         tolerance: How far a file of each precision may be from the checkpoint.
-        num_examples: Test images to compare on, at most.
-        num_calibration: Validation images to calibrate on, at most.
+        num_examples: Test examples to compare on, at most.
+        num_calibration: Validation examples to calibrate on, at most.
         license: The model's, as every file tells it.
         inspect: Print the model's layers with their weights and operations, and its graph; write nothing.
     """
-    module = load_image_model(model)
+    module = load_checkpoint(model)
     if inspect:
         return print(inspect_model(module), end="")
-    images, labels = read_split(data, "test")
-    calibration = as_input(read_split(data, "val").images[:num_calibration])
+    inputs = inputs_of(module)
+    examples, labels = inputs.read(data, "test", num_examples)
+    calibration, _ = inputs.read(data, "val", num_calibration)
     with replaced_folder(out) as folder, tempfile.TemporaryDirectory() as temporary:
         asked = [(name, precision) for name, precisions in formats.items() for precision in precisions]
         files = [
@@ -68,9 +66,9 @@ def export(
             file.start()
         for file in files:
             file.finish()
-        examples = Path(temporary, "images.npy")
-        np.save(examples, as_input(images[:num_examples]).numpy())
-        proof = Proof(examples, labels[:num_examples], tolerance, ask(model, examples))
+        saved = Path(temporary, "examples.npz")
+        examples.save(saved)
+        proof = Proof(saved, labels, tolerance, ask(model, saved))
         rows = []
         for file in files:  # one by one, since their speed is measured
             rows.append(file.row(proof))
@@ -80,19 +78,13 @@ def export(
         (folder / "report.md").write_text(table(rows), encoding="utf-8")
 
 
-def as_input(images: np.ndarray) -> torch.Tensor:
-    """Bring images (N, H, W, C) to the models' layout (N, C, H, W)."""
-    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(np.asarray(images), 3, 1)))
-
-
-def describe(module: ImageModel, precision: str, license: str) -> str:
+def describe(module: Model, precision: str, license: str) -> str:
     """Describe the model as JSON: what a program needs that has only the file."""
     provenance = module.provenance
-    shape = ["batch", module.channels, *module.image_size]
     return json.dumps(
-        {
+        inputs_of(module).describe()
+        | {
             "labels": module.labels,
-            "input": {"name": "images", "dtype": "uint8", "shape": shape} | module.spec["input"],
             "output": {"name": "logits", "dtype": "float32", "shape": ["batch", len(module.labels)]},
             "precision": precision,
             "temperature": module.spec.get("temperature", 1.0),

@@ -18,6 +18,7 @@ from leyden.stages.export.request import CannotWriteError, Request
 
 SUFFIX = ".aoti.pt2"
 PRECISIONS = ("fp32", "bf16", "int8")
+BRANCHES = ("fp32", "bf16")
 
 # Constants are frozen into an 8-bit program only: its weights would else be quantised at every call.
 COMPILE = """

@@ -1,24 +1,24 @@
-"""Run an exported file on real test images, in its own runtime and a process of its own, against the checkpoint that it came from."""
+"""Run an exported file on real test examples, in its own runtime and a process of its own, against the checkpoint that it came from."""
 
 import json
 import math
 import os
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 import leyden
 from leyden.errors import UserError
 from leyden.models.intervals import wilson
+from leyden.models.runtimes.examples import batches, load_examples
 from leyden.models.runtimes.measure import BATCH_SIZES
-from leyden.stages.export.request import Request
+from leyden.stages.export.inputs import tensors
+from leyden.stages.export.request import Request, Step
 
 SECONDS = 600  # after which a file is taken to hang
 # glibc gives large blocks back at every call and asks for them anew: eager PyTorch would look up to twice as slow as it is.
@@ -31,7 +31,7 @@ class Tolerance:
 
     Args:
         max_abs_diff: Largest absolute difference of any logit.
-        top1_agreement: Least share of images with the same first label, in [0, 1].
+        top1_agreement: Least share of examples with the same first label, in [0, 1].
     """
 
     max_abs_diff: float
@@ -51,17 +51,24 @@ class Tolerances:
 
 @dataclass
 class Answers:
-    """What a model file said: logits float32 (N, K) by batch size; labels, load time, latencies and memory in `figures`."""
+    """What a model file said.
+
+    Args:
+        logits: float32 (N, K) by batch size.
+        figures: Labels, load time, latencies and memory.
+        edges: Logits of further batches (M, K), which no label belongs to.
+    """
 
     logits: dict[int, np.ndarray]
     figures: dict[str, Any]
+    edges: np.ndarray = field(default_factory=lambda: np.empty((0, 1), np.float32))
 
 
 @dataclass
 class Proof:
-    """The test images (a .npy file, uint8 (N, C, H, W)) with their labels (N,), and the checkpoint's own answers on them."""
+    """The test examples (a file) with their labels (N,), and the checkpoint's own answers on them."""
 
-    images: Path
+    examples: Path
     labels: np.ndarray
     tolerances: Tolerances
     expected: Answers
@@ -70,14 +77,14 @@ class Proof:
         return getattr(self.tolerances, precision)
 
 
-def ask(file: Path, images: Path) -> Answers:
+def ask(file: Path, examples: Path) -> Answers:
     """Run a model file in a fresh process.
 
     Raises:
         UserError: if the process fails.
     """
-    answers = images.with_name("answers.npz")
-    command = [sys.executable, "-P", "-m", "leyden.models.runtimes.measure", str(file), str(images), str(answers)]
+    answers = examples.with_name("answers.npz")
+    command = [sys.executable, "-P", "-m", "leyden.models.runtimes.measure", str(file), str(examples), str(answers)]
     # The code beside this one, also where another copy is installed; in no stage's folder, which are named like packages.
     source = str(Path(leyden.__file__).parents[1])
     env = os.environ | ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))}
@@ -92,7 +99,7 @@ def ask(file: Path, images: Path) -> Answers:
         )
     with np.load(answers) as found:
         logits = {size: found[f"logits_{size}"] for size in BATCH_SIZES}
-        return Answers(logits, json.loads(str(found["figures"])))
+        return Answers(logits, json.loads(str(found["figures"])), found["edges"])
 
 
 def prove(proof: Proof, request: Request) -> dict[str, Any]:
@@ -104,7 +111,7 @@ def prove(proof: Proof, request: Request) -> dict[str, Any]:
     Raises:
         UserError: if the file differs by more than the tolerance, or lost its labels.
     """
-    answers, name, labels = ask(request.path, proof.images), request.path.name, proof.expected.figures["labels"]
+    answers, name, labels = ask(request.path, proof.examples), request.path.name, proof.expected.figures["labels"]
     if answers.figures["labels"] != labels:
         raise UserError(f"{name}: expected the labels {labels}; the file carries {answers.figures['labels']}; nothing is published")
     figures = compare(answers, proof.expected, proof.labels)
@@ -123,13 +130,13 @@ def is_within(tolerance: Tolerance, difference: float, agreement: float) -> bool
 
 
 def compare(answers: Answers, expected: Answers, labels: np.ndarray) -> dict[str, Any]:
-    """Give the worst of all batch sizes: differences and agreement on all images that were run, accuracy on the whole set."""
+    """Give the worst of all batch sizes: differences on all that was run, agreement on all examples, accuracy on the whole set."""
     reference = expected.logits[BATCH_SIZES[0]]
     pairs = [(logits, reference[: len(logits)]) for logits in answers.logits.values()]
     right = min(int((logits.argmax(1) == labels).sum()) for logits in answers.logits.values() if len(logits) == len(labels))
     low, high = wilson(right, len(labels), 0.95)
     return {
-        "max_abs_diff": max(finite(np.abs(logits - other).max()) for logits, other in pairs),
+        "max_abs_diff": max(finite(np.abs(logits - other).max(initial=0)) for logits, other in [*pairs, (answers.edges, expected.edges)]),
         "mean_abs_diff": max(finite(np.abs(logits - other).mean()) for logits, other in pairs),
         "top1_agreement": min(float((logits.argmax(1) == other.argmax(1)).mean()) for logits, other in pairs),
         "accuracy": right / len(labels),
@@ -148,11 +155,11 @@ def locate(proof: Proof, request: Request, figures: dict[str, Any]) -> str:
     """Tell how far the model was from the checkpoint after each step to the file, and which step was the first to go beyond the tolerance."""
     tolerance, found = proof.tolerance(request.precision), {}
     reference = torch.from_numpy(proof.expected.logits[BATCH_SIZES[0]])
-    images = torch.from_numpy(np.load(proof.images))
-    steps: dict[str, Callable[[Tensor], Tensor]] = {"eager": request.module, **request.steps}
+    examples = load_examples(proof.examples)
+    steps: dict[str, Step] = {"eager": request.module, **request.steps}
     for name, step in steps.items():
         with torch.no_grad():
-            logits = torch.cat([step(batch) for batch in images.split(BATCH_SIZES[0])])
+            logits = torch.cat([step(*tensors(batch)) for batch in batches(examples, BATCH_SIZES[0])])
         agreement = float((logits.argmax(1) == reference.argmax(1)).float().mean())
         found[name] = finite(float((logits - reference).abs().max())), agreement
     found[request.last_step] = figures["max_abs_diff"], figures["top1_agreement"]

@@ -10,13 +10,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils.flop_counter import FlopCounterMode
 
-from leyden.models.image_model import ImageModel
+from leyden.models.build import Model
+from leyden.stages.export.inputs import inputs_of
 
 
-def inspect_model(module: ImageModel) -> str:
-    """Describe a model as text: a table of its layers for one image, what folding its batch norms saves, and the exported graph."""
-    image = torch.zeros(1, module.channels, *module.image_size, dtype=torch.uint8)
-    return "\n\n".join([layer_table(module, image), fold_line(module.network), graph_text(module)]) + "\n"
+def inspect_model(module: Model) -> str:
+    """Describe a model as text: a table of its layers for one example, what folding its batch norms saves, and the exported graph."""
+    return "\n\n".join([layer_table(module, *inputs_of(module).example(1)), fold_line(module.network), graph_text(module)]) + "\n"
 
 
 @torch.no_grad()
@@ -77,10 +77,10 @@ def count_norms(network: nn.Module) -> int:
     return sum(isinstance(layer, _BatchNorm) for layer in network.modules())
 
 
-def graph_text(module: ImageModel) -> str:
+def graph_text(module: Model) -> str:
     """Give the graph of torch.export with shapes as readable code, and how often each operator is in it."""
-    example = torch.zeros(2, module.channels, *module.image_size, dtype=torch.uint8)
-    program = torch.export.export(module, (example,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},)).module()
+    inputs = inputs_of(module)
+    program = torch.export.export(module, inputs.example(2), dynamic_shapes=inputs.dynamic_shapes()).module()
     assert isinstance(program, fx.GraphModule)
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # it would put a path between any two lines

@@ -10,15 +10,18 @@ import onnx
 import torch
 from torch import Tensor
 
+from leyden.models.runtimes.examples import batches
 from leyden.stages.export.request import Request, Step, reduced
 
 SUFFIX = ".onnx"
 PRECISIONS = ("fp32", "fp16", "int8", "int8_dynamic")
+SEQUENCES = ("fp32", "int8_dynamic")
+BRANCHES = ("fp32", "fp16", "int8_dynamic")
 OPSET = 20
 
 
 def write(request: Request) -> None:
-    """Write an .onnx file with a dynamic batch; its metadata is in the property `leyden`, what exported it in `exporter`."""
+    """Write an .onnx file with a dynamic batch (and time); its metadata is in the property `leyden`, what exported it in `exporter`."""
     proto = export(request)
     if request.precision.startswith("int8"):
         request.steps["lowered"], request.last_step = step_of(proto), "quantised"
@@ -35,12 +38,12 @@ def export(request: Request) -> onnx.ModelProto:
     with contextlib.redirect_stdout(io.StringIO()):
         program = torch.onnx.export(
             reduced(request),
-            (request.example(),),
+            request.inputs.example(2),
             dynamo=True,
             opset_version=OPSET,
-            input_names=["images"],
+            input_names=request.inputs.names,
             output_names=["logits"],
-            dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+            dynamic_shapes=request.inputs.dynamic_shapes(),
             verbose=False,
         )
     assert program is not None
@@ -53,10 +56,12 @@ def step_of(proto: onnx.ModelProto) -> Step:
     """Make a model that was not written yet callable."""
     content = proto.SerializeToString()
 
-    def run(images: Tensor) -> Tensor:
+    def run(*inputs: Tensor) -> Tensor:
         from onnxruntime import InferenceSession
 
-        return torch.from_numpy(InferenceSession(content, providers=["CPUExecutionProvider"]).run(["logits"], {"images": images.numpy()})[0])
+        session = InferenceSession(content, providers=["CPUExecutionProvider"])
+        named = {each.name: values.numpy() for each, values in zip(session.get_inputs(), inputs, strict=True)}
+        return torch.from_numpy(session.run(["logits"], named)[0])
 
     return run
 
@@ -71,14 +76,14 @@ def strip(graph: onnx.GraphProto | onnx.FunctionProto) -> None:
 
 
 class Batches:
-    """Calibration images as ONNX Runtime asks for them: `get_next` gives inputs by name, and None after the last."""
+    """Calibration examples as ONNX Runtime asks for them: `get_next` gives inputs by name, and None after the last."""
 
-    def __init__(self, images: Tensor) -> None:
-        self._batches = iter(images.split(64))
+    def __init__(self, request: Request) -> None:
+        self._names, self._batches = request.inputs.names, batches(request.calibration, 64)
 
     def get_next(self) -> dict[str, Any] | None:
         batch = next(self._batches, None)
-        return None if batch is None else {"images": batch.numpy()}
+        return None if batch is None else dict(zip(self._names, batch, strict=True))
 
 
 def quantise(proto: onnx.ModelProto, request: Request) -> onnx.ModelProto:
@@ -97,7 +102,7 @@ def quantise(proto: onnx.ModelProto, request: Request) -> onnx.ModelProto:
         quantize_static(
             str(prepared),
             str(written),
-            Batches(request.calibration),
+            Batches(request),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             activation_type=QuantType.QUInt8,
@@ -107,13 +112,20 @@ def quantise(proto: onnx.ModelProto, request: Request) -> onnx.ModelProto:
 
 
 def quantise_dynamic(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Quantise the weights of linear layers; activations are quantised as they come, convolutions stay as they are."""
+    """Quantise the weights of linear layers, also in loops and branches; activations are quantised as they come, convolutions stay as they are."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     with tempfile.TemporaryDirectory() as folder:
         given, written = Path(folder, "given.onnx"), Path(folder, "written.onnx")
         onnx.save(without_shapes(proto), given)
-        quantize_dynamic(str(given), str(written), op_types_to_quantize=["MatMul", "Gemm"], per_channel=True, weight_type=QuantType.QInt8)
+        quantize_dynamic(
+            str(given),
+            str(written),
+            op_types_to_quantize=["MatMul", "Gemm"],
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            extra_options={"EnableSubgraph": True},
+        )
         return onnx.load(written)
 
 

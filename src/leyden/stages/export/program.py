@@ -9,15 +9,14 @@ MAX_BATCH = 1 << 20
 
 
 def trace(request: Request, batch_size: int = 2, max_batch: int = MAX_BATCH) -> torch.export.ExportedProgram:
-    """Trace the model in the precision asked for, with a dynamic batch; notes the step `exported`."""
+    """Trace the model in the precision asked for, with a dynamic batch (and time); notes the step `exported`."""
     program = trace_module(reduced(request), request, batch_size, max_batch)
     request.steps["exported"] = program.module()
     return program
 
 
 def trace_module(module: nn.Module, request: Request, batch_size: int = 2, max_batch: int = MAX_BATCH) -> torch.export.ExportedProgram:
-    batch = torch.export.Dim("batch", min=1, max=max_batch)
-    program = torch.export.export(module, (request.example(batch_size),), dynamic_shapes=({0: batch},))
+    program = torch.export.export(module, request.inputs.example(batch_size), dynamic_shapes=request.inputs.dynamic_shapes(max_batch))
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # it holds paths of this machine
     return program

@@ -5,6 +5,8 @@ from torch import nn
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 from torchao.quantization.pt2e.quantizer import Quantizer
 
+from leyden.models.runtimes.examples import batches
+from leyden.stages.export.inputs import tensors
 from leyden.stages.export.program import trace, trace_module
 from leyden.stages.export.request import Request
 
@@ -18,8 +20,8 @@ def trace_quantised(request: Request, quantizer: Quantizer, batch_size: int = 2,
     """
     prepared = prepare_pt2e(trace(request, batch_size, max_batch).module(), quantizer)
     with torch.no_grad():
-        for images in request.calibration.split(min(CALIBRATION_BATCH, max_batch)):
-            prepared(images)
+        for batch in batches(request.calibration, min(CALIBRATION_BATCH, max_batch)):
+            prepared(*tensors(batch))
     converted: nn.Module = convert_pt2e(prepared)
     request.steps["quantised"] = converted
     return trace_module(converted, request, batch_size, max_batch)

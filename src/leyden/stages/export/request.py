@@ -8,9 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from leyden.models.build import Model
 from leyden.models.image_model import ImageModel
+from leyden.models.runtimes.examples import Examples
+from leyden.stages.export.inputs import Inputs, inputs_of
 
-Step = Callable[[Tensor], Tensor]
+Step = Callable[..., Tensor]
 
 
 class CannotWriteError(Exception):
@@ -25,17 +28,17 @@ class Request:
     differs from the checkpoint, these are run as well, and the first that differs is named. `last_step` is what made the file itself.
     """
 
-    module: ImageModel
+    module: Model
     path: Path
     precision: str  # one of the writer's PRECISIONS
     metadata: str  # JSON
-    calibration: Tensor  # uint8 (N, C, H, W), real validation images
+    calibration: Examples  # real ones of the validation split
     steps: dict[str, Step] = field(default_factory=dict)
     last_step: str = "lowered"
 
-    def example(self, batch_size: int = 2) -> Tensor:
-        """Give blank images uint8 (B, C, H, W) to trace with: real ones would stay in the file."""
-        return torch.zeros(batch_size, self.module.channels, *self.module.image_size, dtype=torch.uint8)
+    @property
+    def inputs(self) -> Inputs:
+        return inputs_of(self.module)
 
 
 class Reduced(nn.Module):
@@ -55,4 +58,7 @@ HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 def reduced(request: Request) -> nn.Module:
     """Give the model in the precision asked for, where that is a floating-point one."""
-    return Reduced(request.module, HALVES[request.precision]).eval() if request.precision in HALVES else request.module
+    if request.precision not in HALVES:
+        return request.module
+    assert isinstance(request.module, ImageModel)  # no writer offers halves of sequences
+    return Reduced(request.module, HALVES[request.precision]).eval()

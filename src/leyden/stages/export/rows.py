@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from leyden.models.image_model import ImageModel
+from leyden.models.build import Model
 from leyden.stages.export.check import Proof, compare
 from leyden.stages.export.request import CannotWriteError
 
@@ -38,7 +38,7 @@ def skipped_row(error: Exception) -> dict[str, Any]:
     return {"file": "", "status": "skipped", "reason": reason}
 
 
-def eager_row(module: ImageModel, proof: Proof) -> dict[str, Any]:
+def eager_row(module: Model, proof: Proof) -> dict[str, Any]:
     size = sum(tensor.nbytes for tensor in module.state_dict().values())
     return {"format": "eager", "precision": "fp32"} | checked_row("", size) | compare(proof.expected, proof.expected, proof.labels)
 

@@ -7,7 +7,7 @@ from safetensors.torch import save
 from leyden.stages.export.request import HALVES, Request
 
 SUFFIX = ".safetensors"
-PRECISIONS = ("fp32", "fp16", "bf16")
+PRECISIONS = SEQUENCES = ("fp32", "fp16", "bf16")
 
 
 def write(request: Request) -> None:

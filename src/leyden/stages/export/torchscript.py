@@ -4,12 +4,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from leyden.models.build import Model
 from leyden.models.image_model import ImageModel
 from leyden.stages.export.archive import rewrite
 from leyden.stages.export.request import Request
 
 SUFFIX = ".torchscript"
-PRECISIONS = ("fp32",)
+PRECISIONS = SEQUENCES = ("fp32",)
 
 
 class Scriptable(nn.Module):
@@ -37,10 +38,14 @@ class Scriptable(nn.Module):
         return self.network(pixels)
 
 
+def scriptable(module: Model) -> nn.Module:
+    return Scriptable(module) if isinstance(module, ImageModel) else module
+
+
 def write(request: Request) -> None:
     """Script the model, never trace it: a trace keeps one side of a branch, and agrees on most images all the same."""
     # Frozen: modules' constants are written in the order of a set, another in each process; a frozen program has none.
-    scripted = torch.jit.freeze(torch.jit.script(Scriptable(request.module).eval()))
+    scripted = torch.jit.freeze(torch.jit.script(scriptable(request.module).eval()))
     request.steps["exported"] = scripted
     torch.jit.save(scripted, request.path, _extra_files={"leyden.json": request.metadata})
     # The sources' line numbers hold paths of this machine, and the id is a hash of them; a program runs without.

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from leyden.errors import UserError
+from leyden.models.sequence_model import SequenceModel
+from leyden.stages.export.branches import branches
 from leyden.stages.export.check import Proof, prove
 from leyden.stages.export.request import CannotWriteError, Request
 from leyden.stages.export.rows import checked_row, skipped_row
@@ -29,13 +31,15 @@ class Written:
         self._finish: Callable[[], None] | None = None
         with self._timed_and_guarded():
             self._writer = import_writer(name, request.precision)
+            refuse_sequences(self._writer, request)
             suffix = self._writer.SUFFIX if request.precision == "fp32" else f".{request.precision}{self._writer.SUFFIX}"
             request.path = request.path.with_name(request.path.name + suffix)
 
     def start(self) -> None:
         """Write the file, or start to."""
         if not self.skipped:
-            with self._timed_and_guarded():
+            kept = self.request.precision in getattr(self._writer, "BRANCHES", ())
+            with self._timed_and_guarded(), branches(self.request.module.network, kept):
                 self._finish = self._writer.write(self.request)
 
     def finish(self) -> None:
@@ -87,8 +91,23 @@ UNTRIED = {
 }
 
 
+def refuse_sequences(writer: Any, request: Request) -> None:
+    """Refuse to write what a format's files of sequences were not tried in.
+
+    Raises:
+        CannotWriteError: of a model of sequences, in such a precision.
+    """
+    precisions = getattr(writer, "SEQUENCES", ())
+    if isinstance(request.module, SequenceModel) and request.precision not in precisions:
+        raise CannotWriteError(
+            f"of models of sequences it writes {', '.join(precisions)}" if precisions else "it is written of models of images only"
+        )
+
+
 def import_writer(name: str, precision: str) -> Any:
     """Import a format's module: `write(request)`, its files' `SUFFIX`, and the `PRECISIONS` that it can write.
+
+    It may name those in which it writes models of `SEQUENCES`, and those that keep a network's `BRANCHES`; without, there are none.
 
     Raises:
         UserError: if there is no such format, or not in this precision.

@@ -1,0 +1,92 @@
+"""What a model takes, images or sequences: what its writers must know, and the examples that prove its files."""
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from leyden.data.packed import read_examples, read_split
+from leyden.data.sequences import SequenceSplit
+from leyden.errors import UserError
+from leyden.models.build import Model
+from leyden.models.image_model import ImageModel
+from leyden.models.runtimes.examples import Examples, ImageExamples, SequenceExamples
+from leyden.models.sequence_model import SequenceModel
+
+
+class Inputs(Protocol):
+    """A model's inputs."""
+
+    names: list[str]  # in the order of the model's arguments
+
+    def example(self, batch_size: int) -> tuple[Tensor, ...]:
+        """Give blank inputs to trace with: real ones would stay in the file."""
+
+    def dynamic_shapes(self, max_batch: int | None = None) -> tuple[dict[int, Any], ...]:
+        """Tell torch.export which dimensions change from call to call."""
+
+    def describe(self) -> dict[str, Any]:
+        """Describe the inputs for the file's metadata."""
+
+    def read(self, folder: Path, split: str, count: int) -> tuple[Examples, np.ndarray]:
+        """Read the first prepared examples of a split, with their labels (N,)."""
+
+
+class ImageInputs:
+    """Images uint8 (B, C, H, W)."""
+
+    def __init__(self, module: ImageModel) -> None:
+        self.module, self.names, self.shape = module, ["images"], [module.channels, *module.image_size]
+
+    def example(self, batch_size: int) -> tuple[Tensor, ...]:
+        return (torch.zeros(batch_size, *self.shape, dtype=torch.uint8),)
+
+    def dynamic_shapes(self, max_batch: int | None = None) -> tuple[dict[int, Any], ...]:
+        return ({0: torch.export.Dim("batch", min=1, max=max_batch)},)
+
+    def describe(self) -> dict[str, Any]:
+        return {"input": {"name": "images", "dtype": "uint8", "shape": ["batch", *self.shape]} | self.module.spec["input"]}
+
+    def read(self, folder: Path, split: str, count: int) -> tuple[Examples, np.ndarray]:
+        images, labels = read_split(folder, split)
+        return as_examples(images[:count]), labels[:count]
+
+
+class SequenceInputs:
+    """Values float32 (B, T, F), zero behind each end, and lengths int64 (B,)."""
+
+    def __init__(self, module: SequenceModel) -> None:
+        self.module, self.names = module, ["values", "lengths"]
+
+    def example(self, batch_size: int) -> tuple[Tensor, ...]:
+        lengths = torch.arange(batch_size).remainder(4) + 4  # unequal ones, of which none is 1: that would be taken for a constant
+        return torch.zeros(batch_size, int(lengths.max()), self.module.features), lengths
+
+    def dynamic_shapes(self, max_batch: int | None = None) -> tuple[dict[int, Any], ...]:
+        batch = torch.export.Dim("batch", min=1, max=max_batch)
+        return {0: batch, 1: torch.export.Dim("time", min=1)}, {0: batch}
+
+    def describe(self) -> dict[str, Any]:
+        values = {"name": "values", "dtype": "float32", "shape": ["batch", "time", self.module.features]}
+        return {"input": values | self.module.spec["input"], "lengths": {"name": "lengths", "dtype": "int64", "shape": ["batch"]}}
+
+    def read(self, folder: Path, split: str, count: int) -> tuple[Examples, np.ndarray]:
+        found = read_examples(folder, split)
+        if not isinstance(found, SequenceSplit):
+            raise UserError(f"expected sequences, which the model takes; {folder} holds images; prepare what it was trained on")
+        return SequenceExamples(*found.sequences[:count]), found.labels[:count]
+
+
+def inputs_of(module: Model) -> Inputs:
+    return ImageInputs(module) if isinstance(module, ImageModel) else SequenceInputs(module)
+
+
+def as_examples(images: np.ndarray) -> ImageExamples:
+    """Bring images (N, H, W, C) to the models' layout (N, C, H, W)."""
+    return ImageExamples(np.ascontiguousarray(np.moveaxis(np.asarray(images), 3, 1)))
+
+
+def tensors(batch: tuple[np.ndarray, ...]) -> tuple[Tensor, ...]:
+    return tuple(map(torch.from_numpy, batch))
