@@ -123,7 +123,7 @@ def test_errors_and_robustness_are_listed(in_trained, tmp_path):
 
 
 def test_an_exported_file_is_evaluated_without_attacks(in_trained, tmp_path, capsys):
-    assert main(["export", f"--out={tmp_path}/export", "--formats=[onnx]"]) == 0
+    assert main(["export", f"--out={tmp_path}/export", '--formats={"onnx": ["fp32"]}']) == 0
     file = next((tmp_path / "export").glob("*.onnx"))
     assert main(["evaluate", f"--model={file}", f"--out={tmp_path}/out", "--robustness=[contrast, fgsm]"]) == 0
     assert "robustness without fgsm, which need a checkpoint's gradients" in capsys.readouterr().out

@@ -43,6 +43,8 @@ class Standardize(nn.Module):
 class SequenceModel(nn.Module):
     """Raw values of any length in, logits out; knows its labels."""
 
+    __jit_unused_properties__ = ("temperature",)  # torch.jit.script would compile it
+
     def __init__(self, network: NetworkSpec, labels: Sequence[str], input: dict[str, Any]) -> None:
         """Build the network for the labels and sequences at hand.
 
