@@ -20,8 +20,8 @@ FORMATS = {
     "pt2": ["fp32"],
     "onnx": ["fp32", "int8"],
     "torchscript": ["fp32"],
-    "executorch": ["fp32", "int8"],
-    "openvino": ["fp32", "int8"],
+    "executorch": ["fp32"],
+    "openvino": ["fp32"],
     "safetensors": ["fp32"],
 }
 
