@@ -7,9 +7,9 @@ import onnxruntime
 import pytest
 import torch
 
-from leyden.models import EarlyExitNet
 from leyden.models.early_exit import Routed
 from leyden.models.sequence_model import SequenceModel
+from tests.models.test_early_exit import make_network
 
 BATCH, TIME = (torch.export.Dim(name, min=1) for name in ("batch", "time"))
 INPUT = {"features": 2, "mean": [1.0, -1.0], "std": [2.0, 0.5]}
@@ -17,13 +17,7 @@ INPUT = {"features": 2, "mean": [1.0, -1.0], "std": [2.0, 0.5]}
 
 @pytest.fixture(scope="module")
 def network():
-    torch.manual_seed(0)
-    made = EarlyExitNet(1, 4, (8, 8), width=8)
-    for factor, head in zip((4, 40, 40), made.heads, strict=True):
-        head[-1].weight.data *= factor  # confidences on both sides of the threshold
-    for _ in range(3):
-        made(torch.randn(32, 1, 8, 8))
-    return made.eval()
+    return make_network()
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from leyden.models import EarlyExitNet
 GREY = {"channels": 1, "image_size": [8, 8], "mean": [0.3], "std": [0.4]}
 
 
-@pytest.fixture
-def network():
+def make_network() -> EarlyExitNet:
+    """Make a network of which some images leave at each head."""
     torch.manual_seed(0)
     made = EarlyExitNet(1, 4, (8, 8), width=8)
     for factor, head in zip((4, 40, 40), made.heads, strict=True):
@@ -21,6 +21,11 @@ def network():
     for _ in range(3):
         made(torch.randn(32, 1, 8, 8))
     return made.eval()
+
+
+@pytest.fixture
+def network():
+    return make_network()
 
 
 @pytest.fixture
