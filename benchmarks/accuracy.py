@@ -2,19 +2,15 @@
 
 import json
 import statistics
-import tempfile
-from pathlib import Path
 
-from timing import REPO, Row, time_once
+from timing import Row, project, time_once
 
 SEEDS = range(5)
 
 
 def measure() -> list[Row]:
     scores = []
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "configs").symlink_to(REPO / "configs")
+    with project() as folder:
         time_once(["leyden", "sample"], folder)
         for seed in SEEDS:
             time_once(["leyden", "prepare", "-c", "configs/prepare.yaml", f"--seed={seed}"], folder)

@@ -9,13 +9,12 @@ import re
 import statistics
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import torch
 
 from cifar10 import cifar10_folder
-from timing import REPO, Row, Skip, environment, time_once
+from timing import Row, Skip, environment, project, time_once
 
 SEEDS = range(5)
 
@@ -27,9 +26,7 @@ def measure() -> list[Row]:
     if not published.is_file():
         raise Skip("expected the published recipe; set AIRBENCH=PATH of airbench94.py")
     accuracies, seconds = [], []
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "configs").symlink_to(REPO / "configs")
+    with project() as folder:
         time_once(["leyden", "prepare", f"--data={cifar10_folder()}", "--val_fraction=0.02"], folder)
         configs = [f"-c=configs/{name}.yaml" for name in ("train", "trainer/gpu", "trainer/compile", "experiment/airbench")]
         for seed in SEEDS:

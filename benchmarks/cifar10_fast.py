@@ -6,14 +6,12 @@ no more epochs than ours (it needs more than that).
 
 import json
 import statistics
-import tempfile
-from pathlib import Path
 
 import torch
 
 from cifar10 import cifar10_folder
 from input_small import usual_batches
-from timing import REPO, Row, time_once
+from timing import Row, project, time_once
 from train_resnet18 import BATCH_SIZE, best_workers, trained_rate, trainer
 
 SEEDS = range(3)
@@ -22,9 +20,7 @@ SEEDS = range(3)
 def measure() -> list[Row]:
     cifar10 = cifar10_folder()
     accuracies, seconds = [], []
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "configs").symlink_to(REPO / "configs")
+    with project() as folder:
         time_once(["leyden", "prepare", f"--data={cifar10}", "--val_fraction=0.05"], folder)
         for seed in SEEDS:
             configs = ["-c", "configs/train.yaml", "-c", "configs/experiment/cifar10_fast.yaml"]

@@ -6,7 +6,6 @@ true, 0.5 to 0.6, saves more (0.41x) and lost 1 of the five test splits' 1,702 i
 """
 
 import statistics
-import tempfile
 from pathlib import Path
 
 import torch
@@ -16,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import leyden
 from leyden.data.packed import read_split
 from leyden.models import EarlyExitNet
-from timing import REPO, Row, time_once
+from timing import Row, project, time_once
 
 SEEDS = range(5)
 WHOLE = 1.0
@@ -24,9 +23,7 @@ WHOLE = 1.0
 
 def measure() -> list[Row]:
     results = []
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "configs").symlink_to(REPO / "configs")
+    with project() as folder:
         time_once(["leyden", "sample"], folder)
         for seed in SEEDS:
             time_once(["leyden", "prepare", "-c", "configs/prepare.yaml", f"--seed={seed}"], folder)

@@ -10,13 +10,12 @@ the system at every call, and looks up to three times slower than it is.
 import json
 import os
 import statistics
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 from cifar10 import cifar10_folder
-from timing import REPO, Row, Skip, time_once
+from timing import Row, Skip, project, time_once
 
 REPEATS = 3
 EPOCHS, PRUNED_EPOCHS, PER_CLASS = 10, 10, 1000
@@ -46,13 +45,11 @@ Figures = dict[str, float]  # ms at batch 1 and 64, and accuracy, of int8 and of
 
 def measure() -> list[Row]:
     os.environ |= MALLOC
-    with tempfile.TemporaryDirectory() as name:
-        small = project(Path(name, "small"))
+    with project() as small, project() as large:
         time_once(["leyden", "sample"], small)
         time_once(["leyden", "prepare"], small)
         time_once(["leyden", "fit"], small)
         rows = [export_seconds(small), *compared("int8", "int8_lost", score(small), {64: "3.4", 1: "6.5"})]
-        large = project(Path(name, "large"))
         time_once(["leyden", "prepare", "-c", "configs/prepare.yaml", f"--data={images(large)}", "--image_size=[64,64]"], large)
         time_once(["leyden", "fit", "-c", "configs/train.yaml", "-c", "configs/experiment/torchvision.yaml", f"--trainer.max_epochs={EPOCHS}"], large)
         wide = score(large)
@@ -62,13 +59,6 @@ def measure() -> list[Row]:
         time_once(["leyden", "fit", "-c", "configs/train.yaml", "-c", "pruned.yaml", f"--trainer.max_epochs={PRUNED_EPOCHS}"], large)
         pruned = score(large) | {key: value for key, value in wide.items() if key.startswith("eager")}
         return rows + compared("pruned_latency", "pruned_lost", pruned, {64: "13"})
-
-
-def project(folder: Path) -> Path:
-    """Make a folder like a checkout."""
-    folder.mkdir()
-    (folder / "configs").symlink_to(REPO / "configs")
-    return folder
 
 
 def images(folder: Path) -> Path:

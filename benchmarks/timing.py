@@ -4,7 +4,10 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,6 +66,15 @@ def time_once(command: list[str], cwd: Path) -> float:
         print(done.stdout, file=sys.stderr)
         done.check_returncode()
     return seconds
+
+
+@contextmanager
+def project() -> Iterator[Path]:
+    """Give a temporary folder to work in as in a checkout: this one's configs are there."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "configs").symlink_to(REPO / "configs")
+        yield folder
 
 
 def environment() -> dict[str, str]:

@@ -1,7 +1,7 @@
 """What `leyden fit` costs beside a hand-written loop of the same network, data path, optimizer, schedule and precision.
 
 An epoch's training, bar and CSV on, checkpoints and validation left out on both sides; the loop steps, schedules and adds up its loss as
-a careful person writes it. Two cases: the default network at batch 256, and a network whose whole step takes about 1.5 ms. The two take
+a careful person writes it. Two cases: the default network at batch 256, and a small network at batch 32, whose step takes a few ms. The two take
 turns, in one process.
 """
 
@@ -10,7 +10,6 @@ import io
 import json
 import shutil
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +20,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.nn import functional as F
 
-from timing import REPO, Row, time_once
+from timing import Row, project, time_once
 
 REPEATS = 7
 CASES = {
@@ -32,9 +31,7 @@ CASES = {
 
 def measure() -> list[Row]:
     rows = []
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "configs").symlink_to(REPO / "configs")
+    with project() as folder:
         time_once(["leyden", "sample"], folder)
         time_once(["leyden", "prepare"], folder)
         for row, (args, copies, goal) in CASES.items():
