@@ -23,7 +23,7 @@ MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str
 INT8 = """
 formats: {onnx: [int8]}
 tolerance: {int8: {max_abs_diff: 1000, top1_agreement: 0}}  # what is lost is a figure here, and no failure
-num_examples: 10000
+num_examples: 2000
 """
 PRUNED = """
 network:

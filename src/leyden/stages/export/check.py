@@ -34,15 +34,15 @@ class Tolerance:
         top1_agreement: Least share of examples with the same first label, in [0, 1].
     """
 
-    max_abs_diff: float
-    top1_agreement: float
+    max_abs_diff: float = 1e-3
+    top1_agreement: float = 0.999
 
 
 @dataclass(frozen=True)
 class Tolerances:
     """One for each precision."""
 
-    fp32: Tolerance = Tolerance(1e-3, 0.999)
+    fp32: Tolerance = Tolerance()
     fp16: Tolerance = Tolerance(0.05, 0.995)
     bf16: Tolerance = Tolerance(0.5, 0.98)
     int8: Tolerance = Tolerance(2.0, 0.98)
