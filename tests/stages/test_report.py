@@ -20,6 +20,7 @@ from PIL import Image
 from leyden.errors import UserError
 from leyden.files import write_json
 from leyden.stages.report import report
+from leyden.stages.report.templates import page_script
 
 LABELS = ["ant", "bee", "cat"]
 HOSTILE = ['<script>alert("x")</script>', "it's | a *label*", "d\u00e9j\u00e0 vu \U0001f41d"]
@@ -65,7 +66,10 @@ class Artifacts:
 
     def change_report(self, **entries: Any) -> None:
         """Change entries of prepare's report."""
-        path = self.root / "prepare/report.json"
+        self.change_json("prepare/report.json", **entries)
+
+    def change_json(self, name: str, **entries: Any) -> None:
+        path = self.root / name
         write_json(path, json.loads(path.read_text()) | entries)
 
     def write_copies(self, kinds: list[str]) -> None:
@@ -135,13 +139,17 @@ class Elements(HTMLParser):
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.words: list[str] = []
+        self.script = ""
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
 
     def handle_data(self, data: str) -> None:
-        self.words += data.split()
+        if self.cdata_elem == "script":
+            self.script += data
+        elif self.cdata_elem is None:
+            self.words += data.split()
 
     @property
     def text(self) -> str:
@@ -149,14 +157,33 @@ class Elements(HTMLParser):
 
 
 def test_page_answers_first(artifacts: Artifacts) -> None:
+    artifacts.change_json("evaluate/metrics.json", accuracy_low=0.252)
     text = Elements(artifacts.report()[0]).text
-    answer = (
-        "83.3% of 12 test images named rightly (95% interval 55.2% to 95.3%); "
-        "the exported file (onnx) agrees with the checkpoint on every image; "
-        "of 2 explanation methods, integrated gradients is best and beats a random map (deletion AUC 0.250, against 0.500; lower is better)."
+    first, weighed = text.index("Not fit to ship: 1 thing speaks against it."), text.index("Weigh The data is worth a look Fit to train on;")
+    against = "Against 83.3% of 12 test images named rightly 95% interval 25.2% to 95.3%: no better than always giving the commonest label (33.3%)"
+    exported = (
+        "For 1 exported file checked The exported file (onnx) agrees with the checkpoint on every image. The fastest, onnx, is 8.0\u00d7 as fast"
     )
-    assert answer in text
-    assert text.index(answer) < text.index("All about the data")
+    assert first < text.index(against) < weighed < text.index(exported) < text.index("All about the data")
+
+
+@pytest.mark.parametrize(
+    ("figures", "side", "words"),
+    [
+        ({}, "Weigh", "What would be enough was not said: evaluate.require in configs/evaluate.yaml."),
+        ({"required": {"accuracy": 0.7}}, "Weigh", "meets what was required (accuracy 0.7), but on other images it might not."),
+        ({"required": {"accuracy": 0.5}}, "For", "meets what was required: accuracy 0.5."),
+    ],
+)
+def test_accuracy_is_judged_by_its_interval_against_what_was_required(artifacts: Artifacts, figures: dict[str, Any], side: str, words: str) -> None:
+    artifacts.change_json("evaluate/metrics.json", **figures)
+    text = Elements(artifacts.report()[0]).text
+    assert re.search(f"{side} 83.3% of 12 test images named rightly 95% interval 55.2% to 95.3%[.:;] {re.escape(words)}", text), text[:900]
+
+
+def test_nothing_exported_is_nothing_to_ship(artifacts: Artifacts) -> None:
+    shutil.rmtree(artifacts.root / "export")
+    assert "Not known to be fit to ship: there is no exported file to ship." in Elements(artifacts.report()[0]).text
 
 
 def test_sections_hold_the_figures(artifacts: Artifacts) -> None:
@@ -165,7 +192,7 @@ def test_sections_hold_the_figures(artifacts: Artifacts) -> None:
     assert "Fit to train on; 2 things are worth a look. Look 3 classes with fewer than 10 training images Look 25 files rejected (41.0%)" in text
     assert "3 epochs in 12 s; the weights kept are those of epoch 1" in text
     assert "AUROC" in text and "0.975" in text
-    assert "onnx fp32 model.onnx checked 2.00 MB 2.0e-06 \u2013 100.0% 80.0% 0.5 ms 8.0\u00d7 4 ms 5.0\u00d7" in text
+    assert "onnx fp32 model.onnx checked 2.00 MB 2.0e-06 100.0% 80.0% 0.5 ms 8.0\u00d7 4 ms 5.0\u00d7" in text
     assert "saliency 0.600 0.500 0.750 0.375 0.125 12 2 ms" in text
     assert "seed_everything: 0" in text and "Data hash abc" in text
 
@@ -220,7 +247,7 @@ def test_without_errors_the_least_sure_are_shown(tmp_path: Path) -> None:
 def test_hostile_names_are_escaped(tmp_path: Path) -> None:
     page, card = Artifacts(tmp_path, HOSTILE).report(title=HOSTILE[0], data=Path("<b>data</b>"))
     elements = Elements(page)
-    assert "script" not in {tag for tag, _ in elements.tags} and "<b>data" not in page
+    assert elements.script == page_script() and "<b>data" not in page
     assert all(label in elements.text for label in HOSTILE)
     assert "<script>" not in card and r"it's \| a \*label\*" in card
 
@@ -233,7 +260,8 @@ def test_stages_that_were_not_run_are_said(artifacts: Artifacts) -> None:
     for what, verb in (("evaluated", "evaluate"), ("exported", "export"), ("explained", "explain")):
         assert f"This model was not {what}: leyden {verb} makes this section." in text
         assert f"This model was not {what}: `leyden {verb}` makes this section." in card
-    assert "The model was not evaluated; it was not exported; it was not explained." in text
+    assert "Not known to be fit to ship: it was not evaluated and there is no exported file to ship." in text
+    assert "The model was not evaluated; it was not exported; it was not explained." in card
 
 
 @pytest.mark.parametrize(("gone", "verb"), [("prepare", "prepare"), ("train/curves.csv", "fit"), ("evaluate/predictions.csv", "evaluate")])

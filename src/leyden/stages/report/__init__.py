@@ -52,34 +52,36 @@ def report(
     if num_errors < 1:
         raise UserError(f"report.num_errors must be at least 1; got {num_errors}; set it in configs/report.yaml")
     dataset = read_dataset(prepare, data)
-    evaluation = read_evaluation(evaluate, prepare, num_errors, dataset.noun) if evaluate.is_dir() else None
     facts = facts_of(
         dataset,
         read_training(train) if train.is_dir() else None,
-        evaluation,
+        read_evaluation(evaluate, prepare, num_errors, dataset.noun) if evaluate.is_dir() else None,
         read_exports(export, dataset.noun) if export.is_dir() else None,
         read_explanations(explain) if explain.is_dir() else None,
-    ) | {"license": license}
-    facts |= {"title": title} if title else {}
+    )
     comparison = compare_with(against, prepare, train, evaluate, export, dataset.noun) if against else None
-    facts |= {"comparison": comparison}
-    pages = ["index.html", "data.html"] + (["against.html"] if comparison else [])
-    written = {name: render_page(name, facts) for name in pages} | {"model_card.md": render_card(facts)}
+    facts |= {"license": license, "comparison": comparison} | ({"title": title} if title else {})
+    pages = ("index.html", "data.html", *(["against.html"] if comparison else []))
+    write(out, {name: render_page(name, facts) for name in pages} | {"model_card.md": render_card(facts)})
+    print(f"report: {facts['judgement']} {facts['answer']}\nreport: the data: {facts['data_verdict']}")
+    if comparison:
+        print(f"report: against {against}: {comparison.verdict}")
+
+
+def write(out: Path, written: dict[str, str]) -> None:
     with replaced_folder(out) as folder:
         for name, text in written.items():
             (folder / name).write_text(text, encoding="utf-8")
     sizes = ", ".join(f"{name} ({len(text.encode()) / 1e6:.2f} MB)" for name, text in written.items())
-    print(f"report: {sizes} written to {out}; {facts['answer']}\nreport: {facts['judgement']}\nreport: the data: {facts['data_verdict']}")
-    if comparison:
-        print(f"report: against {against}: {comparison.verdict}")
+    print(f"report: {sizes} written to {out}")
 
 
 def compare_with(other: Path, prepare: Path, train: Path, evaluate: Path, export: Path, noun: str) -> Comparison:
     check_run(other)
     if not evaluate.is_dir():
         raise UserError(f"expected {evaluate}, to be compared with {other}, which is not there; run `leyden evaluate` first")
-    folders = [other / name for name in ("prepare", "train", "evaluate", "export")]
-    return compare_runs(read_run(str(other), *folders, noun), read_run("this", prepare, train, evaluate, export, noun))
+    theirs = read_run(str(other), other / "prepare", other / "train", other / "evaluate", other / "export", noun)
+    return compare_runs(theirs, read_run("this", prepare, train, evaluate, export, noun))
 
 
 def facts_of(

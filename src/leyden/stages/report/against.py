@@ -11,7 +11,7 @@ from leyden.stages.report.charts import draw_curves
 from leyden.stages.report.evaluation import NOT_SCORES, score_of
 from leyden.stages.report.exports import name_of
 from leyden.stages.report.runs import Run
-from leyden.stages.report.wording import UNKNOWN, percent, plural, points, short, size
+from leyden.stages.report.wording import UNKNOWN, percent, plural, points, short
 
 LESS_IS_BETTER = ("log_loss", "brier_score", "calibration_error")
 NUM_RESAMPLES, SEED = 10_000, 0
@@ -27,7 +27,6 @@ class Figure(NamedTuple):
     this: str
     this_interval: str
     change: str
-    amount: float
     trend: str
 
 
@@ -43,13 +42,11 @@ class ClassChange(NamedTuple):
 
 
 class ExportChange(NamedTuple):
-    """An exported file's size and time for one example in both runs; `speed_up` over the other run's."""
+    """An exported file's size in bytes and time for one example in both runs; `speed_up` over the other run's."""
 
     name: str
-    other_size: str
-    this_size: str
-    other_ms: str
-    this_ms: str
+    sizes: tuple[float | None, float | None]
+    latencies_ms: tuple[float | None, float | None]
     speed_up: float | None
 
 
@@ -127,7 +124,7 @@ def compare_figures(other: dict[str, Any], this: dict[str, Any]) -> list[Figure]
         change = this[name] - other[name]
         trend = "" if not change else "better" if (change < 0) == (name in LESS_IS_BETTER) else "worse"
         written = f"{points(change)} points" if after.value.endswith("%") else f"{change:+.2g}" if change else "0"
-        found.append(Figure(after.title, before.value, before.interval, after.value, after.interval, written, change, trend))
+        found.append(Figure(after.title, before.value, before.interval, after.value, after.interval, written, trend))
     return found
 
 
@@ -146,10 +143,9 @@ def compare_exports(other: Run, this: Run) -> list[ExportChange]:
     theirs, ours = ({name_of(row): row for row in (run.exports.files if run.exports else [])} for run in (other, this))
     found = []
     for name in ours | theirs:
-        before, after = theirs.get(name, {}), ours.get(name, {})
-        old, new = before.get("latency_ms_b1_p50"), after.get("latency_ms_b1_p50")
-        sizes = size(before.get("bytes")), size(after.get("bytes"))
-        found.append(ExportChange(name, *sizes, milliseconds(old), milliseconds(new), old / new if old and new else None))
+        rows = theirs.get(name, {}), ours.get(name, {})
+        old, new = latencies = (rows[0].get("latency_ms_b1_p50"), rows[1].get("latency_ms_b1_p50"))
+        found.append(ExportChange(name, (rows[0].get("bytes"), rows[1].get("bytes")), latencies, old / new if old and new else None))
     return found
 
 
@@ -167,7 +163,3 @@ def differences(other: dict[str, str], this: dict[str, str]) -> list[Difference]
 
 def known(value: float) -> float | None:
     return None if np.isnan(value) else value
-
-
-def milliseconds(value: float | None) -> str:
-    return UNKNOWN if value is None else f"{short(value)} ms"

@@ -87,7 +87,7 @@ def draw_curves(name: str, curves: Lines, kept_epoch: int | None, other: Lines |
         for label, points, style in lines:
             split = label.removesuffix(", other")
             colour = SERIES[SPLITS.index(split) if split in SPLITS else -1]
-            axes.plot(*zip(*points, strict=True), color=colour, label=label, linestyle=style, marker="o", markersize=3, linewidth=1.5)
+            axes.plot(*zip(*points, strict=True), style, color=colour, label=label, markersize=3, linewidth=1.5)
         if kept_epoch is not None:
             axes.axvline(kept_epoch, color=INK, linewidth=0.8, linestyle=":", label="kept")
         axes.set(xlabel="epoch", title=words(name[:1].upper() + name[1:]))

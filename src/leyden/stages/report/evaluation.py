@@ -15,7 +15,7 @@ from leyden.stages.report.confusion import Confusion, count_confusion
 from leyden.stages.report.pictures import Picture, pictures_of_rows
 from leyden.stages.report.predictions import Prediction, choose, read_predictions
 from leyden.stages.report.rows import read_if_there, read_rows
-from leyden.stages.report.wording import decimal, percent, plural, words
+from leyden.stages.report.wording import acronym, decimal, percent, plural
 
 MEANINGS = {
     "accuracy": "examples named rightly",
@@ -119,4 +119,4 @@ def score_of(name: str, metrics: dict[str, Any]) -> Score:
     low, high = metrics.get(f"{name}_low"), metrics.get(f"{name}_high")
     interval = f"{write(low)} to {write(high)}" if low is not None and high is not None else ""
     meaning = MEANINGS.get(name) or ("the right label is among the best " + name[4:-9] if name.startswith("top_") else "")
-    return Score(TITLES.get(name, words(name)), write(metrics[name]), interval, meaning)
+    return Score(TITLES.get(name) or " ".join(map(acronym, name.split("_"))), write(metrics[name]), interval, meaning)

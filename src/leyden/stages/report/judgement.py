@@ -6,7 +6,7 @@ from typing import NamedTuple
 from leyden.stages.report.dataset import Dataset
 from leyden.stages.report.evaluation import Evaluation
 from leyden.stages.report.explanations import Explanations
-from leyden.stages.report.exports import Exports
+from leyden.stages.report.exports import Exports, name_of
 from leyden.stages.report.findings import Finding, verdict_of
 from leyden.stages.report.limits import FEW_EXAMPLES
 from leyden.stages.report.training import Training
@@ -104,9 +104,7 @@ def judge_exports(exports: Exports | None) -> Iterator[Check]:
         yield Check(AGAINST, f"{plural(len(failed), 'exported file')} not shown to agree", sentence(exports.verdict()), "exports")
         return
     fastest = exports.fastest
-    speed = (
-        f" The fastest, {fastest['format']}, is {times(fastest['speed_up_b1'])} as fast as eager PyTorch on one {exports.noun}." if fastest else ""
-    )
+    speed = f" The fastest, {name_of(fastest)}, is {times(fastest['speed_up_b1'])} as fast as eager PyTorch on one {exports.noun}." if fastest else ""
     title = f"{plural(len(exports.files), 'exported file')} checked"
     yield Check(FOR, title, sentence(exports.verdict()) + speed, "exports")
 

@@ -33,10 +33,14 @@ FILTERS = (
 
 def render_page(name: str, facts: dict[str, Any]) -> str:
     """Render a page with its scripts inside; their hash is all that its policy lets run."""
-    script = "\n".join((HERE / path).read_text(encoding="utf-8").strip() for path in SCRIPTS)
+    script = page_script()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     page = environment(autoescape=True).get_template(f"{name}.j2")
     return page.render(facts | {"script": Markup(script), "script_hash": digest})
+
+
+def page_script() -> str:
+    return "\n".join((HERE / path).read_text(encoding="utf-8").strip() for path in SCRIPTS)
 
 
 def render_card(facts: dict[str, Any]) -> str:

@@ -43,7 +43,17 @@ def exact(value: float | str | None) -> str:
 def short(value: float | str | None) -> str:
     """Write a number of any size with two digits that count."""
     found = number(value)
-    return UNKNOWN if found is None else "0" if found == 0 else f"{found:.1e}" if abs(found) < 1e-3 else f"{found:.2g}"
+    return (
+        UNKNOWN
+        if found is None
+        else "0"
+        if found == 0
+        else f"{found:.1e}"
+        if abs(found) < 1e-3
+        else f"{found:.2g}"
+        if abs(found) < 99.5
+        else f"{found:,.0f}"
+    )
 
 
 def size(num_bytes: float | None) -> str:
