@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from leyden.errors import UserError
@@ -220,6 +221,16 @@ def io_of(uri: str | None) -> io.BytesIO:
     return io.BytesIO(base64.b64decode(uri.partition(",")[2]))
 
 
+def test_an_error_carries_the_map_of_the_best_trusted_method(artifacts: Artifacts) -> None:
+    page, _ = artifacts.report()
+    shown = [attrs["alt"] for tag, attrs in Elements(page[: page.index('id="weaknesses"')]).tags if tag == "img"]
+    assert shown == ["Test image ant/1.png", "Test image ant/0.png", "Map of integrated gradients for ant/0.png"]
+    figures = EVIDENCE | {"randomisation_similarity": 0.9, "seconds_per_image": 0.002, "examples": 12}
+    write_json(artifacts.root / "explain/metrics.json", {"integrated_gradients": figures})
+    page, _ = artifacts.report()
+    assert "Map of integrated gradients for ant/0.png" not in page and "Weigh No explanation can be trusted" in Elements(page).text
+
+
 def test_confusion_matrix_counts_actual_by_predicted(artifacts: Artifacts) -> None:
     matrix = re.search(r'<table class="matrix">.*?</table>', artifacts.report()[0], re.DOTALL)
     assert matrix and Elements(matrix[0]).text.endswith("ant bee cat ant 2 2 0 bee 0 4 0 cat 0 0 4")
@@ -239,9 +250,8 @@ def test_photographs_stay_small(tmp_path: Path) -> None:
 
 def test_without_errors_the_least_sure_are_shown(tmp_path: Path) -> None:
     text = Elements(Artifacts(tmp_path, LABELS, num_errors=0).report(num_errors=2)[0]).text
-    assert (
-        "made no error on the test images. The 2 right answers that it was least sure of: ant 60.0% sure ant/0.png ant 60.1% sure ant/1.png" in text
-    )
+    assert "made no error on the test images. The 2 right answers that it was least sure of: Hover, tap or focus" in text
+    assert "map ant 60.0% sure ant/0.png ant 60.1% sure ant/1.png" in text
 
 
 def test_hostile_names_are_escaped(tmp_path: Path) -> None:
@@ -249,7 +259,9 @@ def test_hostile_names_are_escaped(tmp_path: Path) -> None:
     elements = Elements(page)
     assert elements.script == page_script() and "<b>data" not in page
     assert all(label in elements.text for label in HOSTILE)
-    assert "<script>" not in card and r"it's \| a \*label\*" in card
+    head, body = card.removeprefix("---\n").split("\n---\n")
+    assert yaml.safe_load(head)["model-index"][0]["name"] == HOSTILE[0]
+    assert "<script>" not in body and r"it's \| a \*label\*" in body
 
 
 def test_stages_that_were_not_run_are_said(artifacts: Artifacts) -> None:
@@ -297,7 +309,7 @@ def test_a_skipped_format_is_said_with_its_reason(artifacts: Artifacts) -> None:
     rows.append({"format": "aoti", "precision": "int8", "file": "", "status": "skipped", "reason": "no compiler"})
     write_json(artifacts.root / "export/report.json", rows)
     page, card = artifacts.report()
-    assert "the exported file (onnx) agrees with the checkpoint on every image; skipped: aoti int8 (no compiler)" in Elements(page).text
+    assert "The exported file (onnx) agrees with the checkpoint on every image; skipped: aoti int8 (no compiler)." in Elements(page).text
     assert "skipped: aoti int8 (no compiler)" in card and "Not every exported file" not in card
 
 
@@ -307,6 +319,51 @@ def test_an_explanation_no_better_than_chance_is_said(artifacts: Artifacts) -> N
     page, card = artifacts.report()
     assert "saliency was tested and does not beat a random map (deletion AUC 0.600, against 0.500; lower is better)" in page
     assert "No better than a random map at finding what matters: saliency" in card
+
+
+def test_what_explain_also_finds_is_shown(artifacts: Artifacts) -> None:
+    """Figures that only some methods have, the stage's own verdicts, methods that it refused, and its further tables."""
+    folder = artifacts.root / "explain"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics["saliency"]["infidelity"] = 0.0625
+    write_json(folder / "metrics.json", metrics)
+    rows = [["saliency", "trusted", "beats chance"], ["integrated_gradients", "untrusted", "too noisy"], ["lrp", "refused", "no rule for GELU"]]
+    write_rows(folder / "summary.csv", ["method", "verdict", "reason"], rows)
+    write_rows(folder / "influence.csv", ["test_path", "train_path", "influence"], [["ant/0.png", "bee/7.png", 0.123456]])
+    page, _ = artifacts.report()
+    text = Elements(page).text
+    assert "Infidelity Images Time for one saliency trusted beats chance 0.600 0.500 0.750 0.375 0.125 0.062 12 2 ms" in text
+    assert "integrated gradients untrusted too noisy 0.250 0.500 0.750 0.375 0.125 \u2013 12" in text
+    assert "Not run on this model: lrp (no rule for GELU)." in text
+    assert "test path train path influence ant/0.png bee/7.png 0.123" in text
+    assert "Map of saliency for ant/0.png" in page and "Map of integrated gradients for ant/0.png" not in page
+
+
+def test_the_card_tells_programs_what_they_ask_for(artifacts: Artifacts) -> None:
+    card = artifacts.report(license="Apache-2.0")[1]
+    head = yaml.safe_load(card.removeprefix("---\n").split("\n---\n")[0])
+    assert (head["license"], head["pipeline_tag"], head["metrics"]) == ("apache-2.0", "image-classification", ["accuracy", "roc_auc"])
+    result = head["model-index"][0]["results"][0]
+    assert result["dataset"] == {"name": "data", "type": "data", "split": "test", "revision": "abc"}
+    assert result["metrics"][1] == {"type": "roc_auc", "name": "auroc", "value": 0.975}
+    headings = re.findall("^## (.+)$", card, re.MULTILINE)
+    assert headings == [
+        "Model Details",
+        "Intended Use",
+        "Factors",
+        "Metrics",
+        "Training and Evaluation Data",
+        "Quantitative Analyses",
+        "Ethical Considerations",
+        "Caveats and Recommendations",
+    ]
+    shutil.rmtree(artifacts.root / "evaluate")
+    assert "model-index" not in artifacts.report()[1]
+
+
+def test_the_licence_of_the_card_is_that_of_the_files() -> None:
+    configs = [yaml.safe_load((Path(__file__).parents[2] / f"configs/{name}.yaml").read_text()) for name in ("report", "export")]
+    assert configs[0]["license"] == configs[1]["license"]
 
 
 def test_stale_data_is_said(artifacts: Artifacts) -> None:
