@@ -325,15 +325,22 @@ def test_what_explain_also_finds_is_shown(artifacts: Artifacts) -> None:
     """Figures that only some methods have, the stage's own verdicts, methods that it refused, and its further tables."""
     folder = artifacts.root / "explain"
     metrics = json.loads((folder / "metrics.json").read_text())
-    metrics["saliency"]["infidelity"] = 0.0625
+    metrics["saliency"] |= {"infidelity": 0.0625, "gain": 0.25, "gain_low": 0.125, "gain_high": 0.5}
     write_json(folder / "metrics.json", metrics)
-    rows = [["saliency", "trusted", "beats chance"], ["integrated_gradients", "untrusted", "too noisy"], ["lrp", "refused", "no rule for GELU"]]
+    rows = [
+        ["saliency", "trust here", "beats chance"],
+        ["integrated_gradients", "not about the model", "too noisy"],
+        ["lrp", "refused", "no rule for GELU"],
+    ]
     write_rows(folder / "summary.csv", ["method", "verdict", "reason"], rows)
     write_rows(folder / "influence.csv", ["test_path", "train_path", "influence"], [["ant/0.png", "bee/7.png", 0.123456]])
     page, _ = artifacts.report()
     text = Elements(page).text
-    assert "Infidelity Images Time for one saliency trusted beats chance 0.600 0.500 0.750 0.375 0.125 0.062 12 2 ms" in text
-    assert "integrated gradients untrusted too noisy 0.250 0.500 0.750 0.375 0.125 \u2013 12" in text
+    assert (
+        "Gain Infidelity Images Time for one saliency trust here beats chance 0.600 0.500 0.750 0.375 0.125 0.250 0.125 to 0.500 0.062 12 2 ms"
+        in text
+    )
+    assert "integrated gradients not about the model too noisy 0.250 0.500 0.750 0.375 0.125 \u2013 \u2013 12" in text
     assert "Not run on this model: lrp (no rule for GELU)." in text
     assert "test path train path influence ant/0.png bee/7.png 0.123" in text
     assert "Map of saliency for ant/0.png" in page and "Map of integrated gradients for ant/0.png" not in page

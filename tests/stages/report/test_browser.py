@@ -106,7 +106,7 @@ def test_a_plot_is_enlarged_moved_and_put_back(pages: Path, browser: Any, width:
     assert_whole(browser, width)
     dialog.send_keys(Keys.ESCAPE)
     assert not dialog.is_displayed() and browser.switch_to.active_element == button
-    assert browser.find_element("css selector", "#training figure svg").is_displayed()
+    assert button.find_element("xpath", "..").find_element("css selector", "svg").is_displayed()
 
 
 def test_an_error_shows_its_map_by_tap_hover_and_focus(pages: Path, browser: Any) -> None:

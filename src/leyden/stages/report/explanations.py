@@ -12,7 +12,9 @@ MAX_EXAMPLES = 24
 MAX_ALIKE = 0.5  # of maps before and after the model forgot all: beyond, they show the example more than the model
 TABLES = {"influence.csv": "Training examples that spoke most", "concepts.csv": "Concepts", "channels.csv": "Channels"}
 MAX_TABLE_ROWS = 20
-EXTRA = {"infidelity": "Infidelity", "sensitivity_max": "Sensitivity", "completeness_error": "Completeness error"}  # only some methods have them
+TRUSTED = "trust here"  # the verdict in summary.csv, whose rows begin with the best method
+# Figures that only some methods or runs have.
+EXTRA = {"gain": "Gain", "infidelity": "Infidelity", "sensitivity_max": "Sensitivity", "completeness_error": "Completeness error"}
 
 
 @dataclass
@@ -37,8 +39,9 @@ class Explanations:
 
     @property
     def best(self) -> str | None:
-        """The method with the lowest deletion AUC, a trusted one if there is one."""
-        return min(self.trusted or self.metrics, key=lambda name: self.metrics[name]["deletion_auc"], default=None)
+        """The best of the trusted methods, or else of all: the stage's own first one, or that of the lowest deletion AUC."""
+        ranked = [name for name in self.judged if name in self.trusted]
+        return ranked[0] if ranked else min(self.trusted or self.metrics, key=lambda name: self.metrics[name]["deletion_auc"], default=None)
 
     @property
     def trusted(self) -> list[str]:
@@ -82,7 +85,7 @@ def beats_chance(figures: dict[str, float]) -> bool:
 
 def is_trusted(figures: dict[str, float], judged: dict[str, str]) -> bool:
     if judged:
-        return judged["verdict"] == "trusted"
+        return judged["verdict"] == TRUSTED
     return beats_chance(figures) and figures["randomisation_similarity"] <= MAX_ALIKE
 
 
