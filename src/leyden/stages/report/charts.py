@@ -78,7 +78,7 @@ def inline(svg: str, name: str, alt: str) -> Markup:
 
 def draw_curves(name: str, curves: Lines, kept_epoch: int | None, other: Lines | None = None) -> Markup:
     """Draw a quantity by epoch, a line per split, and dashed ones of another run; each split has its points (epoch, value)."""
-    lines = [(split, points, "-") for split, points in curves.items()] + [
+    lines = [(split, points, "o-") for split, points in curves.items()] + [
         (f"{split}, other", points, "--") for split, points in (other or {}).items()
     ]
 

@@ -91,6 +91,8 @@ def is_trusted(figures: dict[str, float], judged: dict[str, str]) -> bool:
 
 def read_explanations(explain: Path) -> Explanations:
     metrics = {name: figures for name, figures in read_json(explain / "metrics.json", "explain").items() if "deletion_auc" in figures}
+    judged = {row["method"]: row for row in read_if_there(explain / "summary.csv")}
+    metrics = {name: metrics[name] for name in (*judged, *metrics) if name in metrics}  # the best first, where that was judged
     rows = read_rows(explain / "examples.csv", "explain")
     tables = {title: read_if_there(explain / name)[:MAX_TABLE_ROWS] for name, title in TABLES.items()}
     return Explanations(
@@ -98,7 +100,7 @@ def read_explanations(explain: Path) -> Explanations:
         [read_example(explain, row, list(metrics)) for row in rows[:MAX_EXAMPLES]],
         len(rows),
         {row["path"]: explain / row["file"] for row in rows},
-        {row["method"]: row for row in read_if_there(explain / "summary.csv")},
+        judged,
         {title: found for title, found in tables.items() if found},
     )
 
