@@ -1,5 +1,6 @@
 """Two runs side by side: what changed, and whether the scores differ by more than noise."""
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -129,12 +130,16 @@ def compare_figures(other: dict[str, Any], this: dict[str, Any]) -> list[Figure]
 
 
 def compare_classes(other: Run, this: Run, are_paired: bool) -> list[ClassChange]:
+    lost, gained = (
+        Counter(row.label for path, row in better.predictions.items() if row.is_right and not worse.predictions[path].is_right)
+        if are_paired
+        else None
+        for better, worse in ((other, this), (this, other))
+    )
     found = []
     for label in this.classes | other.classes:
         before, after = (float(run.classes.get(label, {}).get("recall") or "nan") for run in (other, this))
-        own = [path for path, row in this.predictions.items() if row.label == label] if are_paired else []
-        right = [(other.predictions[path].is_right, this.predictions[path].is_right) for path in own]
-        counts = (right.count((True, False)), right.count((False, True))) if are_paired else (None, None)
+        counts = (None if counted is None else counted[label] for counted in (lost, gained))
         found.append(ClassChange(label, known(before), known(after), known(after - before), *counts))
     return found
 
