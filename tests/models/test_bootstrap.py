@@ -1,12 +1,9 @@
 """Resamples are draws with replacement; the tests of pairs are exact."""
 
-import itertools
-
-import numpy as np
 import pytest
 import torch
 
-from leyden.models.bootstrap import WEIGHTS_PER_CHUNK, mcnemar, percentile_interval, resample_sums
+from leyden.models.bootstrap import WEIGHTS_PER_CHUNK, percentile_interval, resample_sums
 
 
 def test_sums_are_those_of_examples_drawn_with_replacement():
@@ -32,15 +29,3 @@ def test_draws_come_in_chunks_that_fit(monkeypatch):
 
 def test_percentiles_leave_out_what_has_no_value():
     assert percentile_interval(torch.tensor([*range(101), torch.nan]), 0.9) == pytest.approx((5, 95))
-
-
-@pytest.mark.parametrize(("lost", "gained"), [(0, 0), (1, 0), (3, 3), (2, 9), (9, 2), (0, 6)])
-def test_mcnemar_counts_the_coin_throws(lost, gained):
-    total, few = lost + gained, min(lost, gained)
-    uneven = sum(min(sum(throw), total - sum(throw)) <= few for throw in itertools.product((0, 1), repeat=total))
-    assert mcnemar(lost, gained) == pytest.approx(uneven / 2**total)
-
-
-def test_mcnemar_of_many():
-    assert mcnemar(5000, 5200) == pytest.approx(0.0487, abs=5e-4)  # the normal approximation with continuity correction: 0.0488
-    assert np.isfinite(mcnemar(0, 100_000))

@@ -15,11 +15,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from leyden.errors import UserError
 from leyden.files import write_json
 from leyden.stages.report import report
+from leyden.stages.report.templates import page_script
 
 LABELS = ["ant", "bee", "cat"]
 HOSTILE = ['<script>alert("x")</script>', "it's | a *label*", "d\u00e9j\u00e0 vu \U0001f41d"]
@@ -65,7 +67,10 @@ class Artifacts:
 
     def change_report(self, **entries: Any) -> None:
         """Change entries of prepare's report."""
-        path = self.root / "prepare/report.json"
+        self.change_json("prepare/report.json", **entries)
+
+    def change_json(self, name: str, **entries: Any) -> None:
+        path = self.root / name
         write_json(path, json.loads(path.read_text()) | entries)
 
     def write_copies(self, kinds: list[str]) -> None:
@@ -135,13 +140,17 @@ class Elements(HTMLParser):
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.words: list[str] = []
+        self.script = ""
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
 
     def handle_data(self, data: str) -> None:
-        self.words += data.split()
+        if self.cdata_elem == "script":
+            self.script += data
+        elif self.cdata_elem is None:
+            self.words += data.split()
 
     @property
     def text(self) -> str:
@@ -149,14 +158,33 @@ class Elements(HTMLParser):
 
 
 def test_page_answers_first(artifacts: Artifacts) -> None:
+    artifacts.change_json("evaluate/metrics.json", accuracy_low=0.252)
     text = Elements(artifacts.report()[0]).text
-    answer = (
-        "83.3% of 12 test images named rightly (95% interval 55.2% to 95.3%); "
-        "the exported file (onnx) agrees with the checkpoint on every image; "
-        "of 2 explanation methods, integrated gradients is best and beats a random map (deletion AUC 0.250, against 0.500; lower is better)."
+    first, weighed = text.index("Not fit to ship: 1 thing speaks against it."), text.index("Weigh The data is worth a look Fit to train on;")
+    against = "Against 83.3% of 12 test images named rightly 95% interval 25.2% to 95.3%: no better than always giving the commonest label (33.3%)"
+    exported = (
+        "For 1 exported file checked The exported file (onnx) agrees with the checkpoint on every image. The fastest, onnx, is 8.0\u00d7 as fast"
     )
-    assert answer in text
-    assert text.index(answer) < text.index("All about the data")
+    assert first < text.index(against) < weighed < text.index(exported) < text.index("All about the data")
+
+
+@pytest.mark.parametrize(
+    ("figures", "side", "words"),
+    [
+        ({}, "Weigh", "What would be enough was not said: evaluate.require in configs/evaluate.yaml."),
+        ({"required": {"accuracy": 0.7}}, "Weigh", "meets what was required (accuracy 0.7), but on other images it might not."),
+        ({"required": {"accuracy": 0.5}}, "For", "meets what was required: accuracy 0.5."),
+    ],
+)
+def test_accuracy_is_judged_by_its_interval_against_what_was_required(artifacts: Artifacts, figures: dict[str, Any], side: str, words: str) -> None:
+    artifacts.change_json("evaluate/metrics.json", **figures)
+    text = Elements(artifacts.report()[0]).text
+    assert re.search(f"{side} 83.3% of 12 test images named rightly 95% interval 55.2% to 95.3%[.:;] {re.escape(words)}", text), text[:900]
+
+
+def test_nothing_exported_is_nothing_to_ship(artifacts: Artifacts) -> None:
+    shutil.rmtree(artifacts.root / "export")
+    assert "Not known to be fit to ship: there is no exported file to ship." in Elements(artifacts.report()[0]).text
 
 
 def test_sections_hold_the_figures(artifacts: Artifacts) -> None:
@@ -165,7 +193,7 @@ def test_sections_hold_the_figures(artifacts: Artifacts) -> None:
     assert "Fit to train on; 2 things are worth a look. Look 3 classes with fewer than 10 training images Look 25 files rejected (41.0%)" in text
     assert "3 epochs in 12 s; the weights kept are those of epoch 1" in text
     assert "AUROC" in text and "0.975" in text
-    assert "onnx fp32 model.onnx checked 2.00 MB 2.0e-06 \u2013 100.0% 80.0% 0.5 ms 8.0\u00d7 4 ms 5.0\u00d7" in text
+    assert "onnx fp32 model.onnx checked 2.00 MB 2.0e-06 100.0% 80.0% 0.5 ms 8.0\u00d7 4 ms 5.0\u00d7" in text
     assert "saliency 0.600 0.500 0.750 0.375 0.125 12 2 ms" in text
     assert "seed_everything: 0" in text and "Data hash abc" in text
 
@@ -193,6 +221,16 @@ def io_of(uri: str | None) -> io.BytesIO:
     return io.BytesIO(base64.b64decode(uri.partition(",")[2]))
 
 
+def test_an_error_carries_the_map_of_the_best_trusted_method(artifacts: Artifacts) -> None:
+    page, _ = artifacts.report()
+    shown = [attrs["alt"] for tag, attrs in Elements(page[: page.index('id="weaknesses"')]).tags if tag == "img"]
+    assert shown == ["Test image ant/1.png", "Test image ant/0.png", "Map of integrated gradients for ant/0.png"]
+    figures = EVIDENCE | {"randomisation_similarity": 0.9, "seconds_per_image": 0.002, "examples": 12}
+    write_json(artifacts.root / "explain/metrics.json", {"integrated_gradients": figures})
+    page, _ = artifacts.report()
+    assert "Map of integrated gradients for ant/0.png" not in page and "Weigh No explanation can be trusted" in Elements(page).text
+
+
 def test_confusion_matrix_counts_actual_by_predicted(artifacts: Artifacts) -> None:
     matrix = re.search(r'<table class="matrix">.*?</table>', artifacts.report()[0], re.DOTALL)
     assert matrix and Elements(matrix[0]).text.endswith("ant bee cat ant 2 2 0 bee 0 4 0 cat 0 0 4")
@@ -212,17 +250,18 @@ def test_photographs_stay_small(tmp_path: Path) -> None:
 
 def test_without_errors_the_least_sure_are_shown(tmp_path: Path) -> None:
     text = Elements(Artifacts(tmp_path, LABELS, num_errors=0).report(num_errors=2)[0]).text
-    assert (
-        "made no error on the test images. The 2 right answers that it was least sure of: ant 60.0% sure ant/0.png ant 60.1% sure ant/1.png" in text
-    )
+    assert "made no error on the test images. The 2 right answers that it was least sure of: Hover, tap or focus" in text
+    assert "map ant 60.0% sure ant/0.png ant 60.1% sure ant/1.png" in text
 
 
 def test_hostile_names_are_escaped(tmp_path: Path) -> None:
     page, card = Artifacts(tmp_path, HOSTILE).report(title=HOSTILE[0], data=Path("<b>data</b>"))
     elements = Elements(page)
-    assert "script" not in {tag for tag, _ in elements.tags} and "<b>data" not in page
+    assert elements.script == page_script() and "<b>data" not in page
     assert all(label in elements.text for label in HOSTILE)
-    assert "<script>" not in card and r"it's \| a \*label\*" in card
+    head, body = card.removeprefix("---\n").split("\n---\n")
+    assert yaml.safe_load(head)["model-index"][0]["name"] == HOSTILE[0]
+    assert "<script>" not in body and r"it's \| a \*label\*" in body
 
 
 def test_stages_that_were_not_run_are_said(artifacts: Artifacts) -> None:
@@ -233,7 +272,8 @@ def test_stages_that_were_not_run_are_said(artifacts: Artifacts) -> None:
     for what, verb in (("evaluated", "evaluate"), ("exported", "export"), ("explained", "explain")):
         assert f"This model was not {what}: leyden {verb} makes this section." in text
         assert f"This model was not {what}: `leyden {verb}` makes this section." in card
-    assert "The model was not evaluated; it was not exported; it was not explained." in text
+    assert "Not known to be fit to ship: it was not evaluated and there is no exported file to ship." in text
+    assert "The model was not evaluated; it was not exported; it was not explained." in card
 
 
 @pytest.mark.parametrize(("gone", "verb"), [("prepare", "prepare"), ("train/curves.csv", "fit"), ("evaluate/predictions.csv", "evaluate")])
@@ -269,7 +309,7 @@ def test_a_skipped_format_is_said_with_its_reason(artifacts: Artifacts) -> None:
     rows.append({"format": "aoti", "precision": "int8", "file": "", "status": "skipped", "reason": "no compiler"})
     write_json(artifacts.root / "export/report.json", rows)
     page, card = artifacts.report()
-    assert "the exported file (onnx) agrees with the checkpoint on every image; skipped: aoti int8 (no compiler)" in Elements(page).text
+    assert "The exported file (onnx) agrees with the checkpoint on every image; skipped: aoti int8 (no compiler)." in Elements(page).text
     assert "skipped: aoti int8 (no compiler)" in card and "Not every exported file" not in card
 
 
@@ -279,6 +319,59 @@ def test_an_explanation_no_better_than_chance_is_said(artifacts: Artifacts) -> N
     page, card = artifacts.report()
     assert "saliency was tested and does not beat a random map (deletion AUC 0.600, against 0.500; lower is better)" in page
     assert "No better than a random map at finding what matters: saliency" in card
+
+
+def test_what_explain_also_finds_is_shown(artifacts: Artifacts) -> None:
+    """Figures that only some methods have, the stage's own verdicts, methods that it refused, and its further tables."""
+    folder = artifacts.root / "explain"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics["saliency"] |= {"infidelity": 0.0625, "gain": 0.25, "gain_low": 0.125, "gain_high": 0.5}
+    write_json(folder / "metrics.json", metrics)
+    rows = [
+        ["saliency", "trust here", "beats chance"],
+        ["integrated_gradients", "not about the model", "too noisy"],
+        ["lrp", "refused", "no rule for GELU"],
+    ]
+    write_rows(folder / "summary.csv", ["method", "verdict", "reason"], rows)
+    write_rows(folder / "influence.csv", ["test_path", "train_path", "influence"], [["ant/0.png", "bee/7.png", 0.123456]])
+    page, _ = artifacts.report()
+    text = Elements(page).text
+    assert (
+        "Gain Infidelity Images Time for one saliency trust here beats chance 0.600 0.500 0.750 0.375 0.125 0.250 0.125 to 0.500 0.062 12 2 ms"
+        in text
+    )
+    assert "integrated gradients not about the model too noisy 0.250 0.500 0.750 0.375 0.125 \u2013 \u2013 12" in text
+    assert "Not run on this model: lrp (no rule for GELU)." in text
+    assert "test path train path influence ant/0.png bee/7.png 0.123" in text
+    assert "Map of saliency for ant/0.png" in page and "Map of integrated gradients for ant/0.png" not in page
+
+
+def test_the_card_tells_programs_what_they_ask_for(artifacts: Artifacts) -> None:
+    card = artifacts.report(license="Apache-2.0")[1]
+    head = yaml.safe_load(card.removeprefix("---\n").split("\n---\n")[0])
+    assert (head["license"], head["pipeline_tag"], head["metrics"]) == ("apache-2.0", "image-classification", ["accuracy", "roc_auc"])
+    result = head["model-index"][0]["results"][0]
+    assert result["dataset"] == {"name": "data", "type": "data", "split": "test", "revision": "abc"}
+    assert result["metrics"][1] == {"type": "roc_auc", "name": "auroc", "value": 0.975}
+    headings = re.findall("^## (.+)$", card, re.MULTILINE)
+    assert headings == [
+        "Model Details",
+        "Intended Use",
+        "Factors",
+        "Metrics",
+        "Evaluation Data",
+        "Training Data",
+        "Quantitative Analyses",
+        "Ethical Considerations",
+        "Caveats and Recommendations",
+    ]
+    shutil.rmtree(artifacts.root / "evaluate")
+    assert "model-index" not in artifacts.report()[1]
+
+
+def test_the_licence_of_the_card_is_that_of_the_files() -> None:
+    configs = [yaml.safe_load((Path(__file__).parents[2] / f"configs/{name}.yaml").read_text()) for name in ("report", "export")]
+    assert configs[0]["license"] == configs[1]["license"]
 
 
 def test_stale_data_is_said(artifacts: Artifacts) -> None:

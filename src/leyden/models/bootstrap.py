@@ -1,6 +1,4 @@
-"""How far figures would move with other test examples: resampling, and tests of two models on the same examples."""
-
-from typing import Any
+"""How far figures would move with other test examples, by resampling them."""
 
 import numpy as np
 import torch
@@ -41,40 +39,3 @@ def percentile_interval(draws: Tensor, confidence_level: float) -> tuple[float, 
     """
     low, high = np.nanquantile(draws.double().numpy(), [(1 - confidence_level) / 2, (1 + confidence_level) / 2])
     return float(low), float(high)
-
-
-def mcnemar(lost: int, gained: int) -> float:
-    """Give the probability that a fair coin splits the examples on which two models differ at least as unevenly, exactly.
-
-    Source: McNemar, "Note on the sampling error of the difference between correlated proportions", 1947, in its binomial form.
-    """
-    total = lost + gained
-    few = torch.arange(min(lost, gained) + 1, dtype=torch.float64)
-    size = torch.tensor(float(total), dtype=torch.float64)
-    ways = torch.lgamma(size + 1) - torch.lgamma(few + 1) - torch.lgamma(size - few + 1)
-    return min(1.0, 2 * float((ways - total * np.log(2)).exp().sum()))
-
-
-def changes(old: Tensor, new: Tensor, num_resamples: int, confidence_level: float, seed: int) -> dict[str, Any]:
-    """Compare which examples, bool (N,), two models got right.
-
-    The interval is of pairs: both models saw the same examples, so that only those on which they differ count. Drawing
-    examples with replacement is drawing three counts from a multinomial.
-
-    Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3.
-    """
-    lost, gained, total = int((old & ~new).sum()), int((new & ~old).sum()), len(old)
-    draws = np.random.default_rng(seed).multinomial(total, np.array([lost, gained, total - lost - gained]) / total, size=num_resamples)
-    low, high = np.quantile((draws[:, 1] - draws[:, 0]) / total, [(1 - confidence_level) / 2, (1 + confidence_level) / 2])
-    return {
-        "accuracy_old": float(old.float().mean()),
-        "accuracy_new": float(new.float().mean()),
-        "accuracy_change": (gained - lost) / total,
-        "accuracy_change_low": float(low),
-        "accuracy_change_high": float(high),
-        "accuracy_change_p_value": mcnemar(lost, gained),
-        "lost": lost,
-        "gained": gained,
-        "examples": total,
-        "confidence_level": confidence_level,
-    }

@@ -8,8 +8,9 @@ from torch import Tensor
 from leyden.data.packed import read_examples, read_report
 from leyden.errors import UserError
 from leyden.files import write_json
-from leyden.models.bootstrap import changes, check_level
+from leyden.models.bootstrap import check_level
 from leyden.models.load import Predictor, load, predict_logits
+from leyden.models.paired import changes
 
 
 def compare(
@@ -47,7 +48,8 @@ def compare(
     known = torch.tensor([name in shared for name in names])[torch.from_numpy(labels)]
     truth = torch.from_numpy(labels)[known]
     before, after = (is_right(model, predict_logits(model, examples, batch_size)[known], truth, names) for model in models)
-    metrics = changes(before, after, num_resamples, confidence_level, seed) | {"labels": shared, "examples_left_out": int((~known).sum())}
+    found = changes(before.numpy(), after.numpy(), num_resamples, confidence_level, seed)
+    metrics = found | {"labels": shared, "examples_left_out": int((~known).sum())}
     write_json(out, metrics)
     print(
         f"compare: accuracy {metrics['accuracy_old']:.4f} before, {metrics['accuracy_new']:.4f} after: change {metrics['accuracy_change']:+.4f} "

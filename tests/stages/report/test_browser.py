@@ -1,11 +1,16 @@
 """The pages in a real browser, at the width of a desk and of a phone."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+pytest.importorskip("selenium", reason="selenium is not installed: the group 'test' has it")
+from selenium import webdriver
+from selenium.webdriver import ActionChains, Keys
+from selenium.webdriver.support.wait import WebDriverWait
 
 from tests.stages.test_report import HOSTILE, LABELS, Artifacts
 
@@ -15,13 +20,14 @@ def browser() -> Iterator[Any]:
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if not (chromium and driver):
         pytest.skip("no chromium and chromedriver on the PATH")
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: the group 'test' has it")
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+    mouse = "--blink-settings=primaryHoverType=2,availableHoverTypes=2,primaryPointerType=4,availablePointerTypes=4"
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", mouse):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     found = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    found.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-reduced-motion", "value": "reduce"}]})
     yield found
     found.quit()
 
@@ -34,17 +40,140 @@ def visit(browser: Any, page: Path, width: int) -> None:
 MANY = [f"a-class-with-quite-a-long-name-of-its-own-{n}" for n in range(26)]
 
 
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The three pages of one run, that was compared with itself."""
+    root = tmp_path_factory.mktemp("pages")
+    artifacts = Artifacts(root, LABELS)
+    artifacts.write_copies(["exact"])
+    artifacts.report(against=root)
+    return root / "report"
+
+
+@pytest.mark.parametrize("name", ["index.html", "data.html", "against.html"])
+def test_every_link_leads_to_what_it_names(pages: Path, browser: Any, name: str) -> None:
+    visit(browser, pages / name, 375)
+    for place, _ in enumerate(browser.find_elements("css selector", "a")):
+        link = browser.find_elements("css selector", "a")[place]
+        target = link.get_attribute("href")
+        link.send_keys(Keys.ENTER)
+        assert browser.current_url == target
+        assert_whole(browser, 375)
+        top = browser.execute_script("return (document.querySelector(location.hash || 'main')).getBoundingClientRect().top")
+        assert -1 <= top < 800, target
+        if name not in browser.current_url:
+            browser.back()
+
+
+@pytest.mark.parametrize("width", [1280, 375])
+def test_a_table_sorts_by_mouse_and_by_key(pages: Path, browser: Any, width: int) -> None:
+    visit(browser, pages / "index.html", width)
+    table = browser.find_element("css selector", "#scores table.sortable")
+    button = next(found for found in table.find_elements("css selector", "th button") if found.text == "Recall")
+    heading = button.find_element("xpath", "..")
+    orders = []
+    for press in (button.click, lambda: button.send_keys(Keys.ENTER)):
+        before = rows(table)
+        press()
+        wait(browser, lambda before=before: rows(table) != before)
+        orders.append((heading.get_attribute("aria-sort"), rows(table)))
+    assert orders == [("descending", ["bee", "cat", "ant"]), ("ascending", ["ant", "bee", "cat"])]
+    assert_whole(browser, width)
+
+
+def test_figures_sort_by_value_and_not_as_text(pages: Path, browser: Any) -> None:
+    cells = "return [...document.querySelectorAll('[data-sort]')].map(cell => cell.dataset.sort).filter(text => text && isNaN(text))"
+    for name in ("index.html", "against.html"):
+        browser.get((pages / name).as_uri())
+        assert browser.execute_script(cells) == []
+
+
+@pytest.mark.parametrize("width", [1280, 375])
+def test_a_plot_is_enlarged_moved_and_put_back(pages: Path, browser: Any, width: int) -> None:
+    visit(browser, pages / "index.html", width)
+    button = browser.find_element("css selector", "#training .enlarge")
+    dialog = browser.find_element("id", "enlarged")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)
+    button.click()
+    assert dialog.is_displayed() and dialog.accessible_name.startswith("loss by epoch")
+    sheet = dialog.find_element("css selector", ".stage > div")
+    transforms = [sheet.get_attribute("style")]
+    for press in (dialog.find_element("name", "in").click, lambda: dialog.send_keys(Keys.ARROW_LEFT), lambda: dialog.send_keys("0")):
+        press()
+        wait(browser, lambda: sheet.get_attribute("style") != transforms[-1])
+        transforms.append(sheet.get_attribute("style"))
+    assert ["scale(1)" in found for found in transforms] == [True, False, False, True], transforms
+    assert_whole(browser, width)
+    dialog.send_keys(Keys.ESCAPE)
+    assert not dialog.is_displayed() and browser.switch_to.active_element == button
+    assert button.find_element("xpath", "..").find_element("css selector", "svg").is_displayed()
+
+
+def test_an_error_shows_its_map_by_tap_hover_and_focus(pages: Path, browser: Any) -> None:
+    visit(browser, pages / "index.html", 1280)
+    button = browser.find_element("css selector", "#errors button.map")
+    drawn = button.find_elements("css selector", "img")[1]
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)
+    away = browser.find_element("id", "errors-heading")
+    steps = {
+        "hover": ActionChains(browser).move_to_element(button),
+        "away": ActionChains(browser).move_to_element(away),
+        "tap": ActionChains(browser).move_to_element(button).click().move_to_element(away),
+        "tap again": ActionChains(browser).move_to_element(button).click().move_to_element(away),
+        "focus": ActionChains(browser).send_keys(Keys.TAB).key_down(Keys.SHIFT).send_keys(Keys.TAB).key_up(Keys.SHIFT),
+    }
+    seen = {}
+    for name, step in steps.items():
+        step.perform()
+        seen[name] = drawn.value_of_css_property("opacity")
+    assert seen == {"hover": "1", "away": "0", "tap": "1", "tap again": "0", "focus": "1"}
+    assert button.get_attribute("aria-pressed") == "false" and browser.switch_to.active_element == button
+
+
+def test_details_open_by_key(pages: Path, browser: Any) -> None:
+    visit(browser, pages / "index.html", 375)
+    for summary in browser.find_elements("css selector", "summary"):
+        summary.send_keys(Keys.ENTER)
+        assert summary.find_element("xpath", "..").get_attribute("open")
+    assert_whole(browser, 375)
+
+
+def test_without_scripts_nothing_is_missing_and_no_button_is_dead(pages: Path, browser: Any) -> None:
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        visit(browser, pages / "index.html", 375)
+        names = ("svg.chart", "#scores table", "button.map", "dialog[open]", "th button", ".enlarge")
+        assert [len(browser.find_elements("css selector", name)) for name in names] == [3, 3, 1, 0, 0, 0]
+    finally:
+        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+
+def rows(table: Any) -> list[str]:
+    return [found.text for found in table.find_elements("css selector", "tbody th")]
+
+
+def wait(browser: Any, found: Callable[[], bool]) -> None:
+    """Wait for what scripts do a moment later."""
+    WebDriverWait(browser, 5, poll_frequency=0.02).until(lambda _: found())
+
+
 @pytest.mark.parametrize("page", ["index.html", "data.html"])
 @pytest.mark.parametrize("width", [1280, 375])
-@pytest.mark.parametrize("labels", [LABELS, HOSTILE, MANY[:25], MANY], ids=["plain", "hostile", "matrix", "pairs"])
+@pytest.mark.parametrize("labels", [HOSTILE, MANY[:25], MANY], ids=["hostile", "matrix", "pairs"])
 def test_browser_shows_the_page_whole(tmp_path: Path, browser: Any, labels: list[str], width: int, page: str) -> None:
     artifacts = Artifacts(tmp_path, labels, shape=(40, 90, 3))
     artifacts.write_copies(["exact", "near"] * 3)
     artifacts.report()
     visit(browser, tmp_path / "report" / page, width)
+    assert_whole(browser, width)
+
+
+def assert_whole(browser: Any, width: int) -> None:
+    """Nothing failed, nothing came from elsewhere, every picture is there, and nothing is wider than the window."""
     assert browser.get_log("browser") == []
+    assert browser.execute_script("return performance.getEntriesByType('resource').map(entry => entry.name)") == []
     widths = browser.execute_script("return [...document.images].map(image => image.naturalWidth)")
-    assert widths and all(widths)
+    assert all(widths) and bool(widths) != browser.current_url.partition("#")[0].endswith("against.html")
     assert browser.execute_script("return document.documentElement.scrollWidth") <= browser.execute_script("return innerWidth") == width
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from leyden.stages.prepare import prepare
 from leyden.stages.report import report
+from leyden.stages.report.templates import page_script
 from tests.stages.test_report import COPIES, HOSTILE, LABELS, Artifacts, Elements, io_of, write_rows
 
 LEAK = "What is tested was learned, so the scores flatter: remove one of each."
@@ -153,15 +154,15 @@ def test_sequences_are_described_in_their_own_terms(artifacts: Artifacts) -> Non
     turn_to_sequences(artifacts)
     artifacts.write_copies(["exact"])
     write_rows(artifacts.root / "prepare/rejected.csv", ["path", "reason"], [])
-    page, card = artifacts.report()
-    data = artifacts.written("data.html")
+    page, card = artifacts.report(against=artifacts.root)
+    data, against = artifacts.written("data.html"), artifacts.written("against.html")
     assert "length steps 7 120 999 features 2 2 2 Modes csv 12, npy 24 Each packed sequence 2 features Stored as float32" in section(data, "files")
     assert "Feature Mean Deviation 0 1,234 10 1 -0.25 1e-05" in section(data, "files")
     assert "ant in test ant/0.png" in section(data, "duplicates")
     assert [attrs["alt"] for tag, attrs in Elements(data).tags if tag == "img"] == [f"Contact sheet of class {label}" for label in LABELS]
-    assert "Sequence classifier of 3 classes 83.3% of 12 test sequences named rightly" in Elements(page).text
+    assert "83.3% of 12 test sequences named rightly" in Elements(page).text
     assert section(page, "errors").endswith("ant taken for bee 60.1% sure ant/1.png ant taken for bee 60.0% sure ant/0.png")
-    for text in (*(Elements(written.partition("</style>")[2]).text for written in (data, page)), card):
+    for text in (*(Elements(written.partition("</style>")[2]).text for written in (data, page, against)), card):
         assert "image" not in text.lower() and "pixel" not in text.lower()
 
 
@@ -178,7 +179,7 @@ def test_hostile_names_are_escaped(tmp_path: Path) -> None:
     artifacts = Artifacts(tmp_path, HOSTILE)
     artifacts.write_copies(["exact"])
     elements = Elements(artifacts.data_page(data=Path("<b>data</b>")))
-    assert "script" not in {tag for tag, _ in elements.tags} and "<b>data</b>" in elements.text
+    assert elements.script == page_script() and "<b>data</b>" in elements.text
     assert {f"Contact sheet of class {label}" for label in HOSTILE} <= {attrs.get("alt") for _, attrs in elements.tags}
 
 

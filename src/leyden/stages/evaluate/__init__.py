@@ -72,6 +72,7 @@ def evaluate(
     accuracies = measure_robustness(predictor, data, robustness, batch_size, confidence_level)
     metrics |= means(accuracies)
     check_names(require or {}, metrics)
+    metrics |= {"required": require} if require else {}
     slices = list_slices(test, data, confidence_level)
     suspects = [row for found, split in ((test, "test"), (validation, "val")) for row in list_suspects(found, split)]
     other = predict_other(against, data, test, batch_size) if against else None

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from leyden.models.bootstrap import changes, percentile_interval
+from leyden.models.bootstrap import percentile_interval
 from leyden.models.load import load
+from leyden.models.paired import changes
 from leyden.stages.evaluate.figures import columns_of, draw, named, score
 from leyden.stages.evaluate.predictions import Predictions, check_labels, predict_split, read_predictions
 
@@ -25,7 +26,7 @@ def compare_with(old: Predictions, new: Predictions, top_k: int, num_resamples: 
         Under `figures` old, new, change with its interval, and whether it is more than noise: for accuracy by McNemar's exact test, for
         the others if the interval of paired resamples leaves out 0. Beside them lost, gained, p_value of that test.
     """
-    counted = changes(old.is_right, new.is_right, num_resamples, level, seed)
+    counted = changes(old.is_right.numpy(), new.is_right.numpy(), num_resamples, level, seed)
     before, after = score(old, top_k), score(new, top_k)
     drawn_old, drawn_new = draw([columns_of(old, top_k), columns_of(new, top_k)], num_resamples, seed)
     figures: dict[str, Any] = {}

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from leyden.stages.report.evaluation import Evaluation
 from leyden.stages.report.explanations import Explanations
-from leyden.stages.report.exports import Exports
+from leyden.stages.report.exports import Exports, name_of
 from leyden.stages.report.training import Training
 from leyden.stages.report.wording import decimal, duration, percent, plural, sentence, times, words
 
@@ -41,7 +41,7 @@ def tiles_of(training: Training | None, evaluation: Evaluation | None, exports: 
         tiles.append(Tile("parameters", f"{training.metrics['parameters']:,}", f"trained in {duration(training.metrics.get('seconds'))}"))
     if exports and exports.fastest:
         tiles.append(
-            Tile("fastest file", times(exports.fastest["speed_up_b1"]), f"{exports.fastest['format']}, over eager PyTorch, one {exports.noun}")
+            Tile("fastest file", times(exports.fastest["speed_up_b1"]), f"{name_of(exports.fastest)}, over eager PyTorch, one {exports.noun}")
         )
     if explanations and explanations.best:
         figures = explanations.metrics[explanations.best]

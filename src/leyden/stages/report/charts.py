@@ -41,6 +41,7 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "legend.fontsize": 9,
 }
+Lines = dict[str, list[tuple[float, float]]]
 NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 
 
@@ -75,23 +76,25 @@ def inline(svg: str, name: str, alt: str) -> Markup:
     return Markup(f'<svg class="chart" {view.group()} role="img" aria-label="{Markup.escape(alt)}">{body.strip()}')
 
 
-def draw_curves(name: str, curves: dict[str, list[tuple[float, float]]], kept_epoch: int | None) -> Markup:
-    """Draw a quantity by epoch, a line per split; `curves` maps a split to its points (epoch, value)."""
+def draw_curves(name: str, curves: Lines, kept_epoch: int | None, other: Lines | None = None) -> Markup:
+    """Draw a quantity by epoch, a line per split, and dashed ones of another run; each split has its points (epoch, value)."""
+    lines = [(split, points, "o-") for split, points in curves.items()] + [
+        (f"{split}, other", points, "--") for split, points in (other or {}).items()
+    ]
 
     def plot(figure: Figure) -> None:
         axes = figure.subplots()
-        for split, points in curves.items():
-            epochs, values = zip(*points, strict=True)
-            axes.plot(
-                epochs, values, color=SERIES[SPLITS.index(split) if split in SPLITS else -1], label=split, marker="o", markersize=3, linewidth=1.5
-            )
+        for label, points, style in lines:
+            split = label.removesuffix(", other")
+            colour = SERIES[SPLITS.index(split) if split in SPLITS else -1]
+            axes.plot(*zip(*points, strict=True), style, color=colour, label=label, markersize=3, linewidth=1.5)
         if kept_epoch is not None:
             axes.axvline(kept_epoch, color=INK, linewidth=0.8, linestyle=":", label="kept")
         axes.set(xlabel="epoch", title=words(name[:1].upper() + name[1:]))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend(ncols=len(curves) + 1)
+        axes.legend(ncols=min(3, len(lines) + 1))
 
-    ends = ", ".join(f"{split} from {points[0][1]:.3g} to {points[-1][1]:.3g}" for split, points in curves.items())
+    ends = ", ".join(f"{label} from {points[0][1]:.3g} to {points[-1][1]:.3g}" for label, points, _ in lines)
     return draw("curve-" + re.sub(r"\W+", "-", name), f"{name} by epoch: {ends}", 4.6, 2.9, plot)
 
 

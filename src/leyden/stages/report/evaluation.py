@@ -1,5 +1,6 @@
 """The sections of scores and errors: how good the model is, how sure of that one may be, and where it fails."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,8 +13,9 @@ from leyden.files import read_json
 from leyden.stages.report.charts import draw_reliability
 from leyden.stages.report.confusion import Confusion, count_confusion
 from leyden.stages.report.pictures import Picture, pictures_of_rows
-from leyden.stages.report.rows import read_columns, read_rows
-from leyden.stages.report.wording import decimal, percent, plural, words
+from leyden.stages.report.predictions import Prediction, choose, read_predictions
+from leyden.stages.report.rows import read_if_there, read_rows
+from leyden.stages.report.wording import acronym, decimal, percent, plural
 
 MEANINGS = {
     "accuracy": "examples named rightly",
@@ -25,24 +27,8 @@ MEANINGS = {
     "log_loss": "penalty for probability given to wrong labels; 0 is best",
     "calibration_error": "gap between confidence and accuracy; 0 is best",
 }
-TITLES = {"macro_f1": "macro F1", "auroc": "AUROC", "brier_score": "Brier score"} | {
-    f"{kind}_accuracy": f"{kind.upper()} accuracy" for kind in ("jpeg", "fgsm", "pgd")
-}
-NOT_SCORES = ("examples", "errors", "confidence_level", "temperature", "abstain_below", "abstain_coverage", "abstain_precision")
-
-
-class Prediction(NamedTuple):
-    """A row of predictions.csv, which is the same row of the packed test examples."""
-
-    row: int
-    path: str
-    label: str
-    prediction: str
-    confidence: float
-
-    @property
-    def is_right(self) -> bool:
-        return self.label == self.prediction
+TITLES = {"macro_f1": "macro F1", "auroc": "AUROC", "brier_score": "Brier score"}
+NOT_SCORES = ("examples", "errors", "confidence_level", "temperature", "abstain_below", "abstain_coverage", "abstain_precision", "required")
 
 
 class Score(NamedTuple):
@@ -62,7 +48,8 @@ class Evaluation:
     scores: list[Score]
     classes: list[dict[str, str]]
     confusion: Confusion
-    reliability: Markup
+    bins: list[dict[str, str]]  # of confidence
+    commonest_share: float  # of the test examples, in [0, 1]: the accuracy of always giving that label
     shown: list[tuple[Prediction, Picture | None]]
     noun: str
     weak: list[dict[str, str]]  # slices that fall short
@@ -73,6 +60,14 @@ class Evaluation:
     @property
     def level(self) -> str:
         return f"{100 * self.metrics['confidence_level']:g}%"
+
+    @property
+    def reliability(self) -> Markup:
+        return draw_reliability(self.bins, self.noun)
+
+    @property
+    def has_recall_intervals(self) -> bool:
+        return any(row.get("recall_low") for row in self.classes)
 
     def interval(self, name: str) -> str:
         return f"{percent(self.metrics[name + '_low'])} to {percent(self.metrics[name + '_high'])}"
@@ -96,48 +91,32 @@ def read_evaluation(evaluate: Path, prepare: Path, num_errors: int, noun: str) -
     chosen = choose(predictions, num_errors)
     slices = read_if_there(evaluate / "errors/slices.csv")
     accuracies = read_if_there(evaluate / "robustness/accuracy.csv")
+    kinds = dict.fromkeys(row["kind"] for row in accuracies)
     return Evaluation(
         metrics=metrics,
-        scores=scores_of(metrics),
+        scores=scores_of(metrics, {f"{kind}_accuracy" for kind in kinds}),
         classes=read_rows(evaluate / "per_class.csv", "evaluate"),
         confusion=count_confusion([(prediction.label, prediction.prediction) for prediction in predictions], labels),
-        reliability=draw_reliability(read_rows(evaluate / "calibration.csv", "evaluate"), noun),
+        bins=read_rows(evaluate / "calibration.csv", "evaluate"),
+        commonest_share=max(Counter(prediction.label for prediction in predictions).values()) / len(predictions),
         shown=list(zip(chosen, pictures_of_rows(prepare, "test", [prediction.row for prediction in chosen]), strict=True)),
         noun=noun,
         weak=[row for row in slices if row["falls_short"] == "True"],
         num_slices=len(slices),
         suspects=read_if_there(evaluate / "errors/suspects.csv"),
-        robustness={kind: [row for row in accuracies if row["kind"] == kind] for kind in dict.fromkeys(row["kind"] for row in accuracies)},
+        robustness={kind: [row for row in accuracies if row["kind"] == kind] for kind in kinds},
     )
 
 
-def read_if_there(path: Path) -> list[dict[str, str]]:
-    return read_rows(path, "evaluate") if path.is_file() else []
-
-
-def read_predictions(path: Path) -> list[Prediction]:
-    rows = read_columns(path, "evaluate", ["path", "label", "prediction", "confidence"])
-    return [Prediction(number, image, label, predicted, float(sure)) for number, (image, label, predicted, sure) in enumerate(rows)]
-
-
-def choose(predictions: list[Prediction], count: int) -> list[Prediction]:
-    """Choose the surest errors, or the least sure right ones where there is no error."""
-    errors = [prediction for prediction in predictions if not prediction.is_right]
-    return sorted(errors, key=lambda p: -p.confidence)[:count] or sorted(predictions, key=lambda p: p.confidence)[:count]
-
-
-def scores_of(metrics: dict[str, Any]) -> list[Score]:
+def scores_of(metrics: dict[str, Any], left_out: set[str]) -> list[Score]:
+    """Write the figures with their intervals, but for those told elsewhere."""
     bounds = {f"{name}_{end}" for name in metrics for end in ("low", "high")}
-    return [score_of(name, metrics) for name in metrics if name not in bounds and name not in NOT_SCORES]
+    return [score_of(name, metrics) for name in metrics if name not in bounds | left_out and name not in NOT_SCORES]
 
 
 def score_of(name: str, metrics: dict[str, Any]) -> Score:
     write = percent if name.endswith(("accuracy", "precision")) else decimal
     low, high = metrics.get(f"{name}_low"), metrics.get(f"{name}_high")
     interval = f"{write(low)} to {write(high)}" if low is not None and high is not None else ""
-    return Score(
-        TITLES.get(name, words(name)),
-        write(metrics[name]),
-        interval,
-        MEANINGS.get(name) or ("the right label is among the best " + name[4:-9] if name.startswith("top_") else "mean over three strengths of it"),
-    )
+    meaning = MEANINGS.get(name) or ("the right label is among the best " + name[4:-9] if name.startswith("top_") else "")
+    return Score(TITLES.get(name) or " ".join(map(acronym, name.split("_"))), write(metrics[name]), interval, meaning)

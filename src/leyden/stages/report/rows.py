@@ -12,6 +12,11 @@ def read_rows(path: Path, verb: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def read_if_there(path: Path) -> list[dict[str, str]]:
+    """Read a CSV file that a stage makes only of some models."""
+    return read_rows(path, "evaluate") if path.is_file() else []
+
+
 def read_columns(path: Path, verb: str, names: list[str]) -> list[list[str]]:
     """Read some columns of a CSV file as rows: one with a score per class can be a thousand columns wide."""
     with open(expect(path, verb), newline="", encoding="utf-8") as file:

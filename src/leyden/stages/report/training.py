@@ -11,7 +11,9 @@ from leyden.files import read_json
 from leyden.stages.report.charts import draw_curves
 from leyden.stages.report.rows import expect, read_rows
 
+Curves = dict[str, dict[str, list[tuple[float, float]]]]  # of a metric, by split: (epoch, value)
 MAX_CHARTS = 6
+MAX_ROWS = 200
 UNRECORDED: dict[str, Any] = {"code_version": "", "data_hash": "", "versions": {}}  # of a training older than its provenance.json
 
 
@@ -20,28 +22,47 @@ class Training:
     """What `leyden fit` published."""
 
     metrics: dict[str, Any]
-    num_epochs: int
-    charts: list[Markup]
+    rows: list[dict[str, str]]
     config: str
     provenance: dict[str, Any]
 
+    @property
+    def num_epochs(self) -> int:
+        return len({row["epoch"] for row in self.rows})
+
+    @property
+    def charts(self) -> list[tuple[str, Markup]]:
+        """Draw each metric by epoch."""
+        curves = list(curves_of(self.rows).items())[:MAX_CHARTS]
+        return [(name, draw_curves(name, by_split, self.metrics.get("epoch"))) for name, by_split in curves]
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns of the table that have a figure."""
+        return [name for name in self.rows[0] if any(row[name] for row in self.rows)] if self.rows else []
+
+    @property
+    def table(self) -> list[dict[str, str]]:
+        return self.rows[-MAX_ROWS:]
+
 
 def read_training(train: Path) -> Training:
-    metrics = read_json(train / "metrics.json", "fit")
-    rows = read_rows(train / "curves.csv", "fit")
-    provenance = train / "provenance.json"
     return Training(
-        metrics=metrics,
-        num_epochs=len({row["epoch"] for row in rows}),
-        charts=[draw_curves(name, curves, metrics.get("epoch")) for name, curves in list(curves_of(rows).items())[:MAX_CHARTS]],
+        metrics=read_json(train / "metrics.json", "fit"),
+        rows=read_rows(train / "curves.csv", "fit"),
         config=expect(train / "config.yaml", "fit").read_text(encoding="utf-8"),
-        provenance=UNRECORDED | (json.loads(provenance.read_text(encoding="utf-8")) if provenance.is_file() else {}),
+        provenance=read_provenance(train),
     )
 
 
-def curves_of(rows: list[dict[str, str]]) -> dict[str, dict[str, list[tuple[float, float]]]]:
+def read_provenance(train: Path) -> dict[str, Any]:
+    path = train / "provenance.json"
+    return UNRECORDED | (json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {})
+
+
+def curves_of(rows: list[dict[str, str]]) -> Curves:
     """Gather metrics named `split/name` as {name: {split: [(epoch, value)]}}: the loss first, then the accuracy, then any other."""
-    curves: dict[str, dict[str, list[tuple[float, float]]]] = {"loss": {}, "accuracy": {}}
+    curves: Curves = {"loss": {}, "accuracy": {}}
     for row in rows:
         for column, value in row.items():
             split, slash, name = column.partition("/")

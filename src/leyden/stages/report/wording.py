@@ -18,9 +18,20 @@ def percent(share: float | str | None) -> str:
     return f"{100 * value:.{decimals}f}%"
 
 
+def points(share: float | None) -> str:
+    """Write a difference of shares in points of percent, with its sign."""
+    value = number(share)
+    return UNKNOWN if value is None else f"{100 * value:+.1f}" if round(100 * value, 1) else "0"
+
+
 def decimal(value: float | str | None, places: int = 3) -> str:
+    """Write a number with some decimals, and with as many as keep a small one from being rounded to 0."""
     found = number(value)
-    return UNKNOWN if found is None else f"{found:,.{places}f}"
+    if found is None:
+        return UNKNOWN
+    while places < 6 and found and not round(found, places):
+        places += 1
+    return f"{found:,.{places}f}"
 
 
 def exact(value: float | str | None) -> str:
@@ -32,7 +43,17 @@ def exact(value: float | str | None) -> str:
 def short(value: float | str | None) -> str:
     """Write a number of any size with two digits that count."""
     found = number(value)
-    return UNKNOWN if found is None else "0" if found == 0 else f"{found:.1e}" if abs(found) < 1e-3 else f"{found:.2g}"
+    return (
+        UNKNOWN
+        if found is None
+        else "0"
+        if found == 0
+        else f"{found:.1e}"
+        if abs(found) < 1e-3
+        else f"{found:.2g}"
+        if abs(found) < 99.5
+        else f"{found:,.0f}"
+    )
 
 
 def size(num_bytes: float | None) -> str:
@@ -57,12 +78,29 @@ def words(name: str) -> str:
     return name.replace("_", " ")
 
 
+def capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def acronym(name: str) -> str:
+    """Write the short names of corruptions and attacks as they are known."""
+    return name.upper() if name in ("jpeg", "fgsm", "pgd") else words(name)
+
+
+def brief(text: str) -> str:
+    """Write a table's cell: a number with three digits that count, anything else as it is."""
+    try:
+        return f"{float(text):.3g}" if "." in text else text
+    except ValueError:
+        return text
+
+
 def listed(names: list[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 2 else names)
 
 
 def sentence(text: str) -> str:
-    return text[:1].upper() + text[1:] + "."
+    return capital(text) + "."
 
 
 def plural(count: int, noun: str, nouns: str | None = None) -> str:
