@@ -1,10 +1,9 @@
 """Show what the model looks at, with evidence of how far each method is to be trusted."""
 
 import copy
-import csv
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -13,12 +12,17 @@ from torch import Tensor
 from leyden.data.packed import read_paths, read_split
 from leyden.files import replaced_folder, write_json
 from leyden.models.image_model import ImageModel
-from leyden.models.load import calibrated, load_image_model, predict_logits
+from leyden.models.load import calibrated, load_checkpoint, predict_logits
+from leyden.models.sequence_model import SequenceModel
 from leyden.stages.explain.draw import draw_image, draw_map
 from leyden.stages.explain.evidence import auc_of, rank_similarity
+from leyden.stages.explain.examples import choose, describe, write_table
+from leyden.stages.explain.influence import write_influence
 from leyden.stages.explain.methods import attribute, check_methods
+from leyden.stages.explain.sequences import explain_sequences
 
 BATCH_SIZE = 64
+M = TypeVar("M", ImageModel, SequenceModel)
 
 
 def explain(
@@ -29,6 +33,7 @@ def explain(
     num_shown: int = 12,
     num_evidence: int = 64,
     num_deletion_steps: int = 16,
+    num_influential: int = 3,
     seed: int = 0,
 ) -> None:
     """Attribute test predictions to pixels by several methods; test each method against chance.
@@ -41,10 +46,15 @@ def explain(
         num_shown: Examples drawn: errors first, then the least sure, then one per class.
         num_evidence: Random test examples behind the evidence, at most.
         num_deletion_steps: Steps of the deletion and insertion curves.
+        num_influential: Training examples named beside each error shown, that helped most and as many that harmed; 0 leaves them out.
         seed: Of the random maps, the randomised model and the choice of examples.
     """
     check_methods(methods)
-    module = load_image_model(model)
+    module = load_checkpoint(model)
+    if isinstance(module, SequenceModel):
+        forgetful = randomise(module, seed)
+        explain_sequences(module, forgetful, data, out, methods, num_shown, num_evidence, num_deletion_steps, num_influential, seed)
+        return
     split = read_split(data, "test")
     probabilities = calibrated(module, predict_logits(module, split.images, 4 * BATCH_SIZE)).softmax(1)
     shown, reasons = choose(probabilities, torch.from_numpy(split.labels), num_shown)
@@ -53,13 +63,14 @@ def explain(
     evidence = Evidence(module, randomise(module, seed), split.images[drawn], predicted[drawn], num_deletion_steps, seed)
     metrics = {name: measure(name, evidence) for name in methods}
     maps = {name: attribute(name, module, split.images[shown], predicted[shown]).numpy() for name in methods}
-    rows = describe(module, probabilities[shown], [read_paths(data, "test")[row] for row in shown], split.labels[shown], reasons)
+    rows = describe(module.labels, probabilities[shown], [read_paths(data, "test")[row] for row in shown], split.labels[shown], reasons)
     with replaced_folder(out) as folder:
         write_json(folder / "metrics.json", metrics)
         arrays: dict[str, Any] = {"rows": np.array(shown), "images": split.images[shown], **maps}
         (folder / "maps").mkdir()
         np.savez_compressed(folder / "maps/maps.npz", **arrays)
         write_examples(folder, rows, split.images[shown], maps)
+        write_influence(folder, module, data, shown, rows, num_influential)
 
 
 class Evidence(NamedTuple):
@@ -91,15 +102,11 @@ def measure(name: str, evidence: Evidence) -> dict[str, float]:
 
 def write_examples(folder: Path, rows: list[dict[str, Any]], images: np.ndarray, maps: dict[str, np.ndarray]) -> None:
     """Draw each example and its maps under maps/, and list them in examples.csv."""
-    for number, (row, image) in enumerate(zip(rows, images, strict=True)):
+    for number, image in enumerate(images):
         draw_image(folder / f"maps/{number:02d}.png", image)
         for name, values in maps.items():
             draw_map(folder / f"maps/{number:02d}-{name}.png", image, values[number])
-        row["file"] = f"maps/{number:02d}.png"
-    with open(folder / "examples.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_table(folder / "examples.csv", rows, list(rows[0]))
 
 
 def preprocessed(module: ImageModel, images: np.ndarray) -> Tensor:
@@ -108,23 +115,7 @@ def preprocessed(module: ImageModel, images: np.ndarray) -> Tensor:
         return module.preprocess(torch.from_numpy(np.array(images)).permute(0, 3, 1, 2)).contiguous()
 
 
-def choose(probabilities: Tensor, labels: Tensor, count: int) -> tuple[list[int], list[str]]:
-    """Choose test rows worth a look, each once: errors (surest first), then unsure ones, then the surest right one of each class."""
-    confidence, prediction = probabilities.max(1)
-    wrong = prediction != labels
-    by_confidence = confidence.argsort(descending=True).tolist()
-    errors = [row for row in by_confidence if wrong[row]]
-    unsure = [row for row in reversed(by_confidence) if not wrong[row]]
-    sure = [next((row for row in by_confidence if not wrong[row] and labels[row] == label), None) for label in labels.unique()]
-    reasons: dict[int, str] = {}
-    for rows, reason, limit in ((errors, "wrong", count // 3), (unsure, "unsure", count // 3), (sure, "right", count)):
-        for row in [row for row in rows if row is not None][:limit]:
-            reasons.setdefault(row, reason)
-    chosen = list(reasons)[:count]
-    return chosen, [reasons[row] for row in chosen]
-
-
-def randomise(module: ImageModel, seed: int) -> ImageModel:
+def randomise(module: M, seed: int) -> M:
     """Copy the model and forget what it learned: a faithful map must change with it.
 
     Source: Adebayo et al., "Sanity checks for saliency maps", 2018, section 3.
@@ -136,11 +127,3 @@ def randomise(module: ImageModel, seed: int) -> ImageModel:
             if callable(reset := getattr(layer, "reset_parameters", None)):
                 reset()
     return copied.eval()
-
-
-def describe(module: ImageModel, probabilities: Tensor, paths: list[str], labels: np.ndarray, reasons: list[str]) -> list[dict[str, Any]]:
-    confidence, prediction = probabilities.max(1)
-    return [
-        {"path": path, "label": module.labels[label], "prediction": module.labels[predicted], "confidence": round(sure, 4), "chosen": reason}
-        for path, label, predicted, sure, reason in zip(paths, labels, prediction.tolist(), confidence.tolist(), reasons, strict=True)
-    ]
