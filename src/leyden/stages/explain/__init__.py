@@ -14,6 +14,7 @@ from leyden.files import replaced_folder, write_json
 from leyden.models.image_model import ImageModel
 from leyden.models.load import calibrated, load_checkpoint, predict_logits
 from leyden.models.sequence_model import SequenceModel
+from leyden.stages.explain.channels import write_channels
 from leyden.stages.explain.draw import draw_image, draw_map
 from leyden.stages.explain.evidence import auc_of, rank_similarity
 from leyden.stages.explain.examples import choose, describe, write_table
@@ -34,6 +35,7 @@ def explain(
     num_evidence: int = 64,
     num_deletion_steps: int = 16,
     num_influential: int = 3,
+    num_channels: int = 5,
     seed: int = 0,
 ) -> None:
     """Attribute test predictions to pixels by several methods; test each method against chance.
@@ -47,6 +49,8 @@ def explain(
         num_evidence: Random test examples behind the evidence, at most.
         num_deletion_steps: Steps of the deletion and insertion curves.
         num_influential: Training examples named beside each error shown, that helped most and as many that harmed; 0 leaves them out.
+        num_channels: Channels of the last layer with places that are named for each class, those first that its logit flows through; 0 leaves
+            them out.
         seed: Of the random maps, the randomised model and the choice of examples.
     """
     check_methods(methods)
@@ -71,6 +75,7 @@ def explain(
         np.savez_compressed(folder / "maps/maps.npz", **arrays)
         write_examples(folder, rows, split.images[shown], maps)
         write_influence(folder, module, data, shown, rows, num_influential)
+        write_channels(folder, module, evidence.images, evidence.targets, num_channels)
 
 
 class Evidence(NamedTuple):
