@@ -6,14 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from torch import nn
 
+from leyden.cli import main
 from leyden.data.packed import read_split
 from leyden.models.image_model import ImageModel
 from leyden.models.load import load_checkpoint
 from leyden.stages.explain.channels import conductance, last_spatial_layer, write_channels
 from leyden.stages.explain.examples import inputs_of
+from tests.conftest import REPO
 
 READ = {0: 1, 1: 3}  # the channel that each class is read from
 
@@ -89,3 +92,14 @@ def test_without_channels_a_header_remains(tmp_path, capsys):
     assert write(tmp_path, make_model(FourChannelNetwork), 0) == [] and capsys.readouterr().out == ""
     assert write(tmp_path, make_model(FlatNetwork), 2) == [] and "channels, which are of convolutional networks" in capsys.readouterr().out
     assert (tmp_path / "channels.csv").read_text().startswith("label,images,layer,rank,channel,conductance,share,file")
+
+
+def test_stage_writes_what_the_pipeline_expects(in_trained, tmp_path):
+    assert main(["explain", "--out", str(tmp_path / "explain"), "--num_evidence=20", "--num_shown=6", "--methods=[saliency]"]) == 0
+    for out in yaml.safe_load((REPO / "dvc.yaml").read_text())["stages"]["explain"]["outs"]:
+        assert (tmp_path / Path(out).relative_to("artifacts")).exists(), out
+    assert len((tmp_path / "explain/influence.csv").read_text().splitlines()) > 6
+    with open(tmp_path / "explain/channels.csv", newline="", encoding="utf-8") as file:
+        drawn = [row["file"] for row in csv.DictReader(file) if row["file"]]
+    assert drawn and all((tmp_path / "explain" / name).is_file() for name in drawn)
+    assert (tmp_path / "explain/concepts.csv").read_text().count("\n") == 1

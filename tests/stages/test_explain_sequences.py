@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from torch import nn
 
 from leyden.cli import main
@@ -15,6 +16,7 @@ from leyden.data.sequences import Sequences, read_sequence_split
 from leyden.models.sequence_model import SequenceModel
 from leyden.stages.explain.methods import METHODS as IMAGE_METHODS
 from leyden.stages.explain.sequences import METHODS, Steps, attribute, auc_of, draw_steps, take
+from tests.conftest import REPO
 
 DECIDING = 11
 NETWORKS = ("GRUClassifier", "TransformerClassifier", "SwitchingClassifier")
@@ -123,6 +125,8 @@ def test_stage_writes_the_maps_of_the_sequences_that_it_names(in_explained):
     assert np.array_equal(arrays["lengths"], sequences.lengths[arrays["rows"]]) and np.array_equal(arrays["values"], sequences[arrays["rows"]].values)
     assert arrays["occlusion"].shape == arrays["values"].shape[:2]
     assert (arrays["occlusion"] != 0).sum() <= arrays["lengths"].sum()
+    for name in yaml.safe_load((REPO / "dvc.yaml").read_text())["stages"]["explain"]["outs"]:
+        assert (out / Path(name).relative_to("artifacts/explain")).exists(), name
     with open(out / "influence.csv", newline="", encoding="utf-8") as file:
         assert {row["path"] for row in csv.DictReader(file)} <= {row["path"] for row in rows if row["chosen"] == "wrong"} != set()
     for row in rows:

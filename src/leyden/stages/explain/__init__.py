@@ -15,6 +15,7 @@ from leyden.models.image_model import ImageModel
 from leyden.models.load import calibrated, load_checkpoint, predict_logits
 from leyden.models.sequence_model import SequenceModel
 from leyden.stages.explain.channels import write_channels
+from leyden.stages.explain.concepts import read_concepts, write_concepts
 from leyden.stages.explain.draw import draw_image, draw_map
 from leyden.stages.explain.evidence import auc_of, rank_similarity
 from leyden.stages.explain.examples import choose, describe, write_table
@@ -36,6 +37,7 @@ def explain(
     num_deletion_steps: int = 16,
     num_influential: int = 3,
     num_channels: int = 5,
+    concepts: Path | None = None,
     seed: int = 0,
 ) -> None:
     """Attribute test predictions to pixels by several methods; test each method against chance.
@@ -51,10 +53,12 @@ def explain(
         num_influential: Training examples named beside each error shown, that helped most and as many that harmed; 0 leaves them out.
         num_channels: Channels of the last layer with places that are named for each class, those first that its logit flows through; 0 leaves
             them out.
+        concepts: Folder with a sub-folder of at least 10 images per concept, to be tested on each class; null leaves them out.
         seed: Of the random maps, the randomised model and the choice of examples.
     """
     check_methods(methods)
     module = load_checkpoint(model)
+    shown_concepts = read_concepts(concepts, module)  # first: a folder that will not do is told at once
     if isinstance(module, SequenceModel):
         forgetful = randomise(module, seed)
         explain_sequences(module, forgetful, data, out, methods, num_shown, num_evidence, num_deletion_steps, num_influential, seed)
@@ -76,6 +80,7 @@ def explain(
         write_examples(folder, rows, split.images[shown], maps)
         write_influence(folder, module, data, shown, rows, num_influential)
         write_channels(folder, module, evidence.images, evidence.targets, num_channels)
+        write_concepts(folder, module, data, shown_concepts, seed)
 
 
 class Evidence(NamedTuple):

@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +15,8 @@ from leyden.errors import UserError
 from leyden.files import replaced_folder, write_json
 from leyden.models.load import calibrated, predict_logits
 from leyden.models.sequence_model import SequenceModel
+from leyden.stages.explain.channels import COLUMNS as CHANNELS
+from leyden.stages.explain.concepts import COLUMNS as CONCEPTS
 from leyden.stages.explain.evidence import rank_similarity
 from leyden.stages.explain.examples import choose, describe, inputs_of, write_table
 from leyden.stages.explain.influence import write_influence
@@ -64,9 +66,12 @@ def explain_sequences(
         write_json(folder / "metrics.json", metrics)
         write_table(folder / "examples.csv", described, list(described[0]))
         write_influence(folder, module, data, rows, described, num_influential)
+        write_table(folder / "channels.csv", [], CHANNELS)  # both are of images; the pipeline expects the files
+        write_table(folder / "concepts.csv", [], CONCEPTS)
         (folder / "maps").mkdir()
         values = split.sequences[np.array(rows)].values
-        np.savez_compressed(folder / "maps/maps.npz", rows=np.array(rows), values=values, lengths=shown.lengths.numpy(), **maps)
+        arrays: dict[str, Any] = {"rows": np.array(rows), "values": values, "lengths": shown.lengths.numpy(), **maps}
+        np.savez_compressed(folder / "maps/maps.npz", **arrays)
         for number, length in enumerate(shown.lengths.tolist()):
             curves = shown.values[number, :length].numpy()
             draw_steps(folder / f"maps/{number:02d}.png", curves, None)
@@ -167,7 +172,7 @@ def auc_of(network: torch.nn.Module, steps: Steps, maps: Tensor, num_steps: int,
     """
     random_maps = torch.rand(maps.shape, generator=torch.Generator().manual_seed(seed))
     shares = torch.linspace(0, 1, num_steps + 1)
-    found = {}
+    found: dict[str, float] = {}
     for prefix, ranked in (("", maps), ("random_", random_maps)):
         order = ranked.masked_fill(~steps.inside, -torch.inf).argsort(dim=1, descending=True, stable=True).argsort(dim=1)  # padding comes last
         curves: dict[str, list[float]] = {"deletion": [], "insertion": []}
