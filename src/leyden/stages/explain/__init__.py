@@ -18,10 +18,11 @@ from leyden.stages.explain.channels import write_channels
 from leyden.stages.explain.concepts import read_concepts, write_concepts
 from leyden.stages.explain.draw import draw_image, draw_map
 from leyden.stages.explain.evidence import auc_of, rank_similarity
-from leyden.stages.explain.examples import choose, describe, write_table
+from leyden.stages.explain.examples import choose, describe
 from leyden.stages.explain.influence import write_influence
 from leyden.stages.explain.methods import attribute, check_methods
 from leyden.stages.explain.sequences import explain_sequences
+from leyden.stages.explain.tables import write_table
 
 BATCH_SIZE = 64
 M = TypeVar("M", ImageModel, SequenceModel)
@@ -71,7 +72,7 @@ def explain(
     evidence = Evidence(module, randomise(module, seed), split.images[drawn], predicted[drawn], num_deletion_steps, seed)
     metrics = {name: measure(name, evidence) for name in methods}
     maps = {name: attribute(name, module, split.images[shown], predicted[shown]).numpy() for name in methods}
-    rows = describe(module.labels, probabilities[shown], [read_paths(data, "test")[row] for row in shown], split.labels[shown], reasons)
+    rows = describe(module, probabilities[shown], [read_paths(data, "test")[row] for row in shown], split.labels[shown], reasons)
     with replaced_folder(out) as folder:
         write_json(folder / "metrics.json", metrics)
         arrays: dict[str, Any] = {"rows": np.array(shown), "images": split.images[shown], **maps}
@@ -79,7 +80,7 @@ def explain(
         np.savez_compressed(folder / "maps/maps.npz", **arrays)
         write_examples(folder, rows, split.images[shown], maps)
         write_influence(folder, module, data, shown, rows, num_influential)
-        write_channels(folder, module, evidence.images, evidence.targets, num_channels)
+        write_channels(folder, module, split.images[drawn], predicted[drawn], num_channels)
         write_concepts(folder, module, data, shown_concepts, seed)
 
 
@@ -112,10 +113,11 @@ def measure(name: str, evidence: Evidence) -> dict[str, float]:
 
 def write_examples(folder: Path, rows: list[dict[str, Any]], images: np.ndarray, maps: dict[str, np.ndarray]) -> None:
     """Draw each example and its maps under maps/, and list them in examples.csv."""
-    for number, image in enumerate(images):
+    for number, (row, image) in enumerate(zip(rows, images, strict=True)):
         draw_image(folder / f"maps/{number:02d}.png", image)
         for name, values in maps.items():
             draw_map(folder / f"maps/{number:02d}-{name}.png", image, values[number])
+        row["file"] = f"maps/{number:02d}.png"
     write_table(folder / "examples.csv", rows, list(rows[0]))
 
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from leyden.models.build import Model
 from leyden.models.image_model import ImageModel
 from leyden.stages.explain.draw import draw_map
-from leyden.stages.explain.examples import Row, inputs_of, write_table
+from leyden.stages.explain.inputs import inputs_of
+from leyden.stages.explain.tables import Row, write_table
 
 BATCH_SIZE = 32  # captum takes two steps of each image at a time
 NUM_STEPS = 32

@@ -16,7 +16,8 @@ from leyden.errors import UserError
 from leyden.models.build import Model
 from leyden.models.image_model import ImageModel
 from leyden.stages.explain.channels import last_spatial_layer
-from leyden.stages.explain.examples import Row, inputs_of, write_table
+from leyden.stages.explain.inputs import inputs_of
+from leyden.stages.explain.tables import Row, write_table
 
 MIN_IMAGES = 10
 NUM_RANDOM = 20  # random concepts behind each test, and as many counterparts

@@ -11,7 +11,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from leyden.data.packed import read_examples, read_paths, read_report
 from leyden.models.build import Model
-from leyden.stages.explain.examples import Row, inputs_of, write_table
+from leyden.stages.explain.inputs import inputs_of
+from leyden.stages.explain.tables import Row, write_table
 
 BATCH_SIZE = 256
 COLUMNS = ("file", "path", "label", "prediction", "effect", "rank", "influence", "training_row", "training_path", "training_label")

@@ -13,16 +13,20 @@ from leyden.data.packed import read_paths
 from leyden.data.sequences import Sequences, read_sequence_split
 from leyden.errors import UserError
 from leyden.files import replaced_folder, write_json
+from leyden.models.bootstrap import percentile_interval, resample_sums
 from leyden.models.load import calibrated, predict_logits
 from leyden.models.sequence_model import SequenceModel
 from leyden.stages.explain.channels import COLUMNS as CHANNELS
 from leyden.stages.explain.concepts import COLUMNS as CONCEPTS
 from leyden.stages.explain.evidence import rank_similarity
-from leyden.stages.explain.examples import choose, describe, inputs_of, write_table
+from leyden.stages.explain.examples import choose, describe
 from leyden.stages.explain.influence import write_influence
+from leyden.stages.explain.inputs import inputs_of
+from leyden.stages.explain.tables import Row, write_table
 
 BATCH_SIZE = 64
 NUM_STEPS = 32  # of integrated gradients
+NUM_RESAMPLES, CONFIDENCE_LEVEL = 2000, 0.95
 
 
 class Steps(NamedTuple):
@@ -61,22 +65,16 @@ def explain_sequences(
     shown = take(module, split.sequences, np.array(rows), probabilities.argmax(1))
     maps = {name: attribute(name, module, shown).numpy() for name in methods}
     paths = read_paths(data, "test")
-    described = describe(module.labels, probabilities[rows], [paths[row] for row in rows], split.labels[rows], reasons)
+    described = describe(module, probabilities[rows], [paths[row] for row in rows], split.labels[rows], reasons)
+    arrays: dict[str, Any] = {"rows": np.array(rows), "values": split.sequences[np.array(rows)].values, "lengths": shown.lengths.numpy()} | maps
     with replaced_folder(out) as folder:
         write_json(folder / "metrics.json", metrics)
-        write_table(folder / "examples.csv", described, list(described[0]))
+        (folder / "maps").mkdir()
+        np.savez_compressed(folder / "maps/maps.npz", **arrays)
+        write_examples(folder, described, shown, maps)
         write_influence(folder, module, data, rows, described, num_influential)
         write_table(folder / "channels.csv", [], CHANNELS)  # both are of images; the pipeline expects the files
         write_table(folder / "concepts.csv", [], CONCEPTS)
-        (folder / "maps").mkdir()
-        values = split.sequences[np.array(rows)].values
-        arrays: dict[str, Any] = {"rows": np.array(rows), "values": values, "lengths": shown.lengths.numpy(), **maps}
-        np.savez_compressed(folder / "maps/maps.npz", **arrays)
-        for number, length in enumerate(shown.lengths.tolist()):
-            curves = shown.values[number, :length].numpy()
-            draw_steps(folder / f"maps/{number:02d}.png", curves, None)
-            for name in methods:
-                draw_steps(folder / f"maps/{number:02d}-{name}.png", curves, maps[name][number, :length])
 
 
 def applicable(methods: list[str]) -> list[str]:
@@ -146,43 +144,69 @@ METHODS = {"integrated_gradients": integrated_gradients, "saliency": saliency, "
 
 
 def measure(name: str, module: SequenceModel, randomised: SequenceModel, steps: Steps, num_steps: int, seed: int) -> dict[str, float]:
-    """Measure a method against random maps and on a model that forgot what it learned; say the verdict."""
+    """Measure a method against random maps and on a model that forgot what it learned; say the verdict.
+
+    Returns:
+        Figures by the keys that images have. `gain` is by how much deletion and insertion are better than a random map's, their mean,
+        with a bootstrap interval over the sequences.
+    """
     started = time.perf_counter()
     maps = attribute(name, module, steps)
     seconds = (time.perf_counter() - started) / len(maps)
-    figures = auc_of(module.network, steps, maps, num_steps, seed)
+    chance = torch.rand(maps.shape, generator=torch.Generator().manual_seed(seed))
+    areas = areas_of(module.network, steps, maps, num_steps)
+    random_areas = areas_of(module.network, steps, chance, num_steps)
+    gains = ((random_areas[0] - areas[0]) + (areas[1] - random_areas[1])) / 2
+    low, high = percentile_interval(resample_sums(gains[:, None], NUM_RESAMPLES, seed)[:, 0] / len(gains), CONFIDENCE_LEVEL)
     others = attribute(name, randomised, steps)
     alike = [rank_similarity(maps[[row], :length], others[[row], :length]) for row, length in enumerate(steps.lengths.tolist())]
-    figures["randomisation_similarity"] = float(np.mean(alike))
-    verdict = "beats" if figures["deletion_auc"] < figures["random_deletion_auc"] else "does not beat"
+    figures = {
+        **{f"{curve}_auc": float(area.mean()) for curve, area in zip(("deletion", "insertion"), areas, strict=True)},
+        **{f"random_{curve}_auc": float(area.mean()) for curve, area in zip(("deletion", "insertion"), random_areas, strict=True)},
+        **{"gain": float(gains.mean()), "gain_low": low, "gain_high": high},
+        "randomisation_similarity": float(np.mean(alike)),
+        "seconds_per_image": seconds,  # the key is the report's, for examples of either kind
+        "examples": len(maps),
+    }
     print(
-        f"explain: {name}: {verdict} a random map (deletion {figures['deletion_auc']:.3f} against {figures['random_deletion_auc']:.3f}), "
+        f"explain: {name}: {'beats' if low > 0 else 'does not beat'} a random map (better by {figures['gain']:.3f}, {low:.3f} to {high:.3f}), "
         f"{figures['randomisation_similarity']:.2f} alike on a randomised model, {seconds * 1000:.0f} ms a sequence"
     )
-    return figures | {"seconds_per_image": seconds, "examples": len(maps)}  # the key is the report's, for examples of either kind
+    return figures
 
 
 @torch.inference_mode()
-def auc_of(network: torch.nn.Module, steps: Steps, maps: Tensor, num_steps: int, seed: int) -> dict[str, float]:
-    """Delete and insert time steps in the order of the maps (N, T), and of random maps, and follow the target's probability.
+def areas_of(network: torch.nn.Module, steps: Steps, maps: Tensor, num_steps: int) -> tuple[Tensor, Tensor]:
+    """Delete and insert time steps in the order of maps (N, T), the highest first, and follow each target's probability.
 
-    A deleted step becomes 0, the training set's mean. The figures are those of `evidence.auc_of`.
+    A deleted step becomes 0, the training set's mean; shares are of each sequence's own length.
+
+    Returns:
+        Areas under the two curves, (N,) in [0, 1].
 
     Source: Petsiuk et al., "RISE", 2018, section 4.
     """
-    random_maps = torch.rand(maps.shape, generator=torch.Generator().manual_seed(seed))
+    order = maps.masked_fill(~steps.inside, -torch.inf).argsort(dim=1, descending=True, stable=True).argsort(dim=1)  # padding comes last
     shares = torch.linspace(0, 1, num_steps + 1)
-    found: dict[str, float] = {}
-    for prefix, ranked in (("", maps), ("random_", random_maps)):
-        order = ranked.masked_fill(~steps.inside, -torch.inf).argsort(dim=1, descending=True, stable=True).argsort(dim=1)  # padding comes last
-        curves: dict[str, list[float]] = {"deletion": [], "insertion": []}
-        for share in shares:
-            gone = order < (share * steps.lengths).round()[:, None]
-            for curve, hidden in (("deletion", gone), ("insertion", ~gone)):
-                logits = network(steps.values.masked_fill(hidden[..., None], 0), steps.lengths)
-                curves[curve].append(float(logits.softmax(1).gather(1, steps.targets[:, None]).mean()))
-        found |= {f"{prefix}{curve}_auc": float(torch.trapezoid(torch.tensor(values), shares)) for curve, values in curves.items()}
-    return found
+    curves: tuple[list[Tensor], list[Tensor]] = [], []
+    for share in shares:
+        gone = order < (share * steps.lengths).round()[:, None]
+        for curve, hidden in zip(curves, (gone, ~gone), strict=True):
+            logits = network(steps.values.masked_fill(hidden[..., None], 0), steps.lengths)
+            curve.append(logits.softmax(1).gather(1, steps.targets[:, None])[:, 0])
+    deletion, insertion = (torch.trapezoid(torch.stack(curve, 1), shares) for curve in curves)
+    return deletion, insertion
+
+
+def write_examples(folder: Path, rows: list[Row], shown: Steps, maps: dict[str, np.ndarray]) -> None:
+    """Draw each sequence and its maps under maps/, and list them in examples.csv."""
+    for number, (row, length) in enumerate(zip(rows, shown.lengths.tolist(), strict=True)):
+        curves = shown.values[number, :length].numpy()
+        draw_steps(folder / f"maps/{number:02d}.png", curves, None)
+        for name, values in maps.items():
+            draw_steps(folder / f"maps/{number:02d}-{name}.png", curves, values[number, :length])
+        row["file"] = f"maps/{number:02d}.png"
+    write_table(folder / "examples.csv", rows, list(rows[0]))
 
 
 def draw_steps(path: Path, curves: np.ndarray, values: np.ndarray | None) -> None:

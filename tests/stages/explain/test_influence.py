@@ -12,8 +12,9 @@ from torch.nn import functional as F
 from leyden.data.packed import Split, read_split
 from leyden.models.image_model import ImageModel
 from leyden.models.load import load_checkpoint, predict_logits
-from leyden.stages.explain.examples import describe, inputs_of
+from leyden.stages.explain.examples import describe
 from leyden.stages.explain.influence import influences, last_layer, write_influence
+from leyden.stages.explain.inputs import inputs_of
 
 
 class TailNetwork(nn.Module):
@@ -74,7 +75,8 @@ def test_a_twin_of_an_error_helps_and_a_mislabelled_twin_harms_most(module):
 
 def write(folder: Path, module: ImageModel, count: int, reasons: list[str]) -> list[dict[str, str]]:
     labels = read_split("artifacts/prepare", "test").labels
-    described = describe(module.labels, torch.eye(10)[[1, 2]], ["a.png", "b.png"], labels[[4, 9]], reasons)
+    described = describe(module, torch.eye(10)[[1, 2]], ["a.png", "b.png"], labels[[4, 9]], reasons)
+    described = [row | {"file": f"maps/0{number}.png"} for number, row in enumerate(described)]
     write_influence(folder, module, Path("artifacts/prepare"), [4, 9], described, count)
     with open(folder / "influence.csv", newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))

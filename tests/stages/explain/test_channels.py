@@ -15,7 +15,7 @@ from leyden.data.packed import read_split
 from leyden.models.image_model import ImageModel
 from leyden.models.load import load_checkpoint
 from leyden.stages.explain.channels import conductance, last_spatial_layer, write_channels
-from leyden.stages.explain.examples import inputs_of
+from leyden.stages.explain.inputs import inputs_of
 from tests.conftest import REPO
 
 READ = {0: 1, 1: 3}  # the channel that each class is read from
