@@ -117,6 +117,9 @@ def test_a_concept_needs_readable_images(module, folder, tmp_path, capsys):
         read_concepts(tmp_path / "absent", module)
 
 
-def test_without_concepts_a_header_remains(module, prepared, tmp_path):
+def test_without_concepts_a_header_remains(module, prepared, tmp_path, capsys):
     assert write(tmp_path, module, prepared, read_concepts(None, module)) == []
+    write_json(prepared / "report.json", {"shards": "s3://bucket/shards"})
+    assert write(tmp_path, module, prepared, {"stripes": np.zeros((10, SIDE, SIDE, 1), np.uint8)}) == []
+    assert "training images; these are in shards" in capsys.readouterr().out
     assert (tmp_path / "concepts.csv").read_text().startswith("concept,label,images,layer,score,sensitivity")

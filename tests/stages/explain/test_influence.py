@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from leyden.data.packed import Split, read_split
+from leyden.files import write_json
 from leyden.models.image_model import ImageModel
 from leyden.models.load import load_checkpoint, predict_logits
 from leyden.stages.explain.examples import describe
@@ -35,7 +36,8 @@ def module(in_trained) -> ImageModel:
 
 def test_influence_is_the_product_of_the_last_layer_s_gradients(module):
     train, test = read_split("artifacts/prepare", "train"), read_split("artifacts/prepare", "test")
-    inputs = inputs_of(module, test.images[:3])
+    rows = [0, 100, 300]  # of several classes
+    inputs = inputs_of(module, test.images[rows])
     layer = last_layer(module.network, inputs)
     assert layer is module.network.head
 
@@ -44,9 +46,9 @@ def test_influence_is_the_product_of_the_last_layer_s_gradients(module):
         return torch.autograd.grad(F.cross_entropy(logits, torch.tensor([label])), layer.weight)[0].flatten()
 
     state = torch.get_rng_state()
-    found = influences(module, layer, inputs, torch.from_numpy(test.labels[:3]), train)
+    found = influences(module, layer, inputs, torch.from_numpy(test.labels[rows]), train)
     assert torch.equal(torch.get_rng_state(), state) and found.shape == (3, len(train.labels))
-    ours = torch.stack([gradient(image, label) for image, label in zip(test.images[:3], test.labels[:3], strict=True)])
+    ours = torch.stack([gradient(image, label) for image, label in zip(test.images[rows], test.labels[rows], strict=True)])
     rows = [0, 5, 255, 256, 700]  # of several batches
     theirs = torch.stack([gradient(train.images[row], train.labels[row]) for row in rows])
     torch.testing.assert_close(found[:, rows], ours @ theirs.T, rtol=1e-3, atol=1e-6)
@@ -100,4 +102,7 @@ def test_without_influence_a_header_remains(module, tmp_path, capsys):
     facts = {"channels": 1, "image_size": [8, 8], "mean": [0.5], "std": [0.5]}
     assert write(tmp_path, ImageModel({"class_path": f"{__name__}.TailNetwork"}, module.labels, facts), 3, ["wrong", "wrong"]) == []
     assert "a network that ends in a linear layer" in capsys.readouterr().out
+    write_json(tmp_path / "report.json", {"shards": "s3://bucket/shards"})
+    write_influence(tmp_path, module, tmp_path, [0], [{"chosen": "wrong"}], 3)
+    assert "training examples, which are in shards" in capsys.readouterr().out
     assert (tmp_path / "influence.csv").read_text().startswith("file,path,label,prediction,effect,rank,influence,training_row")

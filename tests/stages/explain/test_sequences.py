@@ -83,6 +83,17 @@ def test_lengths_travel_along_and_padding_gets_nothing(name, network, sequences)
         torch.testing.assert_close(maps[[row], : steps.lengths[row]], attribute(name, module, alone), atol=1e-4, rtol=1e-3)
 
 
+def test_only_steps_inside_a_sequence_are_deleted(sequences):
+    module = make_model(f"{__name__}.OneStepNetwork")
+    steps = take_all(module, sequences)
+    order = torch.randn(steps.values.shape[:2], generator=torch.Generator().manual_seed(0))
+    areas = areas_of(module.network, steps, order, 16)
+    for row in (3, 68):
+        length = steps.lengths[row]
+        alone = areas_of(module.network, Steps(steps.values[[row], :length], steps.lengths[[row]], steps.targets[[row]]), order[[row], :length], 16)
+        assert [float(area) for area in alone] == pytest.approx([float(area[row]) for area in areas])
+
+
 @pytest.mark.parametrize("network", NETWORKS[:2])  # the third's `if` makes steps along the path of which no gradient tells
 def test_integrated_gradients_add_up_to_the_difference_of_logits(network, sequences):
     module = make_model(f"leyden.models.{network}", width=16)
