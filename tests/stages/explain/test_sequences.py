@@ -150,7 +150,7 @@ def test_methods_that_sequences_lack_are_named_and_the_rest_goes_on(monkeypatch,
     monkeypatch.setitem(IMAGE_METHODS, "of_pixels", None)
     args = [f"--model={in_explained}/model.ckpt", f"--out={in_explained}/out", "--num_evidence=2", "--num_shown=3"]
     assert main(["explain", *args, "--methods=[of_pixels,saliency]"]) == 0
-    assert "explain: without of_pixels, which is of images; for sequences there are integrated_gradients" in capsys.readouterr().out
+    assert "refused: is of images; for sequences there are integrated_gradients" in capsys.readouterr().out
     assert set(json.loads((in_explained / "out/metrics.json").read_text())) == {"saliency"}
     assert "expected a method for sequences, integrated_gradients, saliency, occlusion; got of_pixels" in error_of(
         "explain", *args, "--methods=[of_pixels]"

@@ -1,9 +1,8 @@
 """Show what the model looks at, with evidence of how far each method is to be trusted."""
 
 import copy
-import time
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -16,15 +15,16 @@ from leyden.models.load import calibrated, load_checkpoint, predict_logits
 from leyden.models.sequence_model import SequenceModel
 from leyden.stages.explain.channels import write_channels
 from leyden.stages.explain.concepts import read_concepts, write_concepts
-from leyden.stages.explain.draw import draw_image, draw_map
-from leyden.stages.explain.evidence import auc_of, rank_similarity
-from leyden.stages.explain.examples import choose, describe
+from leyden.stages.explain.evidence import Evidence, measure
+from leyden.stages.explain.examples import choose, describe, write_examples
 from leyden.stages.explain.influence import write_influence
-from leyden.stages.explain.methods import attribute, check_methods
+from leyden.stages.explain.methods import attribute, check_methods, describe_layer
+from leyden.stages.explain.network import ExplainedNetwork, Refused
 from leyden.stages.explain.sequences import explain_sequences
 from leyden.stages.explain.tables import write_table
+from leyden.stages.explain.verdict import REFUSED, Figures, Verdict, judge, ranked, table
 
-BATCH_SIZE = 64
+BATCH_SIZE = 256
 M = TypeVar("M", ImageModel, SequenceModel)
 
 
@@ -32,7 +32,7 @@ def explain(
     model: Path = Path("artifacts/train/model.ckpt"),
     data: Path = Path("artifacts/prepare"),
     out: Path = Path("artifacts/explain"),
-    methods: list[str] = ["integrated_gradients", "saliency", "occlusion"],
+    methods: list[str] = ["integrated_gradients", "deep_lift", "occlusion", "grad_cam"],
     num_shown: int = 12,
     num_evidence: int = 64,
     num_deletion_steps: int = 16,
@@ -46,8 +46,12 @@ def explain(
     Args:
         model: The checkpoint.
         data: Where `leyden prepare` wrote.
-        out: Where maps/ (PNG, NPZ), examples.csv and metrics.json go.
-        methods: Names of leyden.stages.explain.methods.METHODS.
+        out: Where maps/ (PNG, NPZ), examples.csv, metrics.json and summary.csv, the verdicts, go.
+        methods: By gradients: integrated_gradients (on the way from the mean colour), saliency (their size), input_x_gradient,
+            smooth_grad (saliency under noise), gradient_shap (at random points), deep_lift (differences from the mean colour in each
+            layer; ReLU networks). By layers: grad_cam (the last one with places, coarse), guided_grad_cam (refined; ReLU networks),
+            attention_rollout (where attention leads; transformers). By blanking parts: occlusion (a moving window), feature_ablation
+            (cells of a grid), kernel_shap and lime (random sets of cells).
         num_shown: Examples drawn: errors first, then the least sure, then one per class.
         num_evidence: Random test examples behind the evidence, at most.
         num_deletion_steps: Steps of the deletion and insertion curves.
@@ -55,7 +59,7 @@ def explain(
         num_channels: Channels of the last layer with places that are named for each class, those first that its logit flows through; 0 leaves
             them out.
         concepts: Folder with a sub-folder of at least 10 images per concept, to be tested on each class; null leaves them out.
-        seed: Of the random maps, the randomised model and the choice of examples.
+        seed: Of methods that draw, the random maps, the randomised model and the choice of examples.
     """
     check_methods(methods)
     module = load_checkpoint(model)
@@ -65,16 +69,18 @@ def explain(
         explain_sequences(module, forgetful, data, out, methods, num_shown, num_evidence, num_deletion_steps, num_influential, seed)
         return
     split = read_split(data, "test")
-    probabilities = calibrated(module, predict_logits(module, split.images, 4 * BATCH_SIZE)).softmax(1)
-    shown, reasons = choose(probabilities, torch.from_numpy(split.labels), num_shown)
+    probabilities = calibrated(module, predict_logits(module, split.images, BATCH_SIZE)).softmax(1)
     predicted = probabilities.argmax(1)
+    shown, reasons = choose(probabilities, torch.from_numpy(split.labels), num_shown)
     drawn = np.random.default_rng(seed).permutation(len(split.labels))[:num_evidence]
-    evidence = Evidence(module, randomise(module, seed), split.images[drawn], predicted[drawn], num_deletion_steps, seed)
-    metrics = {name: measure(name, evidence) for name in methods}
-    maps = {name: attribute(name, module, split.images[shown], predicted[shown]).numpy() for name in methods}
+    inputs = preprocessed(module, split.images[drawn])
+    network, randomised = (ExplainedNetwork(each.network, inputs) for each in (module, randomise(module, seed)))
+    evidence = Evidence(network, randomised, inputs, predicted[drawn], num_deletion_steps, seed)
+    metrics, maps, verdicts = run_methods(methods, evidence, preprocessed(module, split.images[shown]), predicted[shown])
     rows = describe(module, probabilities[shown], [read_paths(data, "test")[row] for row in shown], split.labels[shown], reasons)
     with replaced_folder(out) as folder:
         write_json(folder / "metrics.json", metrics)
+        write_table(folder / "summary.csv", [row._asdict() for row in verdicts], Verdict._fields)
         arrays: dict[str, Any] = {"rows": np.array(shown), "images": split.images[shown], **maps}
         (folder / "maps").mkdir()
         np.savez_compressed(folder / "maps/maps.npz", **arrays)
@@ -82,43 +88,31 @@ def explain(
         write_influence(folder, module, data, shown, rows, num_influential)
         write_channels(folder, module, split.images[drawn], predicted[drawn], num_channels)
         write_concepts(folder, module, data, shown_concepts, seed)
+    print(table(verdicts, metrics))
 
 
-class Evidence(NamedTuple):
-    """What each method is measured on: test images uint8 (N, H, W, C) and the labels (N,) that the model gave them."""
+def run_methods(
+    names: list[str], evidence: Evidence, inputs: Tensor, targets: Tensor
+) -> tuple[dict[str, Figures], dict[str, np.ndarray], list[Verdict]]:
+    """Explain images (N, C, H, W) by each method, and measure it; one that does not suit the network is refused, and the others go on.
 
-    module: ImageModel
-    randomised: ImageModel
-    images: np.ndarray
-    targets: Tensor
-    num_steps: int
-    seed: int
-
-
-def measure(name: str, evidence: Evidence) -> dict[str, float]:
-    """Measure a method against random maps and on a model that forgot what it learned; say the verdict."""
-    module, randomised, images, targets, num_steps, seed = evidence
-    started = time.perf_counter()
-    maps = attribute(name, module, images, targets)
-    seconds = (time.perf_counter() - started) / len(images)
-    figures = auc_of(module.network, preprocessed(module, images), maps, targets, num_steps, seed)
-    figures["randomisation_similarity"] = rank_similarity(maps, attribute(name, randomised, images, targets))
-    verdict = "beats" if figures["deletion_auc"] < figures["random_deletion_auc"] else "does not beat"
-    print(
-        f"explain: {name}: {verdict} a random map (deletion {figures['deletion_auc']:.3f} against {figures['random_deletion_auc']:.3f}), "
-        f"{figures['randomisation_similarity']:.2f} alike on a randomised model, {seconds * 1000:.0f} ms an image"
-    )
-    return figures | {"seconds_per_image": seconds, "examples": len(images)}
-
-
-def write_examples(folder: Path, rows: list[dict[str, Any]], images: np.ndarray, maps: dict[str, np.ndarray]) -> None:
-    """Draw each example and its maps under maps/, and list them in examples.csv."""
-    for number, (row, image) in enumerate(zip(rows, images, strict=True)):
-        draw_image(folder / f"maps/{number:02d}.png", image)
-        for name, values in maps.items():
-            draw_map(folder / f"maps/{number:02d}-{name}.png", image, values[number])
-        row["file"] = f"maps/{number:02d}.png"
-    write_table(folder / "examples.csv", rows, list(rows[0]))
+    Returns:
+        Figures and maps (N, H, W) of the methods that were not refused, and the verdicts on all of them, the best first.
+    """
+    metrics: dict[str, Figures] = {}
+    maps: dict[str, np.ndarray] = {}
+    verdicts = []
+    for name in names:
+        try:
+            found = attribute(name, evidence.network, inputs, targets, evidence.seed)
+            metrics[name] = measure(name, evidence)
+        except Refused as refusal:
+            verdicts.append(Verdict(name, REFUSED, str(refusal)))
+        else:
+            maps[name] = found.numpy()
+            row = judge(name, metrics[name])
+            verdicts.append(row._replace(reason=row.reason + describe_layer(name, evidence.network)))
+    return metrics, maps, ranked(verdicts, metrics)
 
 
 def preprocessed(module: ImageModel, images: np.ndarray) -> Tensor:

@@ -23,6 +23,7 @@ from leyden.stages.explain.examples import choose, describe
 from leyden.stages.explain.influence import write_influence
 from leyden.stages.explain.inputs import inputs_of
 from leyden.stages.explain.tables import Row, write_table
+from leyden.stages.explain.verdict import REFUSED, Verdict, judge, ranked, table
 
 BATCH_SIZE = 64
 NUM_STEPS = 32  # of integrated gradients
@@ -55,13 +56,15 @@ def explain_sequences(
     seed: int,
 ) -> None:
     """Attribute test predictions to time steps; test each method against chance. The arguments are those of `explain`."""
-    methods = applicable(methods)
+    asked, methods = methods, applicable(methods)
     split = read_sequence_split(data, "test")
     probabilities = calibrated(module, predict_logits(module, split.sequences, 4 * BATCH_SIZE)).softmax(1)
     rows, reasons = choose(probabilities, torch.from_numpy(split.labels), num_shown)
     drawn = np.random.default_rng(seed).permutation(len(split.labels))[:num_evidence]
     evidence = take(module, split.sequences, drawn, probabilities.argmax(1))
     metrics = {name: measure(name, module, randomised, evidence, num_deletion_steps, seed) for name in methods}
+    refused = [Verdict(name, REFUSED, f"is of images; for sequences there are {', '.join(METHODS)}") for name in asked if name not in METHODS]
+    verdicts = ranked([judge(name, metrics[name]) for name in methods] + refused, metrics)
     shown = take(module, split.sequences, np.array(rows), probabilities.argmax(1))
     maps = {name: attribute(name, module, shown).numpy() for name in methods}
     paths = read_paths(data, "test")
@@ -69,16 +72,18 @@ def explain_sequences(
     arrays: dict[str, Any] = {"rows": np.array(rows), "values": split.sequences[np.array(rows)].values, "lengths": shown.lengths.numpy()} | maps
     with replaced_folder(out) as folder:
         write_json(folder / "metrics.json", metrics)
+        write_table(folder / "summary.csv", [row._asdict() for row in verdicts], Verdict._fields)
         (folder / "maps").mkdir()
         np.savez_compressed(folder / "maps/maps.npz", **arrays)
         write_examples(folder, described, shown, maps)
         write_influence(folder, module, data, rows, described, num_influential)
         write_table(folder / "channels.csv", [], CHANNELS)  # both are of images; the pipeline expects the files
         write_table(folder / "concepts.csv", [], CONCEPTS)
+    print(table(verdicts, metrics))
 
 
 def applicable(methods: list[str]) -> list[str]:
-    """Keep the methods that sequences have, and say which they lack.
+    """Keep the methods that sequences have.
 
     Raises:
         UserError: if none is left.
@@ -86,9 +91,6 @@ def applicable(methods: list[str]) -> list[str]:
     kept = [name for name in methods if name in METHODS]
     if methods and not kept:
         raise UserError(f"expected a method for sequences, {', '.join(METHODS)}; got {', '.join(methods)}; set methods in configs/explain.yaml")
-    for name in methods:
-        if name not in METHODS:
-            print(f"explain: without {name}, which is of images; for sequences there are {', '.join(METHODS)}")
     return kept
 
 
@@ -144,7 +146,7 @@ METHODS = {"integrated_gradients": integrated_gradients, "saliency": saliency, "
 
 
 def measure(name: str, module: SequenceModel, randomised: SequenceModel, steps: Steps, num_steps: int, seed: int) -> dict[str, float]:
-    """Measure a method against random maps and on a model that forgot what it learned; say the verdict.
+    """Measure a method against random maps and on a model that forgot what it learned.
 
     Returns:
         Figures by the keys that images have. `gain` is by how much deletion and insertion are better than a random map's, their mean,
@@ -160,7 +162,7 @@ def measure(name: str, module: SequenceModel, randomised: SequenceModel, steps: 
     low, high = percentile_interval(resample_sums(gains[:, None], NUM_RESAMPLES, seed)[:, 0] / len(gains), CONFIDENCE_LEVEL)
     others = attribute(name, randomised, steps)
     alike = [rank_similarity(maps[[row], :length], others[[row], :length]) for row, length in enumerate(steps.lengths.tolist())]
-    figures = {
+    return {
         **{f"{curve}_auc": float(area.mean()) for curve, area in zip(("deletion", "insertion"), areas, strict=True)},
         **{f"random_{curve}_auc": float(area.mean()) for curve, area in zip(("deletion", "insertion"), random_areas, strict=True)},
         **{"gain": float(gains.mean()), "gain_low": low, "gain_high": high},
@@ -168,11 +170,6 @@ def measure(name: str, module: SequenceModel, randomised: SequenceModel, steps: 
         "seconds_per_image": seconds,  # the key is the report's, for examples of either kind
         "examples": len(maps),
     }
-    print(
-        f"explain: {name}: {'beats' if low > 0 else 'does not beat'} a random map (better by {figures['gain']:.3f}, {low:.3f} to {high:.3f}), "
-        f"{figures['randomisation_similarity']:.2f} alike on a randomised model, {seconds * 1000:.0f} ms a sequence"
-    )
-    return figures
 
 
 @torch.inference_mode()
