@@ -17,7 +17,7 @@ from torch import nn
 import leyden
 from leyden.cli import main
 from leyden.data.packed import read_split
-from leyden.models.load import load_image_model, predict_logits
+from leyden.models.load import load_checkpoint, predict_logits
 from leyden.models.runtimes import open_model
 from leyden.models.runtimes.examples import ImageExamples
 from leyden.stages.export import describe, onnx, pt2
@@ -117,7 +117,7 @@ def test_no_path_of_this_machine_stays_inside(exported, trained):
 @pytest.mark.parametrize(("name", "precision"), FILES)
 def test_a_file_tells_labels_input_and_provenance(exported, trained, name, precision):
     told = open_model(exported / name).description
-    model = load_image_model(trained / "artifacts/train/model.ckpt")
+    model = load_checkpoint(trained / "artifacts/train/model.ckpt")
     assert told["input"]["shape"] == ["batch", 1, 8, 8] and told["input"]["dtype"] == "uint8"
     assert told["precision"] == precision and told["temperature"] == model.temperature != 1 and told["license"] == "MIT"
     assert len(told["data_hash"]) == 64 and told["code_version"].startswith(leyden.__version__)
@@ -174,7 +174,7 @@ def run_program(name: str, folder: Path, data: Path) -> dict:
 @pytest.mark.parametrize("name", [name for name in PROGRAMS if "aoti" not in name])
 def test_page_on_loading_files_without_leyden(name, exported, trained):
     labels, found = run_program(name, exported, trained / "artifacts/prepare")
-    model = load_image_model(trained / "artifacts/train/model.ckpt")
+    model = load_checkpoint(trained / "artifacts/train/model.ckpt")
     assert labels == model.labels
     if name.endswith(".safetensors"):
         assert found == sorted(model.state_dict())
@@ -309,7 +309,7 @@ class Branching(nn.Module):
 
 
 def write_with(network: nn.Module, name: str, folder: Path) -> Written:
-    module = load_image_model(Path("artifacts/train/model.ckpt"))
+    module = load_checkpoint(Path("artifacts/train/model.ckpt"))
     module.network = network
     blank = ImageExamples(np.zeros((1, 1, 8, 8), np.uint8))
     file = Written(name, Request(module, folder / "model", "fp32", describe(module, "fp32", "MIT"), blank))
@@ -333,7 +333,7 @@ def test_torchscript_keeps_both_sides_of_a_branch(in_trained, tmp_path):
 
 
 def test_temperature_is_the_checkpoints(in_trained):
-    module = load_image_model(Path("artifacts/train/model.ckpt"))
+    module = load_checkpoint(Path("artifacts/train/model.ckpt"))
     module.spec["temperature"] = 1.5
     assert json.loads(describe(module, "fp32", "MIT"))["temperature"] == 1.5
     assert as_examples(np.zeros((2, 5, 6, 3), np.uint8)).images.shape == (2, 3, 5, 6)

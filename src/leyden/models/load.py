@@ -11,7 +11,6 @@ from torch import Tensor
 
 from leyden.errors import UserError
 from leyden.models.build import Model, build_model
-from leyden.models.image_model import ImageModel
 from leyden.models.runtimes import Opened, open_model
 
 
@@ -120,18 +119,6 @@ def load_checkpoint(path: Path, device: str = "cpu") -> Model:
     model.provenance = spec.get("provenance", {})
     model.spec["temperature"] = spec.get("temperature", 1.0)
     return model.eval().to(device)
-
-
-def load_image_model(path: Path) -> ImageModel:
-    """Load a checkpoint of a model of images.
-
-    Raises:
-        UserError: if it is one of sequences.
-    """
-    model = load_checkpoint(path)
-    if not isinstance(model, ImageModel):
-        raise UserError(f"expected a model of images; {path} is one of sequences, which this verb does not take yet; evaluate and predict do")
-    return model
 
 
 class ExportedModel:

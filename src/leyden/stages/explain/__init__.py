@@ -1,10 +1,8 @@
 """Show what the model looks at, with evidence of how far each method is to be trusted."""
 
 import copy
-import csv
-import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -13,22 +11,34 @@ from torch import Tensor
 from leyden.data.packed import read_paths, read_split
 from leyden.files import replaced_folder, write_json
 from leyden.models.image_model import ImageModel
-from leyden.models.load import calibrated, load_image_model, predict_logits
-from leyden.stages.explain.draw import draw_image, draw_map
-from leyden.stages.explain.evidence import auc_of, rank_similarity
-from leyden.stages.explain.methods import attribute, check_methods
+from leyden.models.load import calibrated, load_checkpoint, predict_logits
+from leyden.models.sequence_model import SequenceModel
+from leyden.stages.explain.channels import write_channels
+from leyden.stages.explain.concepts import read_concepts, write_concepts
+from leyden.stages.explain.evidence import Evidence, measure
+from leyden.stages.explain.examples import choose, describe, write_examples
+from leyden.stages.explain.influence import write_influence
+from leyden.stages.explain.methods import attribute, check_methods, describe_layer
+from leyden.stages.explain.network import ExplainedNetwork, Refused
+from leyden.stages.explain.sequences import explain_sequences
+from leyden.stages.explain.tables import write_table
+from leyden.stages.explain.verdict import REFUSED, Figures, Verdict, judge, ranked, table
 
-BATCH_SIZE = 64
+BATCH_SIZE = 256
+M = TypeVar("M", ImageModel, SequenceModel)
 
 
 def explain(
     model: Path = Path("artifacts/train/model.ckpt"),
     data: Path = Path("artifacts/prepare"),
     out: Path = Path("artifacts/explain"),
-    methods: list[str] = ["integrated_gradients", "saliency", "occlusion"],
+    methods: list[str] = ["integrated_gradients", "deep_lift", "occlusion", "grad_cam"],
     num_shown: int = 12,
     num_evidence: int = 64,
     num_deletion_steps: int = 16,
+    num_influential: int = 3,
+    num_channels: int = 5,
+    concepts: Path | None = None,
     seed: int = 0,
 ) -> None:
     """Attribute test predictions to pixels by several methods; test each method against chance.
@@ -36,70 +46,73 @@ def explain(
     Args:
         model: The checkpoint.
         data: Where `leyden prepare` wrote.
-        out: Where maps/ (PNG, NPZ), examples.csv and metrics.json go.
-        methods: Names of leyden.stages.explain.methods.METHODS.
+        out: Where maps/ (PNG, NPZ), examples.csv, metrics.json and summary.csv, the verdicts, go.
+        methods: By gradients: integrated_gradients (on the way from the mean colour), saliency (their size), input_x_gradient,
+            smooth_grad (saliency under noise), gradient_shap (at random points), deep_lift (differences from the mean colour in each
+            layer; ReLU networks). By layers: grad_cam (the last one with places, coarse), guided_grad_cam (refined; ReLU networks),
+            attention_rollout (where attention leads; transformers). By blanking parts: occlusion (a moving window), feature_ablation
+            (cells of a grid), kernel_shap and lime (random sets of cells).
         num_shown: Examples drawn: errors first, then the least sure, then one per class.
         num_evidence: Random test examples behind the evidence, at most.
         num_deletion_steps: Steps of the deletion and insertion curves.
-        seed: Of the random maps, the randomised model and the choice of examples.
+        num_influential: Training examples named beside each error shown, that helped most and as many that harmed; 0 leaves them out.
+        num_channels: Channels of the last layer with places that are named for each class, those first that its logit flows through; 0 leaves
+            them out.
+        concepts: Folder with a sub-folder of at least 10 images per concept, to be tested on each class; null leaves them out.
+        seed: Of methods that draw, the random maps, the randomised model and the choice of examples.
     """
     check_methods(methods)
-    module = load_image_model(model)
+    module = load_checkpoint(model)
+    shown_concepts = read_concepts(concepts, module)  # first: a folder that will not do is told at once
+    if isinstance(module, SequenceModel):
+        forgetful = randomise(module, seed)
+        explain_sequences(module, forgetful, data, out, methods, num_shown, num_evidence, num_deletion_steps, num_influential, seed)
+        return
     split = read_split(data, "test")
-    probabilities = calibrated(module, predict_logits(module, split.images, 4 * BATCH_SIZE)).softmax(1)
-    shown, reasons = choose(probabilities, torch.from_numpy(split.labels), num_shown)
+    probabilities = calibrated(module, predict_logits(module, split.images, BATCH_SIZE)).softmax(1)
     predicted = probabilities.argmax(1)
+    shown, reasons = choose(probabilities, torch.from_numpy(split.labels), num_shown)
     drawn = np.random.default_rng(seed).permutation(len(split.labels))[:num_evidence]
-    evidence = Evidence(module, randomise(module, seed), split.images[drawn], predicted[drawn], num_deletion_steps, seed)
-    metrics = {name: measure(name, evidence) for name in methods}
-    maps = {name: attribute(name, module, split.images[shown], predicted[shown]).numpy() for name in methods}
+    inputs = preprocessed(module, split.images[drawn])
+    network, randomised = (ExplainedNetwork(each.network, inputs) for each in (module, randomise(module, seed)))
+    evidence = Evidence(network, randomised, inputs, predicted[drawn], num_deletion_steps, seed)
+    metrics, maps, verdicts = run_methods(methods, evidence, preprocessed(module, split.images[shown]), predicted[shown])
     rows = describe(module, probabilities[shown], [read_paths(data, "test")[row] for row in shown], split.labels[shown], reasons)
     with replaced_folder(out) as folder:
         write_json(folder / "metrics.json", metrics)
+        write_table(folder / "summary.csv", [row._asdict() for row in verdicts], Verdict._fields)
         arrays: dict[str, Any] = {"rows": np.array(shown), "images": split.images[shown], **maps}
         (folder / "maps").mkdir()
         np.savez_compressed(folder / "maps/maps.npz", **arrays)
         write_examples(folder, rows, split.images[shown], maps)
+        write_influence(folder, module, data, shown, rows, num_influential)
+        write_channels(folder, module, split.images[drawn], predicted[drawn], num_channels)
+        write_concepts(folder, module, data, shown_concepts, seed)
+    print(table(verdicts, metrics))
 
 
-class Evidence(NamedTuple):
-    """What each method is measured on: test images uint8 (N, H, W, C) and the labels (N,) that the model gave them."""
+def run_methods(
+    names: list[str], evidence: Evidence, inputs: Tensor, targets: Tensor
+) -> tuple[dict[str, Figures], dict[str, np.ndarray], list[Verdict]]:
+    """Explain images (N, C, H, W) by each method, and measure it; one that does not suit the network is refused, and the others go on.
 
-    module: ImageModel
-    randomised: ImageModel
-    images: np.ndarray
-    targets: Tensor
-    num_steps: int
-    seed: int
-
-
-def measure(name: str, evidence: Evidence) -> dict[str, float]:
-    """Measure a method against random maps and on a model that forgot what it learned; say the verdict."""
-    module, randomised, images, targets, num_steps, seed = evidence
-    started = time.perf_counter()
-    maps = attribute(name, module, images, targets)
-    seconds = (time.perf_counter() - started) / len(images)
-    figures = auc_of(module.network, preprocessed(module, images), maps, targets, num_steps, seed)
-    figures["randomisation_similarity"] = rank_similarity(maps, attribute(name, randomised, images, targets))
-    verdict = "beats" if figures["deletion_auc"] < figures["random_deletion_auc"] else "does not beat"
-    print(
-        f"explain: {name}: {verdict} a random map (deletion {figures['deletion_auc']:.3f} against {figures['random_deletion_auc']:.3f}), "
-        f"{figures['randomisation_similarity']:.2f} alike on a randomised model, {seconds * 1000:.0f} ms an image"
-    )
-    return figures | {"seconds_per_image": seconds, "examples": len(images)}
-
-
-def write_examples(folder: Path, rows: list[dict[str, Any]], images: np.ndarray, maps: dict[str, np.ndarray]) -> None:
-    """Draw each example and its maps under maps/, and list them in examples.csv."""
-    for number, (row, image) in enumerate(zip(rows, images, strict=True)):
-        draw_image(folder / f"maps/{number:02d}.png", image)
-        for name, values in maps.items():
-            draw_map(folder / f"maps/{number:02d}-{name}.png", image, values[number])
-        row["file"] = f"maps/{number:02d}.png"
-    with open(folder / "examples.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    Returns:
+        Figures and maps (N, H, W) of the methods that were not refused, and the verdicts on all of them, the best first.
+    """
+    metrics: dict[str, Figures] = {}
+    maps: dict[str, np.ndarray] = {}
+    verdicts = []
+    for name in names:
+        try:
+            found = attribute(name, evidence.network, inputs, targets, evidence.seed)
+            metrics[name] = measure(name, evidence)
+        except Refused as refusal:
+            verdicts.append(Verdict(name, REFUSED, str(refusal)))
+        else:
+            maps[name] = found.numpy()
+            row = judge(name, metrics[name])
+            verdicts.append(row._replace(reason=row.reason + describe_layer(name, evidence.network)))
+    return metrics, maps, ranked(verdicts, metrics)
 
 
 def preprocessed(module: ImageModel, images: np.ndarray) -> Tensor:
@@ -108,23 +121,7 @@ def preprocessed(module: ImageModel, images: np.ndarray) -> Tensor:
         return module.preprocess(torch.from_numpy(np.array(images)).permute(0, 3, 1, 2)).contiguous()
 
 
-def choose(probabilities: Tensor, labels: Tensor, count: int) -> tuple[list[int], list[str]]:
-    """Choose test rows worth a look, each once: errors (surest first), then unsure ones, then the surest right one of each class."""
-    confidence, prediction = probabilities.max(1)
-    wrong = prediction != labels
-    by_confidence = confidence.argsort(descending=True).tolist()
-    errors = [row for row in by_confidence if wrong[row]]
-    unsure = [row for row in reversed(by_confidence) if not wrong[row]]
-    sure = [next((row for row in by_confidence if not wrong[row] and labels[row] == label), None) for label in labels.unique()]
-    reasons: dict[int, str] = {}
-    for rows, reason, limit in ((errors, "wrong", count // 3), (unsure, "unsure", count // 3), (sure, "right", count)):
-        for row in [row for row in rows if row is not None][:limit]:
-            reasons.setdefault(row, reason)
-    chosen = list(reasons)[:count]
-    return chosen, [reasons[row] for row in chosen]
-
-
-def randomise(module: ImageModel, seed: int) -> ImageModel:
+def randomise(module: M, seed: int) -> M:
     """Copy the model and forget what it learned: a faithful map must change with it.
 
     Source: Adebayo et al., "Sanity checks for saliency maps", 2018, section 3.
@@ -136,11 +133,3 @@ def randomise(module: ImageModel, seed: int) -> ImageModel:
             if callable(reset := getattr(layer, "reset_parameters", None)):
                 reset()
     return copied.eval()
-
-
-def describe(module: ImageModel, probabilities: Tensor, paths: list[str], labels: np.ndarray, reasons: list[str]) -> list[dict[str, Any]]:
-    confidence, prediction = probabilities.max(1)
-    return [
-        {"path": path, "label": module.labels[label], "prediction": module.labels[predicted], "confidence": round(sure, 4), "chosen": reason}
-        for path, label, predicted, sure, reason in zip(paths, labels, prediction.tolist(), confidence.tolist(), reasons, strict=True)
-    ]

@@ -1,0 +1,60 @@
+"""Methods that blank parts of the image, by the training set's mean colour, and watch the logit."""
+
+import torch
+from captum.attr import FeatureAblation, KernelShap, Lime, Occlusion
+from torch import Tensor
+
+from leyden.stages.explain.network import ExplainedNetwork
+
+NUM_SAMPLES = 128  # random sets of cells for the methods that fit a linear model, which has CELLS ** 2 weights
+CELLS, FINE_CELLS = 4, 8  # on each side of the grid
+
+
+def occlusion(network: ExplainedNetwork, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Source: Zeiler and Fergus, 2014. A window of a quarter of the side, moved by half of itself."""
+    window = tuple(max(1, round(side / 4)) for side in inputs.shape[2:])
+    stride = tuple(max(1, side // 2) for side in window)
+    channels = inputs.shape[1]
+    with torch.no_grad():
+        return Occlusion(network).attribute(inputs, target=targets, sliding_window_shapes=(channels, *window), strides=(channels, *stride))
+
+
+def feature_ablation(network: ExplainedNetwork, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Blank one cell of a grid of 8 x 8 after the other."""
+    with torch.no_grad():
+        return per_pixel(FeatureAblation(network).attribute(inputs, target=targets, feature_mask=grid(inputs, FINE_CELLS)), inputs, FINE_CELLS)
+
+
+def kernel_shap(network: ExplainedNetwork, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Source: Lundberg and Lee, 2017. Shapley values of the cells of a grid of 4 x 4, by least squares."""
+    return fitted(KernelShap(network), network, inputs, targets)
+
+
+def lime(network: ExplainedNetwork, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Source: Ribeiro et al., 2016. A sparse linear model of the cells of a grid of 4 x 4."""
+    return fitted(Lime(network), network, inputs, targets)
+
+
+def fitted(method: Lime, network: ExplainedNetwork, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Fit a model to each image by itself."""
+    with torch.no_grad():
+        found = method.attribute(
+            inputs.detach(),
+            target=targets,
+            feature_mask=grid(inputs, CELLS),
+            n_samples=NUM_SAMPLES,
+            perturbations_per_eval=network.batch_size,
+        )
+    return per_pixel(found, inputs, CELLS)
+
+
+def grid(inputs: Tensor, cells: int) -> Tensor:
+    """Number the cells of a grid over images (B, C, H, W), equal in all channels: int64 (1, 1, H, W)."""
+    rows, columns = (torch.arange(side) * min(cells, side) // side for side in inputs.shape[2:])
+    return (rows[:, None] * min(cells, inputs.shape[3]) + columns)[None, None]
+
+
+def per_pixel(maps: Tensor, inputs: Tensor, cells: int) -> Tensor:
+    """Share a cell's value among its pixels and channels: Captum gives the whole of it to each."""
+    mask = grid(inputs, cells)
+    return maps / (torch.bincount(mask.flatten())[mask] * inputs.shape[1])
