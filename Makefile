@@ -29,6 +29,7 @@ test-all: $(ENV) ## Run the tests, the slow ones too
 	@python -m pytest -m "slow or not slow"
 
 check: $(ENV) ## Format, lint, check types, test
+	@nbstripout notebooks/*.ipynb
 	@ruff format && ruff check --fix && mypy && python -m pytest
 
 lint: $(ENV) ## The same without changing a file or testing
