@@ -57,7 +57,7 @@ def report(
         read_training(train) if train.is_dir() else None,
         read_evaluation(evaluate, prepare, num_errors, dataset.noun) if evaluate.is_dir() else None,
         read_exports(export, dataset.noun) if export.is_dir() else None,
-        read_explanations(explain) if explain.is_dir() else None,
+        read_explanations(explain, prepare) if explain.is_dir() else None,
     )
     comparison = compare_with(against, prepare, train, evaluate, export, dataset.noun) if against else None
     facts |= {"license": license, "comparison": comparison} | ({"title": title} if title else {})

@@ -4,14 +4,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from leyden.files import read_json
+from leyden.stages.report.influence import Channel, Taught, read_channels, read_taught
 from leyden.stages.report.pictures import Picture, picture_of_file
 from leyden.stages.report.rows import expect, read_if_there, read_rows
 from leyden.stages.report.wording import decimal, words
 
 MAX_EXAMPLES = 24
 MAX_ALIKE = 0.5  # of maps before and after the model forgot all: beyond, they show the example more than the model
-TABLES = {"influence.csv": "Training examples that spoke most", "concepts.csv": "Concepts", "channels.csv": "Channels"}
-MAX_TABLE_ROWS = 20
+MAX_CONCEPTS = 20
 TRUSTED = "trust here"  # the verdict in summary.csv, whose rows begin with the best method
 # Figures that only some methods or runs have.
 EXTRA = {"gain": "Gain", "infidelity": "Infidelity", "sensitivity_max": "Sensitivity", "completeness_error": "Completeness error"}
@@ -35,7 +35,9 @@ class Explanations:
     num_drawn: int
     files: dict[str, Path] = field(default_factory=dict)  # of drawn examples, by their path in the data
     judged: dict[str, dict[str, str]] = field(default_factory=dict)  # verdict and reason by method, refused ones too
-    tables: dict[str, list[dict[str, str]]] = field(default_factory=dict)  # by title
+    taught: list[Taught] = field(default_factory=list)
+    channels: list[Channel] = field(default_factory=list)
+    concepts: list[dict[str, str]] = field(default_factory=list)
 
     @property
     def best(self) -> str | None:
@@ -89,19 +91,20 @@ def is_trusted(figures: dict[str, float], judged: dict[str, str]) -> bool:
     return beats_chance(figures) and figures["randomisation_similarity"] <= MAX_ALIKE
 
 
-def read_explanations(explain: Path) -> Explanations:
+def read_explanations(explain: Path, prepare: Path) -> Explanations:
     metrics = {name: figures for name, figures in read_json(explain / "metrics.json", "explain").items() if "deletion_auc" in figures}
     judged = {row["method"]: row for row in read_if_there(explain / "summary.csv")}
     metrics = {name: metrics[name] for name in (*judged, *metrics) if name in metrics}  # the best first, where that was judged
     rows = read_rows(explain / "examples.csv", "explain")
-    tables = {title: read_if_there(explain / name)[:MAX_TABLE_ROWS] for name, title in TABLES.items()}
     return Explanations(
         metrics,
         [read_example(explain, row, list(metrics)) for row in rows[:MAX_EXAMPLES]],
         len(rows),
         {row["path"]: explain / row["file"] for row in rows},
         judged,
-        {title: found for title, found in tables.items() if found},
+        read_taught(explain, prepare),
+        read_channels(explain),
+        read_if_there(explain / "concepts.csv")[:MAX_CONCEPTS],
     )
 
 
