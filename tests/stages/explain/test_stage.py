@@ -15,7 +15,6 @@ from leyden.models.image_model import ImageModel
 from leyden.stages.explain import randomise
 from leyden.stages.explain.draw import draw_map
 from leyden.stages.explain.examples import choose
-from leyden.stages.explain.methods import METHODS
 
 
 def test_randomised_model_forgets_and_the_original_stays():
@@ -76,4 +75,4 @@ def test_stage_writes_the_maps_of_the_examples_that_it_names(in_trained, tmp_pat
 
 
 def test_unknown_method(in_trained, error_of):
-    assert "expected methods among integrated_gradients, saliency, occlusion; got 'magic'" in error_of("explain", "--methods=[magic]")
+    assert "kernel_shap, lime, attention_rollout; got 'magic'" in error_of("explain", "--methods=[magic]")
