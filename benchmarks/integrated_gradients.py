@@ -1,7 +1,7 @@
 """How much faster `leyden explain` gives integrated gradients than Captum's tutorial does, and how alike the maps are.
 
 The tutorial's way: the network as it was trained, float32, image by image, 50 steps in one call. Ours: norms folded into convolutions,
-frozen weights, batches that stay in the cache, and 20 steps: Gauss-Legendre's nodes are placed so well that 30 more change the order of
+frozen weights, batches that stay in the cache, and 16 steps: Gauss-Legendre's nodes are placed so well that 34 more change the order of
 the pixels little. bfloat16 is left out: on ResNet-18 its rounding costs more likeness (0.973) than all else. Both work on the same
 images of the sample's test split, in turns; ResNet-18 at 64x64 sees them enlarged, after a short training.
 """
