@@ -106,7 +106,7 @@ class Untraceable(nn.Module):
 def test_a_network_that_cannot_be_traced_is_refused_where_that_matters(known):
     network = Untraceable()
     network(known.images)
-    assert "being used more than once" in refusal("deep_lift", network, known.images)
+    assert "if your module is being used" in refusal("deep_lift", network, known.images)
     assert "cannot trace" in refusal("guided_grad_cam", network, known.images)
     found = attribute("occlusion", ExplainedNetwork(network, known.images), known.images, known.labels, seed=0)
     assert found.abs().max() > 0

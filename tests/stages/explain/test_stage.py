@@ -75,4 +75,4 @@ def test_stage_writes_the_maps_of_the_examples_that_it_names(in_trained, tmp_pat
 
 
 def test_unknown_method(in_trained, error_of):
-    assert "expected methods among integrated_gradients, saliency, occlusion; got 'magic'" in error_of("explain", "--methods=[magic]")
+    assert "kernel_shap, lime, attention_rollout; got 'magic'" in error_of("explain", "--methods=[magic]")

@@ -8,7 +8,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-ACTIVATION_MB = 32  # of one pass; working sets far beyond the CPU's cache cost 1.6 to 2.4 times as much
+ACTIVATION_MB = 64  # of one pass; working sets far beyond the CPU's cache cost 1.6 to 2.4 times as much
 MAX_BATCH_SIZE = 64
 RECTIFIERS = (F.relu, F.relu_, torch.relu, torch.relu_, "relu", "relu_")
 
