@@ -348,12 +348,12 @@ def test_what_explain_also_finds_is_shown(artifacts: Artifacts) -> None:
 
 def test_training_examples_and_channels_are_shown_by_their_pictures(artifacts: Artifacts) -> None:
     folder = artifacts.root / "explain"
-    heads = "file path label prediction effect rank influence training_row training_path training_label".split()
+    heads = ["file", "path", "label", "prediction", "effect", "rank", "influence", "training_row", "training_path", "training_label"]
     taught = [["helpful", 1, 2.5, 1, "train ant/1.png", "ant"], ["harmful", 1, -1.5, 7, "train bee/7.png", "bee"]]
     write_rows(folder / "influence.csv", heads, [["00.png", "ant/0.png", "ant", "bee", *row] for row in taught])
     Image.new("RGB", (30, 20), "teal").save(folder / "channel.png")
     channels = [["ant", 3, "blocks", 1, 104, 0.25, 0.0625, "channel.png"], ["ant", 3, "blocks", 2, 7, 0.125, 0.03, ""]]
-    write_rows(folder / "channels.csv", "label images layer rank channel conductance share file".split(), channels)
+    write_rows(folder / "channels.csv", ["label", "images", "layer", "rank", "channel", "conductance", "share", "file"], channels)
     page, _ = artifacts.report()
     elements = Elements(page)
     assert "image helped: ant harmed: bee" in elements.text and "ant channel 104: 6.2%" in elements.text and "channel 7" not in elements.text
