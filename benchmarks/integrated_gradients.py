@@ -38,10 +38,10 @@ def measure() -> list[Row]:
 def read_inputs(folder: Path) -> tuple[nn.Module, Tensor]:
     """Give the trained network and preprocessed test images."""
     from leyden.data.packed import read_split
-    from leyden.models.load import load_image_model
+    from leyden.models.load import load_checkpoint
     from leyden.stages.explain import preprocessed
 
-    module = load_image_model(folder / "artifacts/train/model.ckpt")
+    module = load_checkpoint(folder / "artifacts/train/model.ckpt")
     return module.network, preprocessed(module, read_split(folder / "artifacts/prepare", "test").images[:NUM_IMAGES])
 
 
