@@ -38,10 +38,12 @@ def measure() -> list[Row]:
 def read_inputs(folder: Path) -> tuple[nn.Module, Tensor]:
     """Give the trained network and preprocessed test images."""
     from leyden.data.packed import read_split
+    from leyden.models.image_model import ImageModel
     from leyden.models.load import load_checkpoint
     from leyden.stages.explain import preprocessed
 
     module = load_checkpoint(folder / "artifacts/train/model.ckpt")
+    assert isinstance(module, ImageModel)
     return module.network, preprocessed(module, read_split(folder / "artifacts/prepare", "test").images[:NUM_IMAGES])
 
 
