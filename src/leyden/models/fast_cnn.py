@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+LOGIT_SCALE = 9.0  # of the head, whose weights the optimizer moves by large steps
+
 
 class FastCNN(nn.Module):
     """Pairs of convolutions, each pair halving the resolution by max pooling; convolutions begin as identities.
@@ -28,7 +30,8 @@ class FastCNN(nn.Module):
             num_classes: Number of logits.
             image_size: Height and width of the images in pixels.
             widths: Channels of each pair; the resolution is halved as often, where it can be.
-            mirror: When it is not training, answer with the mean logits of an image and its mirror image.
+            mirror: When it is not training, answer with the mean logits of an image, of two copies shifted by a pixel, and of
+                the same of its mirror image: six passes for one.
         """
         super().__init__()
         self.mirror = mirror
@@ -40,7 +43,7 @@ class FastCNN(nn.Module):
         ends = zip((stem_width, *widths), widths, sides, strict=False)
         self.blocks = nn.Sequential(*(pair(before, after, nn.MaxPool2d(2) if side > 1 else nn.Identity()) for before, after, side in ends))
         self.pool = nn.AdaptiveMaxPool2d(1)
-        self.head = nn.Linear(widths[-1], num_classes)
+        self.head = nn.Linear(widths[-1], num_classes, bias=False)
 
     @torch.no_grad()
     def initialize(self, images: Tensor) -> None:
@@ -53,17 +56,28 @@ class FastCNN(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Map normalised images (B, C, H, W) to logits (B, K)."""
         if self.mirror and not self.training:
-            return (self.score(images) + self.score(images.flip(3))) / 2
+            return (self.score_shifted(images) + self.score_shifted(images.flip(3))) / 2
         return self.score(images)
 
+    def score_shifted(self, images: Tensor) -> Tensor:
+        padded = F.pad(images, (1, 1, 1, 1), mode="reflect")
+        return self.score(images) / 2 + (self.score(padded[:, :, :-2, :-2]) + self.score(padded[:, :, 2:, 2:])) / 4
+
     def score(self, images: Tensor) -> Tensor:
-        return self.head(self.pool(self.blocks(self.activation(self.whiten(images)))).flatten(1))
+        return self.head(self.pool(self.blocks(self.activation(self.whiten(images)))).flatten(1)) / LOGIT_SCALE
 
 
 def pair(in_channels: int, out_channels: int, pool: nn.Module) -> nn.Sequential:
     first, second = (convolution(before, out_channels) for before in (in_channels, out_channels))
-    norms = nn.BatchNorm2d(out_channels), nn.BatchNorm2d(out_channels)
+    norms = norm(out_channels), norm(out_channels)
     return nn.Sequential(first, pool, norms[0], nn.GELU(), second, norms[1], nn.GELU())
+
+
+def norm(channels: int) -> nn.BatchNorm2d:
+    """Give a norm whose statistics follow the last few batches, as a short training asks, and whose scale stays 1."""
+    layer = nn.BatchNorm2d(channels, momentum=0.6)
+    layer.weight.requires_grad_(False)
+    return layer
 
 
 def convolution(in_channels: int, out_channels: int) -> nn.Conv2d:
