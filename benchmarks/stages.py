@@ -6,9 +6,9 @@ from timing import Row, project, time_once
 
 REPEATS = 3
 COMMANDS = {
-    "evaluate": (["leyden", "evaluate", "--robustness=[]"], "at most 10 s"),
-    "explain": (["leyden", "explain"], "at most 45 s"),
-    "report": (["leyden", "report"], "at most 5 s"),
+    "evaluate": (["leyden", "evaluate", "-c", "configs/evaluate.yaml", "--robustness=[]"], "at most 10 s"),
+    "explain": (["leyden", "explain", "-c", "configs/explain.yaml"], "at most 45 s"),
+    "report": (["leyden", "report", "-c", "configs/report.yaml"], "at most 5 s"),
 }
 
 
