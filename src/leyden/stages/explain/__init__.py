@@ -25,6 +25,7 @@ from leyden.stages.explain.tables import write_table
 from leyden.stages.explain.verdict import REFUSED, Figures, Verdict, judge, ranked, table
 
 BATCH_SIZE = 256
+DEFAULT_METHODS = ["integrated_gradients", "deep_lift", "gradient_shap", "smooth_grad", "saliency", "grad_cam", "guided_grad_cam", "occlusion"]
 M = TypeVar("M", ImageModel, SequenceModel)
 
 
@@ -32,7 +33,7 @@ def explain(
     model: Path = Path("artifacts/train/model.ckpt"),
     data: Path = Path("artifacts/prepare"),
     out: Path = Path("artifacts/explain"),
-    methods: list[str] = ["integrated_gradients", "deep_lift", "occlusion", "grad_cam"],
+    methods: list[str] = DEFAULT_METHODS,
     num_shown: int = 12,
     num_evidence: int = 64,
     num_deletion_steps: int = 16,
