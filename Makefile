@@ -19,6 +19,7 @@ help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
 repro: $(ENV) data ## Run the pipeline to artifacts/report/index.html; what is unchanged is kept
+	@[ -s .dvc/tmp/rwlock ] || rm -f .dvc/tmp/rwlock # a DVC that was killed may leave it empty, and then refuses to start
 	@dvc repro
 	@echo "The report: artifacts/report/index.html"
 
