@@ -19,7 +19,7 @@ help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
 repro: $(ENV) data ## Run the pipeline to artifacts/report/index.html; what is unchanged is kept
-	@[ -s .dvc/tmp/rwlock ] || rm -f .dvc/tmp/rwlock # a DVC that was killed may leave it empty, and then refuses to start
+	@find dvc.lock .dvc/tmp/rwlock -empty -delete 2> /dev/null || true # a DVC that was killed may leave them empty, and then refuses to start
 	@dvc repro
 	@echo "The report: artifacts/report/index.html"
 
