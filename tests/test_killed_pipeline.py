@@ -76,7 +76,8 @@ def made_by(folder: Path) -> dict:
     """What two runs of the pipeline must have in common, weights bit for bit."""
     weights = torch.load(folder / "artifacts/train/model.ckpt", weights_only=True)["state_dict"]
     metrics = {stage: json.loads((folder / f"artifacts/{stage}/metrics.json").read_text()) for stage in ("train", "evaluate")}
-    metrics["train"].pop("seconds")
+    for figure in ("seconds", "peak_memory_mb"):  # of a run, not of its result
+        metrics["train"].pop(figure)
     curves = (folder / "artifacts/train/curves.csv").read_text()
     return {"weights": {key: value.numpy().tobytes() for key, value in weights.items()}, "metrics": metrics, "curves": curves}
 
