@@ -19,7 +19,8 @@ help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
 repro: $(ENV) data ## Run the pipeline to artifacts/report/index.html; what is unchanged is kept
-	@find dvc.lock .dvc/tmp/rwlock -empty -delete 2> /dev/null || true # a DVC that was killed may leave them empty, and then refuses to start
+	@# A DVC that was killed while it wrote may leave these empty or cut off, and then refuses to start.
+	@find dvc.lock -empty -delete 2> /dev/null; python -m json.tool .dvc/tmp/rwlock > /dev/null 2>&1 || rm -f .dvc/tmp/rwlock
 	@dvc repro
 	@echo "The report: artifacts/report/index.html"
 

@@ -16,7 +16,7 @@ import torch
 from tests.conftest import REPO
 
 # What `make repro` does first. DVC is then started without make: a child of this process, which is gone once it was killed and waited for.
-GUARD = next(line for line in (REPO / "Makefile").read_text().splitlines() if "rwlock" in line).strip().lstrip("@")
+GUARD = next(line for line in (REPO / "Makefile").read_text().splitlines() if "rm -f .dvc/tmp/rwlock" in line).strip().lstrip("@")
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 # What to watch, and after how many changes of it to kill: from DVC's first lock to the report's last file. Apart from the lock and
 # the checkpoint half-written, which come again and again, all stay where they are: none is missed between two looks.
@@ -58,7 +58,7 @@ def look(folder: Path, pattern: str) -> list[tuple[str, int, int]]:
 
 def kill_at(pattern: str, changes: int, folder: Path, env: dict[str, str]) -> int:
     """Run the pipeline until that many changes of a file were seen; give its exit status."""
-    subprocess.run(GUARD, shell=True, cwd=folder, check=True)
+    subprocess.run(GUARD, shell=True, cwd=folder, env=env, stderr=subprocess.DEVNULL, check=True)
     seen = look(folder, pattern)
     process = subprocess.Popen(["dvc", "repro"], cwd=folder, env=env, start_new_session=True, **QUIET)
     deadline = time.monotonic() + 300
