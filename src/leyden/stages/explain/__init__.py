@@ -18,6 +18,7 @@ from leyden.stages.explain.concepts import read_concepts, write_concepts
 from leyden.stages.explain.evidence import Evidence, measure
 from leyden.stages.explain.examples import choose, describe, write_examples
 from leyden.stages.explain.influence import write_influence
+from leyden.stages.explain.inputs import inputs_of
 from leyden.stages.explain.methods import attribute, check_methods, describe_layer
 from leyden.stages.explain.network import ExplainedNetwork, Refused
 from leyden.stages.explain.sequences import explain_sequences
@@ -118,8 +119,7 @@ def run_methods(
 
 def preprocessed(module: ImageModel, images: np.ndarray) -> Tensor:
     """Give the network's own input for images uint8 (N, H, W, C): float (N, C', H, W)."""
-    with torch.no_grad():
-        return module.preprocess(torch.from_numpy(np.array(images)).permute(0, 3, 1, 2)).contiguous()
+    return inputs_of(module, images)[0]
 
 
 def randomise(module: M, seed: int) -> M:
