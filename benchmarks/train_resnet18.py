@@ -25,10 +25,10 @@ REPEATS = 3
 
 
 def measure() -> list[Row]:
-    from leyden.stages.train.cli import computes_bf16_natively
+    from leyden.models.precision import computes_bf16_natively
 
     folder = cifar10_folder()
-    bf16 = computes_bf16_natively()
+    bf16 = computes_bf16_natively("cpu")
     with tempfile.TemporaryDirectory() as name:
         packed = Path(name) / "packed"
         time_once(["leyden", "prepare", "--data", str(folder), "--out", str(packed)], Path(name))

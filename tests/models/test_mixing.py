@@ -1,7 +1,8 @@
+import numpy as np
 import pytest
 import torch
 
-from leyden.models.mixing import mix
+from leyden.models.mixing import draw_partners, mix
 
 INPUTS = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 3, 16, 16).clone()
 LABELS = torch.tensor([0, 1, 2, 3])
@@ -28,3 +29,25 @@ def test_same_seed_same_mix_and_the_inputs_stay():
     assert torch.equal(mix(INPUTS, LABELS, 4, 0.0, 1.0, [3])[0], mix(INPUTS, LABELS, 4, 0.0, 1.0, [3])[0])
     assert not torch.equal(mix(INPUTS, LABELS, 4, 1.0, 0.0, [3])[0], mix(INPUTS, LABELS, 4, 1.0, 0.0, [4])[0])
     assert torch.equal(INPUTS, before)
+
+
+@pytest.mark.parametrize("count", [8, 16, 64, 100, 4])
+def test_partners_are_a_permutation(count):
+    partners = draw_partners(count, [0], 0, 1)
+    assert sorted(partners) == list(range(count)) and (partners != np.arange(count)).any()
+    assert not np.array_equal(partners, draw_partners(count, [1], 0, 1))
+
+
+@pytest.mark.parametrize(("world_size", "count"), [(2, 64), (4, 64), (8, 64), (2, 16), (4, 32)])
+@pytest.mark.parametrize("alphas", [(1.0, 0.0), (0.0, 1.0)])
+def test_processes_mix_their_shares_as_one_mixes_the_whole(world_size, count, alphas):
+    generator = torch.Generator().manual_seed(0)
+    inputs, labels = torch.rand(count, 3, 8, 8, generator=generator), torch.randint(0, 4, (count,), generator=generator)
+    whole = mix(inputs, labels, 4, *alphas, [7])
+    for rank in range(world_size):
+        part = mix(inputs[rank::world_size], labels[rank::world_size], 4, *alphas, [7], rank, world_size)
+        assert all(torch.equal(ours, theirs[rank::world_size]) for ours, theirs in zip(part, whole, strict=True))
+
+
+def test_three_processes_mix_too():
+    assert sorted(draw_partners(5, [0], 2, 3)) == list(range(5))

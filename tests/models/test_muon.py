@@ -39,7 +39,8 @@ def test_the_size_of_the_step_and_who_takes_what(memory_format):
     assert not torch.equal(after["1.weight"], before["1.weight"])
 
 
-def test_matrices_move_as_under_torchs_own_muon():
+def test_matrices_move_as_under_torchs_own_muon(monkeypatch):
+    monkeypatch.setattr("leyden.models.muon.computes_bf16_natively", lambda kind: True)  # torch's own rounds to bfloat16 everywhere
     ours, theirs = nn.Linear(20, 12, bias=False), nn.Linear(20, 12, bias=False)
     theirs.load_state_dict(ours.state_dict())
     head = nn.Parameter(torch.zeros(2, 2))
@@ -85,8 +86,10 @@ def test_its_state_goes_on_bit_for_bit(tmp_path):
     assert all(torch.equal(value, whole[key]) for key, value in model.state_dict().items())
 
 
+@pytest.mark.parametrize("bf16", [True, False])
 @pytest.mark.parametrize("shape", [(6, 40), (40, 6), (8, 8)])
-def test_singular_values_come_near_one(shape):
+def test_singular_values_come_near_one(shape, bf16, monkeypatch):
+    monkeypatch.setattr("leyden.models.muon.computes_bf16_natively", lambda kind: bf16)
     torch.manual_seed(0)
     values = torch.linalg.svdvals(orthogonalize(torch.randn(shape)))
     assert values.min() > 0.4 and values.max() < 1.3

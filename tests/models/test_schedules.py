@@ -31,13 +31,20 @@ def test_one_cycle_rises_to_the_learning_rate_and_falls_below_its_start():
     assert found[0] == pytest.approx(2 / 25) and found[-1] < found[0] / 1000
 
 
+def test_linear_falls_by_equal_steps_to_nothing():
+    found = rates("linear", 100, 0.2)
+    assert found[:21] == sorted(found[:21]) and found.index(max(found)) == 20 and max(found) == 2.0
+    assert [found[20 + step] for step in range(0, 80, 20)] == pytest.approx([2.0, 1.5, 1.0, 0.5])
+    assert rates("linear", 4, 0.0) == [2.0, 1.5, 1.0, 0.5]
+
+
 def test_constant_stays_after_the_warm_up():
     found = rates("constant", 20, 0.25)
     assert found[:5] == sorted(found[:5]) and found[0] < 0.5 and set(found[5:]) == {2.0}
     assert rates("constant", 3, 0.0) == [2.0] * 3
 
 
-@pytest.mark.parametrize("name", ["cosine", "one_cycle", "constant"])
+@pytest.mark.parametrize("name", ["cosine", "linear", "one_cycle", "constant"])
 @pytest.mark.parametrize("total", [1, 2])
 def test_the_shortest_training_has_a_schedule(name, total):
     assert all(rate >= 0 for rate in rates(name, total, 0.1))

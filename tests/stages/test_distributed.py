@@ -76,6 +76,15 @@ def test_two_processes_train_as_one_does(alone, workspace, start):
     assert len(list((workspace / "artifacts/train").iterdir())) == 5
 
 
+def test_two_processes_mix_images_as_one_does(two_workspaces):
+    """Partners, shares and boxes are drawn for the global batch."""
+    mixed = ["--trainer.max_epochs=1", "--model.mixup_alpha=0.4", "--model.cutmix_alpha=1"]
+    one, two = two_workspaces
+    fit(one, "--data.batch_size=64", *mixed)
+    fit(two, *TWO, "--data.batch_size=32", *mixed)
+    assert 0 < distance(weights(one), weights(two)) < TOLERANCE
+
+
 def test_scores_are_those_of_every_example_once(alone):
     """One process scores 293 examples; so do two, of 147 and 146."""
     found = [

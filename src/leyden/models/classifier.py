@@ -77,7 +77,7 @@ class Classifier(LightningModule):
             checkpoint_modules: Class paths of the network's parts that compute their activations twice instead of storing them.
             teacher: The checkpoint of a model to learn from beside the labels; or path, temperature and weight.
             start_from: The checkpoint whose weights are the first ones; or path, mode and freeze_epochs.
-            schedule: What follows the linear warm-up: a cosine to 0, or a constant; one_cycle is torch's OneCycleLR.
+            schedule: What follows the linear warm-up: a cosine or a straight line to 0, or a constant; one_cycle is torch's OneCycleLR.
             adversarial_epsilon: Train on images changed to mislead the network, each pixel by at most this share of its range; 0 is off.
             compile: Backend of torch.compile for the network: inductor; null is off.
         """
@@ -103,12 +103,18 @@ class Classifier(LightningModule):
         self.label_smoothing, self.mixup_alpha, self.cutmix_alpha = label_smoothing, mixup_alpha, cutmix_alpha
         self.adversarial_epsilon = adversarial_epsilon
         self._sharded = False
+        self._seed = torch.initial_seed() % 2**32  # of all processes; in training each has a seed of its own
         self.provenance: dict[str, Any] = {}
         self.train_loss = MeanMetric()
         weights = weigh_classes(class_weights, labels, class_counts)
         self.register_buffer("class_weights", weights, persistent=False)
         self.temperature = Temperature(len(labels))
         self.val_scores, self.test_scores = make_scores(len(labels), "val/"), make_scores(len(labels), "test/")
+
+    @property
+    def _replica(self) -> dict[str, int]:
+        """Which share of each global batch this process has, and how many there are."""
+        return self.trainer.distributed_sampler_kwargs or {"rank": 0, "num_replicas": 1}
 
     def configure_model(self) -> None:
         if self.device_mesh is not None and not self._sharded:
@@ -141,8 +147,8 @@ class Classifier(LightningModule):
         images = preprocess(inputs)
         if not (self.mixup_alpha or self.cutmix_alpha):
             return (images,), labels
-        seed = [torch.initial_seed() % 2**32, self.current_epoch, batch_idx]  # torch's own seed differs between processes
-        images, targets = mix(images, labels, len(self.model.labels), self.mixup_alpha, self.cutmix_alpha, seed)
+        seed, alphas = [self._seed, self.current_epoch, batch_idx], (self.mixup_alpha, self.cutmix_alpha)
+        images, targets = mix(images, labels, len(self.model.labels), *alphas, seed, self._replica["rank"], self._replica["num_replicas"])
         return (images,), targets
 
     def _mislead(self, images: Tensor, targets: Tensor) -> Sequence[Tensor]:
@@ -217,8 +223,7 @@ class Classifier(LightningModule):
         if self.inheritance:
             self.inheritance.restore(optimizer)
         if self.scale_lr == "auto":
-            replicas = (self.trainer.distributed_sampler_kwargs or {"num_replicas": 1})["num_replicas"]
-            factor = replicas * self.trainer.accumulate_grad_batches
+            factor = self._replica["num_replicas"] * self.trainer.accumulate_grad_batches
             for group in optimizer.param_groups:
                 rank_zero_info(f"fit: learning rate {group['lr']:g} times {factor} is {group['lr'] * factor:g} (model.scale_lr: auto)")
                 group["lr"] *= factor

@@ -1,11 +1,24 @@
-"""Mixup and CutMix on a training step's inputs, drawn from a seed of the step."""
+"""Mixup and CutMix on a training step's inputs, drawn from a seed of the step, alike on any number of processes."""
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+MOST_GROUPS = 8  # so many processes or fewer, by powers of two, mix as one does
+FEWEST_MEMBERS = 8  # of a group that a batch is divided for
 
-def mix(inputs: Tensor, labels: Tensor, num_classes: int, mixup_alpha: float, cutmix_alpha: float, seed: list[int]) -> tuple[Tensor, Tensor]:
+
+def mix(
+    inputs: Tensor,
+    labels: Tensor,
+    num_classes: int,
+    mixup_alpha: float,
+    cutmix_alpha: float,
+    seed: list[int],
+    rank: int = 0,
+    world_size: int = 1,
+) -> tuple[Tensor, Tensor]:
     """Mix each example with another of its batch.
 
     Args:
@@ -14,7 +27,9 @@ def mix(inputs: Tensor, labels: Tensor, num_classes: int, mixup_alpha: float, cu
         num_classes: K.
         mixup_alpha: Of Beta(alpha, alpha), the share of the first image; 0 is off.
         cutmix_alpha: Likewise for CutMix; with both on, one of them is drawn.
-        seed: Decides every draw.
+        seed: Decides every draw; the same on all processes.
+        rank: Of this process, which has every `world_size`-th example of the global batch.
+        world_size: All processes.
 
     Returns:
         Mixed inputs, and soft targets (B, K).
@@ -22,7 +37,7 @@ def mix(inputs: Tensor, labels: Tensor, num_classes: int, mixup_alpha: float, cu
     Source: Zhang et al., "mixup", 2018, equation 1; Yun et al., "CutMix", 2019, equations 1 and 2.
     """
     generator = np.random.default_rng(seed)
-    others = inputs.new_tensor(generator.permutation(len(inputs))).long()
+    others = torch.from_numpy(draw_partners(len(inputs), seed, rank, world_size)).to(inputs.device)
     targets = F.one_hot(labels, num_classes).float()  # bfloat16 would round the shares
     cut = bool(cutmix_alpha) and (not mixup_alpha or generator.random() < 0.5)
     alpha = cutmix_alpha if cut else mixup_alpha
@@ -35,6 +50,22 @@ def mix(inputs: Tensor, labels: Tensor, num_classes: int, mixup_alpha: float, cu
     else:
         inputs = share * inputs + (1 - share) * inputs[others]
     return inputs, share * targets + (1 - share) * targets[others]
+
+
+def draw_partners(count: int, seed: list[int], rank: int, world_size: int) -> np.ndarray:
+    """Draw a permutation (count,) of a process's share of a global batch.
+
+    Example number g of the global batch trades places within the group g modulo 8, each group by a generator of its own. Such a group
+    lies whole in one process's share wherever 8 is a multiple of `world_size`, so that the draw does not depend on it.
+    """
+    groups = next(size for size in (MOST_GROUPS, 4, 2, 1) if count * world_size >= size * FEWEST_MEMBERS or size == 1)
+    groups = groups if groups % world_size == 0 else world_size
+    place = (rank + world_size * np.arange(count)) % groups
+    partners = np.arange(count)
+    for group in np.unique(place):
+        members = np.flatnonzero(place == group)
+        partners[members] = np.random.default_rng([*seed, int(group)]).permutation(members)
+    return partners
 
 
 def draw_box(height: int, width: int, share: float, generator: np.random.Generator) -> tuple[int, int, int, int]:

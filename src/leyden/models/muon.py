@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from leyden.models.precision import computes_bf16_natively
+
 
 class Muon(torch.optim.AdamW):
     """Steps by orthogonalised momentum, in the size of AdamW's steps, so that one learning rate and decay serve both.
@@ -76,12 +78,12 @@ class Muon(torch.optim.AdamW):
 
 
 def orthogonalize(matrix: Tensor, steps: int = 5) -> Tensor:
-    """Bring the singular values of a matrix (M, N) near 1, by a quintic Newton-Schulz iteration in bfloat16.
+    """Bring the singular values of a matrix (M, N) near 1, by a quintic Newton-Schulz iteration in bfloat16, or where it is emulated in float32.
 
     Source: Jordan et al., 2024, as in torch.optim.Muon.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
-    x = matrix.bfloat16()
+    x = matrix.to(torch.bfloat16 if computes_bf16_natively(matrix.device.type) else torch.float32)
     wide = x.shape[0] <= x.shape[1]
     x = x if wide else x.T
     x = x / x.norm().clamp(min=1e-7)

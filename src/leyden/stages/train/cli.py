@@ -20,6 +20,7 @@ from torch import nn
 import leyden
 from leyden.errors import UserError
 from leyden.files import replaced_file, sha256
+from leyden.models.precision import computes_bf16_natively
 from leyden.parsing import one_line_errors
 from leyden.stages.train.checkpoint import RunCheckpoint
 from leyden.stages.train.resume import AtomicCheckpointIO, Resume
@@ -96,7 +97,8 @@ class LeydenCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         if self.config.trainer.precision is None:
-            self.config.trainer.precision = "bf16-mixed" if computes_bf16_natively() else "32-true"
+            kind = "cpu" if runs_on_cpu(self.config.trainer.accelerator) else default_device()
+            self.config.trainer.precision = "bf16-mixed" if computes_bf16_natively(kind) else "32-true"
         if self.config.trainer.precision == "16-true":
             raise UserError("expected a precision that can be trained in; got 16-true, whose small gradients vanish; set 16-mixed, which scales them")
         if self.config.trainer.sync_batchnorm and runs_on_cpu(self.config.trainer.accelerator):
@@ -179,17 +181,12 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), "torch": str(torch.__version__), "lightning": lightning.__version__, "leyden": leyden.__version__}
 
 
+def default_device() -> str:
+    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+
+
 def runs_on_cpu(accelerator: str) -> bool:
-    return accelerator == "cpu" or (accelerator == "auto" and not torch.cuda.is_available() and not torch.backends.mps.is_available())
-
-
-def computes_bf16_natively() -> bool:
-    """Tell whether bfloat16 arithmetic is faster than float32 here: CUDA 8.0 and newer, CPUs with AVX512-BF16 or AMX."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_capability() >= (8, 0)
-    if torch.backends.mps.is_available():
-        return False
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return accelerator == "cpu" or (accelerator == "auto" and default_device() == "cpu")
 
 
 def check_restarts() -> None:
