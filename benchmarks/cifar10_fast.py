@@ -21,7 +21,7 @@ def measure() -> list[Row]:
     cifar10 = cifar10_folder()
     accuracies, seconds = [], []
     with project() as folder:
-        time_once(["leyden", "prepare", f"--data={cifar10}", "--val_fraction=0.05"], folder)
+        time_once(["leyden", "prepare", f"--data={cifar10}", "--val_fraction=0.02"], folder)
         for seed in SEEDS:
             configs = ["-c", "configs/train.yaml", "-c", "configs/experiment/cifar10_fast.yaml"]
             time_once(["leyden", "fit", *configs, f"--seed_everything={seed}"], folder)

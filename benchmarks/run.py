@@ -9,6 +9,7 @@ ratio to a baseline measured in the same run, the two taking turns.
 import ast
 import importlib
 import json
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -33,7 +34,8 @@ def main(chosen: str = "") -> int:
         except Skip as reason:
             print(f"{name:<18} skipped: {reason}", flush=True)
             continue
-        kept |= {row.name: {**asdict(row), "command": f"make bench ONLY={name}"} for row in rows}
+        told = {"command": f"make bench ONLY={name}", "hardware": hardware()}
+        kept |= {row.name: {**asdict(row), **told} for row in rows}
         for row in rows:
             print(line(row), flush=True)
         results.write_text(json.dumps(list(kept.values()), indent=2) + "\n")
@@ -57,11 +59,23 @@ def readme(rows: list[dict[str, Any]]) -> str:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    lines = ["| row | value | baseline | ratio | goal | n |", "|---|--:|--:|--:|---|--:|"]
+    lines = ["| row | value | baseline | ratio | goal | n | hardware |", "|---|--:|--:|--:|---|--:|---|"]
     for row in rows:
         baseline, ratio = ("" if row[key] is None else f"{row[key]:,}" for key in ("baseline", "ratio"))
-        lines.append(f"| {row['name']} | {row['value']:,} {row['unit']} | {baseline} | {ratio} | {row['goal']} | {row['repeats']} |")
+        lines.append(
+            f"| {row['name']} | {row['value']:,} {row['unit']} | {baseline} | {ratio} | {row['goal']} | {row['repeats']} | {row['hardware']} |"
+        )
     return "\n".join(lines)
+
+
+def hardware() -> str:
+    """Name what ratios between precisions and devices depend on: cores, the best arithmetic they have, and the GPU."""
+    import torch
+
+    known = {"AMX": torch.cpu._is_amx_tile_supported(), "AVX512-BF16": torch.cpu._is_avx512_bf16_supported()}
+    arithmetic = next((name for name, there in known.items() if there), torch.backends.cpu.get_cpu_capability())
+    cores = f"{len(os.sched_getaffinity(0))} cores, {arithmetic}"
+    return f"{cores}, {torch.cuda.get_device_name()}" if torch.cuda.is_available() else cores
 
 
 def line(row: Row) -> str:

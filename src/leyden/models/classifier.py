@@ -26,6 +26,7 @@ from leyden.models.sequence_model import SequenceModel
 from leyden.models.sharding import shard
 from leyden.models.starting import Inheritance, Start
 
+COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")  # of torch.compile
 Batch = tuple[Tensor | Sequence[Tensor], Tensor]  # what the model takes, one tensor or several; labels int64 (B,)
 
 
@@ -79,7 +80,7 @@ class Classifier(LightningModule):
             start_from: The checkpoint whose weights are the first ones; or path, mode and freeze_epochs.
             schedule: What follows the linear warm-up: a cosine or a straight line to 0, or a constant; one_cycle is torch's OneCycleLR.
             adversarial_epsilon: Train on images changed to mislead the network, each pixel by at most this share of its range; 0 is off.
-            compile: Backend of torch.compile for the network: inductor; null is off.
+            compile: Backend of torch.compile for the network, inductor say, or a mode of it, reduce-overhead say; null is off.
         """
         super().__init__()
         self.model = build_model(network, labels, input)
@@ -98,7 +99,8 @@ class Classifier(LightningModule):
         if channels_last:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if compile:
-            self.model.network.compile(backend=compile)  # in place: a wrapper would rename the weights in checkpoints
+            key = "mode" if compile in COMPILE_MODES else "backend"
+            self.model.network.compile(**{key: compile})  # in place: a wrapper would rename the weights in checkpoints
         self.optimizer, self.schedule, self.warmup_fraction, self.scale_lr = optimizer, schedule, warmup_fraction, scale_lr
         self.label_smoothing, self.mixup_alpha, self.cutmix_alpha = label_smoothing, mixup_alpha, cutmix_alpha
         self.adversarial_epsilon = adversarial_epsilon
