@@ -2,6 +2,10 @@
 
 Ours is what `leyden fit` does by default: packed pixels, bf16 where the CPU computes it, channels_last. The usual way is float32, NCHW,
 ImageFolder and a DataLoader with the best of 0, 1, 2 and 4 workers. Both by the same hand-written loop, in turns.
+
+The limit: on 2 cores with AMX, 84% of our step are convolutions. oneDNN computes their backward pass in bfloat16 at 138 billion
+multiply-adds a second (forward at 254, the usual way's float32 at 88 in all), so that a step of nothing else would be 2.7x the usual
+way's. torch.compile gains 9%.
 """
 
 import statistics
