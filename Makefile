@@ -21,7 +21,7 @@ help: ## List the verbs
 repro: $(ENV) data ## Run the pipeline to artifacts/report/index.html; what is unchanged is kept
 	@# A DVC that was killed while it wrote may leave these empty or cut off, and then refuses to start.
 	@find dvc.lock -empty -delete 2> /dev/null; python -m json.tool .dvc/tmp/rwlock > /dev/null 2>&1 || rm -f .dvc/tmp/rwlock
-	@dvc repro
+	@dvc repro || { dvc status 2>&1 | grep -q "dvc.lock' .*\(invalid\|failed\)" && rm dvc.lock && dvc repro; } # likewise, cut off
 	@echo "The report: artifacts/report/index.html"
 
 test: $(ENV) ## Run the tests

@@ -133,6 +133,18 @@ def test_data_is_the_sample_or_what_a_remote_holds_and_else_says_what_to_do(made
     assert sorted(path.name for path in (made / "data").iterdir()) == sorted(SHAPES)
 
 
+@pytest.mark.parametrize("end", ["schema", "d5:"], ids=["empty", "within"])
+def test_a_lock_that_a_killed_dvc_cut_off_is_made_anew(made, run, end):
+    (made / "dvc.yaml").write_text("stages: {one: {cmd: echo 1 > one.txt, outs: [one.txt]}}")
+    (made / "dvc.lock").unlink()
+    run("make repro")
+    text = (made / "dvc.lock").read_text()
+    (made / "dvc.lock").write_text(text[: text.index(end)])
+    run("dvc repro", code=255)  # by itself it refuses
+    run("make repro")
+    assert (made / "dvc.lock").read_text() == text
+
+
 def test_make_lists_its_verbs(made, run):
     listed = re.findall(r"^  make ([a-z-]+)", run("make"), re.MULTILINE)
     assert {"repro", "test", "test-all", "check", "bench", "pins"} <= set(listed)
