@@ -21,6 +21,7 @@ from leyden.models.checkpointing import checkpoint_modules as checkpoint_parts
 from leyden.models.distillation import Distiller, Teacher
 from leyden.models.image_model import ImageModel
 from leyden.models.mixing import mix
+from leyden.models.running_mean import RunningMean
 from leyden.models.schedules import Schedule, group_size, make_schedule
 from leyden.models.sequence_model import SequenceModel
 from leyden.models.sharding import shard
@@ -104,7 +105,7 @@ class Classifier(LightningModule):
         self.adversarial_epsilon = adversarial_epsilon
         self._sharded = False
         self.provenance: dict[str, Any] = {}
-        self.train_loss = MeanMetric()
+        self.train_loss = RunningMean()
         weights = weigh_classes(class_weights, labels, class_counts)
         self.register_buffer("class_weights", weights, persistent=False)
         self.temperature = Temperature(len(labels))
@@ -161,12 +162,14 @@ class Classifier(LightningModule):
         heads = [logits] if isinstance(logits, Tensor) else logits
         weights = None if self.class_weights is None else self.class_weights.float()  # bf16-true turns buffers too
         losses = [F.cross_entropy(each.float(), targets, weight=weights, label_smoothing=self.label_smoothing) for each in heads]
-        return torch.stack(losses).mean()
+        return losses[0] if len(losses) == 1 else torch.stack(losses).mean()
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Weigh the last, incomplete group of accumulated batches as what it is: Lightning divides by the size of a full one."""
         group, total = self.trainer.accumulate_grad_batches, self.trainer.num_training_batches
-        super().backward(loss * (group / group_size(self.trainer.fit_loop.epoch_loop.batch_idx, group, total)), *args, **kwargs)
+        if group > 1:
+            loss = loss * (group / group_size(self.trainer.fit_loop.epoch_loop.batch_idx, group, total))
+        super().backward(loss, *args, **kwargs)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         if (scored := self._score(self.val_scores, batch)) is not None:
@@ -199,7 +202,7 @@ class Classifier(LightningModule):
 
     # Means over the epoch are logged once, at its end: logging every step costs as much as a small network's step.
     def on_train_epoch_end(self) -> None:
-        self.log("train/loss", self.train_loss.compute())
+        self.log("train/loss", self.train_loss.compute(self.trainer.strategy))
         self.train_loss.reset()
 
     def on_validation_epoch_end(self) -> None:
@@ -229,7 +232,7 @@ class Classifier(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["leyden"] = {**self.model.spec, "provenance": self.provenance}
         # A checkpoint in the middle of an epoch has its half of the mean, of every process: sum and weight.
-        checkpoint["train_loss"] = gather([float(self.train_loss.mean_value), float(self.train_loss.weight)])
+        checkpoint["train_loss"] = gather([float(self.train_loss.total), float(self.train_loss.weight)])
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         theirs = checkpoint.get("leyden")
@@ -239,9 +242,9 @@ class Classifier(LightningModule):
             if theirs[part] != self.model.spec[part]:
                 raise UserError(f"expected a checkpoint of {part} {self.model.spec[part]}; it holds {theirs[part]}; give its own config with -c")
         self.model.spec["temperature"] = theirs.get("temperature", 1.0)
-        sums = torch.tensor(checkpoint.get("train_loss", [[0.0, 0.0]]))
+        sums = torch.tensor(checkpoint.get("train_loss", [[0.0, 0.0]]), dtype=torch.float64)
         own = sums[self.global_rank] if len(sums) == self.trainer.world_size else sums.sum(0) * (self.global_rank == 0)
-        self.train_loss.mean_value, self.train_loss.weight = own[0].to(self.device), own[1].to(self.device)
+        self.train_loss.total, self.train_loss.weight = own[0].float(), int(own[1])
 
 
 def gather(value: list[float]) -> list[list[float]]:
