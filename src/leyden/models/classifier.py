@@ -26,6 +26,7 @@ from leyden.models.schedules import Schedule, group_size, make_schedule
 from leyden.models.sequence_model import SequenceModel
 from leyden.models.sharding import shard
 from leyden.models.starting import Inheritance, Start
+from leyden.models.steps import go_on
 
 Batch = tuple[Tensor | Sequence[Tensor], Tensor]  # what the model takes, one tensor or several; labels int64 (B,)
 
@@ -59,6 +60,7 @@ class Classifier(LightningModule):
         schedule: Schedule = "cosine",
         adversarial_epsilon: float = 0.0,
         compile: str | None = None,
+        steps_per_call: int = 1,
     ) -> None:
         """Build the model.
 
@@ -81,12 +83,15 @@ class Classifier(LightningModule):
             schedule: What follows the linear warm-up: a cosine to 0, or a constant; one_cycle is torch's OneCycleLR.
             adversarial_epsilon: Train on images changed to mislead the network, each pixel by at most this share of its range; 0 is off.
             compile: Backend of torch.compile for the network: inductor; null is off.
+            steps_per_call: Steps in one call of Lightning's loop; more cost less for a small network, and change no result.
         """
         super().__init__()
         self.model = build_model(network, labels, input)
         if (mixup_alpha or cutmix_alpha or adversarial_epsilon) and isinstance(self.model, SequenceModel):
             wrong = "mixup_alpha, cutmix_alpha and adversarial_epsilon"
             raise UserError(f"expected images for {wrong}; the data holds sequences; set them to 0")
+        if steps_per_call < 1:
+            raise UserError(f"model.steps_per_call must be at least 1; got {steps_per_call}; 1 is Lightning's own loop")
         if not 0 <= adversarial_epsilon <= 1:
             raise UserError(f"adversarial_epsilon must lie in [0, 1]; got {adversarial_epsilon}; 0.03 of a pixel's range is usual for photographs")
         if callable(load_pretrained := getattr(self.model.network, "load_pretrained", None)):
@@ -102,7 +107,7 @@ class Classifier(LightningModule):
             self.model.network.compile(backend=compile)  # in place: a wrapper would rename the weights in checkpoints
         self.optimizer, self.schedule, self.warmup_fraction, self.scale_lr = optimizer, schedule, warmup_fraction, scale_lr
         self.label_smoothing, self.mixup_alpha, self.cutmix_alpha = label_smoothing, mixup_alpha, cutmix_alpha
-        self.adversarial_epsilon = adversarial_epsilon
+        self.adversarial_epsilon, self.steps_per_call = adversarial_epsilon, steps_per_call
         self._sharded = False
         self.provenance: dict[str, Any] = {}
         self.train_loss = RunningMean()
@@ -195,6 +200,9 @@ class Classifier(LightningModule):
             self.model.network.load_state_dict(self.trainer.strategy.broadcast(self.model.network.state_dict()))
         if self.inheritance:
             self.inheritance.freeze(self.current_epoch, drops_gradients=self.trainer.world_size > 1)
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        go_on(self, self.steps_per_call - 1)  # every callback's on_train_batch_end came before
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         if self.inheritance:
