@@ -118,6 +118,6 @@ def test_fewer_hooks_are_called(monkeypatch):
 
 
 def test_a_number_below_1_is_refused():
-    network = {"class_path": "torch.nn.Flatten", "init_args": {}}
+    network = {"class_path": "tests.models.test_training_step.Plain", "init_args": {}}
     with pytest.raises(UserError, match="steps_per_call must be at least 1; got 0"):
         Classifier(network, ["a", "b"], GREY, steps_per_call=0)
