@@ -98,6 +98,7 @@ def test_what_is_asked_for_in_the_middle_of_a_step_is_done(options, monkeypatch)
         assert made_of_one[1].norms == made_of_four[1].norms and len(made_of_one[1].norms) == steps_of_one
 
 
+@pytest.mark.filterwarnings("ignore:You're using the WeightAveraging callback with a model")  # that shards: this one does not
 def test_averaged_weights_hear_of_every_step(monkeypatch):
     (one, *_), (four, count, [average]), kinds = both(monkeypatch, callbacks=(lambda: EMAWeightAveraging(decay=0.9),))
     assert torch.equal(one, four) and kinds == {"short_step"}
