@@ -1,8 +1,9 @@
 """What `leyden fit` costs beside a hand-written loop of the same network, data path, optimizer, schedule and precision.
 
 An epoch's training, bar and CSV on, checkpoints and validation left out on both sides; the loop steps, schedules and adds up its loss as
-a careful person writes it. Two cases: the default network at batch 256, and a small network at batch 32, whose step takes a few ms. The two take
-turns, in one process.
+a careful person writes it. Two cases: the default network at batch 256, and a small network at batch 32, whose step takes a few ms, on one
+thread and with configs/trainer/small_steps.yaml. A bare Trainer trains the small network too, without callbacks, logs or a schedule: what
+Lightning's own loop costs. All take turns, in one process.
 """
 
 import contextlib
@@ -22,45 +23,52 @@ from torch.nn import functional as F
 
 from timing import Row, project, time_once
 
-REPEATS = 7
-CASES = {
-    "trainer_tax": (["--data.batch_size=256"], 8, "at most 1.03x"),
-    "trainer_tax_small_step": (["--data.batch_size=32", "--network.init_args.width=8", "--network.init_args.depths=[1]"], 1, "at most 1.10x"),
-}
+CONFIG = ["-c", "configs/train.yaml"]
+SMALL = ["--data.batch_size=32", "--network.init_args.width=8", "--network.init_args.depths=[1]"]
 
 
 def measure() -> list[Row]:
-    rows = []
     with project() as folder:
         time_once(["leyden", "sample"], folder)
         time_once(["leyden", "prepare"], folder)
-        for row, (args, copies, goal) in CASES.items():
-            lengthen(folder / "artifacts/prepare", folder / row, copies)
-            with contextlib.chdir(folder):
-                ours, loop = compare(["-c", "configs/train.yaml", f"--data.folder={folder / row}", *args])
-            rows.append(Row(row, round(ours, 3), "ms/step", round(loop, 3), round(ours / loop, 3), goal, REPEATS))
-    return rows
+        args = [*CONFIG, f"--data.folder={lengthen(folder, copies=8)}", "--data.batch_size=256"]
+        small = [*CONFIG, f"--data.folder={lengthen(folder, copies=4)}", *SMALL]
+        with contextlib.chdir(folder):
+            ours, loop = take_turns(7, lambda: by_fit(args), lambda: by_loop(args))
+            threads = torch.get_num_threads()
+            torch.set_num_threads(1)
+            fast, bare, small_loop = take_turns(
+                15, lambda: by_fit([*small, "-c", "configs/trainer/small_steps.yaml"]), lambda: by_bare(small), lambda: by_loop(small)
+            )
+            torch.set_num_threads(threads)
+    return [
+        row("trainer_tax", ours, loop, "at most 1.03x", 7),
+        row("trainer_tax_small_step", fast, small_loop, "at most 1.10x", 15),
+        row("trainer_tax_bare", bare, small_loop, "none: Lightning's own", 15),
+    ]
 
 
-def lengthen(prepared: Path, out: Path, copies: int) -> None:
-    """Repeat the training images, so that an epoch has enough steps."""
-    shutil.copytree(prepared, out)
+def row(name: str, ours: float, loop: float, goal: str, repeats: int) -> Row:
+    return Row(name, round(ours, 3), "ms/step", round(loop, 3), round(ours / loop, 3), goal, repeats)
+
+
+def lengthen(folder: Path, copies: int) -> Path:
+    """Repeat the prepared training images, so that an epoch has enough steps; give where."""
+    out = folder / f"prepared_{copies}"
+    shutil.copytree(folder / "artifacts/prepare", out)
     for name in ("images", "labels"):
         whole = np.load(out / f"train.{name}.npy")
         np.save(out / f"train.{name}.npy", np.concatenate([whole] * copies))
     report = json.loads((out / "report.json").read_text())
     report["counts"]["train"] = {label: count * copies for label, count in report["counts"]["train"].items()}
     (out / "report.json").write_text(json.dumps(report))
+    return out
 
 
-def compare(args: list[str]) -> tuple[float, float]:
-    """Give milliseconds of a step by `leyden fit` and by the loop: medians over epochs."""
-    ours: list[float] = []
-    loop: list[float] = []
-    for _ in range(REPEATS):
-        ours.append(by_fit(args))
-        loop.append(by_loop(args))
-    return statistics.median(ours), statistics.median(loop)
+def take_turns(repeats: int, *sides: Callable[[], float]) -> list[float]:
+    """Give the median of each side's milliseconds of a step."""
+    times = [[side() for side in sides] for _ in range(repeats)]
+    return [statistics.median(own) for own in zip(*times, strict=True)]
 
 
 class Stopwatch(Callback):
@@ -86,6 +94,41 @@ def by_fit(args: list[str]) -> float:
         cli.run.folder.mkdir(parents=True, exist_ok=True)
         cli.trainer.fit(cli.model, cli.datamodule)
     return stopwatch.milliseconds
+
+
+class Bare(LightningModule):
+    """A network, its loss and its optimizer; times the second epoch."""
+
+    milliseconds = 0.0
+
+    def __init__(self, network: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        super().__init__()
+        self.network, self.optimizer = network, optimizer
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        images, labels = batch
+        return F.cross_entropy(self.network(images).float(), labels, label_smoothing=0.1)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return self.optimizer
+
+    def on_train_epoch_start(self) -> None:
+        self._started = time.perf_counter()
+
+    def on_train_epoch_end(self) -> None:
+        self.milliseconds = (time.perf_counter() - self._started) * 1000 / self.trainer.num_training_batches
+
+
+def by_bare(args: list[str]) -> float:
+    from leyden.stages.train.cli import LeydenCLI
+
+    with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+        cli = LeydenCLI.parse("fit", args)
+        model: Any = cli.model
+        bare = Bare(model.model.network, model.optimizer(model.parameters()))
+        options: dict[str, Any] = {"limit_val_batches": 0, "use_distributed_sampler": False, "precision": cli.config.trainer.precision}
+        Trainer(barebones=True, max_epochs=2, **options).fit(bare, datamodule=cli.datamodule)
+    return bare.milliseconds
 
 
 def by_loop(args: list[str]) -> float:

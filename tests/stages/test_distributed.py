@@ -62,13 +62,18 @@ def alone(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    "start",
-    [LEYDEN, [sys.executable, str(REPO / "src/leyden")], [*TORCHRUN, "-m", "leyden"]],
-    ids=["leyden", "folder", "torchrun"],
+    ("start", "args"),
+    [
+        (LEYDEN, []),
+        (LEYDEN, ["-c", "configs/trainer/small_steps.yaml"]),
+        ([sys.executable, str(REPO / "src/leyden")], []),
+        ([*TORCHRUN, "-m", "leyden"], []),
+    ],
+    ids=["leyden", "small_steps", "folder", "torchrun"],
 )
-def test_two_processes_train_as_one_does(alone, workspace, start):
+def test_two_processes_train_as_one_does(alone, workspace, start, args):
     """The same global batch of 64: weights within the rounding of a sum, scores of an odd validation set exact."""
-    fit(workspace, *TWO, "--data.batch_size=32", start=start)
+    fit(workspace, *TWO, *args, "--data.batch_size=32", start=start)
     assert 0 < distance(weights(alone), weights(workspace)) < TOLERANCE
     for ours, theirs in zip(curves(workspace), curves(alone), strict=True):
         assert ours["val/accuracy"] == theirs["val/accuracy"] and ours["val/balanced_accuracy"] == theirs["val/balanced_accuracy"]

@@ -136,6 +136,18 @@ def test_muon_one_cycle_and_the_mean_of_the_last_weights_resume_exactly(two_work
     assert int(state["last"]["averaging_state"]["n_averaged"]) == state["last"]["global_step"] == 4 * 18
 
 
+def test_several_steps_in_a_call_resume_in_its_middle_and_end_as_single_steps(two_workspaces, trained, tmp_path):
+    """Killed in calls of 16 steps, of which every fourth is saved; readers are ahead."""
+    args = [*ARGS, "-c", "configs/trainer/small_steps.yaml", "--data.num_workers=2", "--trainer.precision=32-true", "--trainer.max_epochs=3"]
+    statuses = run_killed([("step", 23), ("saved", 3), ("optimizer", 9)], args, *two_workspaces)
+    assert statuses == [-signal.SIGKILL] * 3 + [0]
+    disturbed, whole = map(final_state, two_workspaces)
+    assert differences(disturbed, whole) == []
+    single = borrow_prepared(trained, tmp_path / "single")
+    subprocess.run([sys.executable, "-m", "leyden", "fit", *args, "--model.init_args.steps_per_call=1"], cwd=single, check=True)
+    assert differences(final_state(single), whole) == []
+
+
 @pytest.mark.parametrize("damage", ["flip", pytest.param("cut", marks=pytest.mark.slow)])
 def test_a_damaged_checkpoint_is_noticed_and_the_one_before_taken(two_workspaces, damage, capsys):
     args = [*ARGS, "--trainer.precision=32-true", "--trainer.max_epochs=3"]

@@ -13,6 +13,7 @@ import torch
 import yaml
 
 from leyden.cli import main
+from leyden.stages.train.cli import LeydenCLI
 from leyden.stages.train.run import Run
 
 SMALL = ("--network.init_args.width=4", "--trainer.precision=32-true")
@@ -42,6 +43,16 @@ def test_fit_publishes_model_scores_and_complete_curves(in_trained):
     best = min(rows, key=lambda row: float(row["val/loss"]))
     assert metrics["epoch"] == int(best["epoch"]) and metrics["val/loss"] == float(best["val/loss"])
     assert metrics["val/accuracy"] > 0.85
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is found without a search")
+def test_steps_without_a_gpu_do_not_look_for_one(in_trained, monkeypatch):
+    monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+    LeydenCLI.parse("fit", ["-c", "configs/train.yaml"])
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: pytest.fail("looked for NVIDIA's library"))
+    parameter = torch.nn.Parameter(torch.ones(1))
+    parameter.sum().backward()
+    torch.optim.AdamW([parameter]).step()
 
 
 def test_saved_config_trains_the_same(workspace):

@@ -21,10 +21,12 @@ from leyden.models.checkpointing import checkpoint_modules as checkpoint_parts
 from leyden.models.distillation import Distiller, Teacher
 from leyden.models.image_model import ImageModel
 from leyden.models.mixing import mix
+from leyden.models.running_mean import RunningMean
 from leyden.models.schedules import Schedule, group_size, make_schedule
 from leyden.models.sequence_model import SequenceModel
 from leyden.models.sharding import shard
 from leyden.models.starting import Inheritance, Start
+from leyden.models.steps import go_on
 
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")  # of torch.compile
 Batch = tuple[Tensor | Sequence[Tensor], Tensor]  # what the model takes, one tensor or several; labels int64 (B,)
@@ -59,6 +61,7 @@ class Classifier(LightningModule):
         schedule: Schedule = "cosine",
         adversarial_epsilon: float = 0.0,
         compile: str | None = None,
+        steps_per_call: int = 1,
     ) -> None:
         """Build the model.
 
@@ -81,12 +84,15 @@ class Classifier(LightningModule):
             schedule: What follows the linear warm-up: a cosine or a straight line to 0, or a constant; one_cycle is torch's OneCycleLR.
             adversarial_epsilon: Train on images changed to mislead the network, each pixel by at most this share of its range; 0 is off.
             compile: Backend of torch.compile for the network, inductor say, or a mode of it, reduce-overhead say; null is off.
+            steps_per_call: Steps in one call of Lightning's loop; more cost less for a small network, and change no result.
         """
         super().__init__()
         self.model = build_model(network, labels, input)
         if (mixup_alpha or cutmix_alpha or adversarial_epsilon) and isinstance(self.model, SequenceModel):
             wrong = "mixup_alpha, cutmix_alpha and adversarial_epsilon"
             raise UserError(f"expected images for {wrong}; the data holds sequences; set them to 0")
+        if steps_per_call < 1:
+            raise UserError(f"model.steps_per_call must be at least 1; got {steps_per_call}; 1 is Lightning's own loop")
         if not 0 <= adversarial_epsilon <= 1:
             raise UserError(f"adversarial_epsilon must lie in [0, 1]; got {adversarial_epsilon}; 0.03 of a pixel's range is usual for photographs")
         if callable(load_pretrained := getattr(self.model.network, "load_pretrained", None)):
@@ -103,11 +109,11 @@ class Classifier(LightningModule):
             self.model.network.compile(**{key: compile})  # in place: a wrapper would rename the weights in checkpoints
         self.optimizer, self.schedule, self.warmup_fraction, self.scale_lr = optimizer, schedule, warmup_fraction, scale_lr
         self.label_smoothing, self.mixup_alpha, self.cutmix_alpha = label_smoothing, mixup_alpha, cutmix_alpha
-        self.adversarial_epsilon = adversarial_epsilon
+        self.adversarial_epsilon, self.steps_per_call = adversarial_epsilon, steps_per_call
         self._sharded = False
         self._seed = torch.initial_seed() % 2**32  # of all processes; in training each has a seed of its own
         self.provenance: dict[str, Any] = {}
-        self.train_loss = MeanMetric()
+        self.train_loss = RunningMean()
         weights = weigh_classes(class_weights, labels, class_counts)
         self.register_buffer("class_weights", weights, persistent=False)
         self.temperature = Temperature(len(labels))
@@ -169,12 +175,14 @@ class Classifier(LightningModule):
         heads = [logits] if isinstance(logits, Tensor) else logits
         weights = None if self.class_weights is None else self.class_weights.float()  # bf16-true turns buffers too
         losses = [F.cross_entropy(each.float(), targets, weight=weights, label_smoothing=self.label_smoothing) for each in heads]
-        return torch.stack(losses).mean()
+        return losses[0] if len(losses) == 1 else torch.stack(losses).mean()
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Weigh the last, incomplete group of accumulated batches as what it is: Lightning divides by the size of a full one."""
         group, total = self.trainer.accumulate_grad_batches, self.trainer.num_training_batches
-        super().backward(loss * (group / group_size(self.trainer.fit_loop.epoch_loop.batch_idx, group, total)), *args, **kwargs)
+        if group > 1:
+            loss = loss * (group / group_size(self.trainer.fit_loop.epoch_loop.batch_idx, group, total))
+        super().backward(loss, *args, **kwargs)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         if (scored := self._score(self.val_scores, batch)) is not None:
@@ -201,13 +209,16 @@ class Classifier(LightningModule):
         if self.inheritance:
             self.inheritance.freeze(self.current_epoch, drops_gradients=self.trainer.world_size > 1)
 
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        go_on(self, self.steps_per_call - 1)  # every callback's on_train_batch_end came before
+
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         if self.inheritance:
             self.inheritance.drop_gradients(self.current_epoch)
 
     # Means over the epoch are logged once, at its end: logging every step costs as much as a small network's step.
     def on_train_epoch_end(self) -> None:
-        self.log("train/loss", self.train_loss.compute())
+        self.log("train/loss", self.train_loss.compute(self.trainer.strategy))
         self.train_loss.reset()
 
     def on_validation_epoch_end(self) -> None:
@@ -236,7 +247,7 @@ class Classifier(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["leyden"] = {**self.model.spec, "provenance": self.provenance}
         # A checkpoint in the middle of an epoch has its half of the mean, of every process: sum and weight.
-        checkpoint["train_loss"] = gather([float(self.train_loss.mean_value), float(self.train_loss.weight)])
+        checkpoint["train_loss"] = gather([float(self.train_loss.total), float(self.train_loss.weight)])
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         theirs = checkpoint.get("leyden")
@@ -246,9 +257,9 @@ class Classifier(LightningModule):
             if theirs[part] != self.model.spec[part]:
                 raise UserError(f"expected a checkpoint of {part} {self.model.spec[part]}; it holds {theirs[part]}; give its own config with -c")
         self.model.spec["temperature"] = theirs.get("temperature", 1.0)
-        sums = torch.tensor(checkpoint.get("train_loss", [[0.0, 0.0]]))
+        sums = torch.tensor(checkpoint.get("train_loss", [[0.0, 0.0]]), dtype=torch.float64)
         own = sums[self.global_rank] if len(sums) == self.trainer.world_size else sums.sum(0) * (self.global_rank == 0)
-        self.train_loss.mean_value, self.train_loss.weight = own[0].to(self.device), own[1].to(self.device)
+        self.train_loss.total, self.train_loss.weight = own[0].float(), int(own[1])
 
 
 def gather(value: list[float]) -> list[list[float]]:
