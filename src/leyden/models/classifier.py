@@ -21,6 +21,7 @@ from leyden.models.checkpointing import checkpoint_modules as checkpoint_parts
 from leyden.models.distillation import Distiller, Teacher
 from leyden.models.image_model import ImageModel
 from leyden.models.mixing import mix
+from leyden.models.pointwise import guard_pointwise
 from leyden.models.running_mean import RunningMean
 from leyden.models.schedules import Schedule, group_size, make_schedule
 from leyden.models.sequence_model import SequenceModel
@@ -104,6 +105,7 @@ class Classifier(LightningModule):
         checkpoint_parts(self.model.network, checkpoint_modules)
         if channels_last:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        guard_pointwise(self.model.network)
         if compile:
             key = "mode" if compile in COMPILE_MODES else "backend"
             self.model.network.compile(**{key: compile})  # in place: a wrapper would rename the weights in checkpoints
