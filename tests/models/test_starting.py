@@ -98,6 +98,13 @@ def test_same_labels_keep_their_head(workspace):
     assert all(torch.equal(value, before.state_dict()[key]) for key, value in network("old.ckpt").items())
 
 
+def test_where_all_is_taken_over_nothing_is_frozen(workspace, caplog, capsys):
+    args = ["--data.folder=old-packed", "--model.start_from.path=old.ckpt", "--model.start_from.freeze_epochs=1", "--trainer.max_epochs=1"]
+    assert main(["fit", *SMALL, *args]) == 0
+    assert "nothing starts anew: freeze_epochs freezes nothing" in caplog.text + capsys.readouterr().err
+    assert "stem.0.weight" in changed("artifacts/train/model.ckpt")
+
+
 def spec_of(path: str) -> tuple[dict, list[str], dict]:
     spec = torch.load(path, weights_only=True)["leyden"]
     return spec["network"], spec["labels"], spec["input"]

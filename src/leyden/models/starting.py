@@ -23,7 +23,7 @@ class Start:
         mode: finetune takes the weights, and starts the head anew where the labels changed; continue takes the
             optimizer's state as well; epochs and the learning rate's schedule are the new training's own. prune takes the
             weights of the strongest channels, for a network like the checkpoint's with fewer of them.
-        freeze_epochs: Epochs in which only what was not taken over learns.
+        freeze_epochs: Epochs in which only what was not taken over learns; none where all was.
     """
 
     path: str
@@ -63,9 +63,11 @@ class Inheritance:
             )
         model.load_state_dict(taken, strict=False)
         names = f"; starts anew: {', '.join(fresh)}" if fresh else ""
-        rank_zero_info(f"fit: took {len(taken)} of {len(ours)} tensors from {start.path}{names}")
-        self.freeze_epochs = start.freeze_epochs
         self.parameters = [parameter for name, parameter in model.named_parameters() if name in taken]
+        # Where all is taken, as with the same labels, nothing would be left to learn.
+        self.freeze_epochs = start.freeze_epochs if len(self.parameters) < len(list(model.parameters())) else 0
+        idle = "; nothing starts anew: freeze_epochs freezes nothing" if start.freeze_epochs and not self.freeze_epochs else ""
+        rank_zero_info(f"fit: took {len(taken)} of {len(ours)} tensors from {start.path}{names}{idle}")
         self.norms = [part for name, part in model.named_modules() if isinstance(part, _BatchNorm) and f"{name}.running_mean" in taken]
 
     def freeze(self, epoch: int, drops_gradients: bool) -> None:
