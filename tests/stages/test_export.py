@@ -135,6 +135,15 @@ def test_onnx_tells_what_exported_it_and_how_many_convolutions_are_quantised(exp
     assert {library.TensorProto.UINT8, library.TensorProto.INT8} <= set(kinds.values())
 
 
+@pytest.mark.parametrize("name", ["model.int8.onnx", "model.int8_dynamic.onnx"])
+def test_onnx_weights_have_seven_bits_so_that_no_processor_overflows(name, exported):
+    import onnx as library
+
+    tensors = [library.numpy_helper.to_array(tensor) for tensor in library.load(exported / name).graph.initializer]
+    highest = max(int(np.abs(values.astype(int)).max()) for values in tensors if values.dtype == np.int8 and values.ndim > 1)
+    assert 60 <= highest <= 64
+
+
 WRITE = """
 import json, sys
 from pathlib import Path

@@ -89,7 +89,8 @@ class Batches:
 def quantise(proto: onnx.ModelProto, request: Request) -> onnx.ModelProto:
     """Quantise to 8 bits, calibrated on the request's images: activations unsigned, weights signed and per channel.
 
-    Signed activations would keep ONNX Runtime from fusing every second convolution of a residual network: 4 times slower.
+    Signed activations would keep ONNX Runtime from fusing every second convolution of a residual network: 4 times slower. Weights have
+    7 bits: sums of two products with 8 would overflow 16 bits on processors without VNNI (logits off by 2.1 in place of 0.35).
     """
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -107,6 +108,7 @@ def quantise(proto: onnx.ModelProto, request: Request) -> onnx.ModelProto:
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
+            reduce_range=True,
         )
         return onnx.load(written)
 
@@ -124,6 +126,7 @@ def quantise_dynamic(proto: onnx.ModelProto) -> onnx.ModelProto:
             op_types_to_quantize=["MatMul", "Gemm"],
             per_channel=True,
             weight_type=QuantType.QInt8,
+            reduce_range=True,
             extra_options={"EnableSubgraph": True},
         )
         return onnx.load(written)
