@@ -118,6 +118,13 @@ def test_fewer_hooks_are_called(monkeypatch):
     assert (len(calls), count) == (2 * 3, 2 * NUM_BATCHES)
 
 
+def test_a_subclass_is_called_in_the_middle_of_every_step(monkeypatch):
+    calls = []
+    monkeypatch.setattr(Classifier, "on_after_backward", lambda self: calls.append(1))
+    *_, count = train(make_batches(NUM_BATCHES, 6), classifier={"steps_per_call": 4})
+    assert len(calls) == count == 2 * NUM_BATCHES
+
+
 def test_a_number_below_1_is_refused():
     network = {"class_path": "tests.models.test_training_step.Plain", "init_args": {}}
     with pytest.raises(UserError, match="steps_per_call must be at least 1; got 0"):

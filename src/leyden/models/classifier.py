@@ -212,7 +212,8 @@ class Classifier(LightningModule):
             self.inheritance.freeze(self.current_epoch, drops_gradients=self.trainer.world_size > 1)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        go_on(self, self.steps_per_call - 1)  # every callback's on_train_batch_end came before
+        if self.steps_per_call > 1:  # every callback's on_train_batch_end came before
+            go_on(self, self.steps_per_call - 1)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         if self.inheritance:

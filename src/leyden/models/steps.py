@@ -9,6 +9,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 
 INSIDE = ("on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step")  # hooks in the middle of a step
+OWN = (*INSIDE[:3], "optimizer_step", "optimizer_zero_grad", "configure_gradient_clipping")  # of a module, which a subclass may have
 
 
 def go_on(module: LightningModule, num_steps: int) -> None:
@@ -16,12 +17,12 @@ def go_on(module: LightningModule, num_steps: int) -> None:
 
     What Lightning's `_TrainingEpochLoop.advance` does for a batch is done in its order, but for hooks that nothing implements: the
     weights, counters and checkpoints are the same, callbacks see every step, and it ends early where Lightning has something to do.
-    Only what is logged by step is logged by call.
+    Only what is logged by step is logged by call, and a subclass's own `on_train_batch_end` is called as often.
     """
     trainer, loop, fetcher = module.trainer, module.trainer.fit_loop.epoch_loop, module.trainer.fit_loop._data_fetcher
     assert fetcher is not None
     before, after = acting(trainer, "on_train_batch_start"), acting(trainer, "on_train_batch_end")
-    step = short_step if is_plain(trainer) else whole_step
+    step = short_step if is_plain(module) else whole_step
     for _ in range(num_steps):
         if loop._is_training_done or trainer.should_stop or loop._should_check_val_fx(fetcher):
             return
@@ -76,10 +77,12 @@ def short_step(module: LightningModule, batch: Any, batch_idx: int) -> dict[str,
     return {"loss": loss.detach()}
 
 
-def is_plain(trainer: Trainer) -> bool:
-    """Tell whether a step is forward, backward and update alone: on one device, nothing accumulated, clipped or scaled, no callback in between."""
+def is_plain(module: LightningModule) -> bool:
+    """Tell whether a step is forward, backward and update alone: on one device, nothing accumulated, clipped or scaled, no hook in between."""
+    trainer = module.trainer
     special = trainer.accumulate_grad_batches > 1 or trainer.gradient_clip_val or getattr(trainer.precision_plugin, "scaler", None)
-    return type(trainer.strategy) is SingleDeviceStrategy and not special and not any(acting(trainer, hook) for hook in INSIDE)
+    hooked = any(acting(trainer, hook) for hook in INSIDE) or any(is_overridden(hook, module, LightningModule) for hook in OWN)
+    return type(trainer.strategy) is SingleDeviceStrategy and not special and not hooked
 
 
 def acting(trainer: Trainer, hook: str) -> list[Callable[..., None]]:
