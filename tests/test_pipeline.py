@@ -44,8 +44,16 @@ def made(checkout: Path, python_env: dict[str, str]) -> Path:
     return checkout
 
 
+def export_less(checkout: Path) -> None:
+    """Leave out the formats that take longest; `make repro` and the stage's own tests have them."""
+    config = checkout / "configs/export.yaml"
+    config.write_text(re.sub(r"  (aoti|torchscript|executorch|openvino|safetensors): .*\n", "", config.read_text()))
+    assert list(yaml.safe_load(config.read_text())["formats"]) == ["pt2", "onnx"]
+
+
 def test_own_data_needs_no_other_edit(checkout, run):
     """`rm -r data && cp -r MY_FOLDER data && dvc add data && dvc repro`: other classes, channels, sizes, formats and names."""
+    export_less(checkout)
     write_shapes(checkout / "data", per_class=40)
     run("dvc add data")
     run("dvc repro")
@@ -54,8 +62,7 @@ def test_own_data_needs_no_other_edit(checkout, run):
     metrics = json.loads((checkout / "artifacts/evaluate/metrics.json").read_text())
     assert metrics["accuracy"] > 0.8 and metrics["examples"] > 10
     rows = json.loads((checkout / "artifacts/export/report.json").read_text())
-    quoted = " " not in sys.prefix  # the compiler's linker is given torch's folder unquoted
-    assert [row["format"] for row in rows if row["status"] != "checked"] == ([] if quoted else ["aoti"]), rows
+    assert {row["status"] for row in rows} == {"checked"}, rows
     page = (checkout / "artifacts/report/index.html").read_text()
     assert all(label in page for label in SHAPES)
     photo = next(path for path in (checkout / "data/carré").iterdir() if path.suffix == ".JPEG")
@@ -72,6 +79,7 @@ def weights_of(folder: Path) -> dict[str, torch.Tensor]:
 def test_killed_pipeline_continues_and_then_has_nothing_to_do(checkout, run, python_env):
     config = checkout / "configs/train.yaml"
     config.write_text(config.read_text().replace("max_epochs: 20", "max_epochs: 10"))
+    export_less(checkout)
     run("leyden sample")
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen(["dvc", "repro"], cwd=checkout, env=python_env, start_new_session=True, **quiet)

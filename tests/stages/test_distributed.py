@@ -22,6 +22,7 @@ MODEL = [
     *("-c", "configs/train.yaml", "--network=leyden.models.PatchTransformer", "--network.init_args.width=16", "--network.init_args.depth=1"),
     *("--model.optimizer=torch.optim.SGD", "--model.optimizer.init_args.lr=0.1", "--trainer.precision=32-true", "--trainer.max_epochs=2"),
 ]
+MIXED = ["--model.mixup_alpha=0.4", "--model.cutmix_alpha=1"]  # partners, shares and boxes are drawn for the global batch
 TWO = ["-c", "configs/trainer/ddp.yaml", "--trainer.accelerator=cpu"]
 LEYDEN = [sys.executable, "-m", "leyden"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
@@ -57,7 +58,7 @@ def marked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def alone(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that one process trained in."""
     folder = borrow_prepared(trained, tmp_path_factory.mktemp("alone"))
-    fit(folder, "--data.batch_size=64")
+    fit(folder, "--data.batch_size=64", *MIXED)
     return folder
 
 
@@ -65,7 +66,7 @@ def alone(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("start", "args"),
     [
         (LEYDEN, []),
-        (LEYDEN, ["-c", "configs/trainer/small_steps.yaml"]),
+        pytest.param(LEYDEN, ["-c", "configs/trainer/small_steps.yaml"], marks=pytest.mark.slow),
         ([sys.executable, str(REPO / "src/leyden")], []),
         ([*TORCHRUN, "-m", "leyden"], []),
     ],
@@ -73,21 +74,12 @@ def alone(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_two_processes_train_as_one_does(alone, workspace, start, args):
     """The same global batch of 64: weights within the rounding of a sum, scores of an odd validation set exact."""
-    fit(workspace, *TWO, *args, "--data.batch_size=32", start=start)
+    fit(workspace, *TWO, *args, *MIXED, "--data.batch_size=32", start=start)
     assert 0 < distance(weights(alone), weights(workspace)) < TOLERANCE
     for ours, theirs in zip(curves(workspace), curves(alone), strict=True):
         assert ours["val/accuracy"] == theirs["val/accuracy"] and ours["val/balanced_accuracy"] == theirs["val/balanced_accuracy"]
         assert abs(float(ours["train/loss"]) - float(theirs["train/loss"])) < 1e-4
     assert len(list((workspace / "artifacts/train").iterdir())) == 5
-
-
-def test_two_processes_mix_images_as_one_does(two_workspaces):
-    """Partners, shares and boxes are drawn for the global batch."""
-    mixed = ["--trainer.max_epochs=1", "--model.mixup_alpha=0.4", "--model.cutmix_alpha=1"]
-    one, two = two_workspaces
-    fit(one, "--data.batch_size=64", *mixed)
-    fit(two, *TWO, "--data.batch_size=32", *mixed)
-    assert 0 < distance(weights(one), weights(two)) < TOLERANCE
 
 
 def test_scores_are_those_of_every_example_once(alone):

@@ -27,6 +27,7 @@ def test_weights_in_parts_train_as_a_whole(alone, workspace, overlay, batch_size
         assert abs(float(ours["train/loss"]) - float(theirs["train/loss"])) < 1e-4
 
 
+@pytest.mark.slow
 def test_a_killed_sharded_training_ends_bit_identical(two_workspaces):
     killed, whole = two_workspaces
     args = ["-c", "configs/trainer/fsdp.yaml", CPU, "--data.batch_size=16", "--trainer.max_epochs=3", "--resume.every_steps=10"]

@@ -124,7 +124,8 @@ class Classifier(LightningModule):
     @property
     def _replica(self) -> dict[str, int]:
         """Which share of each global batch this process has, and how many there are."""
-        return self.trainer.distributed_sampler_kwargs or {"rank": 0, "num_replicas": 1}
+        told = self._trainer.distributed_sampler_kwargs if self._trainer else None
+        return told or {"rank": 0, "num_replicas": 1}
 
     def configure_model(self) -> None:
         if self.device_mesh is not None and not self._sharded:
