@@ -158,8 +158,9 @@ class Classifier(LightningModule):
         images = preprocess(inputs)
         if not (self.mixup_alpha or self.cutmix_alpha):
             return (images,), labels
-        seed, alphas = [self._seed, self.current_epoch, batch_idx], (self.mixup_alpha, self.cutmix_alpha)
-        images, targets = mix(images, labels, len(self.model.labels), *alphas, seed, self._replica["rank"], self._replica["num_replicas"])
+        seed, share = [self._seed, self.current_epoch, batch_idx], self._replica
+        alphas = self.mixup_alpha, self.cutmix_alpha
+        images, targets = mix(images, labels, len(self.model.labels), *alphas, seed, share["rank"], share["num_replicas"])
         return (images,), targets
 
     def _mislead(self, images: Tensor, targets: Tensor) -> Sequence[Tensor]:

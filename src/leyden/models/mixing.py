@@ -58,7 +58,7 @@ def draw_partners(count: int, seed: list[int], rank: int, world_size: int) -> np
     Example number g of the global batch trades places within the group g modulo 8, each group by a generator of its own. Such a group
     lies whole in one process's share wherever 8 is a multiple of `world_size`, so that the draw does not depend on it.
     """
-    groups = next(size for size in (MOST_GROUPS, 4, 2, 1) if count * world_size >= size * FEWEST_MEMBERS or size == 1)
+    groups = next((size for size in (MOST_GROUPS, 4, 2) if count * world_size >= size * FEWEST_MEMBERS), 1)
     groups = groups if groups % world_size == 0 else world_size
     place = (rank + world_size * np.arange(count)) % groups
     partners = np.arange(count)
