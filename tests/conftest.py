@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -19,6 +20,13 @@ from leyden.cli import main
 
 REPO = Path(__file__).resolve().parents[1]
 SHAPES = ("cercle", "carré", "big triangle")
+
+
+@pytest.fixture(autouse=True)
+def environment() -> Iterator[None]:
+    """Take back what a test left in the environment: with Lightning's LOCAL_RANK, the next training of two processes waits for the second."""
+    with mock.patch.dict(os.environ):
+        yield
 
 
 def draw_shape(name: str, width: int, height: int, generator: np.random.Generator) -> Image.Image:
