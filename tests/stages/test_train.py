@@ -1,7 +1,9 @@
 """`leyden fit`, `validate`, `test`: what they write, what they refuse, and that an interruption costs nothing."""
 
 import csv
+import importlib
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import pytest
 import torch
 import yaml
 
+import leyden
 from leyden.cli import main
 from leyden.stages.train.cli import LeydenCLI
 from leyden.stages.train.run import Run
@@ -144,21 +147,37 @@ def test_a_fresh_start_says_what_changed(workspace, trained, monkeypatch, caplog
     assert start().endswith("the first run here")
     (first,) = Path("runs").iterdir()
     assert start("--model.label_smoothing=0.2").endswith(f"since {first} changed: model.init_args.label_smoothing: 0.1 -> 0.2")
-    monkeypatch.setattr("leyden.stages.train.run.hash_sources", lambda: "other")
+    monkeypatch.setattr("leyden.stages.train.run.hash_sources", lambda config: "other")
     assert start("--model.label_smoothing=0.2").endswith(" changed: the code")
     Path("artifacts/prepare").unlink()
     assert main(["prepare", "--seed=5", f"--data={trained / 'data'}"]) == 0
     assert start("--model.label_smoothing=0.2").endswith(" changed: the data")
 
 
-def test_fingerprint_follows_config_data_and_code(monkeypatch):
+def test_fingerprint_follows_config_data_and_code(monkeypatch, tmp_path):
     import leyden.stages.train.run as run
 
     first = Run({"a": 1}, "data").fingerprint
     assert Run({"a": 1}, "data").fingerprint == first
     assert first not in (Run({"a": 2}, "data").fingerprint, Run({"a": 1}, "other").fingerprint)
-    monkeypatch.setattr(run, "hash_sources", lambda: "edited")
-    assert Run({"a": 1}, "data").fingerprint != first
+    shutil.copytree(Path(leyden.__file__).parent, tmp_path / "leyden")
+    monkeypatch.setattr(run.leyden, "__file__", str(tmp_path / "leyden/__init__.py"))
+    assert Run({"a": 1}, "data").fingerprint == first
+    for name, other in (("ops/crop.cpp", True), ("replica.py", True), ("models/resnet.py", True), ("stages/report/card.py", False)):
+        with open(tmp_path / "leyden" / name, "a") as file:
+            file.write("\n")
+        assert (Run({"a": 1}, "data").fingerprint != first) == other, name
+        first = Run({"a": 1}, "data").fingerprint
+
+
+def test_fingerprint_follows_a_network_of_your_own(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "your_package.py").write_text("class YourNet: ...")
+    importlib.import_module("your_package")
+    config = {"trainer": {"callbacks": [{"class_path": "your_package.YourNet"}]}}
+    before = Run(config, "data").fingerprint
+    (tmp_path / "your_package.py").write_text("class YourNet: edited = True")
+    assert Run(config, "data").fingerprint != before
 
 
 FIT = [sys.executable, "-m", "leyden", "fit", *SMALL, "--trainer.max_epochs=12"]

@@ -15,12 +15,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from leyden.data.augment import Augment, Draws, Margin, zoom_boxes
 from leyden.data.jpeg import JpegImages
-from leyden.data.loader import Loader, position, replica
+from leyden.data.loader import Loader, position
 from leyden.data.packed import Images, open_images, read_report, read_split
 from leyden.data.sampler import BatchSampler, Draw, balancing_weights
 from leyden.errors import UserError
 from leyden.ops.crop import crop_flip_normalize
 from leyden.ops.resample import resample_normalize
+from leyden.replica import replica
 
 Batch = tuple[Tensor, Tensor, int]  # images uint8 (B, C, H, W), or their rows int64 (B,); labels int64 (B,); the seed
 Auto = Literal["auto", "yes", "no"]

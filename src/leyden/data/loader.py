@@ -20,15 +20,6 @@ class Loader(DataLoader[Batch]):
         yield from super().__iter__()
 
 
-def replica(trainer: Trainer | None) -> tuple[int, int]:
-    """Tell which share of each global batch is this process's, and how many shares there are.
-
-    Processes that hold parts of one model (tensor parallel) take the same share.
-    """
-    told = trainer.distributed_sampler_kwargs if trainer else None
-    return (told["rank"], told["num_replicas"]) if told else (0, 1)
-
-
 def position(trainer: Trainer | None) -> int:
     """Tell with which batch of the epoch a training goes on: 0, except after a restart in the epoch's middle."""
     return trainer.fit_loop.epoch_loop.batch_progress.current.ready if trainer else 0

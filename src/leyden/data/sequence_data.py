@@ -9,11 +9,12 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from leyden.data.loader import Loader, position, replica
+from leyden.data.loader import Loader, position
 from leyden.data.packed import read_report
 from leyden.data.sampler import BatchSampler, Draw, balancing_weights
 from leyden.data.sequences import SequenceSplit, read_sequence_split
 from leyden.errors import UserError
+from leyden.replica import replica
 
 Batch = tuple[tuple[Tensor, Tensor], Tensor]  # values float32 (B, T, F), zero behind each end, and lengths int64 (B,); labels int64 (B,)
 

@@ -13,10 +13,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from leyden.data.augment import Augment, Draws
 from leyden.data.datamodule import ImageData
-from leyden.data.loader import Loader, position, replica
+from leyden.data.loader import Loader, position
 from leyden.data.packed import read_report
 from leyden.data.shards import ShardFolder
 from leyden.errors import UserError
+from leyden.replica import replica
 
 Batch = tuple[Tensor, Tensor, tuple[int, int]]  # images uint8 (B, C, H, W); labels int64 (B,); seed and first place in the global batch
 

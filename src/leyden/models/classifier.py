@@ -28,6 +28,7 @@ from leyden.models.sequence_model import SequenceModel
 from leyden.models.sharding import shard
 from leyden.models.starting import Inheritance, Start
 from leyden.models.steps import go_on
+from leyden.replica import replica
 
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")  # of torch.compile
 Batch = tuple[Tensor | Sequence[Tensor], Tensor]  # what the model takes, one tensor or several; labels int64 (B,)
@@ -121,12 +122,6 @@ class Classifier(LightningModule):
         self.temperature = Temperature(len(labels))
         self.val_scores, self.test_scores = make_scores(len(labels), "val/"), make_scores(len(labels), "test/")
 
-    @property
-    def _replica(self) -> dict[str, int]:
-        """Which share of each global batch this process has, and how many there are."""
-        told = self._trainer.distributed_sampler_kwargs if self._trainer else None
-        return told or {"rank": 0, "num_replicas": 1}
-
     def configure_model(self) -> None:
         if self.device_mesh is not None and not self._sharded:
             shard(self.model.network, self.device_mesh)
@@ -158,9 +153,8 @@ class Classifier(LightningModule):
         images = preprocess(inputs)
         if not (self.mixup_alpha or self.cutmix_alpha):
             return (images,), labels
-        seed, share = [self._seed, self.current_epoch, batch_idx], self._replica
-        alphas = self.mixup_alpha, self.cutmix_alpha
-        images, targets = mix(images, labels, len(self.model.labels), *alphas, seed, share["rank"], share["num_replicas"])
+        seed, alphas = [self._seed, self.current_epoch, batch_idx], (self.mixup_alpha, self.cutmix_alpha)
+        images, targets = mix(images, labels, len(self.model.labels), *alphas, seed, *replica(self._trainer))
         return (images,), targets
 
     def _mislead(self, images: Tensor, targets: Tensor) -> Sequence[Tensor]:
@@ -241,7 +235,7 @@ class Classifier(LightningModule):
         if self.inheritance:
             self.inheritance.restore(optimizer)
         if self.scale_lr == "auto":
-            factor = self._replica["num_replicas"] * self.trainer.accumulate_grad_batches
+            factor = replica(self.trainer)[1] * self.trainer.accumulate_grad_batches
             for group in optimizer.param_groups:
                 rank_zero_info(f"fit: learning rate {group['lr']:g} times {factor} is {group['lr'] * factor:g} (model.scale_lr: auto)")
                 group["lr"] *= factor

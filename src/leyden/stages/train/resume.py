@@ -18,9 +18,9 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from leyden.data.loader import replica
 from leyden.errors import UserError
 from leyden.files import replaced_file
+from leyden.replica import replica
 from leyden.stages.train.run import Run
 
 STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)  # exit codes; Lightning would leave with 0, which DVC takes for a finished training

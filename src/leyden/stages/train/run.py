@@ -3,6 +3,7 @@
 import hashlib
 import json
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from leyden.files import sha256, write_json
 
 RUNS = Path("runs")
 NUM_SHOWN = 5  # changed settings that are told one by one
-SOURCES = ("data", "models", "ops", "stages/train")  # what a training runs; an edit elsewhere leaves it valid
+SOURCES = ("data", "models", "ops", "replica.py", "stages/train")  # what a training runs; an edit elsewhere leaves it valid
 
 
 class Run:
@@ -19,7 +20,7 @@ class Run:
 
     def __init__(self, config: dict[str, Any], data_hash: str) -> None:
         plain = json.loads(json.dumps(config, default=str))
-        self.identity = {"config": plain, "data": data_hash, "code": hash_sources()}
+        self.identity = {"config": plain, "data": data_hash, "code": hash_sources(plain)}
         self.fingerprint = hashlib.sha256(json.dumps(list(self.identity.values()), sort_keys=True).encode()).hexdigest()[:12]
         self.folder = RUNS / self.fingerprint
 
@@ -64,10 +65,19 @@ def changed(old: Any, new: Any, name: str = "") -> list[str]:
     return [] if old == new else [f"{name}: {json.dumps(old)} -> {json.dumps(new)}"]
 
 
-def hash_sources() -> str:
-    """Hash the package's sources that a training runs."""
+def hash_sources(config: dict[str, Any]) -> str:
+    """Hash the sources that a training runs: the package's, and those of the classes that its config names, a network of your own say."""
     root = Path(leyden.__file__).parent
-    return sha256(*sorted(path for part in SOURCES for path in (root / part).rglob("*.py")))
+    files = [path for part in SOURCES for path in (root / part, *(root / part).rglob("*")) if path.suffix in (".py", ".cpp", ".h")]
+    named = (getattr(sys.modules.get(name), "__file__", None) for name in sorted(modules_of(config)) if name != "leyden")
+    return sha256(*sorted(files), *(Path(file) for file in named if file))
+
+
+def modules_of(config: Any) -> set[str]:
+    """Find the modules of the classes that a config names, at any depth."""
+    parts = list(config.values()) if isinstance(config, dict) else config if isinstance(config, list) else []
+    own = {config["class_path"].rpartition(".")[0]} if isinstance(config, dict) and isinstance(config.get("class_path"), str) else set()
+    return own.union(*map(modules_of, parts))
 
 
 def describe_code() -> str:

@@ -17,8 +17,8 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 from torch.nn import Module
 
-from leyden.data.loader import replica
 from leyden.models.image_model import ImageModel
+from leyden.replica import replica
 from leyden.stages.train.run import RUNS
 
 # Settings of the Trainer that show a training and do not change it: turning them on continues an interrupted one.
