@@ -41,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit code: 0 done; 1 `doctor` found a failure; 2 a mistake that the user can mend, said in one line; 130 interrupted.
     """
+    if argv is None:
+        sys.path.append(str(Path.cwd()))  # classes of your own, in a file there
     args = list(sys.argv[1:] if argv is None else argv)
     if not args or args[0] in ("-h", "--help", "help"):
         print(HELP.format(verbs="\n".join(f"  {verb:<11} {text}" for verb, text in verbs().items())), end="")

@@ -18,6 +18,7 @@ import leyden
 from leyden.cli import main
 from leyden.stages.train.cli import LeydenCLI
 from leyden.stages.train.run import Run
+from tests.conftest import REPO
 
 SMALL = ("--network.init_args.width=4", "--trainer.precision=32-true")
 
@@ -178,6 +179,20 @@ def test_fingerprint_follows_a_network_of_your_own(monkeypatch, tmp_path):
     before = Run(config, "data").fingerprint
     (tmp_path / "your_package.py").write_text("class YourNet: edited = True")
     assert Run(config, "data").fingerprint != before
+
+
+def test_a_network_of_your_own_is_found_where_you_are(trained, workspace):
+    Path("your_net.py").write_text("""
+from torch import nn
+
+class YourNet(nn.Sequential):
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(3 * 8 * 8, num_classes))
+""")
+    leyden = [sys.executable, str(REPO / "src/leyden")]
+    subprocess.run([*leyden, "fit", "-c", "configs/train.yaml", "--network=your_net.YourNet", "--trainer.max_epochs=1"], check=True)
+    subprocess.run([*leyden, "predict", "artifacts/train/model.ckpt", str(trained / "data")], check=True)
+    assert len(Path("predictions.csv").read_text().splitlines()) == 1798
 
 
 FIT = [sys.executable, "-m", "leyden", "fit", *SMALL, "--trainer.max_epochs=12"]
