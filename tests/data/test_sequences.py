@@ -74,6 +74,12 @@ def test_a_batch_is_padded_with_zeros_and_knows_its_lengths():
     assert values[0].sum() == 6 and values[0, 2:].sum() == 0 and values[1].min() == 2
 
 
+def test_no_rows_are_an_empty_batch():
+    """A process's share of the last batch of a split may be none."""
+    values, lengths = Sequences(np.zeros((5, 2), np.float32), np.array([0, 2, 5]))[np.array([], int)]
+    assert values.shape == (0, 1, 2) and lengths.shape == (0,)
+
+
 def test_rows_come_back_as_they_were_written():
     parts = [np.random.default_rng(n).normal(size=(n, 2)).astype(np.float32) for n in (3, 1, 5)]
     sequences = Sequences(np.concatenate(parts), np.array([0, 3, 4, 9]))

@@ -38,6 +38,28 @@ def test_convolutions_are_channels_last_unless_asked_otherwise():
     assert [stem.weight.is_contiguous(memory_format=torch.channels_last) for stem in stems] == [True, False]
 
 
+@pytest.mark.parametrize(
+    ("wrong", "expected"),
+    [
+        ({"steps_per_call": 0}, r"steps_per_call must lie in \[1, inf\); got 0"),
+        ({"warmup_fraction": 1}, r"warmup_fraction must lie in \[0, 1\); got 1"),
+        ({"label_smoothing": -0.1}, "label_smoothing must lie in"),
+        ({"mixup_alpha": -1}, "mixup_alpha must lie in"),
+        ({"adversarial_epsilon": 1.1}, r"adversarial_epsilon must lie in \[0, 1\]; got 1.1"),
+        ({"class_weights": {"a": -1}}, "a must lie in"),
+        ({"compile": "eager", "checkpoint_modules": ["torch.nn.Conv2d"]}, "expected compile or checkpoint_modules"),
+    ],
+)
+def test_settings_out_of_range_are_refused(wrong, expected):
+    with pytest.raises(UserError, match=expected):
+        Classifier(NETWORK, ["a", "b"], GREY, **wrong)
+    Classifier(NETWORK, ["a", "b"], GREY, adversarial_epsilon=1)
+
+
+def test_a_digit_is_a_name_too():
+    assert Classifier(NETWORK, ["2", "3"], GREY, class_weights={3: 2.0}).class_weights.tolist() == [1.0, 2.0]
+
+
 def test_class_weights_by_name_and_by_count():
     assert Classifier(NETWORK, ["a", "b"], GREY).class_weights is None
     assert Classifier(NETWORK, ["a", "b"], GREY, class_weights={"b": 3.0}).class_weights.tolist() == [1.0, 3.0]
@@ -47,6 +69,14 @@ def test_class_weights_by_name_and_by_count():
         Classifier(NETWORK, ["a", "b"], GREY, class_weights={"c": 3.0})
     with pytest.raises(UserError, match="needs the classes' counts"):
         Classifier(NETWORK, ["a", "b"], GREY, class_weights="auto")
+
+
+def test_weighted_losses_of_halves_have_the_mean_of_the_whole():
+    """Else processes and accumulated batches would train otherwise than one large batch, whose labels are mixed otherwise."""
+    weighted = Classifier(NETWORK, ["a", "b"], GREY, class_weights={"b": 9.0})
+    logits, labels = torch.randn(6, 2), torch.tensor([0, 0, 0, 0, 1, 1])
+    halves = [weighted._loss(logits[part], labels[part]) for part in (slice(3), slice(3, 6))]
+    assert torch.allclose(torch.stack(halves).mean(), weighted._loss(logits, labels))
 
 
 def test_class_weights_change_the_training_loss_only():

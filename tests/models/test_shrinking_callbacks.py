@@ -1,14 +1,18 @@
 """Callbacks that shrink: zeros stay zero, rounding is int8's, checkpoints load as always, and a killed training ends as another."""
 
+import json
 import signal
 from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import EMAWeightAveraging
 from torch import nn
 
 import leyden
 from leyden.cli import main
+from leyden.errors import UserError
 from leyden.models.quantization import FakeQuantization, round_values, round_weight
 from leyden.models.sparsity import MagnitudePruning
 from tests.conftest import REPO
@@ -42,6 +46,22 @@ def test_zeros_stay_zero_and_the_checkpoint_loads_as_always(workspace):
     assert (sparse == 0).float().mean() == pytest.approx(0.8, abs=1e-4)
     assert torch.equal(sparse == 0, dense.abs() <= dense.abs().sort().values[round(0.8 * len(dense)) - 1])
     assert not torch.equal(sparse[sparse != 0], dense[sparse != 0])
+
+
+def test_averaged_weights_that_would_keep_what_is_set_to_zero_are_refused():
+    order = [EMAWeightAveraging(), MagnitudePruning()]
+    with pytest.raises(UserError, match="expected MagnitudePruning before averaged weights"):
+        order[1].setup(Trainer(callbacks=order, logger=False), None, "fit")
+    order[1].setup(Trainer(callbacks=order[::-1], logger=False), None, "fit")
+
+
+def test_ranges_follow_each_batch_once(workspace):
+    """Also where activations are computed twice."""
+    losses = []
+    for twice in ("[]", "[leyden.models.resnet.ResidualBlock]"):
+        assert main(["fit", *overlay("qat"), "--trainer.max_epochs=1", f"--model.checkpoint_modules={twice}"]) == 0
+        losses.append(json.loads(Path("artifacts/train/metrics.json").read_text())["val/loss"])
+    assert losses[0] == losses[1]
 
 
 def test_masks_of_a_resumed_training_are_its_own():

@@ -4,6 +4,7 @@ import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -143,6 +144,22 @@ def test_where_gradients_are_awaited_they_are_dropped(tmp_path):
     taken.drop_gradients(0)
     left = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
     assert left == {"network.head.weight", "network.head.bias"}
+
+
+def test_what_a_network_fixes_or_has_learnt_stays(tmp_path):
+    """A scale of FastCNN is fixed at 1, and its first layer is set to whiten the first batch: not again, where it was taken over."""
+    made = {"class_path": "leyden.models.FastCNN", "init_args": {"widths": [8, 8, 8]}}
+    old = build_model(made, ["a", "b"], GREY)
+    torch.save(
+        {"state_dict": {f"model.{key}": value for key, value in old.state_dict().items()}, "leyden": old.spec}, path := tmp_path / "given.ckpt"
+    )
+    model = Classifier(made, ["a", "b"], GREY, start_from=str(path))
+    fixed = {name for name, parameter in model.model.named_parameters() if not parameter.requires_grad}
+    model.inheritance.freeze(1, drops_gradients=False)
+    assert fixed and fixed == {name for name, parameter in model.model.named_parameters() if not parameter.requires_grad}
+    model.trainer = SimpleNamespace(global_step=0, current_epoch=1, world_size=1, strategy=SimpleNamespace(broadcast=lambda state: state))
+    model.on_train_batch_start((torch.randint(0, 255, (8, 1, 8, 8), dtype=torch.uint8), torch.zeros(8, dtype=torch.long)), 0)
+    assert all(torch.equal(value, old.state_dict()[name]) for name, value in model.model.state_dict().items())
 
 
 def test_continuing_takes_the_moments_but_not_the_schedule(workspace):

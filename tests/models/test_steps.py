@@ -8,9 +8,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EMAWeightAveraging
 
 from leyden import Classifier
-from leyden.errors import UserError
 from leyden.models import steps
-from tests.models.test_classifier import GREY
 from tests.models.test_training_step import FP16, make_batches, train
 
 NUM_BATCHES = 10
@@ -125,7 +123,14 @@ def test_a_subclass_is_called_in_the_middle_of_every_step(monkeypatch):
     assert len(calls) == count == 2 * NUM_BATCHES
 
 
-def test_a_number_below_1_is_refused():
-    network = {"class_path": "tests.models.test_training_step.Plain", "init_args": {}}
-    with pytest.raises(UserError, match="steps_per_call must be at least 1; got 0"):
-        Classifier(network, ["a", "b"], GREY, steps_per_call=0)
+def test_a_step_of_a_subclass_may_return_what_lightning_takes(monkeypatch):
+    step = Classifier.training_step
+
+    class Own(Classifier):
+        def training_step(self, batch, batch_idx):
+            return {"loss": step(self, batch, batch_idx)}
+
+    monkeypatch.setattr("tests.models.test_training_step.Classifier", Own)
+    batches = make_batches(NUM_BATCHES, 6)
+    (_, _, one, count), (_, _, several, same) = (train(batches, classifier={"steps_per_call": number}) for number in (1, 4))
+    assert torch.equal(one, several) and count == same == 2 * NUM_BATCHES

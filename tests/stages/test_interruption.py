@@ -112,16 +112,19 @@ def test_twenty_kills_cost_nothing(two_workspaces, precision):
     assert differences(*map(final_state, two_workspaces)) == []
 
 
-def test_workers_and_accumulation_resume_in_the_middle_of_an_epoch_too(two_workspaces):
+def test_workers_accumulation_and_validations_resume_in_the_middle_of_an_epoch_too(two_workspaces):
+    """Saved at each step, also at the twelfth batch, which a validation would follow; killed in an epoch that none scores."""
     args = [
         *ARGS,
         "--data.num_workers=2",
         "--trainer.accumulate_grad_batches=4",
+        "--trainer.val_check_interval=6",
+        "--trainer.check_val_every_n_epoch=2",
         "--resume.every_steps=1",
         "--trainer.precision=32-true",
         "--trainer.max_epochs=3",
     ]
-    statuses = run_killed([("step", 23), ("step", 7), ("optimizer", 3)], args, *two_workspaces)
+    statuses = run_killed([("step", 14), ("step", 30), ("optimizer", 2)], args, *two_workspaces)
     assert statuses == [-signal.SIGKILL] * 3 + [0]
     assert differences(*map(final_state, two_workspaces)) == []
 

@@ -13,9 +13,13 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from lightning.pytorch import LightningModule
+from torch.utils.data import DataLoader
 
 import leyden
+from leyden import ImageData
 from leyden.cli import main
+from leyden.stages.train.checkpoint import RunCheckpoint
 from leyden.stages.train.cli import LeydenCLI
 from leyden.stages.train.run import Run
 from tests.conftest import REPO
@@ -29,6 +33,10 @@ def weights(path: str | Path) -> dict[str, torch.Tensor]:
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+class Own(LightningModule):
+    """Describes no network in its checkpoints."""
 
 
 def test_fit_publishes_model_scores_and_complete_curves(in_trained):
@@ -121,6 +129,11 @@ def test_help_tells_the_essential_options_first(workspace, capsys):
         (["--network=leyden.models.ResNot"], "has no attribute 'ResNot'"),
         (["--data.init_args.folder=nowhere"], "expected nowhere/report.json, which is not there; run `leyden prepare` first"),
         (["--network.init_args.width=-3"], "negative dimension -3"),
+        (["--trainer.limit_train_batches=2.5"], "limit_train_batches"),
+        (["--trainer.overfit_batches=2"], "expected overfit_batches: 0"),
+        (["--trainer.max_epochs=-1"], "set trainer.max_epochs or max_steps"),
+        (["--ckpt_path=nowhere.ckpt"], "expected no --ckpt_path; got nowhere.ckpt"),
+        (["--model=tests.stages.test_train.Own"], "expected leyden.Classifier or a subclass of it"),
     ],
 )
 def test_mistakes_are_one_line(workspace, error_of, args, expected):
@@ -128,6 +141,56 @@ def test_mistakes_are_one_line(workspace, error_of, args, expected):
     config = ["-c", "configs/train.yaml"]
     assert expected in error_of("fit", *config, *args)
     assert not Path("runs").exists()
+
+
+@pytest.mark.filterwarnings("ignore:Encountered `nan`", "ignore:`ModelCheckpoint")
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        (["--trainer.callbacks=LearningRateMonitor"], "LearningRateMonitor"),
+        (["--trainer.val_check_interval=0.3"], "expected a last validation at the end of the epoch"),
+        (["--trainer.val_check_interval=5", "--trainer.check_val_every_n_epoch=null"], "expected validations by epoch"),
+        (["--trainer.limit_val_batches=0"], "no epoch was scored"),
+        (["--model.optimizer.lr=1e30"], "expected a finite val/loss in some epoch"),
+    ],
+)
+def test_what_cannot_be_published_is_one_line(workspace, error_of, args, expected):
+    assert expected in error_of("fit", *SMALL, "--trainer.max_epochs=1", *args)
+    assert not Path("artifacts/train").exists()
+
+
+def test_a_training_that_stopped_early_stays_ended(workspace):
+    """The same command publishes the same again."""
+    stopping = ("lightning.pytorch.callbacks.EarlyStopping", "monitor=val/loss", "patience=1", "min_delta=9")
+    args = ("--trainer.callbacks=" + stopping[0], *(f"--trainer.callbacks.{option}" for option in stopping[1:]))
+    for _ in range(2):
+        assert main(["fit", *SMALL, "--trainer.max_epochs=9", *args]) == 0
+        assert len(Path("artifacts/train/curves.csv").read_text().splitlines()) == 1 + 2
+
+
+class OwnData(ImageData):
+    """Reads by torch's own loader."""
+
+    def train_dataloader(self) -> DataLoader:
+        ours = super().train_dataloader()
+        return DataLoader(ours.dataset, sampler=ours.sampler, batch_size=None)
+
+
+@pytest.mark.parametrize(("data", "saves"), [("leyden.ImageData", 2 * 18), ("tests.stages.test_train.OwnData", 2)])
+def test_a_loader_that_cannot_begin_in_the_middle_of_an_epoch_is_saved_at_its_end(workspace, monkeypatch, data, saves):
+    steps = []
+    monkeypatch.setattr("leyden.stages.train.resume.Resume.save", lambda self, trainer: steps.append(trainer.global_step))
+    assert main(["fit", *SMALL, "--trainer.max_epochs=2", "--resume.every_steps=1", f"--data={data}"]) == 0
+    assert len(steps) == saves and steps[-1] == 36
+
+
+def test_best_is_less_of_a_loss_and_more_of_anything_else():
+    modes = [RunCheckpoint("val/loss"), RunCheckpoint("val/accuracy"), RunCheckpoint("val/accuracy", "min")]
+    assert [checkpoint.mode for checkpoint in modes] == ["min", "max", "min"]
+
+
+def test_double_precision(workspace):
+    assert main(["fit", *SMALL, "--trainer.precision=64-true", "--trainer.fast_dev_run=1"]) == 0
 
 
 def test_checkpoints_that_do_not_fit(in_trained, error_of, tmp_path):

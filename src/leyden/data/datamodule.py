@@ -186,7 +186,8 @@ class ImageData(LightningDataModule):
         if self._zooms_early:
             augment, margin = replace(augment, resized_crop=None, crop_padding_fraction=0), (0, 0)
         if self._fuses:
-            return self._fuse(images, draws, augment, margin), labels
+            images = self._fuse(images, draws, augment, margin)
+            return images.double() if str(self.trainer.precision).startswith("64") else images, labels  # Lightning converted before
         if self._whole is not None:
             images = self._whole[images].permute(0, 3, 1, 2)
         return augment(images, draws, torch.tensor(self.input["mean"]), margin), labels

@@ -11,6 +11,8 @@ from torch.utils.checkpoint import checkpoint
 
 from leyden.errors import UserError
 
+recomputing = False  # whether a second computation runs
+
 
 def checkpoint_modules(network: nn.Module, class_paths: Sequence[str]) -> None:
     """Checkpoint every module of the classes named, the outermost of nested ones; weights, their names and gradients stay the same.
@@ -56,11 +58,14 @@ def contexts(part: nn.Module) -> tuple[AbstractContextManager[None], AbstractCon
 @contextmanager
 def buffers_preserved(part: nn.Module) -> Iterator[None]:
     """Let a second computation update copies: batch norm's running statistics have counted this batch already."""
+    global recomputing
     kept = [(layer, name, value) for layer in part.modules() for name, value in layer.named_buffers(recurse=False)]
     try:
+        recomputing = True
         for layer, name, value in kept:
             setattr(layer, name, value.clone())
         yield
     finally:
+        recomputing = False
         for layer, name, value in kept:
             setattr(layer, name, value)

@@ -1,6 +1,8 @@
 """The LightningModule that trains a classification network."""
 
+import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -93,16 +95,21 @@ class Classifier(LightningModule):
         if (mixup_alpha or cutmix_alpha or adversarial_epsilon) and isinstance(self.model, SequenceModel):
             wrong = "mixup_alpha, cutmix_alpha and adversarial_epsilon"
             raise UserError(f"expected images for {wrong}; the data holds sequences; set them to 0")
-        if steps_per_call < 1:
-            raise UserError(f"model.steps_per_call must be at least 1; got {steps_per_call}; 1 is Lightning's own loop")
-        if not 0 <= adversarial_epsilon <= 1:
-            raise UserError(f"adversarial_epsilon must lie in [0, 1]; got {adversarial_epsilon}; 0.03 of a pixel's range is usual for photographs")
+        check_range(0, 1, "[0, 1)", warmup_fraction=warmup_fraction, label_smoothing=label_smoothing)
+        check_range(0, math.inf, "[0, inf)", mixup_alpha=mixup_alpha, cutmix_alpha=cutmix_alpha)
+        check_range(0, math.nextafter(1, 2), "[0, 1]", adversarial_epsilon=adversarial_epsilon)
+        check_range(1, math.inf, "[1, inf)", steps_per_call=steps_per_call)
+        if compile and checkpoint_modules:
+            raise UserError("expected compile or checkpoint_modules; torch 2.13 cannot compile parts that restore their buffers; set one to null")
         if callable(load_pretrained := getattr(self.model.network, "load_pretrained", None)):
             load_pretrained()  # here and not in the network: `leyden.load` needs no other file than the checkpoint
         start, guide = Start(start_from) if isinstance(start_from, str) else start_from, Teacher(teacher) if isinstance(teacher, str) else teacher
         self.inheritance = Inheritance(start, self.model) if start else None
         self.distiller = Distiller(guide, self.model) if guide else None
-        self.given_files = [part.path for part in (start, guide) if part]
+        weights = getattr(self.model.network, "weights", None)
+        self.given_files = [part.path for part in (start, guide) if part] + (
+            [weights] if isinstance(weights, str) and Path(weights).is_file() else []
+        )
         checkpoint_parts(self.model.network, checkpoint_modules)
         if channels_last:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -117,8 +124,7 @@ class Classifier(LightningModule):
         self._seed = torch.initial_seed() % 2**32  # of all processes; in training each has a seed of its own
         self.provenance: dict[str, Any] = {}
         self.train_loss = RunningMean()
-        weights = weigh_classes(class_weights, labels, class_counts)
-        self.register_buffer("class_weights", weights, persistent=False)
+        self.register_buffer("class_weights", weigh_classes(class_weights, labels, class_counts), persistent=False)
         self.temperature = Temperature(len(labels))
         self.val_scores, self.test_scores = make_scores(len(labels), "val/"), make_scores(len(labels), "test/")
 
@@ -172,7 +178,11 @@ class Classifier(LightningModule):
         """Give the loss of logits (B, K); where a network in training mode returns several, one for each head, the mean of theirs."""
         heads = [logits] if isinstance(logits, Tensor) else logits
         weights = None if self.class_weights is None else self.class_weights.float()  # bf16-true turns buffers too
-        losses = [F.cross_entropy(each.float(), targets, weight=weights, label_smoothing=self.label_smoothing) for each in heads]
+        # Torch's mean divides by the weights of the labels that a batch happens to hold: processes and accumulated batches would differ.
+        losses = [
+            F.cross_entropy(each.float(), targets, weight=weights, label_smoothing=self.label_smoothing, reduction="sum") / len(targets)
+            for each in heads
+        ]
         return losses[0] if len(losses) == 1 else torch.stack(losses).mean()
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
@@ -202,14 +212,17 @@ class Classifier(LightningModule):
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         if self.trainer.global_step == batch_idx == 0 and hasattr(self.model.network, "initialize"):
             inputs, _ = self._see(*batch, batch_idx)
+            taken = self.inheritance.taken if self.inheritance else ()
+            inherited = {name: value.clone() for name, value in self.model.state_dict().items() if name in taken}
             self.model.network.initialize(*inputs)  # type: ignore[operator]
+            self.model.load_state_dict(inherited, strict=False)
             self.model.network.load_state_dict(self.trainer.strategy.broadcast(self.model.network.state_dict()))
         if self.inheritance:
             self.inheritance.freeze(self.current_epoch, drops_gradients=self.trainer.world_size > 1)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         if self.steps_per_call > 1:  # every callback's on_train_batch_end came before
-            go_on(self, self.steps_per_call - 1)
+            go_on(self, self.steps_per_call - 1, is_own=type(self).training_step is not Classifier.training_step)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         if self.inheritance:
@@ -261,6 +274,17 @@ class Classifier(LightningModule):
         self.train_loss.total, self.train_loss.weight = own[0].float(), int(own[1])
 
 
+def check_range(low: float, high: float, shown: str, **values: float) -> None:
+    """Make sure that settings lie in [low, high).
+
+    Raises:
+        UserError: if one does not.
+    """
+    for name, value in values.items():
+        if not low <= value < high:
+            raise UserError(f"{name} must lie in {shown}; got {value}; set it in the model's init_args")
+
+
 def gather(value: list[float]) -> list[list[float]]:
     """Give every process's value, in the order of their ranks."""
     if not torch.distributed.is_initialized():
@@ -280,7 +304,7 @@ def weigh_classes(weights: Literal["auto"] | dict[str, float] | None, labels: li
     """Give the loss's weight of each class (K,), with a mean of 1 over the training examples where it is automatic.
 
     Raises:
-        UserError: if a name is no class.
+        UserError: if a name is no class, or a weight is below 0.
     """
     if weights is None:
         return None
@@ -288,6 +312,8 @@ def weigh_classes(weights: Literal["auto"] | dict[str, float] | None, labels: li
         if counts is None:
             raise UserError("class_weights: auto needs the classes' counts, which this data does not tell; give a weight by name")
         return sum(counts) / (len(counts) * torch.tensor(counts, dtype=torch.float32))
+    weights = {str(label): weight for label, weight in weights.items()}  # YAML takes a digit for a number
     if unknown := sorted(set(weights) - set(labels)):
         raise UserError(f"expected class_weights by class name ({', '.join(labels)}); got {', '.join(unknown)}; set them in configs/train.yaml")
+    check_range(0, math.inf, "[0, inf)", **weights)
     return torch.tensor([float(weights.get(label, 1.0)) for label in labels])

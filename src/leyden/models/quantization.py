@@ -9,6 +9,8 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from leyden.models import checkpointing
+
 LAYERS = (nn.Conv2d, nn.Linear)
 
 
@@ -53,7 +55,7 @@ class FakeQuantization(Callback):
     def run(self, name: str, layer: nn.Conv2d | nn.Linear, values: Tensor) -> Tensor:
         """Compute a layer with rounded values and weights."""
         values, weight = values.float(), layer.weight.float()
-        if layer.training or name not in self.ranges:
+        if (layer.training and not checkpointing.recomputing) or name not in self.ranges:
             self.follow(name, values.detach())
         values = round_values(values, self.ranges[name].to(values.device))
         weight = round_weight(weight)

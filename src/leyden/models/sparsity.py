@@ -4,9 +4,11 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, WeightAveraging
 from torch import Tensor, nn
 from torch.nn.utils import prune
+
+from leyden.errors import UserError
 
 
 class MagnitudePruning(Callback):
@@ -32,6 +34,13 @@ class MagnitudePruning(Callback):
             raise ValueError(f"expected a fraction of weights in (0, 1); got {fraction}")
         self.fraction = fraction
         self.masks: dict[str, Tensor] = {}  # True where a weight lives
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        before = trainer.callbacks[: trainer.callbacks.index(self)]  # type: ignore[attr-defined]
+        if any(isinstance(each, WeightAveraging) for each in before):
+            raise UserError(
+                "expected MagnitudePruning before averaged weights, which else keep what it sets to zero; change their order in trainer.callbacks"
+            )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         weights = self._weights(pl_module)

@@ -62,10 +62,11 @@ class Inheritance:
                 "give the last.ckpt of a folder in runs/, or mode: finetune"
             )
         model.load_state_dict(taken, strict=False)
+        self.taken = frozenset(taken)
         names = f"; starts anew: {', '.join(fresh)}" if fresh else ""
-        self.parameters = [parameter for name, parameter in model.named_parameters() if name in taken]
+        self.parameters = [parameter for name, parameter in model.named_parameters() if name in taken and parameter.requires_grad]
         # Where all is taken, as with the same labels, nothing would be left to learn.
-        self.freeze_epochs = start.freeze_epochs if len(self.parameters) < len(list(model.parameters())) else 0
+        self.freeze_epochs = start.freeze_epochs if len(self.parameters) < sum(parameter.requires_grad for parameter in model.parameters()) else 0
         idle = "; nothing starts anew: freeze_epochs freezes nothing" if start.freeze_epochs and not self.freeze_epochs else ""
         rank_zero_info(f"fit: took {len(taken)} of {len(ours)} tensors from {start.path}{names}{idle}")
         self.norms = [part for name, part in model.named_modules() if isinstance(part, _BatchNorm) and f"{name}.running_mean" in taken]

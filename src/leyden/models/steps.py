@@ -12,17 +12,18 @@ INSIDE = ("on_before_zero_grad", "on_before_backward", "on_after_backward", "on_
 OWN = (*INSIDE[:3], "optimizer_step", "optimizer_zero_grad", "configure_gradient_clipping")  # of a module, which a subclass may have
 
 
-def go_on(module: LightningModule, num_steps: int) -> None:
+def go_on(module: LightningModule, num_steps: int, is_own: bool = False) -> None:
     """Take up to `num_steps` more batches, from within `on_train_batch_end`.
 
     What Lightning's `_TrainingEpochLoop.advance` does for a batch is done in its order, but for hooks that nothing implements: the
     weights, counters and checkpoints are the same, callbacks see every step, and it ends early where Lightning has something to do.
-    Only what is logged by step is logged by call, and a subclass's own `on_train_batch_end` is called as often.
+    Only what is logged by step is logged by call, and a subclass's own `on_train_batch_end` is called as often. `is_own` tells that a
+    subclass has its own `training_step`, which may return what it likes.
     """
     trainer, loop, fetcher = module.trainer, module.trainer.fit_loop.epoch_loop, module.trainer.fit_loop._data_fetcher
     assert fetcher is not None
     before, after = acting(trainer, "on_train_batch_start"), acting(trainer, "on_train_batch_end")
-    step = short_step if is_plain(module) else whole_step
+    step = short_step if is_plain(module) and not is_own else whole_step
     for _ in range(num_steps):
         if loop._is_training_done or trainer.should_stop or loop._should_check_val_fx(fetcher):
             return

@@ -2,6 +2,7 @@
 
 import csv
 import inspect
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -16,8 +17,9 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 
 from leyden.errors import UserError
 from leyden.files import replaced_folder, write_json
+from leyden.models.classifier import Classifier
 from leyden.models.load import read_checkpoint
-from leyden.stages.train.cli import ESSENTIALS, LeydenCLI
+from leyden.stages.train.cli import ESSENTIALS, LeydenCLI, lightning_errors
 from leyden.stages.train.resume import STOPPED, newest_checkpoint
 from leyden.stages.train.run import Run
 from leyden.stages.train.tune import tune
@@ -31,16 +33,17 @@ def main(verb: str, args: list[str]) -> None:
     if {"-h", "--help"} & set(args):
         print(ESSENTIALS, flush=True)
     cli = LeydenCLI.parse(verb, args)
-    if verb == "fit":
-        fit(cli)
-    elif verb == "doctor":
-        from leyden.stages.train.doctor import doctor
+    with lightning_errors():
+        if verb == "fit":
+            fit(cli)
+        elif verb == "doctor":
+            from leyden.stages.train.doctor import doctor
 
-        doctor(cli)
-    elif verb == "tune":
-        tune(cli)
-    else:
-        score(cli, verb)
+            doctor(cli)
+        elif verb == "tune":
+            tune(cli)
+        else:
+            score(cli, verb)
 
 
 def options() -> list[str]:
@@ -51,6 +54,12 @@ def options() -> list[str]:
 def fit(cli: LeydenCLI) -> None:
     """Train, or continue the interrupted training of the same config, data and code; publish the best model when it is done."""
     run = cli.run
+    if cli.config.ckpt_path:
+        raise UserError(
+            f"expected no --ckpt_path; got {cli.config.ckpt_path}; fit resumes by itself, and model.start_from takes an earlier model's weights"
+        )
+    if not isinstance(cli.model, Classifier):
+        raise UserError(f"expected leyden.Classifier or a subclass of it, which describes its network in checkpoints; got {type(cli.model).__name__}")
     if cli.config.trainer.fast_dev_run:
         cli.trainer.fit(cli.model, cli.datamodule)
         return
@@ -98,11 +107,15 @@ def locked(run: Run, leader: bool) -> Iterator[None]:
 @rank_zero_only
 def publish(cli: LeydenCLI, run: Run, seconds: float) -> None:
     """Copy what the run made to artifacts/train: the best weights with all that they need, the scores, the curves."""
+    if not run.best.is_file():
+        raise UserError("expected a best epoch, and no epoch was scored; let one end and be validated (max_epochs, max_steps, limit_val_batches)")
     best = read_checkpoint(run.best)
     kept = {key: best[key] for key in ("epoch", "global_step", "pytorch-lightning_version", "state_dict", "leyden")}
     rows = list(csv.DictReader((run.folder / "curves.csv").read_text().splitlines()))
     best_row = next(row for row in rows if int(row["epoch"]) == best["epoch"])
     metrics: dict[str, Any] = {name: float(value) for name, value in best_row.items() if "/" in name}
+    if not math.isfinite(metrics.get(cli.config.checkpoint.monitor, 0)):
+        raise UserError(f"expected a finite {cli.config.checkpoint.monitor} in some epoch; nothing is published; `leyden doctor` finds the cause")
     metrics["epoch"] = best["epoch"]
     metrics["parameters"] = sum(parameter.numel() for parameter in cli.model.parameters())
     metrics["seconds"] = round(seconds, 2)
@@ -114,7 +127,7 @@ def publish(cli: LeydenCLI, run: Run, seconds: float) -> None:
         write_json(folder / "metrics.json", metrics)
         write_json(folder / "provenance.json", {key: value for key, value in cli.model.provenance.items() if key != "config"})
     rank_zero_info(
-        f"fit: best epoch {best['epoch']} of {len(rows)}: val/accuracy {metrics['val/accuracy']:.4f}, val/loss {metrics['val/loss']:.4f}; "
+        f"fit: best epoch {best['epoch'] + 1} of {len(rows)}: val/accuracy {metrics['val/accuracy']:.4f}, val/loss {metrics['val/loss']:.4f}; "
         f"{PUBLISHED}/model.ckpt written in {seconds:.1f} s"
     )
 

@@ -6,6 +6,8 @@ import os
 import platform
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.plugins import MixedPrecision
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 import leyden
@@ -102,6 +105,10 @@ class LeydenCLI(LightningCLI):
             self.config.trainer.precision = "bf16-mixed" if computes_bf16_natively(kind) else "32-true"
         if self.config.trainer.precision == "16-true":
             raise UserError("expected a precision that can be trained in; got 16-true, whose small gradients vanish; set 16-mixed, which scales them")
+        if self.config.trainer.overfit_batches:
+            raise UserError("expected overfit_batches: 0, which takes the sampler from the data; use trainer.limit_train_batches, or `leyden doctor`")
+        if self.config.trainer.max_epochs == -1 and self.config.trainer.max_steps == -1:
+            raise UserError("expected an end that the learning rate can be planned by; got max_epochs: -1; set trainer.max_epochs or max_steps")
         if self.config.trainer.sync_batchnorm and runs_on_cpu(self.config.trainer.accelerator):
             raise UserError("expected GPUs for sync_batchnorm, which torch computes on no CPU; set trainer.sync_batchnorm: false")
 
@@ -139,12 +146,21 @@ class LeydenCLI(LightningCLI):
         return super().instantiate_trainer(default_root_dir=str(self.run.folder), **kwargs)
 
     def instantiate_classes(self) -> None:
-        with one_line_errors(self.parser):
+        with one_line_errors(self.parser), lightning_errors():
             super().instantiate_classes()
 
     def save_config(self, path: Path) -> None:
         with replaced_file(path) as partial:
             self.parser.save(self.config, partial, skip_validation=True, overwrite=True, multifile=False)
+
+
+@contextmanager
+def lightning_errors() -> Iterator[None]:
+    """Raise as UserError what Lightning calls a misconfiguration."""
+    try:
+        yield
+    except MisconfigurationException as error:
+        raise UserError(" ".join(str(error).split())) from error
 
 
 def deciding(config: dict[str, Any]) -> dict[str, Any]:

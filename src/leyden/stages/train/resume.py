@@ -18,6 +18,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
+from leyden.data.loader import Loader
 from leyden.errors import UserError
 from leyden.files import replaced_file
 from leyden.replica import replica
@@ -55,9 +56,19 @@ class Resume(Checkpoint):
         self.run: Run | None = None  # set by the command line
         self.seed = 0
         self.stopped_by: int | None = None
+        self._ended = False  # by EarlyStopping, say, which Lightning forgets
         self._saved_at = time.monotonic()
         self._last_step = 0
         self._handlers: dict[int, Any] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"ended": self._ended}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._ended = state_dict["ended"]
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        trainer.should_stop = self._ended
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._saved_at, self._last_step = time.monotonic(), trainer.global_step
@@ -86,20 +97,21 @@ class Resume(Checkpoint):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
         stepped = trainer.global_step != self._last_step  # between two steps, accumulated gradients would be lost
+        self._last_step = trainer.global_step
         validates = (
             batch_idx + 1 == trainer.num_training_batches or (batch_idx + 1) % int(min(trainer.val_check_batch or sys.maxsize, sys.maxsize)) == 0
         )
         if not stepped or validates:  # Lightning takes what was saved before a validation for what was saved after it
             return
-        self._last_step = trainer.global_step
         stops = self._agree(trainer, self.stopped_by is not None)
-        if stops or self._is_due(trainer):
+        # Another loader than ours cannot begin in the middle of an epoch.
+        if isinstance(trainer.train_dataloader, Loader) and (stops or self._is_due(trainer)):
             self.save(trainer)
         if stops:
             self._stop()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._last_step = trainer.global_step
+        self._last_step, self._ended = trainer.global_step, trainer.should_stop
         self.save(trainer)
         if self._agree(trainer, self.stopped_by is not None) and trainer.current_epoch + 1 != trainer.max_epochs:
             self._stop()

@@ -21,6 +21,7 @@ def tune(cli: LeydenCLI) -> None:
         UserError: if there are no losses to judge by.
     """
     cli.trainer.callbacks.clear()  # type: ignore[attr-defined]  # no checkpoints, no averaged weights
+    cli.trainer.loggers = []
     cli.trainer.fit_loop.max_epochs = ENDLESS
     with tempfile.TemporaryDirectory() as folder:
         cli.trainer._default_root_dir = folder  # type: ignore[attr-defined]  # where the finders keep the weights that they put back
