@@ -158,7 +158,7 @@ def test_make_lists_its_verbs(made, run):
     assert {"repro", "test", "test-all", "check", "bench", "pins"} <= set(listed)
 
 
-@pytest.mark.parametrize("stage", ["explain", "export", "evaluate"])
+@pytest.mark.parametrize("stage", ["explain", *(pytest.param(name, marks=pytest.mark.slow) for name in ("export", "evaluate"))])
 def test_a_stage_is_deleted_by_deleting_five_things_of_its_name(stage, checkout, python_env):
     source = checkout / "src/leyden/stages" / stage
     shutil.rmtree(source) if source.is_dir() else source.with_suffix(".py").unlink()

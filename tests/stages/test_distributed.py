@@ -67,7 +67,7 @@ def alone(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         (LEYDEN, []),
         pytest.param(LEYDEN, ["-c", "configs/trainer/small_steps.yaml"], marks=pytest.mark.slow),
-        ([sys.executable, str(REPO / "src/leyden")], []),
+        pytest.param([sys.executable, str(REPO / "src/leyden")], [], marks=pytest.mark.slow),
         ([*TORCHRUN, "-m", "leyden"], []),
     ],
     ids=["leyden", "small_steps", "folder", "torchrun"],

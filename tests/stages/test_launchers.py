@@ -65,6 +65,7 @@ def on_two_machines(folder: Path, *args: str) -> None:
     assert [machine.returncode for machine in machines] == [0, 0], printed
 
 
+@pytest.mark.slow
 def test_torchrun_on_two_machines_trains_as_one_process_does(alone, workspace, cluster):
     on_two_machines(workspace, *DDP, "--data.batch_size=32")
     assert 0 < distance(weights(alone), weights(workspace)) < TOLERANCE

@@ -15,7 +15,7 @@ def suggested(out: str) -> float:
     return float(line.split("=")[1])
 
 
-@pytest.mark.parametrize("kind", ["images", "sequences"])
+@pytest.mark.parametrize("kind", ["images", pytest.param("sequences", marks=pytest.mark.slow)])
 def test_it_suggests_a_learning_rate_and_leaves_no_file(kind, trained, sequences_prepared, monkeypatch, tmp_path, capsys):
     folder = (trained if kind == "images" else sequences_prepared) / "artifacts"
     overlay = ["-c", "configs/experiment/sequences.yaml"] if kind == "sequences" else ["--network.init_args.width=8"]
