@@ -157,6 +157,7 @@ def test_a_checkpoint_needs_the_pretrained_file_no_more(weights, tmp_path):
     spec = {"class_path": "leyden.models.TorchvisionNet", "init_args": {"weights": path}}
     grey = {"channels": 1, "image_size": [8, 8], "mean": [0.3], "std": [0.4]}
     trained, checkpoint = Classifier(spec, ["a", "b"], grey), {}
+    assert trained.given_files == [path]  # another file is another training
     taken = torch.load(path, weights_only=True)["layer1.0.conv1.weight"]
     assert torch.equal(trained.model.network.body.layer1.get_submodule("0").conv1.weight, taken)
     trained.on_save_checkpoint(checkpoint)

@@ -23,7 +23,8 @@ def test_it_suggests_a_learning_rate_and_leaves_no_file(kind, trained, sequences
     (tmp_path / "configs").symlink_to(trained / "configs")
     monkeypatch.chdir(tmp_path)
     before = sorted(folder.rglob("*"))
-    assert main(["tune", "-c", "configs/train.yaml", *overlay]) == 0
+    logger = ["--trainer.logger=CSVLogger", "--trainer.logger.save_dir=logs"]
+    assert main(["tune", "-c", "configs/train.yaml", *overlay, *logger]) == 0
     assert 1e-4 < suggested(capsys.readouterr().out) < 0.5
     assert sorted(path.name for path in tmp_path.iterdir()) == ["artifacts", "configs"] and sorted(folder.rglob("*")) == before
 
