@@ -97,8 +97,9 @@ class Classifier(LightningModule):
             raise UserError(f"expected images for {wrong}; the data holds sequences; set them to 0")
         check_range(0, 1, "[0, 1)", warmup_fraction=warmup_fraction, label_smoothing=label_smoothing)
         check_range(0, math.inf, "[0, inf)", mixup_alpha=mixup_alpha, cutmix_alpha=cutmix_alpha)
-        check_range(0, math.nextafter(1, 2), "[0, 1]", adversarial_epsilon=adversarial_epsilon)
         check_range(1, math.inf, "[1, inf)", steps_per_call=steps_per_call)
+        if not 0 <= adversarial_epsilon <= 1:
+            raise UserError(f"adversarial_epsilon must lie in [0, 1]; got {adversarial_epsilon}; 0.03 of a pixel's range is usual for photographs")
         if compile and checkpoint_modules:
             raise UserError("expected compile or checkpoint_modules; torch 2.13 cannot compile parts that restore their buffers; set one to null")
         if callable(load_pretrained := getattr(self.model.network, "load_pretrained", None)):

@@ -63,7 +63,7 @@ def fit(cli: LeydenCLI) -> None:
     if cli.config.trainer.fast_dev_run:
         cli.trainer.fit(cli.model, cli.datamodule)
         return
-    for path in getattr(cli.model, "given_files", []):
+    for path in cli.model.given_files:
         if Path(path).resolve().is_relative_to(PUBLISHED.resolve()):
             raise UserError(f"expected a teacher or start outside {PUBLISHED}, which this training replaces; copy {path} first, and give the copy")
     with locked(run, cli.trainer.is_global_zero):
