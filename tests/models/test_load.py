@@ -67,8 +67,10 @@ def test_a_class_path_that_is_no_network_is_refused(in_trained, tmp_path):
     checkpoint = torch.load(CKPT, weights_only=True)
     checkpoint["leyden"]["network"] = {"class_path": "os.system", "init_args": {"command": f"touch {tmp_path}/pwned"}}
     torch.save(checkpoint, tmp_path / "evil.ckpt")
-    with pytest.raises(UserError, match="neither"):
+    with pytest.raises(UserError, match=r"holds the network os\.system, which is code"):
         leyden.load(tmp_path / "evil.ckpt")
+    with pytest.raises(UserError, match="neither"):
+        leyden.load(tmp_path / "evil.ckpt", trust=True)
     assert not (tmp_path / "pwned").exists()
 
 

@@ -1,9 +1,15 @@
-"""Which model the data asks for."""
+"""Which model the data asks for, built for a training or from what a file says."""
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
+from leyden.errors import UserError
+from leyden.models.description import check_description
 from leyden.models.image_model import ImageModel, NetworkSpec
+from leyden.models.offline import offline
 from leyden.models.sequence_model import SequenceModel
+from leyden.models.trust import reading
 
 Model = ImageModel | SequenceModel
 
@@ -11,3 +17,27 @@ Model = ImageModel | SequenceModel
 def build_model(network: NetworkSpec, labels: list[str], input: dict[str, Any]) -> Model:
     """Build a network with the preprocessing that its data needs: images have an `image_size`, sequences have `features`."""
     return SequenceModel(network, labels, input) if "features" in input else ImageModel(network, labels, input)
+
+
+def rebuild_model(description: dict[str, Any], path: Path, trust: bool = False, named: Iterable[str] = ()) -> Model:
+    """Build the model that a file describes, without its weights; nothing is downloaded, whatever the file asks for.
+
+    Args:
+        description: `network`, `labels` and `input`.
+        path: The file.
+        trust: Whether the user trusts the file: it may then name any class that can be imported.
+        named: Class paths that the user's command line or config names.
+
+    Raises:
+        UserError: if the description is senseless, names code that is not trusted, or cannot be built.
+    """
+    check_description(description, path, names_network=True)
+    network, labels, input = (description[key] for key in ("network", "labels", "input"))
+    with reading(path, trust, named), offline() as asked:
+        try:
+            return build_model(network, labels, input)
+        except UserError:
+            raise
+        except Exception as error:  # whatever a network's own code meets in arguments that nobody checked
+            reason = f"it asks {asked[0]} for weights" if asked else " ".join(str(error).split())[:200]
+            raise UserError(f"expected the network {network['class_path']} of {path}; it cannot be built: {reason}") from error

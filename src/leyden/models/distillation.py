@@ -13,6 +13,7 @@ from leyden.models.build import Model
 from leyden.models.image_model import ImageModel
 from leyden.models.load import load_checkpoint
 from leyden.models.sequence_model import SequenceModel
+from leyden.models.trust import class_paths_of
 
 
 @dataclass
@@ -23,11 +24,13 @@ class Teacher:
         path: A checkpoint made by `leyden fit`, of the same labels.
         temperature: Divides both models' logits before the softmax, above 0: high ones show how the teacher ranks what is wrong.
         weight: Share of the loss that follows the teacher and not the labels, in [0, 1].
+        trust: Whether the checkpoint may name a network of your own other than the student's.
     """
 
     path: str
     temperature: float = 4.0
     weight: float = 0.7
+    trust: bool = False
 
 
 class Distiller:
@@ -47,7 +50,8 @@ class Distiller:
         if not 0 <= teacher.weight <= 1 or teacher.temperature <= 0:
             raise UserError(f"expected a teacher's weight in [0, 1] and a temperature above 0; got {teacher.weight} and {teacher.temperature}")
         self.temperature, self.weight = teacher.temperature, teacher.weight
-        self.teacher, self.student = load_checkpoint(Path(teacher.path)).requires_grad_(False), student
+        loaded = load_checkpoint(Path(teacher.path), trust=teacher.trust, named=class_paths_of(student.spec["network"]))
+        self.teacher, self.student = loaded.requires_grad_(False), student
         if self.teacher.labels != student.labels:
             ours, theirs = (", ".join(model.labels) for model in (student, self.teacher))
             raise UserError(f"expected a teacher of the labels {ours}; {teacher.path} knows {theirs}; train it on this data")

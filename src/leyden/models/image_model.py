@@ -11,8 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from leyden.errors import UserError
+from leyden.models.trust import check_class, reader
 
 NetworkSpec = dict[str, Any]  # {"class_path": "leyden.models.ResNet", "init_args": {"width": 32}}
+DOWNLOADING = ("torchvision.", "timm.")  # their arguments that ask for pretrained weights, and the values that do not:
+PRETRAINED = {"weights": None, "weights_backbone": None, "pretrained": False, "pretrained_backbone": False, "checkpoint_path": ""}
 
 
 class Preprocess(nn.Module):
@@ -108,6 +111,8 @@ def build_network(spec: NetworkSpec, facts: dict[str, Any], needed: Sequence[str
     known = inspect.signature(make).parameters
     open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
     args = dict(spec.get("init_args") or {})
+    if reader.get():  # a file holds all weights, and starts no download
+        args |= {key: value for key, value in PRETRAINED.items() if spec["class_path"].startswith(DOWNLOADING) and (key in known or key in args)}
     for key in args:
         if key not in known and not open_ended:
             near = difflib.get_close_matches(key, known, n=1)
@@ -126,8 +131,9 @@ def import_network(class_path: str) -> Callable[..., nn.Module]:
     """Import a torch module's class, or a function annotated to return one; nothing else may be called by a checkpoint's word.
 
     Raises:
-        UserError: if the path leads to anything else.
+        UserError: if the path leads to anything else, or only a file that is not trusted names it.
     """
+    check_class(class_path)
     module, _, name = class_path.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name)

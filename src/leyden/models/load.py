@@ -1,7 +1,7 @@
 """Load a model from a checkpoint or an exported file: one call, the same use."""
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from leyden.errors import UserError
-from leyden.models.build import Model, build_model
+from leyden.models.archives import check_archive
+from leyden.models.build import Model, rebuild_model
+from leyden.models.description import check_description
 from leyden.models.runtimes import Opened, open_model
 
 
@@ -33,12 +35,14 @@ class ImagePredictor(Predictor, Protocol):
     def image_size(self) -> tuple[int, int]: ...
 
 
-def load(path: str | Path, device: str = "cpu") -> Any:
+def load(path: str | Path, device: str = "cpu", trust: bool = False) -> Any:
     """Load a checkpoint (.ckpt) or a file that `leyden export` wrote (.onnx, .pt2, .pte, .xml, .torchscript, .safetensors).
 
     Args:
         path: The file.
         device: Where a checkpoint's weights go.
+        trust: Load it even if it runs code: TorchScript, AOTInductor's library, a network that is not of leyden, torchvision or
+            timm. Files that this project has published do not need it.
 
     Returns:
         A callable from uint8 images (B, C, H, W) to logits (B, K), with `.labels`, `.channels` and `.image_size`; for sequences
@@ -46,15 +50,15 @@ def load(path: str | Path, device: str = "cpu") -> Any:
         `SequenceModel` in evaluation mode.
 
     Raises:
-        UserError: if the file is missing, of another kind, or holds more than plain data.
+        UserError: if the file is missing, damaged, of another kind, or holds code that is not trusted.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"expected a model at {path}, which is not there; run `leyden fit` first (or `make repro`)")
     if path.suffix == ".ckpt":
-        return load_checkpoint(path, device)
+        return load_checkpoint(path, device, trust)
     try:
-        return ExportedModel(open_model(path))
+        return ExportedModel(open_model(path, trust))
     except (UserError, ImportError):
         raise
     except Exception as error:  # each runtime has exceptions of its own for bytes that are no model
@@ -71,7 +75,26 @@ class Examples(Protocol):
 
 
 def predict_logits(predictor: Predictor, examples: Examples, batch_size: int) -> Tensor:
-    """Run a model over examples: float32 logits (N, K)."""
+    """Run a model over examples: finite float32 logits (N, K).
+
+    Raises:
+        UserError: if a logit is NaN or infinite, or there are not as many as labels.
+    """
+    logits = run_model(predictor, examples, batch_size)
+    if count := int((~logits.isfinite().all(dim=1)).sum()):
+        raise UserError(
+            f"expected finite logits; got NaN or infinity for {count:,} of {len(logits):,} examples: "
+            "the model's weights or its precision are at fault; train or export it again"
+        )
+    return logits
+
+
+def run_model(predictor: Predictor, examples: Examples, batch_size: int) -> Tensor:
+    """Run a model over examples: float32 logits (N, K), finite or not.
+
+    Raises:
+        UserError: if there are not as many logits as labels.
+    """
     batches = []
     with torch.inference_mode():
         for start in range(0, len(examples), batch_size):
@@ -80,7 +103,10 @@ def predict_logits(predictor: Predictor, examples: Examples, batch_size: int) ->
                 inputs = [torch.from_numpy(part) for part in batch]
             else:
                 inputs = [torch.from_numpy(np.array(batch)).permute(0, 3, 1, 2)]  # a copy: torch wants writable memory
-            batches.append(predictor(*inputs).float())
+            logits = predictor(*inputs).float()
+            if logits.shape != (expected := (len(inputs[0]), len(predictor.labels))):
+                raise UserError(f"expected logits of shape {expected}, one for each label; the model's have {tuple(logits.shape)}; export it again")
+            batches.append(logits)
     return torch.cat(batches)
 
 
@@ -95,6 +121,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         UserError: if it is damaged, holds more than plain data, or was not made by `leyden fit`.
     """
+    check_archive(path)
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -102,15 +129,40 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except Exception as error:  # bytes that are no checkpoint make torch raise nearly anything
         reason = " ".join(str(error).split())[:80]
         raise UserError(f"expected a checkpoint; {path} is damaged ({reason}); make it anew with `leyden fit`") from error
-    if not isinstance(checkpoint, dict) or "leyden" not in checkpoint:
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("leyden"), dict):
         raise UserError(f"expected a checkpoint made by `leyden fit`; {path} has no 'leyden' entry that describes its network")
+    check_description(checkpoint["leyden"], path, names_network=True)
+    check_weights(checkpoint.get("state_dict"), path)
     return checkpoint
 
 
-def load_checkpoint(path: Path, device: str = "cpu") -> Model:
+def check_weights(weights: Any, path: Path) -> None:
+    """Check that these are tensors by name, none of which holds NaN (infinity is used in masks).
+
+    Raises:
+        UserError: if they are not.
+    """
+    if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise UserError(f"expected a state_dict of tensors in {path}; it holds none; make it anew with `leyden fit`")
+    if wrong := [name for name, value in weights.items() if value.is_floating_point() and bool(value.isnan().any())]:
+        raise UserError(f"expected numbers for weights in {path}; {len(wrong)} tensors hold NaN, {wrong[0]} first; train it again")
+
+
+def load_checkpoint(path: Path, device: str = "cpu", trust: bool = False, named: Iterable[str] = ()) -> Model:
+    """Load a checkpoint's model in evaluation mode.
+
+    Args:
+        path: The checkpoint.
+        device: Where its weights go.
+        trust: Whether it may name any class that can be imported.
+        named: Class paths that the user's command line or config names.
+
+    Raises:
+        UserError: if it is damaged, of other code, or not trusted.
+    """
     checkpoint = read_checkpoint(path)
     spec = checkpoint["leyden"]
-    model = build_model(spec["network"], spec["labels"], spec["input"])
+    model = rebuild_model(spec, path, trust, named)
     weights = {key.removeprefix("model."): value for key, value in checkpoint["state_dict"].items() if key.startswith("model.")}
     try:
         model.load_state_dict(weights)

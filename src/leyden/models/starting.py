@@ -12,6 +12,7 @@ from leyden.errors import UserError
 from leyden.models.build import Model, build_model
 from leyden.models.load import load_checkpoint, read_checkpoint
 from leyden.models.narrowing import strongest
+from leyden.models.trust import class_paths_of
 
 
 @dataclass
@@ -24,11 +25,13 @@ class Start:
             optimizer's state as well; epochs and the learning rate's schedule are the new training's own. prune takes the
             weights of the strongest channels, for a network like the checkpoint's with fewer of them.
         freeze_epochs: Epochs in which only what was not taken over learns; none where all was.
+        trust: Whether the checkpoint may name a network of your own other than this training's.
     """
 
     path: str
     mode: Literal["finetune", "continue", "prune"] = "finetune"
     freeze_epochs: int = 0
+    trust: bool = False
 
 
 class Inheritance:
@@ -46,7 +49,8 @@ class Inheritance:
         theirs = {key.removeprefix("model."): value for key, value in checkpoint["state_dict"].items() if key.startswith("model.network.")}
         ours = {key: value for key, value in model.state_dict().items() if key.startswith("network.")}
         if start.mode == "prune":
-            chosen = strongest(load_checkpoint(Path(start.path)).network, model.network.state_dict())
+            wide = load_checkpoint(Path(start.path), trust=start.trust, named=class_paths_of(model.spec["network"]))
+            chosen = strongest(wide.network, model.network.state_dict())
             theirs = {f"network.{key}": value for key, value in chosen.items()}
         renewed = head_names(model) if checkpoint["leyden"]["labels"] != model.labels else set()
         taken = {key: theirs[key] for key, value in ours.items() if key not in renewed and key in theirs and theirs[key].shape == value.shape}

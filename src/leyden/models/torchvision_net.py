@@ -3,6 +3,7 @@
 import copy
 import difflib
 import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from torch import Tensor, fx, nn
 from torchvision import models
 
 from leyden.errors import UserError
+from leyden.models.archives import check_archive
+from leyden.models.load import check_weights
 
 SMALL_SIDE = 64  # below it, torchvision's stems (a quarter of the resolution and less) leave nothing to look at
 STEM_POOLS = ("maxpool", "features.pool0")  # of the ResNets and ShuffleNets, of the DenseNets
@@ -169,7 +172,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """Read a state dict without running code from it.
 
     Raises:
-        UserError: if the file is missing, is none, or asks to run code.
+        UserError: if the file is missing, damaged, is none, or asks to run code.
     """
     if not path.is_file():
         raise UserError(f"expected pretrained weights at {path}, which is not there; correct network.init_args.weights, or set it to null")
@@ -177,8 +180,13 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            return load_file(path)
-        found = torch.load(path, map_location="cpu", weights_only=True)
+            found: Any = load_file(path)
+        else:
+            if zipfile.is_zipfile(path):  # torch's format before 2020 is none
+                check_archive(path)
+            found = torch.load(path, map_location="cpu", weights_only=True)
+    except UserError:
+        raise
     except ImportError as error:
         raise UserError(f"expected safetensors to read {path}; it is not installed; run `make`, or install leyden[train]") from error
     except pickle.UnpicklingError as error:
@@ -189,6 +197,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         found = found["model"]
     if not (isinstance(found, Mapping) and found and all(isinstance(value, Tensor) for value in found.values())):
         raise UserError(f"expected a state dict (names and tensors) in {path}; it holds something else; save model.state_dict()")
+    check_weights(found, path)
     return dict(found)
 
 

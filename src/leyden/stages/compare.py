@@ -22,6 +22,7 @@ def compare(
     num_resamples: int = 10_000,
     confidence_level: float = 0.95,
     seed: int = 0,
+    trust: bool = False,
 ) -> None:
     """Score two models on a test split; on the old model's data, the change is what the new one forgot.
 
@@ -36,11 +37,13 @@ def compare(
         num_resamples: Bootstrap resamples behind the interval.
         confidence_level: Share of resamples inside the interval, in (0, 1).
         seed: Of the bootstrap.
+        trust: Load files even if they run code (TorchScript, AOTInductor's library, networks that are not of leyden, torchvision or
+            timm); files that this project has published do not need it.
     """
     check_level(confidence_level, "compare")
     examples, labels = read_examples(data, "test")
     names = read_report(data)["labels"]
-    models = [load(old), load(new)]
+    models = [load(path, trust=trust) for path in (old, new)]
     shared = [name for name in names if all(name in model.labels for model in models)]
     if not shared:
         theirs = "; ".join(f"{path} knows {', '.join(model.labels)}" for path, model in zip((old, new), models, strict=True))

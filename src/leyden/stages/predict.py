@@ -17,12 +17,21 @@ from leyden.data.sequences import SUFFIXES as SEQUENCE_SUFFIXES
 from leyden.data.sequences import Sequences, UnreadableSequenceError, read_sequence
 from leyden.errors import UserError
 from leyden.files import replaced_file
-from leyden.models.load import Examples, Predictor, calibrated, load, predict_logits
+from leyden.models.load import Examples, Predictor, calibrated, load, run_model
 
 Row = list[str]
+NOT_FINITE = "the model's output is NaN or infinite"
 
 
-def predict(model: Path, paths: list[Path], out: Path = Path("predictions.csv"), top_k: int = 3, batch_size: int = 64, strict: bool = False) -> None:
+def predict(
+    model: Path,
+    paths: list[Path],
+    out: Path = Path("predictions.csv"),
+    top_k: int = 3,
+    batch_size: int = 64,
+    strict: bool = False,
+    trust: bool = False,
+) -> None:
     """Write the label, confidence and runners-up of every image or sequence, one row per file.
 
     Args:
@@ -32,14 +41,16 @@ def predict(model: Path, paths: list[Path], out: Path = Path("predictions.csv"),
         top_k: Labels per row, the best first.
         batch_size: Files at a time.
         strict: End with an error if any file was unreadable, after writing all rows.
+        trust: Load the model even if it runs code (TorchScript, AOTInductor's library, networks that are not of leyden, torchvision or
+            timm); files that this project has published do not need it.
     """
-    predictor = load(model)
+    predictor = load(model, trust=trust)
     suffixes = SEQUENCE_SUFFIXES if takes_sequences(predictor) else IMAGE_SUFFIXES
     files = [file for path in paths for file in expand(path, suffixes)]
     if not files:
         raise UserError(f"expected files of {', '.join(sorted(suffixes))}; found none in {', '.join(map(str, paths))}; name others")
     top_k = min(top_k, len(predictor.labels))
-    failed = 0
+    failed = not_finite = 0
     with replaced_file(out) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["path", *(name for rank in range(1, top_k + 1) for name in column_names(rank)), "error"])
@@ -49,7 +60,12 @@ def predict(model: Path, paths: list[Path], out: Path = Path("predictions.csv"),
                 rows = list(predict_rows(predictor, batch, top_k, pool))
                 writer.writerows(rows)
                 failed += sum(bool(row[-1]) for row in rows)
+                not_finite += sum(row[-1] == NOT_FINITE for row in rows)
                 bar.update(len(batch))
+        if not_finite and failed == len(files):
+            raise UserError(
+                f"expected finite outputs of {model}; got NaN or infinity for all {not_finite:,} files that could be read; train or export it again"
+            )
     print(f"predict: {len(files) - failed:,} files named, {failed} unreadable; {out} written")
     if failed and strict:
         raise UserError(f"expected every file to be readable; {failed} of {len(files)} are not; their reasons are in {out}")
@@ -79,13 +95,14 @@ def predict_rows(predictor: Predictor, files: list[Path], top_k: int, pool: Thre
     """Give one row per file, in order: labels and confidences, or the reason why there are none."""
     examples = list(pool.map(lambda file: read(file, predictor), files))
     readable = [example for example in examples if isinstance(example, np.ndarray)]
-    logits = predict_logits(predictor, together(predictor, readable), len(readable)) if readable else torch.empty(0, 1)
+    logits = run_model(predictor, together(predictor, readable), len(readable)) if readable else torch.empty(0, 1)
     scores = iter(calibrated(predictor, logits).softmax(1))
     for file, example in zip(files, examples, strict=True):
-        if isinstance(example, str):
-            yield [str(file), *[""] * (2 * top_k), example]
+        found = next(scores) if isinstance(example, np.ndarray) else None
+        if found is None or not found.isfinite().all():
+            yield [str(file), *[""] * (2 * top_k), NOT_FINITE if found is not None else str(example)]
             continue
-        best = next(scores).topk(top_k)
+        best = found.topk(top_k)
         named = zip(best.indices.tolist(), best.values.tolist(), strict=True)
         yield [str(file), *(cell for index, value in named for cell in (predictor.labels[index], f"{value:.6f}")), ""]
 

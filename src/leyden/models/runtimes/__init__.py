@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 
 from leyden.errors import UserError
+from leyden.models.description import check_description
+from leyden.models.seal import check_seal
 
 Run = Callable[..., np.ndarray]  # one array for each input
 
-# suffix: (module with `read(path) -> (run, description)`, the package that it needs)
+# suffix: (module with `read(path, trust) -> (run, description)`, the package that it needs)
 RUNTIMES = {
     ".ckpt": ("checkpoint", "torch"),
     ".onnx": ("onnx_runtime", "onnxruntime"),
@@ -43,17 +45,24 @@ class Opened:
         return self.description["labels"]
 
 
-def open_model(path: Path) -> Opened:
+def open_model(path: Path, trust: bool = False) -> Opened:
     """Open a model file in its own runtime.
 
+    Args:
+        path: The file.
+        trust: Open it even if it runs code; without, only if this project has published it.
+
     Raises:
-        UserError: if its runtime is not installed, or the file was not written by `leyden export`.
+        UserError: if its runtime is not installed, or the file is damaged, is code that is not trusted, or was not written
+            by `leyden export`.
     """
     runtime = import_runtime(path)
-    run, description = runtime.read(path)
+    check_seal(path)
+    run, description = runtime.read(path, trust)
     if not description:
         raise UserError(f"expected a file written by `leyden export`; {path} carries no labels; export the model anew")
     description = json.loads(description) if isinstance(description, str) else description
+    check_description(description, path)
     return Opened(in_parts(run, description["input"].get("max_batch")), description)
 
 

@@ -12,8 +12,8 @@ from leyden.models.load import load_checkpoint
 from leyden.models.runtimes import Run
 
 
-def read(path: Path) -> tuple[Run, dict[str, Any]]:
-    model = load_checkpoint(path)
+def read(path: Path, trust: bool) -> tuple[Run, dict[str, Any]]:
+    model = load_checkpoint(path, trust=trust)
     return run_of(model), model.spec
 
 

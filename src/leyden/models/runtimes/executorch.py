@@ -15,8 +15,8 @@ with warnings.catch_warnings():
     Runtime.get()
 
 
-def read(path: Path) -> tuple[Run, str]:
-    program = Runtime.get().load_program(path, verification=Verification.Minimal)
+def read(path: Path, trust: bool) -> tuple[Run, str]:
+    program = Runtime.get().load_program(path, verification=Verification.InternalConsistency)
     description = program.load_method("leyden").execute([])[0] if "leyden" in program.method_names else ""
     forward = program.load_method("forward")
 

@@ -27,7 +27,7 @@ def main(file: Path, examples: Examples, answers: Path) -> None:
     """Write a model's logits on examples, and how fast and large it was."""
     import_runtime(file)
     started = time.perf_counter()
-    model = open_model(file)
+    model = open_model(file, trust=True)  # `leyden export` has just written it, or loaded it with the user's consent
     figures = {"labels": model.labels, "load_ms": (time.perf_counter() - started) * 1000}
     logits: dict[str, Any] = {f"logits_{size}": predict(model.run, examples, size) for size in BATCH_SIZES}
     logits["edges"] = np.concatenate([np.empty((0, len(model.labels)), np.float32), *(model.run(*batch) for batch in examples.edges())])
@@ -66,4 +66,5 @@ def peak_memory_mb() -> float:
 
 
 if __name__ == "__main__":
+    sys.path.append(str(Path.cwd()))  # a network of the user's own, as `leyden` itself finds it
     main(Path(sys.argv[1]), load_examples(Path(sys.argv[2])), Path(sys.argv[3]))

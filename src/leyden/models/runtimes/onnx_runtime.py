@@ -8,7 +8,7 @@ import onnxruntime
 from leyden.models.runtimes import Run
 
 
-def read(path: Path) -> tuple[Run, str]:
+def read(path: Path, trust: bool) -> tuple[Run, str]:
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     names = [each.name for each in session.get_inputs()]
 

@@ -8,7 +8,7 @@ import openvino
 from leyden.models.runtimes import Run
 
 
-def read(path: Path) -> tuple[Run, str]:
+def read(path: Path, trust: bool) -> tuple[Run, str]:
     core = openvino.Core()
     model = core.read_model(path)
     # Its default on a processor that has bfloat16 is to compute in it, whatever the file's precision.

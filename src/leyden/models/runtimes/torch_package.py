@@ -1,4 +1,4 @@
-"""torch's .pt2 files: programs of torch.export, and packages that AOTInductor compiled."""
+"""torch's .pt2 files: programs of torch.export, which are data, and packages that AOTInductor compiled, which are code."""
 
 import warnings
 import zipfile
@@ -6,20 +6,26 @@ from pathlib import Path
 
 import torch
 
+from leyden.models.archives import check_archive
 from leyden.models.runtimes import Run
 from leyden.models.runtimes.checkpoint import run_of
+from leyden.models.runtimes.program_check import checked_program
+from leyden.models.trust import is_trusted, require_trust
 
 DESCRIPTION = "extra/leyden.json"  # below the archive's root
 
 
-def read(path: Path) -> tuple[Run, str]:
+def read(path: Path, trust: bool) -> tuple[Run, str]:
+    check_archive(path)
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
-        description = next((archive.read(name).decode() for name in names if name.endswith("/" + DESCRIPTION)), "")
-    if any("/data/aotinductor/" in name for name in names):
+        description = next((archive.read(name).decode() for name in names if name.partition("/")[2] == DESCRIPTION), "")
+    if any("aotinductor" in name.lower() for name in names):
+        require_trust(path, trust, "AOTInductor's library")
         from torch._inductor import aoti_load_package
 
         return run_of(aoti_load_package(str(path))), description
+    program = path if is_trusted(path, trust) else checked_program(path)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given buffer is not writable")  # torch 2.11 warns of its own reader
-        return run_of(torch.export.load(path).module()), description
+        return run_of(torch.export.load(program).module()), description

@@ -1,15 +1,19 @@
-"""TorchScript files."""
+"""TorchScript files, which are code: their programs may write files."""
 
 import warnings
 from pathlib import Path
 
 import torch
 
+from leyden.models.archives import check_archive
 from leyden.models.runtimes import Run
 from leyden.models.runtimes.checkpoint import run_of
+from leyden.models.trust import require_trust
 
 
-def read(path: Path) -> tuple[Run, str]:
+def read(path: Path, trust: bool) -> tuple[Run, str]:
+    check_archive(path)
+    require_trust(path, trust, "a TorchScript program")
     extra = {"leyden.json": ""}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # torch deprecates TorchScript: it is labelled legacy

@@ -40,6 +40,7 @@ def evaluate(
     robustness: list[str] = ["noise", "blur", "contrast", "jpeg", "rotation", "fgsm", "pgd"],
     require: dict[str, float] | None = None,
     against: Path | None = None,
+    trust: bool = False,
 ) -> None:
     """Predict the test split; write predictions, scores with intervals, and plots.
 
@@ -58,12 +59,14 @@ def evaluate(
         require: Least values of figures in metrics.json (most, of losses and errors) without which the stage fails; the figures are
             then in a folder beside `out` that ends in -failed.
         against: An earlier model, exported file or predictions.csv; comparison.json tells whether the difference is more than noise.
+        trust: Load files even if they run code (TorchScript, AOTInductor's library, networks that are not of leyden, torchvision or
+            timm); files that this project has published do not need it.
     """
     check_level(confidence_level, "evaluate")
     if not 0 < abstain_precision <= 1:
         raise UserError(f"evaluate.abstain_precision must lie in (0, 1]; got {abstain_precision}; set it in configs/evaluate.yaml")
     check_kinds(robustness)
-    predictor = load(model)
+    predictor = load(model, trust=trust)
     check_labels(predictor, read_report(data)["labels"], model)
     test = predict_split(predictor, data, "test", batch_size)
     validation = predict_split(predictor, data, "val", batch_size)
@@ -75,7 +78,7 @@ def evaluate(
     metrics |= {"required": require} if require else {}
     slices = list_slices(test, data, confidence_level)
     suspects = [row for found, split in ((test, "test"), (validation, "val")) for row in list_suspects(found, split)]
-    other = predict_other(against, data, test, batch_size) if against else None
+    other = predict_other(against, data, test, batch_size, trust) if against else None
     comparison = compare_with(other, test, top_k, num_resamples, confidence_level, seed) if other else None
     failed = failures(require or {}, metrics)
     beside = out.with_name(f"{out.name}-failed")

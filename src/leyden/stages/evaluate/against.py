@@ -10,11 +10,11 @@ from leyden.stages.evaluate.figures import columns_of, draw, named, score
 from leyden.stages.evaluate.predictions import Predictions, check_labels, predict_split, read_predictions
 
 
-def predict_other(path: Path, data: Path, current: Predictions, batch_size: int) -> Predictions:
+def predict_other(path: Path, data: Path, current: Predictions, batch_size: int, trust: bool = False) -> Predictions:
     """Give what another model says of the test split: a checkpoint, an exported file, or its predictions.csv."""
     if path.suffix == ".csv" and path.is_file():
         return read_predictions(path, current)
-    predictor = load(path)
+    predictor = load(path, trust=trust)
     check_labels(predictor, current.names, path)
     return predict_split(predictor, data, "test", batch_size)
 

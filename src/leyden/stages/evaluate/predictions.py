@@ -73,6 +73,16 @@ def read_predictions(path: Path, current: Predictions) -> Predictions:
         raise UserError(
             f"expected a prediction of every test example in {path}; it lacks {len(missing)}, {missing[0]} say; evaluate that model again"
         )
-    scores = torch.tensor([[float(rows[name][column]) for column in columns] for name in current.paths])
+    scores = torch.tensor([[number(rows[name][column]) for column in columns] for name in current.paths])
+    if wrong := [name for name, row in zip(current.paths, scores, strict=True) if not (row.isfinite().all() and row.min() >= 0 and row.sum() > 0)]:
+        raise UserError(f"expected probabilities in {path}; got other scores for {len(wrong)} examples, {wrong[0]} first; evaluate that model again")
     smallest = torch.finfo(torch.float32).tiny
     return current._replace(log_probabilities=(scores / scores.sum(dim=1, keepdim=True)).clamp(min=smallest).log())
+
+
+def number(text: str | None) -> float:
+    """Read a cell; NaN where it holds no number."""
+    try:
+        return float(text or "nan")
+    except ValueError:
+        return float("nan")

@@ -42,6 +42,7 @@ def explain(
     num_channels: int = 5,
     concepts: Path | None = None,
     seed: int = 0,
+    trust: bool = False,
 ) -> None:
     """Attribute test predictions to pixels by several methods; test each method against chance.
 
@@ -62,9 +63,11 @@ def explain(
             them out.
         concepts: Folder with a sub-folder of at least 10 images per concept, to be tested on each class; null leaves them out.
         seed: Of methods that draw, the random maps, the randomised model and the choice of examples.
+        trust: Load the checkpoint even if it names a network that is not of leyden, torchvision or timm; what this project has
+            published does not need it.
     """
     check_methods(methods)
-    module = load_checkpoint(model)
+    module = load_checkpoint(model, trust=trust)
     shown_concepts = read_concepts(concepts, module)  # first: a folder that will not do is told at once
     if isinstance(module, SequenceModel):
         forgetful = randomise(module, seed)

@@ -8,7 +8,8 @@ import leyden
 from leyden.files import replaced_folder, write_json
 from leyden.models.build import Model
 from leyden.models.load import load_checkpoint
-from leyden.stages.export.check import Proof, Tolerances, ask
+from leyden.models.trust import record_published
+from leyden.stages.export.check import Proof, Tolerances, ask_checkpoint
 from leyden.stages.export.inputs import inputs_of
 from leyden.stages.export.inspect import inspect_model
 from leyden.stages.export.request import Request
@@ -36,6 +37,7 @@ def export(
     num_calibration: int = 256,
     license: str = "MIT",
     inspect: bool = False,
+    trust: bool = False,
 ) -> None:
     """Write the model in several formats, each file checked on real test examples in a process of its own.
 
@@ -49,8 +51,10 @@ def export(
         num_calibration: Validation examples to calibrate on, at most.
         license: The model's, as every file tells it.
         inspect: Print the model's layers with their weights and operations, and its graph; write nothing.
+        trust: Load the checkpoint even if it names a network that is not of leyden, torchvision or timm; what this project has
+            published does not need it.
     """
-    module = load_checkpoint(model)
+    module = load_checkpoint(model, trust=trust)
     if inspect:
         return print(inspect_model(module), end="")
     inputs = inputs_of(module)
@@ -68,12 +72,13 @@ def export(
             file.finish()
         saved = Path(temporary, "examples.npz")
         examples.save(saved)
-        proof = Proof(saved, labels, tolerance, ask(model, saved))
+        proof = Proof(saved, labels, tolerance, ask_checkpoint(model, saved))
         rows = []
         for file in files:  # one by one, since their speed is measured
             rows.append(file.row(proof))
             print(summary(rows[-1]))
         rows.append(eager_row(module, proof))
+        record_published(folder / row["file"] for row in rows if row["file"])
         write_json(folder / "report.json", rows)
         (folder / "report.md").write_text(table(rows), encoding="utf-8")
 

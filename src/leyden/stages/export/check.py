@@ -102,6 +102,18 @@ def ask(file: Path, examples: Path) -> Answers:
         return Answers(logits, json.loads(str(found["figures"])), found["edges"])
 
 
+def ask_checkpoint(file: Path, examples: Path) -> Answers:
+    """Run the checkpoint that every file is compared with.
+
+    Raises:
+        UserError: if the process fails, or a logit is NaN or infinite.
+    """
+    answers = ask(file, examples)
+    if not all(np.isfinite(logits).all() for logits in (*answers.logits.values(), answers.edges)):
+        raise UserError(f"expected finite logits of {file}; got NaN or infinity on test examples; nothing is published; train it again")
+    return answers
+
+
 def prove(proof: Proof, request: Request) -> dict[str, Any]:
     """Compare a file with the checkpoint at several batch sizes.
 

@@ -1,7 +1,9 @@
 """The rows of the report: one per file that was asked for, and the checkpoint's own to compare speeds with."""
 
+from pathlib import Path
 from typing import Any
 
+from leyden.files import sha256
 from leyden.models.build import Model
 from leyden.stages.export.check import Proof, compare
 from leyden.stages.export.request import CannotWriteError
@@ -23,8 +25,9 @@ COLUMNS = {
 }
 
 
-def checked_row(file: str, size: int) -> dict[str, Any]:
-    return {"file": file, "bytes": size, "status": "checked", "reason": ""}
+def checked_row(path: Path, size: int) -> dict[str, Any]:
+    """Describe a file; by its hash, `leyden.load` recognises it as this project's own."""
+    return {"file": path.name, "bytes": size, "sha256": sha256(path), "status": "checked", "reason": ""}
 
 
 def skipped_row(error: Exception) -> dict[str, Any]:
@@ -40,7 +43,8 @@ def skipped_row(error: Exception) -> dict[str, Any]:
 
 def eager_row(module: Model, proof: Proof) -> dict[str, Any]:
     size = sum(tensor.nbytes for tensor in module.state_dict().values())
-    return {"format": "eager", "precision": "fp32"} | checked_row("", size) | compare(proof.expected, proof.expected, proof.labels)
+    row = {"format": "eager", "precision": "fp32", "file": "", "bytes": size, "status": "checked", "reason": ""}
+    return row | compare(proof.expected, proof.expected, proof.labels)
 
 
 def summary(row: dict[str, Any]) -> str:

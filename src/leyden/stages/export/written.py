@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from leyden.errors import UserError
+from leyden.models.seal import SUFFIXES, seal, unsealed
 from leyden.models.sequence_model import SequenceModel
 from leyden.stages.export.branches import branches
 from leyden.stages.export.check import Proof, prove
@@ -32,6 +33,8 @@ class Written:
         with self._timed_and_guarded():
             self._writer = import_writer(name, request.precision)
             refuse_sequences(self._writer, request)
+            if self._writer.SUFFIX in SUFFIXES:
+                request.metadata = unsealed(request.metadata)
             suffix = self._writer.SUFFIX if request.precision == "fp32" else f".{request.precision}{self._writer.SUFFIX}"
             request.path = request.path.with_name(request.path.name + suffix)
 
@@ -43,10 +46,14 @@ class Written:
                 self._finish = self._writer.write(self.request)
 
     def finish(self) -> None:
-        """Wait for what the writer left running."""
-        if self._finish and not self.skipped:
-            with self._timed_and_guarded():
+        """Wait for what the writer left running, and write the file's checksum into it."""
+        if self.skipped:
+            return
+        with self._timed_and_guarded():
+            if self._finish:
                 self._finish()
+            if self._writer.SUFFIX in SUFFIXES:
+                seal(self.request.path)
 
     def row(self, proof: Proof) -> dict[str, Any]:
         """Check the file.
@@ -58,7 +65,7 @@ class Written:
         if self.skipped:
             return row | skipped_row(self.skipped)
         size = sum(file.stat().st_size for file in files_of(self.request.path))
-        row |= checked_row(self.request.path.name, size) | prove(proof, self.request) | {"export_seconds": round(self.seconds, 2)}
+        row |= checked_row(self.request.path, size) | prove(proof, self.request) | {"export_seconds": round(self.seconds, 2)}
         self.request.steps.clear()  # each holds the weights once more
         return row
 

@@ -16,9 +16,10 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 
 from leyden.errors import UserError
-from leyden.files import replaced_folder, write_json
+from leyden.files import replaced_folder, sha256, write_json
 from leyden.models.classifier import Classifier
 from leyden.models.load import read_checkpoint
+from leyden.models.trust import record_published
 from leyden.stages.train.cli import ESSENTIALS, LeydenCLI, lightning_errors
 from leyden.stages.train.resume import STOPPED, newest_checkpoint
 from leyden.stages.train.run import Run
@@ -122,10 +123,12 @@ def publish(cli: LeydenCLI, run: Run, seconds: float) -> None:
     metrics["peak_memory_mb"] = round(peak_memory_mb())
     with replaced_folder(PUBLISHED) as folder:
         torch.save(kept, folder / "model.ckpt")
+        record_published([folder / "model.ckpt"])
         (folder / "curves.csv").write_bytes((run.folder / "curves.csv").read_bytes())
         (folder / "config.yaml").write_bytes((run.folder / "config.yaml").read_bytes())
         write_json(folder / "metrics.json", metrics)
-        write_json(folder / "provenance.json", {key: value for key, value in cli.model.provenance.items() if key != "config"})
+        provenance = {key: value for key, value in cli.model.provenance.items() if key != "config"}
+        write_json(folder / "provenance.json", provenance | {"model_sha256": sha256(folder / "model.ckpt")})
     rank_zero_info(
         f"fit: best epoch {best['epoch'] + 1} of {len(rows)}: val/accuracy {metrics['val/accuracy']:.4f}, val/loss {metrics['val/loss']:.4f}; "
         f"{PUBLISHED}/model.ckpt written in {seconds:.1f} s"

@@ -6,7 +6,6 @@ import random
 import signal
 import sys
 import time
-import zipfile
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -21,6 +20,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from leyden.data.loader import Loader
 from leyden.errors import UserError
 from leyden.files import replaced_file
+from leyden.models.archives import is_whole
 from leyden.replica import replica
 from leyden.stages.train.run import Run
 
@@ -163,12 +163,3 @@ def newest_checkpoint(run: Run) -> Path | None:
                 return path
             rank_zero_info(f"fit: {path} is damaged; takes the one before it")
     return None
-
-
-def is_whole(path: Path) -> bool:
-    """Compare a checkpoint with its checksums: a CRC-32 for each of its parts, which torch writes and does not look at."""
-    try:
-        with zipfile.ZipFile(path) as file:
-            return file.testzip() is None
-    except (zipfile.BadZipFile, OSError):
-        return False

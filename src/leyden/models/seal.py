@@ -1,0 +1,67 @@
+"""A checksum inside exported files whose format has none: ONNX, ExecuTorch, safetensors, OpenVINO's .xml with its .bin."""
+
+import hashlib
+import json
+import mmap
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from leyden.errors import UserError
+
+SUFFIXES = (".onnx", ".pte", ".safetensors", ".xml")
+UNSEALED = "0" * 64
+# These formats keep the description as readable text: JSON, JSON inside a JSON text, or JSON in an attribute of XML.
+SEAL = re.compile(rb'checksum(?:\\?"|&quot;): (?:\\?"|&quot;)([0-9a-f]{64})(?:\\?"|&quot;)')
+
+
+class Seal(NamedTuple):
+    """Where a file holds its checksum, what stands there, and what should."""
+
+    place: int
+    written: str
+    expected: str
+
+
+def unsealed(metadata: str) -> str:
+    """Add the place of a checksum to a description (JSON)."""
+    return json.dumps(json.loads(metadata) | {"checksum": UNSEALED}, ensure_ascii=False, sort_keys=True)
+
+
+def seal(path: Path) -> None:
+    """Write a file's checksum into it."""
+    found = find_seal(path)
+    assert found is not None, path
+    with open(path, "r+b") as file:
+        file.seek(found.place)
+        file.write(found.expected.encode())
+
+
+def check_seal(path: Path) -> None:
+    """Compare a file with the checksum that it holds, if it holds one.
+
+    Raises:
+        UserError: if they differ.
+    """
+    found = find_seal(path) if path.suffix in SUFFIXES else None
+    if found and found.written != found.expected:
+        raise UserError(f"expected a whole model file; {path} was damaged or edited: its checksum is wrong; copy it again, or export it anew")
+
+
+def find_seal(path: Path) -> Seal | None:
+    """Hash a file as it was before its checksum was written."""
+    weights = path.with_suffix(".bin")
+    if not path.stat().st_size:
+        return None
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        if (found := SEAL.search(content)) is None:
+            return None
+        start, end = found.span(1)
+        written = found[1].decode()
+        with memoryview(content) as view:
+            digest = hashlib.sha256(view[:start])
+            digest.update(UNSEALED.encode())
+            digest.update(view[end:])
+    if path.suffix == ".xml" and weights.is_file():
+        digest.update(weights.read_bytes())
+    return Seal(start, written, digest.hexdigest())

@@ -1,0 +1,123 @@
+"""Which model files may run code: those that the user trusts, and those that this project has published.
+
+docs/trust.md lists what each format holds. Nothing here imports torch: `leyden predict` of an ONNX file needs none.
+"""
+
+import importlib.util
+import json
+import sysconfig
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from leyden.errors import UserError
+from leyden.files import sha256
+
+# All relative to the current folder: a record that lies beside a downloaded file proves nothing.
+LEDGER = Path("artifacts/published.sha256")
+PROVENANCE = Path("artifacts/train/provenance.json")
+EXPORT_REPORT = Path("artifacts/export/report.json")
+LIBRARIES = (__name__.partition(".")[0], "torchvision.models", "timm")  # a file may name their networks
+
+
+def record_published(files: Iterable[Path]) -> None:
+    """Add the hashes of model files to the project's ledger, in the format of `sha256sum`, before they are published.
+
+    The stages' own reports hold them too, and come with `dvc pull`; the ledger remembers what later runs replaced.
+    """
+    known = LEDGER.read_text(encoding="utf-8") if LEDGER.is_file() else ""
+    lines = [f"{sha256(path)}  {path.name}\n" for path in files]
+    LEDGER.parent.mkdir(parents=True, exist_ok=True)
+    with open(LEDGER, "a", encoding="utf-8") as ledger:
+        ledger.write("".join(line for line in lines if line not in known))  # one write: two stages may run at once
+
+
+def published_hashes() -> set[str]:
+    """Return the SHA-256 of each model file that this project has published."""
+    ledger = LEDGER.read_text(encoding="utf-8").splitlines() if LEDGER.is_file() else []
+    rows = [read_record(PROVENANCE, {}), *read_record(EXPORT_REPORT, [])]
+    return {line[:64] for line in ledger} | {row[key] for row in rows for key in ("model_sha256", "sha256") if key in row}
+
+
+def read_record(path: Path, missing: Any) -> Any:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else missing
+
+
+def is_trusted(path: Path, trust: bool) -> bool:
+    """Return whether the user trusts a file, or this project has published it."""
+    return trust or sha256(path) in published_hashes()
+
+
+def require_trust(path: Path, trust: bool, part: str) -> None:
+    """Refuse a file that would run code, unless the user trusts it or this project has published it.
+
+    Args:
+        path: The file.
+        trust: Whether the user trusts it.
+        part: What in the file is code.
+
+    Raises:
+        UserError: if it is neither trusted nor published.
+    """
+    if not is_trusted(path, trust):
+        raise UserError(
+            f"expected data, or a file that this project has published; {path} holds {part}, which is code; "
+            "add --trust (trust=True in Python) if you trust its source"
+        )
+
+
+class Reader(NamedTuple):
+    """A file that a network is being built from, whether the user trusts it, and the class paths that the user names."""
+
+    path: Path
+    trust: bool
+    named: frozenset[str]
+
+
+reader: ContextVar[Reader | None] = ContextVar("reader", default=None)
+
+
+@contextmanager
+def reading(path: Path, trust: bool, named: Iterable[str] = ()) -> Iterator[None]:
+    """Import only what a file may name, at any depth of its arguments, until the block ends.
+
+    Args:
+        path: The file.
+        trust: Whether the user trusts it: it may then name any class that can be imported.
+        named: Class paths that the user's command line or config names.
+    """
+    token = reader.set(Reader(path, trust, frozenset(named)))
+    try:
+        yield
+    finally:
+        reader.reset(token)
+
+
+def check_class(class_path: str) -> None:
+    """Refuse to import a network that only a file names.
+
+    Raises:
+        UserError: if it belongs to no known library, and the file is neither trusted nor published.
+    """
+    file = reader.get()
+    if file is None or class_path in file.named:
+        return
+    library = next((name for name in LIBRARIES if class_path.startswith(f"{name}.")), None)
+    if not (library and is_installed(library.partition(".")[0])):
+        require_trust(file.path, file.trust, f"the network {class_path}")
+
+
+def class_paths_of(spec: Any) -> set[str]:
+    """Return the class paths in a network's specification, those in its arguments included."""
+    parts = list(spec.values()) if isinstance(spec, dict) else spec if isinstance(spec, list) else []
+    own = {spec["class_path"]} if isinstance(spec, dict) and isinstance(spec.get("class_path"), str) else set()
+    return own.union(*map(class_paths_of, parts))
+
+
+def is_installed(package: str) -> bool:
+    """Return whether a package is this one or an installed one, and not a folder of its name in the current folder."""
+    spec = importlib.util.find_spec(package)
+    folders = (sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), Path(__file__).parents[2])
+    return bool(spec and spec.origin and any(Path(spec.origin).is_relative_to(folder) for folder in folders))

@@ -1,0 +1,1 @@
+"""Faults that were found in the field: one test for each kind."""

@@ -1,0 +1,30 @@
+"""Model files to attack and to damage."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from leyden.models.load import load_checkpoint
+from leyden.stages.export import describe
+from leyden.stages.export.inputs import as_examples
+from leyden.stages.export.request import Request
+from leyden.stages.export.written import Written
+
+FORMATS = ("executorch", "onnx", "openvino", "pt2", "safetensors", "torchscript")
+
+
+@pytest.fixture(scope="session")
+def files(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The trained model in every format that is quick to write, and its checkpoint; no project has a record of them."""
+    folder = tmp_path_factory.mktemp("files")
+    module = load_checkpoint(trained / "artifacts/train/model.ckpt")
+    examples = as_examples(np.zeros((2, 8, 8, 1), np.uint8))
+    for name in FORMATS:
+        file = Written(name, Request(module, folder / "model", "fp32", describe(module, "fp32", "MIT"), examples))
+        file.start()
+        file.finish()
+        assert not file.skipped, file.skipped
+    shutil.copy(trained / "artifacts/train/model.ckpt", folder)
+    return folder

@@ -1,0 +1,176 @@
+"""Damaged files and senseless answers are refused, and nothing is published of them."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import leyden
+from leyden import UserError
+from leyden.cli import main
+from leyden.models.load import load_checkpoint
+from leyden.models.seal import UNSEALED, find_seal
+from leyden.stages.export import describe
+from tests.field.hostile import edit_checkpoint, flip_bit
+
+CKPT = Path("artifacts/train/model.ckpt")
+SEALED = ("model.onnx", "model.pte", "model.safetensors", "model.xml")
+
+
+@pytest.mark.parametrize("name", [*SEALED, "model.bin", "model.pt2", "model.torchscript", "model.ckpt"])
+def test_a_changed_bit_is_noticed_or_changes_nothing(files, tmp_path, name):
+    """Between the members of an archive, torch leaves bytes that nobody reads."""
+    for file in files.iterdir():
+        shutil.copy(file, tmp_path)
+    model = tmp_path / name.replace(".bin", ".xml")
+    images = torch.randint(0, 256, (4, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    expected, noticed = leyden.load(model, trust=True)(images), 0
+    for position in np.linspace(0.02, 0.98, 25):
+        flip_bit(files / name, tmp_path / name, float(position))
+        try:
+            loaded = leyden.load(model, trust=True)
+        except UserError:
+            noticed += 1
+        else:
+            assert torch.equal(loaded(images), expected)
+    assert noticed >= 20
+
+
+@pytest.mark.parametrize("name", SEALED)
+def test_a_file_without_a_checksum_of_its_own_holds_one(files, name):
+    found = find_seal(files / name)
+    assert found is not None and found.written == found.expected != UNSEALED
+
+
+def set_weight(value: float):
+    def change(checkpoint):
+        tensor = checkpoint["state_dict"]["model.network.head.weight"]
+        tensor.view(-1)[0] = value
+
+    return change
+
+
+def enlarge(checkpoint):
+    checkpoint["state_dict"]["model.network.head.weight"].fill_(3e38)
+
+
+def set_entry(key: str, value: object):
+    return lambda checkpoint: checkpoint["leyden"].update({key: value})
+
+
+def set_input(**changes: object):
+    return lambda checkpoint: checkpoint["leyden"]["input"].update(changes)
+
+
+SENSELESS = {
+    "NaN in a weight": (set_weight(math.nan), "1 tensors hold NaN, model.network.head.weight first"),
+    "infinity in a weight": (set_weight(math.inf), "NaN or infinity"),
+    "finite weights, infinite logits": (enlarge, "NaN or infinity"),
+    **{
+        f"temperature {value!r}": (set_entry("temperature", value), "expected a temperature from 0.001 to 1000")
+        for value in (0, 0.0, -1.0, math.nan, math.inf, 1e-30, "1", True, [1.0])
+    },
+    "a label twice": (set_entry("labels", ["0"] * 10), "expected different names of classes"),
+    "no labels": (set_entry("labels", []), "expected different names of classes"),
+    "labels that are numbers": (set_entry("labels", list(range(10))), "expected different names of classes"),
+    "too few labels": (set_entry("labels", list("012")), "do not fit"),
+    "no network": (set_entry("network", None), "expected the class_path and init_args"),
+    "no class": (set_entry("network", {"init_args": {}}), "expected the class_path and init_args"),
+    "a network that cannot be built": (set_entry("network", {"class_path": "leyden.models.ResNet", "init_args": {"width": -3}}), "cannot be built"),
+    **{
+        f"input {changes}": (set_input(**changes), "expected channels, image_size, mean and std")
+        for changes in (
+            {"std": [0.0]},
+            {"std": [-1.0]},
+            {"std": [math.nan]},
+            {"mean": [math.inf]},
+            {"mean": [0.5, 0.5]},
+            {"channels": 0},
+            {"channels": True},
+            {"image_size": [0, 0]},
+            {"image_size": [-8, 8]},
+            {"image_size": [8]},
+            {"image_size": None},
+        )
+    },
+}
+
+
+@pytest.mark.parametrize("fault", SENSELESS)
+def test_a_senseless_model_predicts_nothing(in_trained, tmp_path, error_of, fault):
+    change, message = SENSELESS[fault]
+    model = edit_checkpoint(CKPT, tmp_path / "model.ckpt", change)
+    assert message in error_of("predict", str(model), "data/3", f"--out={tmp_path}/p.csv")
+    assert [path.name for path in tmp_path.iterdir()] == ["model.ckpt"]
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "compare", "export", "explain"])
+@pytest.mark.parametrize("fault", ["NaN in a weight", "finite weights, infinite logits", "temperature -1.0"])
+def test_nor_does_any_other_verb_publish_it(in_trained, tmp_path, error_of, verb, fault):
+    change, message = SENSELESS[fault]
+    model = edit_checkpoint(CKPT, tmp_path / "model.ckpt", change)
+    args = [str(CKPT), str(model)] if verb == "compare" else [f"--model={model}"]
+    args += ["--formats={onnx: [fp32]}"] if verb == "export" else []
+    said = error_of(verb, *args, f"--out={tmp_path / 'out'}")
+    assert message in said or (fault == "finite weights, infinite logits" and "finite" in said)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.ckpt"]
+
+
+def test_an_exported_file_of_another_temperature_is_refused(files, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    metadata = json.loads(describe(load_checkpoint(files / "model.ckpt"), "fp32", "MIT"))
+    network = torch.load(files / "model.ckpt", weights_only=True)["leyden"]["network"]
+    for temperature in (0.5, -1.0):
+        text = json.dumps(metadata | {"network": network, "temperature": temperature})
+        save_file(load_file(files / "model.safetensors"), tmp_path / "model.safetensors", {"leyden": text})
+        if temperature > 0:
+            assert leyden.load(tmp_path / "model.safetensors").temperature == 0.5
+        else:
+            with pytest.raises(UserError, match="expected a temperature"):
+                leyden.load(tmp_path / "model.safetensors")
+
+
+def test_a_sequence_whose_output_is_infinite_is_a_row_with_its_reason(in_sequences, tmp_path, monkeypatch):
+    """One odd file must not cost the rows of the others."""
+    from leyden.stages import predict as stage
+
+    class Overflows:
+        labels, features = ["a", "b"], 2
+
+        def __call__(self, values, lengths):
+            return values[:, 0]  # the first step is the logits
+
+    monkeypatch.setattr(stage, "load", lambda *args, **kwargs: Overflows())
+    for name, first in {"good": [1.0, 0.0], "odd": [3e38, -3e38]}.items():
+        np.save(tmp_path / f"{name}.npy", np.array([first, [0, 0]], np.float32) * (1 if name == "good" else 1.1))
+    out = tmp_path / "p.csv"
+    assert main(["predict", "any.ckpt", str(tmp_path), f"--out={out}"]) == 0
+    rows = {Path(line.split(",")[0]).stem: line for line in out.read_text().splitlines()[1:]}
+    assert rows["good"].split(",")[1] == "a" and "nan" not in out.read_text().lower().replace("nan or infinite", "")
+
+
+@pytest.mark.parametrize("score", ["nan", "inf", "-1", "abc", ""])
+def test_scores_that_are_no_probabilities_are_not_compared_with(in_trained, tmp_path, error_of, score):
+    assert main(["evaluate", "--robustness=[]", f"--out={tmp_path / 'first'}"]) == 0
+    lines = (tmp_path / "first/predictions.csv").read_text().splitlines()
+    lines[5] = ",".join([*lines[5].split(",")[:-1], score])
+    (tmp_path / "old.csv").write_text("\n".join(lines))
+    said = error_of("evaluate", "--robustness=[]", f"--against={tmp_path / 'old.csv'}", f"--out={tmp_path / 'second'}")
+    assert "expected probabilities" in said and not (tmp_path / "second").exists()
+
+
+def test_pretrained_weights_are_checked_likewise(trained, tmp_path):
+    from leyden.models.torchvision_net import read_weights
+
+    torch.save({"layer": torch.ones(1000)}, tmp_path / "weights.pth")
+    assert read_weights(tmp_path / "weights.pth")["layer"].sum() == 1000
+    flip_bit(tmp_path / "weights.pth", tmp_path / "flipped.pth")
+    torch.save({"layer": torch.full((10,), math.nan)}, tmp_path / "nan.pth")
+    for name, message in {"flipped.pth": "damaged", "nan.pth": "NaN"}.items():
+        with pytest.raises(UserError, match=message):
+            read_weights(tmp_path / name)
