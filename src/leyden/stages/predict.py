@@ -18,6 +18,7 @@ from leyden.data.sequences import Sequences, UnreadableSequenceError, read_seque
 from leyden.errors import UserError
 from leyden.files import replaced_file
 from leyden.models.load import Examples, Predictor, calibrated, load, predict_logits
+from leyden.outputs import check_apart, check_file, is_stream
 
 Row = list[str]
 
@@ -33,14 +34,18 @@ def predict(model: Path, paths: list[Path], out: Path = Path("predictions.csv"),
         batch_size: Files at a time.
         strict: End with an error if any file was unreadable, after writing all rows.
     """
+    check_file(out)
+    check_apart(out, [model, *(path for path in paths if not path.is_dir())])
     predictor = load(model)
     suffixes = SEQUENCE_SUFFIXES if takes_sequences(predictor) else IMAGE_SUFFIXES
     files = [file for path in paths for file in expand(path, suffixes)]
     if not files:
         raise UserError(f"expected files of {', '.join(sorted(suffixes))}; found none in {', '.join(map(str, paths))}; name others")
+    if out.suffix.lower() in suffixes:  # it would be read the next time, if not now
+        check_apart(out, [*paths, *files])
     top_k = min(top_k, len(predictor.labels))
     failed = 0
-    with replaced_file(out) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
+    with replaced_file(out) as partial, open(partial, "a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["path", *(name for rank in range(1, top_k + 1) for name in column_names(rank)), "error"])
         with tqdm(total=len(files), unit="file", desc="predict", disable=not sys.stderr.isatty()) as bar, ThreadPoolExecutor() as pool:
@@ -50,7 +55,7 @@ def predict(model: Path, paths: list[Path], out: Path = Path("predictions.csv"),
                 writer.writerows(rows)
                 failed += sum(bool(row[-1]) for row in rows)
                 bar.update(len(batch))
-    print(f"predict: {len(files) - failed:,} files named, {failed} unreadable; {out} written")
+    print(f"predict: {len(files) - failed:,} files named, {failed} unreadable; {out} written", file=sys.stderr if is_stream(out) else sys.stdout)
     if failed and strict:
         raise UserError(f"expected every file to be readable; {failed} of {len(files)} are not; their reasons are in {out}")
 

@@ -8,6 +8,7 @@ import leyden
 from leyden.files import replaced_folder, write_json
 from leyden.models.build import Model
 from leyden.models.load import load_checkpoint
+from leyden.outputs import check_output
 from leyden.stages.export.check import Proof, Tolerances, ask
 from leyden.stages.export.inputs import inputs_of
 from leyden.stages.export.inspect import inspect_model
@@ -50,13 +51,15 @@ def export(
         license: The model's, as every file tells it.
         inspect: Print the model's layers with their weights and operations, and its graph; write nothing.
     """
+    if not inspect:
+        check_output(out, "export", [model, data])
     module = load_checkpoint(model)
     if inspect:
         return print(inspect_model(module), end="")
     inputs = inputs_of(module)
     examples, labels = inputs.read(data, "test", num_examples)
     calibration, _ = inputs.read(data, "val", num_calibration)
-    with replaced_folder(out) as folder, tempfile.TemporaryDirectory() as temporary:
+    with replaced_folder(out, "export") as folder, tempfile.TemporaryDirectory() as temporary:
         asked = [(name, precision) for name, precisions in formats.items() for precision in precisions]
         files = [
             Written(name, Request(module, folder / "model", precision, describe(module, precision, license), calibration))

@@ -120,7 +120,7 @@ def publish(cli: LeydenCLI, run: Run, seconds: float) -> None:
     metrics["parameters"] = sum(parameter.numel() for parameter in cli.model.parameters())
     metrics["seconds"] = round(seconds, 2)
     metrics["peak_memory_mb"] = round(peak_memory_mb())
-    with replaced_folder(PUBLISHED) as folder:
+    with replaced_folder(PUBLISHED, "train") as folder:
         torch.save(kept, folder / "model.ckpt")
         (folder / "curves.csv").write_bytes((run.folder / "curves.csv").read_bytes())
         (folder / "config.yaml").write_bytes((run.folder / "config.yaml").read_bytes())
