@@ -16,9 +16,9 @@ from leyden.partials import partial_of, put_in_place
 
 @contextmanager
 def replaced_folder(folder: Path, owner: str, marked: bool = True) -> Iterator[Path]:
-    """Make an empty folder to write in; it takes the place of `folder` when the block ends well, and vanishes when it fails.
+    """Make an empty folder that takes the place of `folder` when the block ends well, and vanishes when it fails.
 
-    A reader finds the whole old folder or the whole new one, whenever the process is killed and whoever else writes there.
+    A reader finds the whole old folder or the whole new one, even after a kill or with several writers.
 
     Args:
         folder: Where it goes; a symlink is followed.
@@ -43,9 +43,10 @@ def replaced_folder(folder: Path, owner: str, marked: bool = True) -> Iterator[P
 
 @contextmanager
 def replaced_file(path: Path) -> Iterator[Path]:
-    """Make an empty file to write to; it takes the place of `path` when the block ends well, and vanishes when it fails.
+    """Make an empty file that takes the place of `path` when the block ends well, and vanishes when it fails.
 
-    A symlink is followed, and permissions are kept. A pipe, a device or a descriptor (/dev/stdout) is yielded itself: open it to append.
+    A symlink is followed, and permissions are kept. A pipe, a device or a descriptor (/dev/stdout) is yielded
+    itself: open it to append.
 
     Raises:
         UserError: if it is a folder, or cannot be made.

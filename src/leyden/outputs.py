@@ -1,4 +1,4 @@
-"""Where a verb may write: what is there must be nothing, empty, or made by the same verb, and must not be what it reads."""
+"""Where a verb may write: a place that is free, empty or of its own making, and apart from what it reads."""
 
 import errno
 import os
@@ -16,13 +16,14 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @contextmanager
 def one_line_errors(out: Path) -> Iterator[None]:
-    """Raise as UserError what the operating system says of a place that cannot be written; not that the disk is full."""
+    """Raise the operating system's errors as UserError; not a full disk, which callers handle."""
     try:
         yield
     except OSError as error:
         if error.errno in DISK_FULL:
             raise
-        raise UserError(f"expected to write {out}; got: {error.strerror}; name another place or change its permissions") from error
+        reason = f"got: {error.strerror}; name another place or change its permissions"
+        raise UserError(f"expected to write {out}; {reason}") from error
 
 
 def resolved(path: Path) -> Path:
@@ -56,7 +57,8 @@ def check_apart(out: Path, inputs: Iterable[Path], option: str = "--out") -> Non
         source = resolved(given)
         if target == source or source in target.parents or target in source.parents:
             relation = "is" if target == source else "lies in" if source in target.parents else "holds"
-            raise UserError(f"expected an output apart from what is read; {out} {relation} {given}; give another {option}")
+            wrong = f"{out} {relation} {given}; give another {option}"
+            raise UserError(f"expected an output apart from what is read; {wrong}")
 
 
 def check_folder(out: Path, owner: str) -> None:
@@ -79,8 +81,8 @@ def check_target(out: Path, target: Path, owner: str) -> None:
     check_parent(out, target)
     if not is_empty_or_made_by(target, owner):
         raise UserError(
-            f"expected no {out} yet, an empty folder or an earlier result of {owner}; it holds other files, which would be lost; "
-            "name another place, or move them away"
+            f"expected no {out} yet, an empty folder or an earlier result of {owner}; it holds other files, "
+            "which would be lost; name another place, or move them away"
         )
 
 
@@ -92,7 +94,8 @@ def check_file(out: Path) -> None:
     """
     with one_line_errors(out):
         if out.is_dir() or out.is_socket():
-            raise UserError(f"expected a file to write; {out} is a {'folder' if out.is_dir() else 'socket'}; name a file")
+            kind = "folder" if out.is_dir() else "socket"
+            raise UserError(f"expected a file to write; {out} is a {kind}; name a file")
         if not is_stream(out):
             check_parent(out, resolved(out))
 
@@ -107,11 +110,12 @@ def check_parent(out: Path, target: Path) -> None:
     if not above.is_dir():
         raise UserError(f"expected to write {out}; {above} is a file, not a folder; name another place")
     if not os.access(above, os.W_OK | os.X_OK):
-        raise UserError(f"expected to write {out}; {above} may not be written to; name another place or change its permissions")
+        reason = f"{above} may not be written to; name another place or change its permissions"
+        raise UserError(f"expected to write {out}; {reason}")
 
 
 def is_stream(path: Path) -> bool:
-    """Return whether a file is written in place: a pipe, a device, or a descriptor of this process, whatever that leads to."""
+    """Return whether a file is written in place: a pipe, a device, or a process's descriptor (/dev/stdout)."""
     try:
         mode = path.stat().st_mode
     except OSError:

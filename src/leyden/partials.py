@@ -1,4 +1,4 @@
-"""Half-written outputs: named uniquely beside their target, locked while they are written, moved in place in one step."""
+"""Half-written outputs: uniquely named beside their target, locked while written, moved in place in one step."""
 
 import ctypes
 import errno
@@ -107,7 +107,7 @@ def put_in_place(partial: Path, target: Path, check: Callable[[], None]) -> None
 
 
 def exchange(one: Path, other: Path) -> bool:
-    """Swap what two names stand for, so that neither is ever missing; False where the system or the file system cannot."""
+    """Swap two names, so that neither is ever missing; return False where the (file) system cannot."""
     try:
         renameat2 = ctypes.CDLL(None).renameat2 if sys.platform == "linux" else None
     except AttributeError:  # a C library from before 2018

@@ -138,9 +138,9 @@ class ShardFolder:
             place.unlink(missing_ok=True)
 
     def _make_room(self) -> None:
-        """Remove the shards used longest ago while there is too little room for another; one that is still mapped stays readable.
+        """Remove the shards used longest ago while there is too little room for another.
 
-        Other files of the folder are the user's.
+        One that is still mapped stays readable. Other files of the folder are the user's.
         """
         names = {file["filename"] for file in self._files}
         ours = {"index.json", *names, *(f".{name}.room" for name in names)}

@@ -55,7 +55,8 @@ def predict(model: Path, paths: list[Path], out: Path = Path("predictions.csv"),
                 writer.writerows(rows)
                 failed += sum(bool(row[-1]) for row in rows)
                 bar.update(len(batch))
-    print(f"predict: {len(files) - failed:,} files named, {failed} unreadable; {out} written", file=sys.stderr if is_stream(out) else sys.stdout)
+    summary = f"predict: {len(files) - failed:,} files named, {failed} unreadable; {out} written"
+    print(summary, file=sys.stderr if is_stream(out) else sys.stdout)
     if failed and strict:
         raise UserError(f"expected every file to be readable; {failed} of {len(files)} are not; their reasons are in {out}")
 

@@ -25,7 +25,7 @@ Reader = Callable[[Examples], Iterator[np.ndarray]]
 
 
 def check_place(shards: str, others: Sequence[Path]) -> None:
-    """Check before anything is read that shards may be written to a folder, apart from what is read and written besides.
+    """Check before anything is read that shards may be written to a folder apart from `others`.
 
     Raises:
         UserError: if they may not.
