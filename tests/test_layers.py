@@ -8,7 +8,10 @@ import yaml
 
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "leyden"
 STAGES = sorted(path.stem for path in (PACKAGE / "stages").iterdir() if path.stem != "__init__" and not path.stem.startswith("__pyc"))
-PLUMBING = {"leyden", "leyden.cli", "leyden.completion", "leyden.errors", "leyden.files", "leyden.parsing", "leyden.stages"}
+PLUMBING = {
+    "leyden",
+    *(f"leyden.{name}" for name in ("cli", "completion", "errors", "files", "outputs", "parsing", "partials", "stages")),
+}
 DVC = yaml.safe_load((PACKAGE.parents[1] / "dvc.yaml").read_text())
 
 

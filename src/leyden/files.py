@@ -1,47 +1,75 @@
 """Files that appear whole or not at all."""
 
+import functools
 import hashlib
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from leyden.errors import UserError
+from leyden.outputs import MARKER, check_file, check_folder, is_stream, one_line_errors, resolved
+from leyden.partials import partial_of, put_in_place
 
 
 @contextmanager
-def replaced_folder(folder: Path) -> Iterator[Path]:
-    """Give an empty folder to write in; it takes the place of `folder` when the block ends well, and vanishes when it fails."""
+def replaced_folder(folder: Path, owner: str, marked: bool = True) -> Iterator[Path]:
+    """Make an empty folder that takes the place of `folder` when the block ends well, and vanishes when it fails.
+
+    A reader finds the whole old folder or the whole new one, even after a kill or with several writers.
+
+    Args:
+        folder: Where it goes; a symlink is followed.
+        owner: What makes it, a verb or a stage: what another one made, or a user, is not replaced.
+        marked: Leave the owner's name in the folder; without it, only a stage's own under artifacts/ is replaced later.
+
+    Raises:
+        UserError: if there is something else, or the folder cannot be made.
+    """
     folder = Path(folder)
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
+    target = resolved(folder)
+    check_folder(folder, owner)
+    with ExitStack() as stack:
+        with one_line_errors(folder):
+            partial = stack.enter_context(partial_of(target, Path.mkdir))
+        if marked:
+            (partial / MARKER).write_text(f"{owner}\n", encoding="utf-8")
         yield partial
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        with one_line_errors(folder):
+            put_in_place(partial, target, functools.partial(check_folder, folder, owner))
 
 
 @contextmanager
 def replaced_file(path: Path) -> Iterator[Path]:
-    """Give a path to write to; it is renamed to `path` when the block ends well, and removed when it fails."""
+    """Make an empty file that takes the place of `path` when the block ends well, and vanishes when it fails.
+
+    A symlink is followed, and permissions are kept. A pipe, a device or a descriptor (/dev/stdout) is yielded
+    itself: open it to append.
+
+    Raises:
+        UserError: if it is a folder, or cannot be made.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    check_file(path)
+    if is_stream(path):
+        yield path
+        return
+    target = resolved(path)
+    with ExitStack() as stack:
+        with one_line_errors(path):
+            partial = stack.enter_context(partial_of(target, functools.partial(Path.touch, exist_ok=False)))
         yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+        with one_line_errors(path):
+            if target.exists():
+                shutil.copymode(target, partial)
+            partial.replace(target)
 
 
 def write_json(path: Path, value: Any) -> None:
-    with replaced_file(path) as partial:
-        partial.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    with replaced_file(path) as partial, open(partial, "a", encoding="utf-8") as file:
+        file.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path, verb: str) -> Any:

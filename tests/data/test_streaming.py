@@ -310,6 +310,11 @@ def test_the_cache_keeps_to_its_size(workspace, storage):
     Path("artifacts/prepare").unlink()
     assert main(["prepare", *PREPARE, "--shards=s3://bucket/name"]) == 0
     size = 2 * 4 * (46 * 100 + 4 * 47)  # two windows
+    place = json.loads(Path("artifacts/prepare/report.json").read_text())["shards"]
+    mine = Path("runs/shards", place.rsplit("/", 1)[1], "notes.txt")
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(bytes(size))
+    os.utime(mine, (0, 0))  # the oldest, and large: what the cache would forget first if it were its own
     loader = StreamedImageData(shuffle_window=4, max_cache_gb=(size + 6000) / 1e9, num_workers=0).train_dataloader()
     largest = 0
     for epoch in range(2):
@@ -317,7 +322,7 @@ def test_the_cache_keeps_to_its_size(workspace, storage):
         for _ in loader:
             held = [size_of(path) for path in Path("runs/shards").rglob("*.bin")]
             largest = max(largest, sum(held))
-    assert size // 2 <= largest <= size + 6000
+    assert size // 2 <= largest <= size + 6000 and mine.is_file()
     assert len(storage.fetched) <= 1 + 2 * 26
     with pytest.raises(UserError, match="room for two windows of shards"):
         StreamedImageData(shuffle_window=9, max_cache_gb=size / 1e9)

@@ -79,7 +79,7 @@ def test_two_processes_train_as_one_does(alone, workspace, start, args):
     for ours, theirs in zip(curves(workspace), curves(alone), strict=True):
         assert ours["val/accuracy"] == theirs["val/accuracy"] and ours["val/balanced_accuracy"] == theirs["val/balanced_accuracy"]
         assert abs(float(ours["train/loss"]) - float(theirs["train/loss"])) < 1e-4
-    assert len(list((workspace / "artifacts/train").iterdir())) == 5
+    assert len(list((workspace / "artifacts/train").iterdir())) == 6
 
 
 def test_scores_are_those_of_every_example_once(alone):

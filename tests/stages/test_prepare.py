@@ -59,7 +59,7 @@ def test_same_input_same_bytes(shapes, tmp_path):
     for name in ("a", "b"):
         prepare(shapes, tmp_path / name)
     files = [path for path in (tmp_path / "a").rglob("*") if path.is_file()]
-    assert len(files) == 14
+    assert len(files) == 15  # with the marker
     for path in files:
         assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes(), path.name
 

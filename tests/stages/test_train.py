@@ -41,6 +41,7 @@ class Own(LightningModule):
 
 def test_fit_publishes_model_scores_and_complete_curves(in_trained):
     assert sorted(path.name for path in Path("artifacts/train").iterdir()) == [
+        ".leyden",
         "config.yaml",
         "curves.csv",
         "metrics.json",

@@ -138,9 +138,14 @@ class ShardFolder:
             place.unlink(missing_ok=True)
 
     def _make_room(self) -> None:
-        """Remove the files used longest ago while there is too little room for another shard; one that is still mapped stays readable."""
+        """Remove the shards used longest ago while there is too little room for another.
+
+        One that is still mapped stays readable. Other files of the folder are the user's.
+        """
+        names = {file["filename"] for file in self._files}
+        ours = {"index.json", *names, *(f".{name}.room" for name in names)}
         kept = {"index.json", *(self._files[shard]["filename"] for shard in self._wanted)}
-        files = [path for path in self._folder.iterdir() if not path.name.endswith((".lock", ".partial"))]
+        files = [path for path in self._folder.iterdir() if path.name in ours]
         found = [(status.st_mtime, status.st_size, path) for path in files if (status := status_of(path))]
         total = sum(size for _, size, _ in found) + self._largest
         for _, size, path in sorted(found):

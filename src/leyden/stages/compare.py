@@ -1,5 +1,6 @@
 """What one model gained and lost against another, on the same test examples: `leyden compare OLD NEW --data=OLD_DATA`."""
 
+import sys
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from leyden.files import write_json
 from leyden.models.bootstrap import check_level
 from leyden.models.load import Predictor, load, predict_logits
 from leyden.models.paired import changes
+from leyden.outputs import check_apart, check_file, is_stream
 
 
 def compare(
@@ -40,6 +42,8 @@ def compare(
         trust: Load files even if they run code (TorchScript, AOTInductor's library, networks that are not of leyden, torchvision or
             timm); files that this project has published do not need it.
     """
+    check_file(out)
+    check_apart(out, [old, new, data])
     check_level(confidence_level, "compare")
     examples, labels = read_examples(data, "test")
     names = read_report(data)["labels"]
@@ -58,7 +62,8 @@ def compare(
         f"compare: accuracy {metrics['accuracy_old']:.4f} before, {metrics['accuracy_new']:.4f} after: change {metrics['accuracy_change']:+.4f} "
         f"[{metrics['accuracy_change_low']:+.4f}, {metrics['accuracy_change_high']:+.4f}]"
         f", p {metrics['accuracy_change_p_value']:.2g}, on {metrics['examples']:,} test examples of the "
-        f"{len(shared)} labels that both know ({metrics['lost']} lost, {metrics['gained']} gained, {metrics['examples_left_out']} left out)"
+        f"{len(shared)} labels that both know ({metrics['lost']} lost, {metrics['gained']} gained, {metrics['examples_left_out']} left out)",
+        file=sys.stderr if is_stream(out) else sys.stdout,
     )
 
 

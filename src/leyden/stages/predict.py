@@ -18,6 +18,7 @@ from leyden.data.sequences import Sequences, UnreadableSequenceError, read_seque
 from leyden.errors import UserError
 from leyden.files import replaced_file
 from leyden.models.load import Examples, Predictor, calibrated, load, run_model
+from leyden.outputs import check_apart, check_file, is_stream
 
 Row = list[str]
 NOT_FINITE = "the model's output is NaN or infinite"
@@ -44,14 +45,18 @@ def predict(
         trust: Load the model even if it runs code (TorchScript, AOTInductor's library, networks that are not of leyden, torchvision or
             timm); files that this project has published do not need it.
     """
+    check_file(out)
+    check_apart(out, [model, *(path for path in paths if not path.is_dir())])
     predictor = load(model, trust=trust)
     suffixes = SEQUENCE_SUFFIXES if takes_sequences(predictor) else IMAGE_SUFFIXES
     files = [file for path in paths for file in expand(path, suffixes)]
     if not files:
         raise UserError(f"expected files of {', '.join(sorted(suffixes))}; found none in {', '.join(map(str, paths))}; name others")
+    if out.suffix.lower() in suffixes:  # it would be read the next time, if not now
+        check_apart(out, [*paths, *files])
     top_k = min(top_k, len(predictor.labels))
     failed = not_finite = 0
-    with replaced_file(out) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
+    with replaced_file(out) as partial, open(partial, "a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["path", *(name for rank in range(1, top_k + 1) for name in column_names(rank)), "error"])
         with tqdm(total=len(files), unit="file", desc="predict", disable=not sys.stderr.isatty()) as bar, ThreadPoolExecutor() as pool:
@@ -66,7 +71,8 @@ def predict(
             raise UserError(
                 f"expected finite outputs of {model}; got NaN or infinity for all {not_finite:,} files that could be read; train or export it again"
             )
-    print(f"predict: {len(files) - failed:,} files named, {failed} unreadable; {out} written")
+    summary = f"predict: {len(files) - failed:,} files named, {failed} unreadable; {out} written"
+    print(summary, file=sys.stderr if is_stream(out) else sys.stdout)
     if failed and strict:
         raise UserError(f"expected every file to be readable; {failed} of {len(files)} are not; their reasons are in {out}")
 

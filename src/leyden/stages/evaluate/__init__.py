@@ -1,6 +1,5 @@
 """Score a model on the test split: every prediction kept, every headline figure with an interval, and where it fails."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from leyden.files import replaced_folder, write_json
 from leyden.models.bootstrap import check_level
 from leyden.models.image_model import ImageModel
 from leyden.models.load import Predictor, load
+from leyden.outputs import check_output, discard, is_made_by, resolved
 from leyden.stages.evaluate.abstention import abstain
 from leyden.stages.evaluate.against import compare_with, predict_other, verdict
 from leyden.stages.evaluate.figures import intervals_of, score
@@ -62,6 +62,10 @@ def evaluate(
         trust: Load files even if they run code (TorchScript, AOTInductor's library, networks that are not of leyden, torchvision or
             timm); files that this project has published do not need it.
     """
+    inputs, beside = [model, data, *([against] if against else [])], out.with_name(f"{out.name}-failed")
+    check_output(out, "evaluate", inputs)
+    if require or is_made_by(resolved(beside), "evaluate"):  # else it is the user's, and left alone
+        check_output(beside, "evaluate", inputs)
     check_level(confidence_level, "evaluate")
     if not 0 < abstain_precision <= 1:
         raise UserError(f"evaluate.abstain_precision must lie in (0, 1]; got {abstain_precision}; set it in configs/evaluate.yaml")
@@ -81,14 +85,14 @@ def evaluate(
     other = predict_other(against, data, test, batch_size, trust) if against else None
     comparison = compare_with(other, test, top_k, num_resamples, confidence_level, seed) if other else None
     failed = failures(require or {}, metrics)
-    beside = out.with_name(f"{out.name}-failed")
-    shutil.rmtree(beside, ignore_errors=True)
-    with replaced_folder(beside if failed else out) as folder:
+    with replaced_folder(beside if failed else out, "evaluate") as folder:
         write(folder, test, metrics)
         write_errors(folder / "errors", test, slices, suspects)
         write_robustness(folder / "robustness", accuracies, metrics["accuracy"])
         if comparison:
             write_json(folder / "comparison.json", comparison)
+    if not failed:
+        discard(beside, "evaluate")
     print(summary(metrics, slices, suspects))
     if against and comparison:
         print(verdict(comparison, against))

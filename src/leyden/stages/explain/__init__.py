@@ -13,6 +13,7 @@ from leyden.files import replaced_folder, write_json
 from leyden.models.image_model import ImageModel
 from leyden.models.load import calibrated, load_checkpoint, predict_logits
 from leyden.models.sequence_model import SequenceModel
+from leyden.outputs import check_output
 from leyden.stages.explain.channels import write_channels
 from leyden.stages.explain.concepts import read_concepts, write_concepts
 from leyden.stages.explain.evidence import Evidence, measure
@@ -66,6 +67,7 @@ def explain(
         trust: Load the checkpoint even if it names a network that is not of leyden, torchvision or timm; what this project has
             published does not need it.
     """
+    check_output(out, "explain", [model, data, *([concepts] if concepts else [])])
     check_methods(methods)
     module = load_checkpoint(model, trust=trust)
     shown_concepts = read_concepts(concepts, module)  # first: a folder that will not do is told at once
@@ -83,7 +85,7 @@ def explain(
     evidence = Evidence(network, randomised, inputs, predicted[drawn], num_deletion_steps, seed)
     metrics, maps, verdicts = run_methods(methods, evidence, preprocessed(module, split.images[shown]), predicted[shown])
     rows = describe(module, probabilities[shown], [read_paths(data, "test")[row] for row in shown], split.labels[shown], reasons)
-    with replaced_folder(out) as folder:
+    with replaced_folder(out, "explain") as folder:
         write_json(folder / "metrics.json", metrics)
         write_table(folder / "summary.csv", [row._asdict() for row in verdicts], Verdict._fields)
         arrays: dict[str, Any] = {"rows": np.array(shown), "images": split.images[shown], **maps}

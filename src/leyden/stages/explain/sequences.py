@@ -70,7 +70,7 @@ def explain_sequences(
     paths = read_paths(data, "test")
     described = describe(module, probabilities[rows], [paths[row] for row in rows], split.labels[rows], reasons)
     arrays: dict[str, Any] = {"rows": np.array(rows), "values": split.sequences[np.array(rows)].values, "lengths": shown.lengths.numpy()} | maps
-    with replaced_folder(out) as folder:
+    with replaced_folder(out, "explain") as folder:
         write_json(folder / "metrics.json", metrics)
         write_table(folder / "summary.csv", [row._asdict() for row in verdicts], Verdict._fields)
         (folder / "maps").mkdir()

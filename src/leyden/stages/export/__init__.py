@@ -9,6 +9,7 @@ from leyden.files import replaced_folder, write_json
 from leyden.models.build import Model
 from leyden.models.load import load_checkpoint
 from leyden.models.trust import record_published
+from leyden.outputs import check_output
 from leyden.stages.export.check import Proof, Tolerances, ask_checkpoint
 from leyden.stages.export.inputs import inputs_of
 from leyden.stages.export.inspect import inspect_model
@@ -54,13 +55,15 @@ def export(
         trust: Load the checkpoint even if it names a network that is not of leyden, torchvision or timm; what this project has
             published does not need it.
     """
+    if not inspect:
+        check_output(out, "export", [model, data])
     module = load_checkpoint(model, trust=trust)
     if inspect:
         return print(inspect_model(module), end="")
     inputs = inputs_of(module)
     examples, labels = inputs.read(data, "test", num_examples)
     calibration, _ = inputs.read(data, "val", num_calibration)
-    with replaced_folder(out) as folder, tempfile.TemporaryDirectory() as temporary:
+    with replaced_folder(out, "export") as folder, tempfile.TemporaryDirectory() as temporary:
         asked = [(name, precision) for name, precisions in formats.items() for precision in precisions]
         files = [
             Written(name, Request(module, folder / "model", precision, describe(module, precision, license), calibration))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from leyden.data.packed import SPLITS
 from leyden.files import replaced_folder, write_json
+from leyden.outputs import check_output
 from leyden.stages.prepare.candidates import are_sequences, find_candidates
 from leyden.stages.prepare.contact import write_contact_sheets
 from leyden.stages.prepare.duplicates import find_pairs
@@ -16,7 +17,7 @@ from leyden.stages.prepare.packing import room_for, write_tables
 from leyden.stages.prepare.reading import Source, read_examples
 from leyden.stages.prepare.sequences import judge_sequences, pack_sequences, reject_other_widths
 from leyden.stages.prepare.settings import Storage, check_rejected, check_settings, pixels_to_keep
-from leyden.stages.prepare.shards import HELD, SAMPLE, check_shards, drop_sample
+from leyden.stages.prepare.shards import HELD, SAMPLE, check_place, check_shards, drop_sample
 from leyden.stages.prepare.splits import check_leakage, draw_splits
 from leyden.stages.prepare.spool import Spool
 
@@ -63,6 +64,9 @@ def prepare(
             then are not packed; for data larger than the disk. null packs all.
         shard_mb: Size of a shard.
     """
+    check_output(out, "prepare", [data])
+    if shards:
+        check_place(shards, [data, out])
     check_settings(val_fraction, test_fraction, crop_margin, near_duplicate_distance, num_workers)
     candidates = find_candidates(data)
     sequential = are_sequences(candidates)
@@ -71,7 +75,7 @@ def prepare(
     if shards:
         check_shards(shards, shard_mb, crop_margin, storage, candidates)
         limits = limits._replace(image_size=None, max_kept_pixels=0)  # nothing waits on the disk: it may be too small
-    with room_for(out), replaced_folder(out) as folder, closing(Spool(folder)) as spool:
+    with room_for(out), replaced_folder(out, "prepare") as folder, closing(Spool(folder)) as spool:
         source = Source(data, num_workers, spool, max_pixels)
         examples = read_examples(source, candidates, judge_sequences if sequential else partial(judge, limits), limits.image_size)
         if sequential:

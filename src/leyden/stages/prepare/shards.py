@@ -13,6 +13,7 @@ import numpy as np
 from leyden.data.packed import ArrayWriter
 from leyden.errors import UserError
 from leyden.files import replaced_folder, sha256
+from leyden.outputs import check_apart, check_file
 from leyden.stages.prepare.candidates import Candidate, are_sequences
 from leyden.stages.prepare.contact import PER_SIDE
 from leyden.stages.prepare.examples import Examples, Shape, label_indices
@@ -21,6 +22,17 @@ from leyden.stages.prepare.packing import count_levels, statistics_of, write_lab
 HELD = ("val", "test")  # packed as arrays: later stages read them whole, and every epoch reads val
 SAMPLE = "sample"
 Reader = Callable[[Examples], Iterator[np.ndarray]]
+
+
+def check_place(shards: str, others: Sequence[Path]) -> None:
+    """Check before anything is read that shards may be written to a folder apart from `others`.
+
+    Raises:
+        UserError: if they may not.
+    """
+    if "://" not in shards:
+        check_apart(Path(shards), others, "--shards")
+        check_file(Path(shards, "index.json"))
 
 
 def check_shards(shards: str, shard_mb: float, crop_margin: float, storage: str, candidates: Sequence[Candidate]) -> None:
@@ -144,12 +156,13 @@ def write_shards(folder: Path, place: str, rows: Iterator[np.ndarray], labels: S
 def written_to(folder: Path, place: str) -> Iterator[tuple[Path, str | None]]:
     """Give the folder to write in, and the URL to move files to from there where the place is one."""
     if "://" not in place:
-        with replaced_folder(Path(place)) as partial:
+        with replaced_folder(Path(place), "shards") as partial:
             yield partial, None
         return
-    with replaced_folder(folder / "shards") as partial:
-        yield partial, place
-    (folder / "shards").rmdir()
+    local = folder / "shards"
+    local.mkdir()
+    yield local, place
+    local.rmdir()
 
 
 def place_of(shards: str, manifest: Path, shape: Shape, shard_mb: float) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import leyden
 from leyden.errors import UserError
 from leyden.files import replaced_folder
+from leyden.outputs import check_output
 from leyden.stages.report.against import Comparison, compare_runs
 from leyden.stages.report.answer import answer_of, tiles_of
 from leyden.stages.report.dataset import Dataset, read_dataset
@@ -49,6 +50,8 @@ def report(
         license: The model's, as the card tells it.
         against: Another run's artifacts/, to compare this one with: against.html.
     """
+    theirs = [against / name for name in ("prepare", "train", "evaluate", "export")] if against else []
+    check_output(out, "report", [prepare, train, evaluate, export, explain, data, *theirs])
     if num_errors < 1:
         raise UserError(f"report.num_errors must be at least 1; got {num_errors}; set it in configs/report.yaml")
     dataset = read_dataset(prepare, data)
@@ -69,7 +72,7 @@ def report(
 
 
 def write(out: Path, written: dict[str, str]) -> None:
-    with replaced_folder(out) as folder:
+    with replaced_folder(out, "report") as folder:
         for name, text in written.items():
             (folder / name).write_text(text, encoding="utf-8")
     sizes = ", ".join(f"{name} ({len(text.encode()) / 1e6:.2f} MB)" for name, text in written.items())

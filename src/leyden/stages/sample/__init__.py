@@ -27,7 +27,7 @@ def sample(out: Path = Path("data"), kind: Literal["images", "sequences"] = "ima
     with np.load(Path(__file__).with_name("digits.npz")) as arrays:
         images, labels = arrays["images"], arrays["labels"]
     pixels = np.round(images.astype(np.float64) * (255 / 16)).astype(np.uint8)
-    with replaced_folder(out) as folder:
+    with replaced_folder(out, "sample", marked=False) as folder:  # it is the user's from then on
         for number, (image, label) in enumerate(zip(pixels, labels, strict=True)):
             path = folder / str(label) / f"{number:04d}.{'png' if kind == 'images' else 'npy'}"
             path.parent.mkdir(exist_ok=True)

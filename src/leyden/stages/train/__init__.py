@@ -20,6 +20,7 @@ from leyden.files import replaced_folder, sha256, write_json
 from leyden.models.classifier import Classifier
 from leyden.models.load import read_checkpoint
 from leyden.models.trust import record_published
+from leyden.outputs import check_folder
 from leyden.stages.train.cli import ESSENTIALS, LeydenCLI, lightning_errors
 from leyden.stages.train.resume import STOPPED, newest_checkpoint
 from leyden.stages.train.run import Run
@@ -67,6 +68,7 @@ def fit(cli: LeydenCLI) -> None:
     for path in cli.model.given_files:
         if Path(path).resolve().is_relative_to(PUBLISHED.resolve()):
             raise UserError(f"expected a teacher or start outside {PUBLISHED}, which this training replaces; copy {path} first, and give the copy")
+    check_folder(PUBLISHED, "train")
     with locked(run, cli.trainer.is_global_zero):
         resume = newest_checkpoint(run)
         if resume:
@@ -121,7 +123,7 @@ def publish(cli: LeydenCLI, run: Run, seconds: float) -> None:
     metrics["parameters"] = sum(parameter.numel() for parameter in cli.model.parameters())
     metrics["seconds"] = round(seconds, 2)
     metrics["peak_memory_mb"] = round(peak_memory_mb())
-    with replaced_folder(PUBLISHED) as folder:
+    with replaced_folder(PUBLISHED, "train") as folder:
         torch.save(kept, folder / "model.ckpt")
         record_published([folder / "model.ckpt"])
         (folder / "curves.csv").write_bytes((run.folder / "curves.csv").read_bytes())

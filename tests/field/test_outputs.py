@@ -1,0 +1,255 @@
+"""An output path destroys nothing that the verb has not made, and nothing that it reads."""
+
+import csv
+import json
+import os
+import shutil
+import threading
+import tty
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import leyden.stages.predict
+from leyden.cli import main
+from leyden.files import replaced_folder
+
+FOLDER_VERBS = {
+    "prepare": [],
+    "evaluate": ["--robustness=[]", "--num_resamples=20"],
+    "export": ['--formats={"safetensors": ["fp32"]}'],
+    "explain": ["--methods=[saliency]", "--num_shown=2", "--num_evidence=2"],
+    "report": [],
+}
+MODEL = "artifacts/train/model.ckpt"
+FILE_VERBS = {"predict": [MODEL, "data/3/0003.png"], "compare": [MODEL, MODEL, "--num_resamples=20"]}
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture
+def precious(tmp_path: Path) -> Path:
+    """A folder of the user's."""
+    (tmp_path / "precious/photos").mkdir(parents=True)
+    (tmp_path / "precious/photos/holiday.jpg").write_bytes(b"the only copy")
+    (tmp_path / "precious/notes.txt").write_text("mine")
+    return tmp_path / "precious"
+
+
+@pytest.mark.parametrize("verb", FOLDER_VERBS)
+def test_a_folder_of_the_users_is_untouched(verb, in_trained, precious, error_of):
+    before = contents(precious)
+    line = error_of(verb, *FOLDER_VERBS[verb], f"--out={precious}")
+    assert f"an earlier result of {verb}; it holds other files" in line and contents(precious) == before
+
+
+def test_what_another_verb_has_made_is_not_replaced_but_ones_own_is(in_trained, tmp_path, error_of):
+    assert main(["report", f"--out={tmp_path}/out"]) == 0
+    (tmp_path / "out/old.html").touch()
+    before = contents(tmp_path / "out")
+    assert "an earlier result of prepare" in error_of("prepare", f"--out={tmp_path}/out")
+    assert contents(tmp_path / "out") == before
+    assert main(["report", f"--out={tmp_path}/out"]) == 0
+    assert not (tmp_path / "out/old.html").exists() and (tmp_path / "out/index.html").is_file()
+
+
+def test_an_empty_folder_is_used(in_trained, tmp_path):
+    (tmp_path / "out").mkdir()
+    assert main(["report", f"--out={tmp_path}/out"]) == 0
+    assert (tmp_path / "out/index.html").is_file()
+
+
+@pytest.mark.parametrize("owner", ["train", "report"])
+def test_a_stages_folder_under_artifacts_is_its_own_and_a_linked_one_is_not(owner, tmp_path, precious, monkeypatch):
+    """As versions before the marker, or a clone of a repository, leave it."""
+    monkeypatch.chdir(tmp_path)
+    Path("artifacts", owner).mkdir(parents=True)
+    Path("artifacts", owner, "metrics.json").touch()
+    with replaced_folder(Path("artifacts", owner), owner):
+        pass
+    assert sorted(contents(tmp_path / "artifacts")) == [f"{owner}/.leyden"]
+    shutil.rmtree(Path("artifacts", owner))
+    Path("artifacts", owner).symlink_to(precious)
+    before = contents(precious)
+    with pytest.raises(Exception, match="it holds other files"), replaced_folder(Path("artifacts", owner), owner):
+        pass
+    assert contents(precious) == before
+
+
+@pytest.mark.parametrize("dangling", [False, True])
+def test_a_link_to_a_folder_is_followed(dangling, in_trained, tmp_path):
+    if not dangling:
+        (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to("disk")
+    for _ in range(2):
+        assert main(["report", f"--out={tmp_path}/out"]) == 0
+    assert (tmp_path / "out").is_symlink() and (tmp_path / "disk/index.html").is_file()
+    assert names(tmp_path) == ["disk", "out"]
+
+
+@pytest.fixture
+def copies(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in a folder with copies of the data and of what was made of it, none of them under artifacts/."""
+    for source, name in (("data/3", "photos/3"), ("data/4", "photos/4"), ("artifacts/prepare", "packed")):
+        shutil.copytree(trained / source, tmp_path / name)
+    shutil.copytree(trained / "artifacts/train", tmp_path / "model")
+    shutil.copytree(tmp_path / "packed", tmp_path / "old/prepare")
+    (tmp_path / "old/evaluate").mkdir()
+    (tmp_path / "old/evaluate/predictions.csv").write_text("path\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+SCORED = ["--model=model/model.ckpt", "--data=packed"]
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["prepare", "--data=photos", "--out=photos"],
+        ["prepare", "--data=photos", "--out=photos/packed"],
+        ["prepare", "--data=photos", "--out=."],
+        ["prepare", "--data=photos", "--out=out", "--shards=photos/shards"],
+        ["prepare", "--data=photos", "--out=out", "--shards=out/shards"],
+        ["evaluate", *SCORED, "--out=packed"],
+        ["evaluate", *SCORED, "--out=model"],
+        ["evaluate", *SCORED, "--out=old/evaluate", "--against=old/evaluate/predictions.csv"],
+        ["evaluate", *SCORED, "--out=new", "--against=new-failed/predictions.csv", "--require={accuracy: 0.5}"],
+        ["export", *SCORED, "--out=packed/export"],
+        ["explain", *SCORED, "--out=photos/explain", "--concepts=photos"],
+        ["report", "--prepare=packed", "--out=packed/report"],
+        ["report", "--prepare=packed", "--data=photos", "--out=photos/report"],
+        ["report", "--prepare=packed", "--out=old", "--against=old"],
+        ["compare", "model/model.ckpt", "model/model.ckpt", "--data=packed", "--out=packed/report.json"],
+        ["compare", "model/model.ckpt", "model/model.ckpt", "--data=packed", "--out=model/model.ckpt"],
+        ["predict", "model/model.ckpt", "photos", "--out=model/model.ckpt"],
+        ["predict", "model/model.ckpt", "photos", "--out=photos/predicted.png"],
+        ["predict", "model/model.ckpt", "photos/3/0003.png", "--out=photos/3/0003.png"],
+    ],
+    ids=lambda args: f"{args[0]} {args[-1]}",
+)
+def test_what_is_read_is_not_written_over_into_or_around(args, copies, error_of):
+    before = contents(copies)
+    line = error_of(*args)
+    assert "expected an output apart from what is read" in line and "; give another --" in line
+    assert contents(copies) == before
+
+
+def test_a_folder_named_failed_of_the_users_is_kept(in_trained, tmp_path, error_of):
+    args = ["evaluate", *FOLDER_VERBS["evaluate"], f"--out={tmp_path}/out"]
+    (tmp_path / "out-failed").mkdir()
+    (tmp_path / "out-failed/notes.txt").touch()
+    assert main(args) == 0
+    assert "out-failed" in error_of(*args, "--require={accuracy: 0.5}")
+    assert names(tmp_path / "out-failed") == ["notes.txt"]
+
+
+def test_ones_own_failed_folder_is_removed_when_nothing_fails_any_more(in_trained, tmp_path, error_of):
+    args = ["evaluate", *FOLDER_VERBS["evaluate"], f"--out={tmp_path}/out"]
+    error_of(*args, "--require={accuracy: 1.01}")
+    assert names(tmp_path) == ["out-failed"]
+    assert main(args) == 0
+    assert names(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize("verb", FILE_VERBS)
+class TestFiles:
+    def test_a_linked_file_is_replaced_behind_the_link_with_its_permissions(self, verb, in_trained, tmp_path):
+        (tmp_path / "real").write_text("old")
+        (tmp_path / "real").chmod(0o640)
+        (tmp_path / "out").symlink_to("real")
+        assert main([verb, *FILE_VERBS[verb], f"--out={tmp_path}/out"]) == 0
+        assert (tmp_path / "out").readlink() == Path("real") and (tmp_path / "real").read_text() != "old"
+        assert (tmp_path / "real").stat().st_mode & 0o777 == 0o640
+        assert names(tmp_path) == ["out", "real"]
+
+    def test_a_pipe_is_written_to(self, verb, in_trained, tmp_path):
+        os.mkfifo(tmp_path / "out")
+        read: list[str] = []
+        reader = threading.Thread(target=lambda: read.append((tmp_path / "out").read_text()), daemon=True)
+        reader.start()
+        assert main([verb, *FILE_VERBS[verb], f"--out={tmp_path}/out"]) == 0
+        assert (tmp_path / "out").is_fifo()
+        reader.join()
+        check_written(verb, read[0])
+
+    def test_a_device_is_written_to(self, verb, in_trained, tmp_path):
+        terminal, device = os.openpty()
+        tty.setraw(device)
+        (tmp_path / "out").symlink_to(os.ttyname(device))
+        assert main([verb, *FILE_VERBS[verb], f"--out={tmp_path}/out"]) == 0
+        assert (tmp_path / "out").is_char_device()
+        check_written(verb, os.read(terminal, 4096).decode())
+        os.close(device)
+        os.close(terminal)
+
+    def test_a_descriptor_is_written_to_and_nothing_else_is_printed_there(self, verb, in_trained, tmp_path, capsys):
+        """As with --out /dev/stdout >> file: what the file held before stays."""
+        with open(tmp_path / "log", "w+") as file:
+            file.write("before\n")
+            file.flush()
+            assert main([verb, *FILE_VERBS[verb], f"--out=/dev/fd/{file.fileno()}"]) == 0
+        first, _, rest = (tmp_path / "log").read_text().partition("\n")
+        assert first == "before"
+        check_written(verb, rest)
+        printed = capsys.readouterr()
+        assert printed.out == "" and printed.err.startswith(f"{verb}: ")
+
+    def test_a_folder_is_not_a_file(self, verb, in_trained, precious, error_of):
+        before = contents(precious)
+        assert "precious is a folder; name a file" in error_of(verb, *FILE_VERBS[verb], f"--out={precious}")
+        assert contents(precious) == before
+
+
+def check_written(verb: str, text: str) -> None:
+    if verb == "compare":
+        assert json.loads(text)["accuracy_change"] == 0
+    else:
+        header, row = csv.reader(text.splitlines())
+        assert header[0] == "path" and row[0] == "data/3/0003.png"
+
+
+def test_predictions_beside_the_images_are_no_input(copies):
+    for _ in range(2):
+        assert main(["predict", "model/model.ckpt", "."]) == 0
+    assert Path("predictions.csv").is_file()
+
+
+def test_predictions_do_not_become_sequences(in_sequences, tmp_path, monkeypatch, error_of):
+    shutil.copytree("data", tmp_path / "data")
+    monkeypatch.setattr(leyden.stages.predict, "load", lambda *_, **__: SimpleNamespace(labels=["down", "up"], features=2))
+    monkeypatch.chdir(tmp_path / "data")
+    line = error_of("predict", "model.ckpt", ".")
+    assert "predictions.csv lies in .; give another --out" in line and not Path("predictions.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("verb", "place"),
+    [
+        *((verb, "file") for verb in FOLDER_VERBS),
+        *((verb, place) for verb in (*FOLDER_VERBS, *FILE_VERBS) for place in ("file/below", "/proc/nowhere/below")),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_one_line(verb, place, in_trained, tmp_path, error_of):
+    (tmp_path / "file").write_text("mine")
+    line = error_of(verb, *(FOLDER_VERBS | FILE_VERBS)[verb], f"--out={tmp_path / place}")
+    assert line.startswith(f"leyden {verb}: expected ") and place.split("/below")[0] in line
+    assert contents(tmp_path) == {"file": b"mine"}
+
+
+def test_a_place_without_permission_is_one_line_before_any_work(in_trained, tmp_path, error_of, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)  # root may write anywhere
+    for verb, args in (FOLDER_VERBS | FILE_VERBS).items():
+        assert f"{tmp_path} may not be written to" in error_of(verb, *args, f"--out={tmp_path}/out")
+
+
+def test_sample_keeps_what_is_there(precious, error_of):
+    before = contents(precious)
+    assert "move it away first" in error_of("sample", f"--out={precious}") and contents(precious) == before
