@@ -116,6 +116,27 @@ def calibrated(predictor: Predictor, logits: Tensor) -> Tensor:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint without running any code from it, and check it.
+
+    Raises:
+        UserError: as of `unpickle` and `check_checkpoint`.
+    """
+    checkpoint = unpickle(path)
+    check_checkpoint(checkpoint, path)
+    return checkpoint
+
+
+def check_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
+    """Check what a checkpoint says of its model, and its weights.
+
+    Raises:
+        UserError: if an entry is missing or senseless, or a weight is NaN.
+    """
+    check_description(checkpoint["leyden"], path, names_network=True)
+    check_weights(checkpoint.get("state_dict"), path)
+
+
+def unpickle(path: Path) -> dict[str, Any]:
     """Read a checkpoint without running any code from it.
 
     Raises:
@@ -131,8 +152,6 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise UserError(f"expected a checkpoint; {path} is damaged ({reason}); make it anew with `leyden fit`") from error
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("leyden"), dict):
         raise UserError(f"expected a checkpoint made by `leyden fit`; {path} has no 'leyden' entry that describes its network")
-    check_description(checkpoint["leyden"], path, names_network=True)
-    check_weights(checkpoint.get("state_dict"), path)
     return checkpoint
 
 

@@ -18,7 +18,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 from leyden.errors import UserError
 from leyden.files import replaced_folder, sha256, write_json
 from leyden.models.classifier import Classifier
-from leyden.models.load import read_checkpoint
+from leyden.models.load import check_checkpoint, read_checkpoint, unpickle
 from leyden.models.trust import record_published
 from leyden.outputs import check_folder
 from leyden.stages.train.cli import ESSENTIALS, LeydenCLI, lightning_errors
@@ -112,13 +112,14 @@ def publish(cli: LeydenCLI, run: Run, seconds: float) -> None:
     """Copy what the run made to artifacts/train: the best weights with all that they need, the scores, the curves."""
     if not run.best.is_file():
         raise UserError("expected a best epoch, and no epoch was scored; let one end and be validated (max_epochs, max_steps, limit_val_batches)")
-    best = read_checkpoint(run.best)
+    best = unpickle(run.best)
     kept = {key: best[key] for key in ("epoch", "global_step", "pytorch-lightning_version", "state_dict", "leyden")}
     rows = list(csv.DictReader((run.folder / "curves.csv").read_text().splitlines()))
     best_row = next(row for row in rows if int(row["epoch"]) == best["epoch"])
     metrics: dict[str, Any] = {name: float(value) for name, value in best_row.items() if "/" in name}
     if not math.isfinite(metrics.get(cli.config.checkpoint.monitor, 0)):
         raise UserError(f"expected a finite {cli.config.checkpoint.monitor} in some epoch; nothing is published; `leyden doctor` finds the cause")
+    check_checkpoint(best, run.best)
     metrics["epoch"] = best["epoch"]
     metrics["parameters"] = sum(parameter.numel() for parameter in cli.model.parameters())
     metrics["seconds"] = round(seconds, 2)
