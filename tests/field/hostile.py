@@ -47,9 +47,9 @@ def edit_checkpoint(source: Path, target: Path, change: Callable[[dict[str, Any]
     return target
 
 
-def flip_bit(source: Path, target: Path, position: float = 0.5) -> Path:
-    """Copy a file with one bit changed, at a share of its length."""
+def flip_bit(source: Path, target: Path, position: int, bit: int = 1) -> Path:
+    """Copy a file with one bit changed."""
     content = bytearray(source.read_bytes())
-    content[int(len(content) * position)] ^= 1
+    content[position] ^= bit
     target.write_bytes(content)
     return target

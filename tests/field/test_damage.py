@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,13 @@ import torch
 import leyden
 from leyden import UserError
 from leyden.cli import main
-from leyden.models.load import load_checkpoint
+from leyden.models.build import build_model
+from leyden.models.load import load_checkpoint, unpickle
 from leyden.models.seal import UNSEALED, find_seal
 from leyden.stages.export import describe
 from tests.field.hostile import edit_checkpoint, flip_bit
 
+HEAD = "model.network.head.weight"
 CKPT = Path("artifacts/train/model.ckpt")
 SEALED = ("model.onnx", "model.pte", "model.safetensors", "model.xml")
 
@@ -29,8 +32,8 @@ def test_a_changed_bit_is_noticed_or_changes_nothing(files, tmp_path, name):
     model = tmp_path / name.replace(".bin", ".xml")
     images = torch.randint(0, 256, (4, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     expected, noticed = leyden.load(model, trust=True)(images), 0
-    for position in np.linspace(0.02, 0.98, 25):
-        flip_bit(files / name, tmp_path / name, float(position))
+    for share in np.linspace(0.02, 0.98, 25):
+        flip_bit(files / name, tmp_path / name, int(share * (files / name).stat().st_size))
         try:
             loaded = leyden.load(model, trust=True)
         except UserError:
@@ -48,14 +51,14 @@ def test_a_file_without_a_checksum_of_its_own_holds_one(files, name):
 
 def set_weight(value: float):
     def change(checkpoint):
-        tensor = checkpoint["state_dict"]["model.network.head.weight"]
+        tensor = checkpoint["state_dict"][HEAD]
         tensor.view(-1)[0] = value
 
     return change
 
 
 def enlarge(checkpoint):
-    checkpoint["state_dict"]["model.network.head.weight"].fill_(3e38)
+    checkpoint["state_dict"][HEAD].fill_(3e38)
 
 
 def set_entry(key: str, value: object):
@@ -67,12 +70,25 @@ def set_input(**changes: object):
 
 
 SENSELESS = {
-    "NaN in a weight": (set_weight(math.nan), "1 tensors hold NaN, model.network.head.weight first"),
-    "infinity in a weight": (set_weight(math.inf), "NaN or infinity"),
+    "NaN in a weight": (set_weight(math.nan), "1 tensors hold NaN or infinity, model.network.head.weight first"),
+    "infinity in a weight": (set_weight(math.inf), "1 tensors hold NaN or infinity"),
+    "NaN in a buffer": (lambda checkpoint: checkpoint["state_dict"]["model.preprocess.mean"].fill_(math.nan), "1 tensors hold NaN"),
+    "a weight without a name": (lambda checkpoint: checkpoint["state_dict"].update({1: torch.ones(1)}), "names and dense tensors"),
+    "a sparse weight": (lambda checkpoint: checkpoint["state_dict"].update(x=torch.eye(2).to_sparse()), "names and dense tensors"),
+    "a weight without memory": (lambda checkpoint: checkpoint["state_dict"].update(x=torch.ones(1, device="meta")), "names and dense tensors"),
+    "weights of another kind": (
+        lambda checkpoint: checkpoint["state_dict"].update({HEAD: checkpoint["state_dict"][HEAD].to(torch.int32)}),
+        "do not fit",
+    ),
+    "no weights": (lambda checkpoint: checkpoint.pop("state_dict"), "names and dense tensors"),
+    "no description": (lambda checkpoint: checkpoint.update(leyden=None), "no 'leyden' entry"),
+    "no provenance": (set_entry("provenance", None), "expected a dict"),
+    "a label that cannot be written": (set_entry("labels", [*"012345678", "\ud800"]), "expected different names of classes"),
+    "images beyond measure": (set_input(image_size=[10**30, 8]), "expected channels, image_size, mean and std"),
     "finite weights, infinite logits": (enlarge, "NaN or infinity"),
     **{
         f"temperature {value!r}": (set_entry("temperature", value), "expected a temperature from 0.001 to 1000")
-        for value in (0, 0.0, -1.0, math.nan, math.inf, 1e-30, "1", True, [1.0])
+        for value in (None, 0, 0.0, -1.0, math.nan, math.inf, 1e-30, "1", True, [1.0])
     },
     "a label twice": (set_entry("labels", ["0"] * 10), "expected different names of classes"),
     "no labels": (set_entry("labels", []), "expected different names of classes"),
@@ -165,12 +181,46 @@ def test_scores_that_are_no_probabilities_are_not_compared_with(in_trained, tmp_
     assert "expected probabilities" in said and not (tmp_path / "second").exists()
 
 
+def test_every_bit_of_an_archives_directory_counts(tmp_path):
+    """What Python and torch read from it must be the same."""
+    values = torch.arange(64.0)
+    torch.save({"leyden": {}, "x": values}, tmp_path / "model.ckpt")
+    content = (tmp_path / "model.ckpt").read_bytes()
+    with zipfile.ZipFile(tmp_path / "model.ckpt") as archive:
+        start = archive.start_dir
+    refused = 0
+    for position in range(start, len(content)):
+        flip_bit(tmp_path / "model.ckpt", tmp_path / "flipped.ckpt", position, 1 << position % 8)
+        try:
+            loaded = unpickle(tmp_path / "flipped.ckpt")
+        except UserError:
+            refused += 1
+        else:
+            assert torch.equal(loaded["x"], values), position - start
+    assert refused > 100
+
+
+def test_a_network_whose_layers_have_versions_loads(tmp_path, trained):
+    spec = {"class_path": "torchvision.models.mnasnet0_5", "init_args": {}}
+    model = build_model(spec, ["a", "b"], {"channels": 3, "image_size": [64, 64], "mean": [0.5] * 3, "std": [0.5] * 3})
+    state = {f"model.{name}": value for name, value in model.state_dict().items()}
+    torch.save({"leyden": model.spec, "state_dict": state}, tmp_path / "model.ckpt")
+    images = torch.zeros(2, 3, 64, 64, dtype=torch.uint8)
+    assert torch.equal(leyden.load(tmp_path / "model.ckpt")(images), model.eval()(images))
+
+
+def test_images_of_another_size_than_an_exported_file_takes_are_refused(files):
+    for name in SEALED:
+        with pytest.raises(UserError, match=r"expected torch.uint8 \(B, 1, 8, 8\); got torch.uint8 \(2, 1, 4, 4\)"):
+            leyden.load(files / name)(torch.zeros(2, 1, 4, 4, dtype=torch.uint8))
+
+
 def test_pretrained_weights_are_checked_likewise(trained, tmp_path):
     from leyden.models.torchvision_net import read_weights
 
     torch.save({"layer": torch.ones(1000)}, tmp_path / "weights.pth")
     assert read_weights(tmp_path / "weights.pth")["layer"].sum() == 1000
-    flip_bit(tmp_path / "weights.pth", tmp_path / "flipped.pth")
+    flip_bit(tmp_path / "weights.pth", tmp_path / "flipped.pth", 2000)
     torch.save({"layer": torch.full((10,), math.nan)}, tmp_path / "nan.pth")
     for name, message in {"flipped.pth": "damaged", "nan.pth": "NaN"}.items():
         with pytest.raises(UserError, match=message):

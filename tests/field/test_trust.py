@@ -23,7 +23,7 @@ from leyden.models.runtimes import RUNTIMES
 from leyden.models.runtimes.program_check import INPUTS, MODEL, PAYLOADS
 from leyden.stages.export import describe
 from tests.conftest import REPO
-from tests.field.hostile import Bomb, edit_checkpoint, edit_json, rewrite
+from tests.field.hostile import Bomb, edit_checkpoint, edit_json, flip_bit, rewrite
 
 CKPT = Path("artifacts/train/model.ckpt")
 CALL = "__import__('pathlib').Path('ran').touch()"
@@ -61,6 +61,16 @@ def test_example_inputs_that_are_a_pickle_of_code_are_refused(folder, content):
     refuse(evil, "refused evil.pt2: its example inputs are a pickle of more than tensors")
 
 
+@pytest.mark.parametrize("key", ["+str(open('ran', 'w'))+''+", "__class__", 1])
+def test_example_inputs_by_a_name_that_becomes_code_are_refused(folder, key):
+    """torch writes the names of inputs into the source of the checks that it makes of them."""
+    images = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
+    for inputs in ((({key: images},), {}), ((images,), {key: images}), ((images, [images]), {}), (images, {}), (images,)):
+        torch.save(inputs, "inputs.pt")
+        evil = rewrite(folder / "model.pt2", Path("evil.pt2"), lambda name, old: Path("inputs.pt").read_bytes() if name == INPUTS else old)
+        refuse(evil, "refused evil.pt2: (its example inputs are|it has the input)")
+
+
 def test_a_raw_pickle_by_the_name_of_a_program_is_refused(folder):
     Path("evil.pt2").write_bytes(pickle.dumps(Bomb(), protocol=2))
     refuse(Path("evil.pt2"), "cannot be read .*: it is damaged")
@@ -71,13 +81,23 @@ def set_first_payload(config: dict, **changes: object) -> None:
 
 
 @pytest.mark.parametrize("member", PAYLOADS)
-@pytest.mark.parametrize("changes", [{"use_pickle": True}, {"path_name": "custom_obj_0"}, {"path_name": "opaque_obj_0"}, {"path_name": "../x"}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"use_pickle": True},
+        {"use_pickle": "x"},
+        {"use_pickle": 1},
+        {"path_name": "custom_obj_0"},
+        {"path_name": "opaque_obj_0"},
+        {"path_name": "../x"},
+    ],
+)
 def test_pickled_weights_are_refused(folder, member, changes):
     def change(config):
         config["config"].setdefault("x", {"path_name": "tensor_0", "is_param": False, "use_pickle": False, "tensor_meta": None})
         set_first_payload(config, **changes)
 
-    refuse(edit_json(folder / "model.pt2", Path("evil.pt2"), member, change), "it has (pickled tensors|the path_name)")
+    refuse(edit_json(folder / "model.pt2", Path("evil.pt2"), member, change), "it has (pickled objects|the PayloadMeta.path_name)")
 
 
 def node(program: dict, **changes: object) -> None:
@@ -92,7 +112,30 @@ def signature(program: dict) -> dict:
     return program["graph_module"]["module_call_graph"][0]["signature"]
 
 
+def size(program: dict, text: str) -> None:
+    program["graph_module"]["graph"]["sym_int_values"]["s0"] = {"as_expr": {"expr_str": text, "hint": None}}
+
+
 FORGERIES = {
+    "line break in a size": lambda program: size(program, f"Symbol('a\\\n' # ' , {CALL}\n)"),
+    "line break in a guard": lambda program: program.update(guards_code=[f"1 == 1 or L['\\\n' # ' \"' , {CALL}, ''\"\n] == 1"]),
+    "endless size": lambda program: size(program, "Pow(Integer(9), Pow(Integer(9), Integer(9)))"),
+    "endless number": lambda program: size(program, "9**9**9"),
+    "symbol of a text": lambda program: size(program, "Symbol('exec')"),
+    "function of a text": lambda program: size(program, "Integer('1')"),
+    "call of a call": lambda program: size(program, "Symbol('s0')()"),
+    "comprehension": lambda program: size(program, "[Integer(1) for s0 in Integer(1)]"),
+    "endless range": lambda program: program["range_constraints"].update(u99999999999={"min_val": 1, "max_val": 2}),
+    "text for a number": lambda program: program["schema_version"].update(major="8"),
+    "number for a text": lambda program: node(program, target=1),
+    "number beyond 64 bits": lambda program: program["range_constraints"].update(s0={"min_val": 10**30, "max_val": None}),
+    "unknown field": lambda program: node(program, code=CALL),
+    "two values at once": lambda program: program["graph_module"]["graph"]["nodes"][0]["inputs"][0]["arg"].update(as_int=1),
+    "operator that trusts its arguments": lambda program: node(program, target="torch.ops.aten.segment_reduce.default"),
+    "operator that changes torch": lambda program: node(program, target="torch.ops.aten.manual_seed.default"),
+    "operator that prints": lambda program: node(program, target="torch.ops.aten._print.default"),
+    "operator that writes to a tensor of any size": lambda program: node(program, target="torch.ops.aten.add.out"),
+    "operator of a package": lambda program: node(program, target="torch.ops.torchvision.nms.default"),
     "guard": lambda program: program.update(guards_code=[CALL]),
     "guard in a name": lambda program: program.update(guards_code=["L['x\" + exec(1) + \"'].size()[0] == 1"]),
     "size": lambda program: program["graph_module"]["graph"]["sym_int_values"].update(s0={"as_expr": {"expr_str": CALL, "hint": None}}),
@@ -126,7 +169,7 @@ FORGERIES = {
 
 @pytest.mark.parametrize("forgery", FORGERIES)
 def test_a_program_that_would_run_more_than_operators_on_tensors_is_refused(folder, forgery):
-    refuse(edit_json(folder / "model.pt2", Path("evil.pt2"), MODEL, FORGERIES[forgery]), "refused evil.pt2: it has")
+    refuse(edit_json(folder / "model.pt2", Path("evil.pt2"), MODEL, FORGERIES[forgery]), "refused evil.pt2: it(s model| has)")
 
 
 def test_remarks_of_a_program_are_not_read(folder):
@@ -158,6 +201,21 @@ def test_a_member_that_leaves_its_folder_is_refused_with_trust_too(folder, sourc
         archive.writestr(name, b"x")
     for trust in (False, True):
         refuse(evil, "could be written or read elsewhere", trust)
+
+
+@pytest.mark.parametrize("source", ["model.ckpt", "model.pt2", "model.torchscript"])
+def test_a_member_that_is_marked_as_a_folder_is_refused(folder, source):
+    """torch would read nothing from it, and compute with whatever lies in memory."""
+    with zipfile.ZipFile(folder / source) as archive:
+        entry = archive.start_dir
+    flip_bit(folder / source, Path(f"evil{Path(source).suffix}"), entry + 38, 0x10)
+    refuse(Path(f"evil{Path(source).suffix}"), "the checksum or the size of .* is wrong", trust=True)
+
+
+def test_a_member_that_inflates_beyond_measure_is_refused_unread(folder):
+    with zipfile.ZipFile(shutil.copy(folder / "model.ckpt", "evil.ckpt"), "a") as archive:
+        archive.writestr("x", bytes(64 << 20), zipfile.ZIP_DEFLATED)
+    refuse(Path("evil.ckpt"), "the checksum or the size of all of it is wrong")
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
@@ -256,14 +314,15 @@ def names(class_path: str, **init_args: object):
         ("unittest.__main__.X", {}),
         ("evil.Net", {}),
         ("timm.evil.Net", {}),
+        ("timm.models.evil.Net", {}),
         ("torch.nn.Linear", {}),
         ("leydenevil.Net", {}),
         ("leyden.models.narrowing.narrowed", {"network": {"class_path": "evil.Net"}}),
     ],
 )
 def test_a_class_that_only_the_file_names_is_not_imported(folder, class_path, init_args, monkeypatch):
-    for path in ("evil.py", "timm/evil.py", "leydenevil.py"):
-        Path(path).parent.mkdir(exist_ok=True)
+    for path in ("evil.py", "timm/evil.py", "timm/models/evil.py", "leydenevil.py"):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text(textwrap.dedent(NETWORK))
     monkeypatch.syspath_prepend(".")
     evil = edit_checkpoint(folder / "model.ckpt", Path("evil.ckpt"), names(class_path, **init_args))

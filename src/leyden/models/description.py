@@ -6,6 +6,8 @@ from typing import Any
 
 from leyden.errors import UserError
 
+LARGEST_SIZE = 1 << 16  # of channels, features, and sides in pixels
+DEFAULTS = {"temperature": 1.0, "provenance": {}}
 TEMPERATURES = (1e-3, 1e3)  # `leyden fit` finds them between 1/16 and 16
 
 
@@ -21,7 +23,7 @@ def check_description(found: Any, path: Path, names_network: bool = False) -> No
         UserError: for the first entry that is missing or senseless.
     """
     for key, expected, is_right in CHECKS if names_network else CHECKS[:-1]:
-        value = found.get(key) if isinstance(found, dict) else found
+        value = found.get(key, DEFAULTS.get(key)) if isinstance(found, dict) else found
         if not is_right(value):
             shown = repr(value)
             raise UserError(
@@ -31,7 +33,16 @@ def check_description(found: Any, path: Path, names_network: bool = False) -> No
 
 
 def are_labels(value: Any) -> bool:
-    return is_list_of(str, value) and len(value) > 0 and len(set(value)) == len(value) and all(value)
+    return is_list_of(str, value) and 0 < len(set(value)) == len(value) and all(label and is_text(label) for label in value)
+
+
+def is_text(value: str) -> bool:
+    """Return whether a text can be written: half of a surrogate pair cannot."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def is_input(value: Any) -> bool:
@@ -44,6 +55,7 @@ def is_input(value: Any) -> bool:
     return (
         is_list_of(int, [count, *(size if isinstance(size, list | tuple) else [None])], above=0)
         and len(size) == 2
+        and max(count, *size) <= LARGEST_SIZE
         and is_list_of(float, mean, length=count)
         and is_list_of(float, std, length=count, above=0)
         and (max_batch is None or is_list_of(int, [max_batch], above=0))
@@ -51,7 +63,7 @@ def is_input(value: Any) -> bool:
 
 
 def is_temperature(value: Any) -> bool:
-    return value is None or (is_list_of(float, [value]) and TEMPERATURES[0] <= value <= TEMPERATURES[1])
+    return is_list_of(float, [value]) and TEMPERATURES[0] <= value <= TEMPERATURES[1]
 
 
 def is_network(value: Any) -> bool:
@@ -72,5 +84,6 @@ CHECKS = (
     ("labels", "different names of classes", are_labels),
     ("input", "channels, image_size, mean and std of images, or features, mean and std of sequences,", is_input),
     ("temperature", f"a temperature from {TEMPERATURES[0]:g} to {TEMPERATURES[1]:g}", is_temperature),
+    ("provenance", "a dict", lambda value: isinstance(value, dict)),
     ("network", "the class_path and init_args of a network", is_network),
 )

@@ -1,6 +1,7 @@
 """Load a model from a checkpoint or an exported file: one call, the same use."""
 
 import pickle
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -103,7 +104,13 @@ def run_model(predictor: Predictor, examples: Examples, batch_size: int) -> Tens
                 inputs = [torch.from_numpy(part) for part in batch]
             else:
                 inputs = [torch.from_numpy(np.array(batch)).permute(0, 3, 1, 2)]  # a copy: torch wants writable memory
-            logits = predictor(*inputs).float()
+            try:
+                logits = predictor(*inputs).float()
+            except UserError:
+                raise
+            except Exception as error:  # each runtime has errors of its own, and a network's code may have any
+                reason = " ".join(str(error).split())[:200]
+                raise UserError(f"expected a model that runs on these examples; it failed ({reason}); train or export it again") from error
             if logits.shape != (expected := (len(inputs[0]), len(predictor.labels))):
                 raise UserError(f"expected logits of shape {expected}, one for each label; the model's have {tuple(logits.shape)}; export it again")
             batches.append(logits)
@@ -156,15 +163,25 @@ def unpickle(path: Path) -> dict[str, Any]:
 
 
 def check_weights(weights: Any, path: Path) -> None:
-    """Check that these are tensors by name, none of which holds NaN (infinity is used in masks).
+    """Check that these are dense tensors by name, none of which holds NaN; infinity is used in masks.
 
     Raises:
         UserError: if they are not.
     """
-    if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise UserError(f"expected a state_dict of tensors in {path}; it holds none; make it anew with `leyden fit`")
-    if wrong := [name for name, value in weights.items() if value.is_floating_point() and bool(value.isnan().any())]:
-        raise UserError(f"expected numbers for weights in {path}; {len(wrong)} tensors hold NaN, {wrong[0]} first; train it again")
+    if not isinstance(weights, Mapping) or not all(isinstance(name, str) and is_dense(value) for name, value in weights.items()):
+        raise UserError(f"expected a state_dict of names and dense tensors in {path}; it holds something else; make it anew with `leyden fit`")
+    if wrong := [name for name, value in weights.items() if value.is_floating_point() and has_gaps(name, value)]:
+        raise UserError(f"expected numbers for weights in {path}; {len(wrong)} tensors hold NaN or infinity, {wrong[0]} first; train it again")
+
+
+def is_dense(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.layout == torch.strided and value.device.type == "cpu" and not value.is_quantized
+
+
+def has_gaps(name: str, value: Tensor) -> bool:
+    numbers = value.float() if value.element_size() == 1 else value  # torch compares no 8-bit floats
+    is_learned = name.rpartition(".")[2] in ("weight", "bias")
+    return bool((~numbers.isfinite() if is_learned else numbers.isnan()).any())
 
 
 def load_checkpoint(path: Path, device: str = "cpu", trust: bool = False, named: Iterable[str] = ()) -> Model:
@@ -182,14 +199,29 @@ def load_checkpoint(path: Path, device: str = "cpu", trust: bool = False, named:
     checkpoint = read_checkpoint(path)
     spec = checkpoint["leyden"]
     model = rebuild_model(spec, path, trust, named)
-    weights = {key.removeprefix("model."): value for key, value in checkpoint["state_dict"].items() if key.startswith("model.")}
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise UserError(f"the weights in {path} do not fit {spec['network']['class_path']} as it is now; use the code that trained it") from error
+    load_weights(model, {key.removeprefix("model."): value for key, value in checkpoint["state_dict"].items() if key.startswith("model.")}, path)
     model.provenance = spec.get("provenance", {})
     model.spec["temperature"] = spec.get("temperature", 1.0)
     return model.eval().to(device)
+
+
+def load_weights(model: Model, weights: dict[str, Tensor], path: Path) -> None:
+    """Give a model its weights.
+
+    Raises:
+        UserError: if they are those of another network.
+    """
+    own = model.state_dict()
+    is_alike = all(value.is_floating_point() == weights[name].is_floating_point() for name, value in own.items() if name in weights)
+    state = OrderedDict(weights)
+    state._metadata = own._metadata  # type: ignore[attr-defined] # versions of layers, of which files keep none
+    try:
+        if not is_alike or any(value.is_complex() for value in weights.values()):
+            raise TypeError("other kinds of numbers")
+        model.load_state_dict(state)
+    except Exception as error:  # a network may load its weights by code of its own
+        class_path = model.spec["network"]["class_path"]
+        raise UserError(f"the weights in {path} do not fit {class_path} as it is now; use the code that trained it") from error
 
 
 class ExportedModel:
@@ -208,5 +240,15 @@ class ExportedModel:
         self._run = opened.run
 
     def __call__(self, *inputs: Tensor) -> Tensor:
-        """Map images (B, C, H, W), or values (B, T, F) and lengths (B,), to logits (B, K)."""
+        """Map images (B, C, H, W), or values (B, T, F) and lengths (B,), to logits (B, K).
+
+        Raises:
+            UserError: if they are of another type or shape than the file takes.
+        """
+        takes_images = hasattr(self, "channels")
+        expected = (torch.uint8, self.channels, *self.image_size) if takes_images else (torch.float32, self.features)
+        shape = inputs[0].shape[1:] if takes_images else inputs[0].shape[2:]
+        if (inputs[0].dtype, *shape) != expected:
+            sizes = ", ".join(map(str, expected[1:]))
+            raise UserError(f"expected {expected[0]} (B, {'' if takes_images else 'T, '}{sizes}); got {inputs[0].dtype} {tuple(inputs[0].shape)}")
         return torch.from_numpy(self._run(*(each.contiguous().cpu().numpy() for each in inputs)))

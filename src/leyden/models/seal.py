@@ -41,9 +41,11 @@ def check_seal(path: Path) -> None:
     """Compare a file with the checksum that it holds, if it holds one.
 
     Raises:
-        UserError: if they differ.
+        UserError: if they differ, or there is none in a .pte: damage there ends ExecuTorch's interpreter, and Python with it.
     """
     found = find_seal(path) if path.suffix in SUFFIXES else None
+    if found is None and path.suffix == ".pte":
+        raise UserError(f"expected the checksum that `leyden export` writes into a .pte; {path} has none; export it anew")
     if found and found.written != found.expected:
         raise UserError(f"expected a whole model file; {path} was damaged or edited: its checksum is wrong; copy it again, or export it anew")
 

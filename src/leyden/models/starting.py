@@ -59,7 +59,7 @@ class Inheritance:
             raise UserError(
                 f"expected a network like that of {start.path} ({checkpoint['leyden']['network']['class_path']}); no weights fit this one"
             )
-        self.optimizer: dict[str, Any] | None = checkpoint.get("optimizer_states", [None])[0] if start.mode == "continue" else None
+        self.optimizer = optimizer_state(checkpoint) if start.mode == "continue" else None
         if start.mode == "continue" and (fresh or not self.optimizer):
             raise UserError(
                 f"expected the same network and labels, and an optimizer's state, to continue; {start.path} differs or holds none; "
@@ -108,6 +108,14 @@ class Inheritance:
                 f"expected the kind of optimizer that the checkpoint was trained with; got {type(optimizer).__name__}; give mode: finetune"
             )
         optimizer.load_state_dict({**own, "state": self.optimizer["state"]})
+
+
+def optimizer_state(checkpoint: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the state of the first optimizer; None where the checkpoint holds none."""
+    match checkpoint.get("optimizer_states"):
+        case [{"param_groups": [{}, *_], "state": dict()} as state, *_]:
+            return state
+    return None
 
 
 def head_names(model: Model) -> set[str]:

@@ -19,7 +19,7 @@ from leyden.files import sha256
 LEDGER = Path("artifacts/published.sha256")
 PROVENANCE = Path("artifacts/train/provenance.json")
 EXPORT_REPORT = Path("artifacts/export/report.json")
-LIBRARIES = (__name__.partition(".")[0], "torchvision.models", "timm")  # a file may name their networks
+LIBRARIES = ("torchvision.models.", "timm.models.", "timm.create_model", __name__.partition(".")[0] + ".")  # a file may name their networks
 
 
 def record_published(files: Iterable[Path]) -> None:
@@ -42,7 +42,11 @@ def published_hashes() -> set[str]:
 
 
 def read_record(path: Path, missing: Any) -> Any:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else missing
+    """Read a report; one that is missing or damaged vouches for nothing."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return missing
 
 
 def is_trusted(path: Path, trust: bool) -> bool:
@@ -104,8 +108,7 @@ def check_class(class_path: str) -> None:
     file = reader.get()
     if file is None or class_path in file.named:
         return
-    library = next((name for name in LIBRARIES if class_path.startswith(f"{name}.")), None)
-    if not (library and is_installed(library.partition(".")[0])):
+    if not (class_path.startswith(LIBRARIES) and is_installed(class_path.partition(".")[0])):
         require_trust(file.path, file.trust, f"the network {class_path}")
 
 

@@ -1,21 +1,28 @@
 """torch.export's .pt2 files, checked before torch reads them.
 
-`torch.export.load` unpickles members, evaluates expressions of sizes and of guards as Python, resolves operators as attributes of torch
-(`torch.os.system` is one), and writes names into the source code that it runs. So only what `leyden export` writes is let through:
-tensors, operators on tensors, plain names, and expressions of integers.
+`torch.export.load` unpickles members, evaluates expressions of sizes and of guards as Python, resolves operators as attributes of
+torch (`torch.os.system` is one), and writes names into source code that it runs. So a file is copied as torch's own schema describes
+it, value by value, and torch reads the copy.
 """
 
-import ast
+import dataclasses
+import enum
+import functools
 import io
 import json
 import re
+import types
+import typing
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch._export.serde import schema
+from torch._export.serde.union import _Union
 
 from leyden.errors import UserError
+from leyden.models.runtimes.program_text import LARGEST, NotDataError, checked_expression, checked_tree, matches, operator_name
 
 MODEL = "models/model.json"
 PAYLOADS = ("data/weights/model_weights_config.json", "data/constants/model_constants_config.json")
@@ -25,41 +32,34 @@ MEMBERS = re.compile(
     + r"|data/weights/weight_\d+|data/constants/tensor_\d+|extra/[\w.]+|archive_format|archive_version|byteorder|\.data/\w+",
     re.ASCII,
 )
-NAME = re.compile(r"(?!__)\w*", re.ASCII)
+NAME = re.compile(r"(?!__)\w*", re.ASCII)  # it becomes a variable in the source code that torch generates
 DOTTED = re.compile(r"(?!__)[\w-]*(\.(?!__)[\w-]+)*", re.ASCII)
-TEXTS = {  # keys of texts that are no plain names
-    "fqn": DOTTED,
-    "parameter_name": DOTTED,
-    "buffer_name": DOTTED,
-    "tensor_constant_name": DOTTED,
-    "path_name": re.compile(r"(weight|tensor)_\d+", re.ASCII),
-    "torch_version": re.compile(r"[\w.+]*", re.ASCII),
+TEXTS = {  # where a text, or the keys of a dictionary, are no plain names
+    "ModuleCallEntry.fqn": DOTTED,
+    "InputToParameterSpec.parameter_name": DOTTED,
+    "InputToBufferSpec.buffer_name": DOTTED,
+    "InputToTensorConstantSpec.tensor_constant_name": DOTTED,
+    "BufferMutationSpec.buffer_name": DOTTED,
+    "PayloadConfig.config": DOTTED,
+    "PayloadMeta.path_name": re.compile(r"(weight|tensor)_\d+", re.ASCII),
+    "ExportedProgram.torch_version": re.compile(r"[\w.+]*", re.ASCII),
+    "ExportedProgram.range_constraints": re.compile(r"[a-z]{1,3}\d{1,6}", re.ASCII),
+    "Argument.as_string": re.compile(r"[\w ,.>-]*", re.ASCII),  # torch writes it with its quotes and escapes
 }
-OPERATORS = re.compile(
-    r"torch\.ops\.(aten|prims|quantized_decomposed|torchao|leyden)\.[a-zA-Z_]\w*\.[a-zA-Z]\w*"
-    r"|torch\.ops\.higher_order\.(cond|while_loop|scan|map_impl)"
-    r"|_operator\.(abs|add|and_|eq|floordiv|ge|getitem|gt|index|inv|invert|le|lt|mod|mul|ne|neg|not_|or_|pos|pow|sub|truediv|xor)"
-    r"|math\.(ceil|floor|trunc|sqrt|pow|log2)"
-    r"|torch\.sym_(float|int|ite|max|min|not|sqrt|sum)",
-    re.ASCII,
-)
-FUNCTIONS = re.compile(
-    "L|Symbol|Integer|Rational|Add|Mul|Pow|Max|Min|Mod|And|Or|Not|Eq|Ne|Equality|Unequality|LessThan|StrictLessThan|GreaterThan|"
-    "StrictGreaterThan|FloorDiv|CeilDiv|CleanDiv|IntTrueDiv|ModularIndexing|PythonMod|PowByNatural|CeilToInt|FloorToInt|ToFloat|Identity|true|false"
-)
-METHODS = frozenset(("size", "stride", "storage_offset"))
-SYNTAX = (
-    ast.Expression, ast.Call, ast.keyword, ast.Name, ast.Load, ast.Constant, ast.Subscript, ast.Attribute,
-    ast.Compare, ast.cmpop, ast.BoolOp, ast.boolop, ast.BinOp, ast.operator, ast.UnaryOp, ast.unaryop,
-)  # fmt: skip
-
-
-class NotDataError(Exception):
-    """What in a program is more than data."""
+REWRITTEN = {
+    "Node.target": operator_name,
+    "Argument.as_operator": operator_name,
+    "SymExpr.expr_str": checked_expression,
+    "ExportedProgram.guards_code": checked_expression,
+    "ModuleCallSignature.in_spec": checked_tree,
+    "ModuleCallSignature.out_spec": checked_tree,
+}
+REMARKS = ("Node.metadata", "GraphModule.metadata")  # where a node came from: left out, since nothing runs it
+OBJECTS = ("Argument.as_custom_obj", "InputSpec.custom_obj")
 
 
 def checked_program(path: Path) -> io.BytesIO:
-    """Copy what was checked into a new archive, so that torch sees nothing else.
+    """Copy a program to a new archive, which holds nothing that was not checked.
 
     Raises:
         UserError: if the file holds anything but a program on tensors.
@@ -70,6 +70,7 @@ def checked_program(path: Path) -> io.BytesIO:
             root = source.namelist()[0].partition("/")[0]
             for member in source.namelist():
                 name = member.removeprefix(f"{root}/")  # of another root, it matches no member below
+                matches(MEMBERS, name, "the member")
                 target.writestr(f"model/{name}", checked_member(name, source.read(member)))
     except NotDataError as error:
         raise UserError(
@@ -82,101 +83,86 @@ def checked_program(path: Path) -> io.BytesIO:
 
 def checked_member(name: str, content: bytes) -> bytes:
     """Return a member's content as torch is to see it."""
-    if not MEMBERS.fullmatch(name):
-        raise NotDataError(f"it has the member {name[:80]!r}")
-    if name == INPUTS and content:
-        check_pickle(content)
+    if name == INPUTS:
+        return checked_inputs(content)
     if name not in (MODEL, *PAYLOADS):
         return content
     try:
-        found = json.loads(content)
-        check(found)
+        kind = schema.ExportedProgram if name == MODEL else schema.PayloadConfig
+        return json.dumps(checked(kind, json.loads(content), name)).encode()
     except (ValueError, RecursionError) as error:
         raise NotDataError(f"its {name} cannot be read") from error
-    return json.dumps(found).encode()
 
 
-def check_pickle(content: bytes) -> None:
+def checked_inputs(content: bytes) -> bytes:
+    """Unpickle the example inputs, and pickle anew what they may be: tensors, in order and by name."""
+    if not content:
+        return content
     try:
-        torch.load(io.BytesIO(content), weights_only=True)
-    except Exception as error:  # torch's unpickler meets anything in foreign bytes; `torch.export.load` would then run them
+        args, kwargs = torch.load(io.BytesIO(content), weights_only=True)
+    except Exception as error:  # torch's unpickler meets anything in foreign bytes, all of which `torch.export.load` would then run
         raise NotDataError("its example inputs are a pickle of more than tensors") from error
+    is_plain = type(args) is tuple and type(kwargs) is dict and all(isinstance(key, str) for key in kwargs)
+    if not is_plain or any(type(value) is not torch.Tensor for value in (*args, *kwargs.values())):
+        raise NotDataError("its example inputs are more than tensors")
+    for key in kwargs:
+        matches(NAME, key, "the input")
+    written = io.BytesIO()
+    torch.save((args, kwargs), written)
+    return written.getvalue()
 
 
-def check(value: Any, key: str = "") -> None:
-    """Check a part of the program's JSON by the key that it stands under; remarks for people are taken out."""
-    if isinstance(value, dict):
-        if "metadata" in value:  # where each node came from: nothing that is run
-            value["metadata"] = {}
-        for name, part in value.items():
-            matches(DOTTED, name, "the name")
-            check(part, name)
-    elif isinstance(value, list):
-        for part in value:
-            check(part, key)
-    elif isinstance(value, str):
-        check_text(value, key)
-    elif key == "use_pickle" and value:
-        raise NotDataError("it has pickled tensors")
+def checked(kind: Any, value: Any, place: str) -> Any:
+    """Copy a value of the program's JSON.
+
+    Args:
+        kind: Its type in torch's schema.
+        value: The value.
+        place: Class and field that it stands in.
+
+    Raises:
+        NotDataError: if it is of another type, or could be more than data.
+    """
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return None if value is None else checked(typing.get_args(kind)[0], value, place)
+    if typing.get_origin(kind) is list:
+        return [checked(typing.get_args(kind)[0], part, place) for part in of_type(value, list, place)]
+    if typing.get_origin(kind) is dict:
+        parts = {} if place in REMARKS else of_type(value, dict, place)
+        return {matches(TEXTS.get(place, NAME), key, "the name"): checked(typing.get_args(kind)[1], part, place) for key, part in parts.items()}
+    if dataclasses.is_dataclass(kind):
+        return checked_fields(kind, of_type(value, dict, place))
+    return checked_value(kind, value, place)
 
 
-def check_text(value: str, key: str) -> None:
-    if key in ("target", "as_operator"):
-        matches(OPERATORS, value, "the operator")
-        check_schema(value)
-    elif key in ("expr_str", "guards_code"):
-        check_expression(value)
-    elif key in ("in_spec", "out_spec"):
-        check_tree(json.loads(value))
-    else:
-        matches(TEXTS.get(key, NAME), value, f"the {key}")
+def checked_fields(kind: Any, fields: dict[str, Any]) -> dict[str, Any]:
+    hints = types_of(kind)
+    if fields.keys() - hints or (issubclass(kind, _Union) and len(fields) != 1):
+        raise NotDataError(f"it has a {kind.__name__} of {', '.join(fields)[:80]}")
+    return {name: checked(hints[name], part, f"{kind.__name__}.{name}") for name, part in fields.items()}
 
 
-def matches(pattern: re.Pattern[str], value: str, what: str) -> None:
-    if not pattern.fullmatch(value):
-        raise NotDataError(f"it has {what} {value[:80]!r}")
+@functools.cache
+def types_of(kind: Any) -> dict[str, Any]:
+    return typing.get_type_hints(kind, vars(schema))
 
 
-def check_schema(name: str) -> None:
-    """Refuse operators that read or write files."""
-    if not name.startswith("torch.ops.") or name.startswith("torch.ops.higher_order."):
-        return
-    _, _, namespace, packet, overload = name.split(".")
-    operator = getattr(getattr(getattr(torch.ops, namespace), packet, None), overload, None)
-    if not isinstance(operator, torch._ops.OpOverload):
-        raise NotDataError(f"it has the operator {name[:80]!r}, which is not known here")
-    if any(argument.name in ("filename", "path") for argument in operator._schema.arguments):
-        raise NotDataError(f"it has the operator {name[:80]!r}")
+def checked_value(kind: Any, value: Any, place: str) -> Any:
+    if place in OBJECTS or (place == "PayloadMeta.use_pickle" and value is not False):
+        raise NotDataError("it has pickled objects")
+    if kind is str:
+        text = of_type(value, str, place)
+        return REWRITTEN[place](text) if place in REWRITTEN else matches(TEXTS.get(place, NAME), text, f"the {place}")
+    if kind is float:
+        return value if value in ("Infinity", "-Infinity", "NaN") else of_type(value, float, place)
+    if isinstance(kind, type) and issubclass(kind, enum.IntEnum):
+        return int(kind(of_type(value, int, place)))
+    if kind is int and abs(of_type(value, int, place)) > LARGEST:
+        raise NotDataError(f"it has a number beyond 64 bits in {place}")
+    return of_type(value, kind, place)
 
 
-def check_expression(text: str) -> None:
-    """Check an expression of sizes: `Mul(Integer(4), Symbol('s0'))`, or a guard, `L['values'].size()[0] == L['lengths'].size()[0]`."""
-    try:
-        nodes = list(ast.walk(ast.parse(text, mode="eval")))
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise NotDataError(f"it has the expression {text[:80]!r}") from error
-    for node in nodes:
-        is_right = isinstance(node, SYNTAX)
-        if isinstance(node, ast.Name):
-            is_right = bool(FUNCTIONS.fullmatch(node.id))
-        elif isinstance(node, ast.Attribute):
-            is_right = node.attr in METHODS
-        elif isinstance(node, ast.Constant):
-            is_right = isinstance(node.value, int) or (isinstance(node.value, str) and bool(NAME.fullmatch(node.value)))
-        if not is_right:
-            raise NotDataError(f"it has the expression {text[:80]!r}")
-
-
-def check_tree(spec: Any) -> None:
-    """Check how inputs are nested, in tuples, lists and dicts: torch would import the class of any other."""
-    version, *trees = spec
-    if type(version) is not int:
-        raise NotDataError("it has inputs that are nested in an unknown way")
-    for tree in trees:
-        context = json.loads(tree["context"]) if tree["context"] is not None else None
-        names = context if isinstance(context, list) else []
-        if tree["type"] not in (None, "builtins.tuple", "builtins.list", "builtins.dict") or context not in (None, names):
-            raise NotDataError(f"it has inputs in {str(tree['type'])[:80]!r}")
-        for name in names:
-            matches(NAME, name if isinstance(name, str) else "?", "the input")
-        check_tree([version, *tree["children_spec"]])
+def of_type(value: Any, kind: type, place: str) -> Any:
+    if type(value) is not kind:
+        raise NotDataError(f"it has {repr(value)[:80]} for a {kind.__name__} in {place}")
+    return value

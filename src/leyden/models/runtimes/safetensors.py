@@ -8,7 +8,7 @@ from safetensors import safe_open
 
 from leyden.models.build import rebuild_model
 from leyden.models.description import check_description
-from leyden.models.load import check_weights
+from leyden.models.load import check_weights, load_weights
 from leyden.models.runtimes import Run
 from leyden.models.runtimes.checkpoint import run_of
 
@@ -24,5 +24,5 @@ def read(path: Path, trust: bool) -> tuple[Run, str]:
     check_weights(weights, path)
     preprocessing = {name: value for name, value in description["input"].items() if name not in ("name", "dtype", "shape")}
     model = rebuild_model(description | {"input": preprocessing}, path, trust)
-    model.load_state_dict(weights)
+    load_weights(model, weights, path)
     return run_of(model.eval()), text
