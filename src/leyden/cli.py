@@ -1,5 +1,6 @@
 """`leyden VERB`: finds the verb's stage and imports only that."""
 
+import errno
 import importlib
 import os
 import sys
@@ -7,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from leyden.errors import UserError
+from leyden.errors import DISK_FULL, UserError
 
 # verb: (module, what it does); the function bears the verb's name unless the module runs several verbs.
 VERBS = {
@@ -59,6 +60,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if os.environ.get("LEYDEN_DEBUG") == "1":
             raise
         print(f"leyden {verb}: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if os.environ.get("LEYDEN_DEBUG") == "1" or error.errno not in (*DISK_FULL, errno.EPIPE):
+            raise
+        place = f" for {error.filename}" if error.filename else ""
+        print(f"leyden {verb}: expected to write all output; got: {error.strerror}{place}; nothing was replaced", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"leyden {verb}: interrupted; the same command continues or starts over", file=sys.stderr)

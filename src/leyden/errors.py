@@ -1,4 +1,8 @@
-"""The one error that a user is meant to read."""
+"""The one error that a user is meant to read, and those of the operating system that say: no room."""
+
+import errno
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class UserError(Exception):

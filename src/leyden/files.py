@@ -5,12 +5,12 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from leyden.errors import UserError
-from leyden.outputs import MARKER, check_file, check_folder, is_stream, one_line_errors, resolved
+from leyden.outputs import KEPT, check_file, check_folder, is_stream, mark, one_line_errors, resolved
 from leyden.partials import partial_of, put_in_place
 
 
@@ -23,7 +23,7 @@ def replaced_folder(folder: Path, owner: str, marked: bool = True) -> Iterator[P
     Args:
         folder: Where it goes; a symlink is followed.
         owner: What makes it, a verb or a stage: what another one made, or a user, is not replaced.
-        marked: Leave the owner's name in the folder; without it, only a stage's own under artifacts/ is replaced later.
+        marked: Leave the owner's name, and those of its files, in the folder; without, only a stage's own under artifacts/ is replaced later.
 
     Raises:
         UserError: if there is something else, or the folder cannot be made.
@@ -34,10 +34,13 @@ def replaced_folder(folder: Path, owner: str, marked: bool = True) -> Iterator[P
     with ExitStack() as stack:
         with one_line_errors(folder):
             partial = stack.enter_context(partial_of(target, Path.mkdir))
-        if marked:
-            (partial / MARKER).write_text(f"{owner}\n", encoding="utf-8")
         yield partial
         with one_line_errors(folder):
+            if marked:
+                mark(partial, owner)
+            with suppress(FileNotFoundError):
+                shutil.copymode(target, partial)
+                shutil.copy2(target / KEPT, partial)
             put_in_place(partial, target, functools.partial(check_folder, folder, owner))
 
 

@@ -1,17 +1,17 @@
 """Where a verb may write: a place that is free, empty or of its own making, and apart from what it reads."""
 
-import errno
 import os
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from leyden.errors import UserError
+from leyden.errors import DISK_FULL, UserError
 from leyden.partials import name_beside, remove
 
-MARKER = ".leyden"  # holds the name of what made a folder
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+MARKER = ".leyden"  # the name of what made a folder, and below it those of the files that it wrote
+KEPT = ".gitignore"  # DVC writes it beside outputs
+BY_OTHERS = (MARKER, KEPT, ".DS_Store", "Thumbs.db", "desktop.ini")  # no work of anybody's
 
 
 @contextmanager
@@ -78,10 +78,12 @@ def check_target(out: Path, target: Path, owner: str) -> None:
             raise UserError(f"expected a folder to write to; {out} is a file; name another place")
     if os.path.ismount(target):
         raise UserError(f"expected a folder that can be replaced; {out} is a mount point; name a folder inside it")
+    if target == Path.cwd() or target in Path.cwd().parents:
+        raise UserError(f"expected a folder that can be replaced; {out} holds the current one; name a folder inside it")
     check_parent(out, target)
-    if not is_empty_or_made_by(target, owner):
+    if (name := find_stranger(target, owner)) is not None:
         raise UserError(
-            f"expected no {out} yet, an empty folder or an earlier result of {owner}; it holds other files, "
+            f"expected no {out} yet, an empty folder or an earlier result of {owner}; it holds other files ({name}), "
             "which would be lost; name another place, or move them away"
         )
 
@@ -90,14 +92,16 @@ def check_file(out: Path) -> None:
     """Check that a file may be written.
 
     Raises:
-        UserError: if it is a folder or a socket, or cannot be made.
+        UserError: if it is a folder, a socket, a loop of links or read-only, or cannot be made.
     """
     with one_line_errors(out):
-        if out.is_dir() or out.is_socket():
-            kind = "folder" if out.is_dir() else "socket"
+        target = resolved(out)
+        kinds = {"folder": out.is_dir(), "socket": out.is_socket(), "loop of links": target.is_symlink()}
+        kinds["read-only file"] = target.is_file() and not os.access(target, os.W_OK)
+        if kind := next((kind for kind, is_one in kinds.items() if is_one), None):
             raise UserError(f"expected a file to write; {out} is a {kind}; name a file")
         if not is_stream(out):
-            check_parent(out, resolved(out))
+            check_parent(out, target)
 
 
 def check_parent(out: Path, target: Path) -> None:
@@ -120,34 +124,66 @@ def is_stream(path: Path) -> bool:
         mode = path.stat().st_mode
     except OSError:
         return False
+    return any(map(is_descriptor, links_of(path))) or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def is_descriptor(path: Path) -> bool:
     folder = resolved(path.parent)
-    is_descriptor = folder in (Path("/dev"), Path("/dev/fd")) or Path("/proc") in folder.parents
-    return is_descriptor or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+    return folder in (Path("/dev"), Path("/dev/fd")) or Path("/proc") in folder.parents
 
 
-def is_empty_or_made_by(target: Path, owner: str) -> bool:
+def links_of(path: Path) -> Iterator[Path]:
+    """Yield a path and the links that it leads through; it exists, so they end."""
+    yield path
+    while path.is_symlink():
+        path = path.parent / path.readlink()
+        yield path
+
+
+def find_stranger(target: Path, owner: str) -> str | None:
+    """Return the name of a file in a folder that `owner` has not written; None where there is no such folder or file."""
     with suppress(FileNotFoundError):
         before = target.stat()
-        if is_made_by(target, owner) or not any(target.iterdir()):
-            return True
-        if os.path.samestat(before, target.stat()):
-            return False
+        written = written_by(target, owner)
+        found = next((name for name in files_in(target) if written is not None and name not in written), None)
+        if found is None or os.path.samestat(before, target.stat()):
+            return found
     # Another process has put its own there, and removes the one that was looked at.
-    return not target.exists() or is_empty_or_made_by(target, owner)
+    return find_stranger(target, owner) if target.exists() else None
+
+
+def written_by(target: Path, owner: str) -> set[str] | None:
+    """Return the files that `owner` says it wrote, by the folder's marker; None where all are its own: a stage's under artifacts/."""
+    if target.parent == resolved(Path("artifacts")) and target.name in (owner, f"{owner}-failed"):
+        return None
+    marker = target / MARKER
+    if not marker.is_file() or marker.is_symlink():
+        return set()
+    name, *files = marker.read_bytes().decode(errors="replace").splitlines() or [""]
+    return set(files) if name == owner else set()
+
+
+def files_in(folder: Path) -> Iterator[str]:
+    """Yield the names of all files below a folder, but for those that programs leave everywhere."""
+    for parent, folders, files in os.walk(folder):
+        links = [name for name in folders if Path(parent, name).is_symlink()]
+        yield from (os.path.relpath(os.path.join(parent, name), folder) for name in (*files, *links) if name not in BY_OTHERS)  # noqa: PTH118
+
+
+def mark(folder: Path, owner: str) -> None:
+    """Write which files of a folder are its owner's."""
+    lines = "\n".join([owner, *sorted(files_in(folder))])
+    (folder / MARKER).write_bytes(f"{lines}\n".encode(errors="surrogateescape"))
 
 
 def is_made_by(target: Path, owner: str) -> bool:
-    """Return whether a folder, symlinks followed, has the owner's marker, or is the stage's own under artifacts/."""
-    if target.parent == resolved(Path("artifacts")) and target.name in (owner, f"{owner}-failed"):
-        return True
-    try:
-        return (target / MARKER).read_bytes() == f"{owner}\n".encode()
-    except OSError:
-        return False
+    """Return whether a folder is there, and nothing in it but what `owner` wrote."""
+    return target.is_dir() and any(target.iterdir()) and find_stranger(target, owner) is None
 
 
 def discard(folder: Path, owner: str) -> None:
     """Remove a folder if `owner` has made it."""
-    if folder.is_dir() and not folder.is_symlink() and is_made_by(resolved(folder), owner):
-        folder.rename(gone := name_beside(folder))
-        remove(gone)
+    if not folder.is_symlink() and is_made_by(resolved(folder), owner):
+        with suppress(FileNotFoundError):  # another process does the same
+            folder.rename(gone := name_beside(folder))
+            remove(gone)

@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -52,12 +53,12 @@ def make_locked(target: Path, make: Callable[[Path], object]) -> tuple[Path, int
 
 
 def name_beside(target: Path, kind: str = "") -> Path:
-    return target.with_name(f".{target.name}.{secrets.token_hex(4)}{kind}.partial")
+    return target.with_name(f".{target.name}.{secrets.token_hex(4)}{kind}.leyden.partial")
 
 
 def remove_stale(target: Path) -> None:
     """Remove partials that no process writes any more. What was moved aside stays while nothing is in its place."""
-    pattern = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{8}}(\.old)?\.partial")
+    pattern = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{8}}(\.old)?\.leyden\.partial")
     with suppress(PermissionError):  # a folder may be written to and not listed
         for path in target.parent.iterdir():
             if (named := pattern.fullmatch(path.name)) and (not named[1] or target.exists()):
@@ -68,10 +69,11 @@ def remove_unlocked(path: Path) -> None:
     if fcntl is None:
         return
     with suppress(OSError):  # gone, or locked
-        lock = os.open(path, os.O_RDONLY)
+        lock = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)  # a pipe of that name would not open
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            remove(path)
+            if stat.S_ISREG(mode := os.fstat(lock).st_mode) or stat.S_ISDIR(mode):
+                remove(path)
         finally:
             os.close(lock)
 
@@ -97,6 +99,7 @@ def put_in_place(partial: Path, target: Path, check: Callable[[], None]) -> None
     while True:
         try:
             partial.rename(target)  # nothing is there, or an empty folder
+            remove_stale(target)  # what one that was killed between two steps had moved aside
             return
         except OSError as error:
             if error.errno not in TAKEN:
@@ -123,6 +126,10 @@ def replace_in_two_steps(partial: Path, target: Path) -> bool:
         target.rename(old)
     except FileNotFoundError:
         return False
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        remove(target)  # a folder of an image's lower layer (overlayfs) can be removed and not renamed
     try:
         partial.rename(target)
         done = True

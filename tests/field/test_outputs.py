@@ -52,12 +52,60 @@ def test_a_folder_of_the_users_is_untouched(verb, in_trained, precious, error_of
 
 def test_what_another_verb_has_made_is_not_replaced_but_ones_own_is(in_trained, tmp_path, error_of):
     assert main(["report", f"--out={tmp_path}/out"]) == 0
-    (tmp_path / "out/old.html").touch()
+    (tmp_path / "out/index.html").write_text("old")
     before = contents(tmp_path / "out")
     assert "an earlier result of prepare" in error_of("prepare", f"--out={tmp_path}/out")
     assert contents(tmp_path / "out") == before
     assert main(["report", f"--out={tmp_path}/out"]) == 0
-    assert not (tmp_path / "out/old.html").exists() and (tmp_path / "out/index.html").is_file()
+    assert (tmp_path / "out/index.html").read_text() != "old"
+
+
+@pytest.mark.parametrize("name", [".git/HEAD", "CNAME", "notes/today.txt", ".leydenignore"])
+def test_what_a_user_put_into_a_folder_that_a_verb_made_is_kept(name, in_trained, tmp_path, error_of):
+    assert main(["report", f"--out={tmp_path}/out"]) == 0
+    (tmp_path / "out" / name).parent.mkdir(exist_ok=True)
+    (tmp_path / "out" / name).write_text("mine")
+    before = contents(tmp_path / "out")
+    assert f"it holds other files ({name})" in error_of("report", f"--out={tmp_path}/out")
+    assert contents(tmp_path / "out") == before
+
+
+def test_what_programs_leave_everywhere_is_no_work_and_what_dvc_ignores_goes_on(in_trained, tmp_path):
+    (tmp_path / "out").mkdir(mode=0o700)
+    for _ in range(2):
+        assert main(["report", f"--out={tmp_path}/out"]) == 0
+        (tmp_path / "out/.DS_Store").touch()
+        (tmp_path / "out/.gitignore").write_text("/index.html\n")
+    assert main(["report", f"--out={tmp_path}/out"]) == 0
+    assert names(tmp_path / "out") == [".gitignore", ".leyden", "data.html", "index.html", "model_card.md"]
+    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("other")], ids=["folder", "pipe", "link"])
+def test_only_a_file_is_a_marker(make, precious, error_of, in_trained):
+    (precious / "other").write_text("report\nphotos/holiday.jpg\nnotes.txt\nother\n")
+    make(precious / ".leyden")
+    before = contents(precious / "photos")
+    assert "it holds other files" in error_of("report", f"--out={precious}")
+    assert contents(precious / "photos") == before
+
+
+@pytest.mark.parametrize("place", [".", "..", "../work"])
+def test_the_current_folder_is_not_replaced(place, in_trained, tmp_path, monkeypatch, error_of):
+    reads = [f"--data={in_trained}/data"] + [
+        f"--{name}={in_trained}/artifacts/{name}" for name in ("prepare", "train", "evaluate", "export", "explain")
+    ]
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    for args in (["report", *reads], ["evaluate", f"--model={in_trained}/{MODEL}", f"--data={in_trained}/artifacts/prepare"]):
+        assert "holds the current one" in error_of(*args, f"--out={place}")
+
+
+def test_fit_does_not_replace_its_data(workspace, error_of):
+    Path("artifacts/train").mkdir()
+    shutil.copytree("artifacts/prepare", "artifacts/train/packed")
+    assert "holds artifacts/train/packed" in error_of("fit", "--data.init_args.folder=artifacts/train/packed", "--trainer.max_epochs=1")
+    assert Path("artifacts/train/packed/report.json").is_file() and not Path("runs").exists()
 
 
 def test_an_empty_folder_is_used(in_trained, tmp_path):
@@ -201,6 +249,26 @@ class TestFiles:
         check_written(verb, rest)
         printed = capsys.readouterr()
         assert printed.out == "" and printed.err.startswith(f"{verb}: ")
+
+    def test_a_link_to_a_descriptor_is_one(self, verb, in_trained, tmp_path):
+        with open(tmp_path / "log", "w+") as file:
+            (tmp_path / "out").symlink_to(f"/dev/fd/{file.fileno()}")
+            file.write("before\n")
+            file.flush()
+            assert main([verb, *FILE_VERBS[verb], f"--out={tmp_path}/out"]) == 0
+        assert (tmp_path / "log").read_text().startswith("before\n") and (tmp_path / "out").is_symlink()
+
+    def test_a_full_disk_is_one_line(self, verb, in_trained, error_of):
+        assert "No space left on device" in error_of(verb, *FILE_VERBS[verb], "--out=/dev/full")
+
+    def test_a_loop_of_links_and_a_read_only_file_are_kept(self, verb, in_trained, tmp_path, error_of, monkeypatch):
+        (tmp_path / "loop").symlink_to("other")
+        (tmp_path / "other").symlink_to("loop")
+        assert "is a loop of links" in error_of(verb, *FILE_VERBS[verb], f"--out={tmp_path}/loop")
+        assert names(tmp_path) == ["loop", "other"]
+        (tmp_path / "final.csv").write_text("mine")
+        monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "final.csv")  # root may write anywhere
+        assert "is a read-only file" in error_of(verb, *FILE_VERBS[verb], f"--out={tmp_path}/final.csv")
 
     def test_a_folder_is_not_a_file(self, verb, in_trained, precious, error_of):
         before = contents(precious)

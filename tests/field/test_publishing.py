@@ -1,5 +1,6 @@
 """Whoever is killed, whoever else publishes: a reader finds the whole old result or the whole new one."""
 
+import errno
 import json
 import os
 import subprocess
@@ -87,7 +88,7 @@ def test_a_kill_between_any_two_operations_leaves_a_whole_result_and_later_no_li
     assert len(seen) > 30
     lost = [number for number, found in enumerate(seen) if not is_whole(found, "out")]
     # In two steps there is a moment with neither; what was there lies beside, until there is something again.
-    beside = [{name.split("/")[0] for name in seen[number] if ".old.partial/" in name} for number in lost]
+    beside = [{name.split("/")[0] for name in seen[number] if ".old.leyden.partial/" in name} for number in lost]
     assert all(is_whole(seen[number], folder) for number, folders in zip(lost, beside, strict=True) for folder in folders)
     assert len(lost) <= (0 if can_exchange else 3) and all(len(folders) == 1 for folders in beside)
     assert all(len(found["out.txt"].splitlines()) == 1000 and len(set(found["out.txt"].splitlines())) == 1 for found in seen)
@@ -161,7 +162,32 @@ def test_one_that_comes_between_the_two_steps_is_replaced_too(after_the_first_st
 
 def test_what_was_moved_aside_is_moved_back_when_the_second_step_fails(after_the_first_step, tmp_path, monkeypatch):
     publish(tmp_path / "out", "old")
-    after_the_first_step(lambda: next(tmp_path.glob(".out.????????.partial")).rename(tmp_path / "stolen"))
+    after_the_first_step(lambda: next(tmp_path.glob(".out.????????.leyden.partial")).rename(tmp_path / "stolen"))
     with pytest.raises(UserError, match="got: No such file"):
         publish(tmp_path / "out", "new")
     assert (tmp_path / "out/0.txt").read_text() == "old" and names(tmp_path) == ["out", "stolen"]
+
+
+def test_what_only_looks_like_a_partial_is_kept(tmp_path):
+    """Its name is the user's; a pipe of ours would not open."""
+    (tmp_path / ".out.0123abcd.partial").mkdir()
+    (tmp_path / ".out.0123abcd.partial/photo.jpg").touch()
+    os.mkfifo(tmp_path / ".out.01234567.leyden.partial")
+    publish(tmp_path / "out", "new")
+    assert names(tmp_path) == [".out.01234567.leyden.partial", ".out.0123abcd.partial", "out"]
+
+
+def test_a_folder_that_cannot_be_renamed_is_replaced_all_the_same(tmp_path, monkeypatch):
+    """As one that a container's image has brought."""
+    rename = Path.rename
+
+    def refuse(path, other):
+        if path == tmp_path / "out":
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        return rename(path, other)
+
+    publish(tmp_path / "out", "old")
+    monkeypatch.setattr(leyden.partials, "exchange", lambda *_: False)
+    monkeypatch.setattr(Path, "rename", refuse)
+    publish(tmp_path / "out", "new")
+    assert (tmp_path / "out/0.txt").read_text() == "new" and names(tmp_path) == ["out"]

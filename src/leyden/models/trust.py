@@ -7,7 +7,7 @@ import importlib.util
 import json
 import sysconfig
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,29 +16,30 @@ from leyden.errors import UserError
 from leyden.files import sha256
 
 # All relative to the current folder: a record that lies beside a downloaded file proves nothing.
-LEDGER = Path("artifacts/published.sha256")
+RECORDS = Path("artifacts/published")  # an empty file for each, by its hash
 PROVENANCE = Path("artifacts/train/provenance.json")
 EXPORT_REPORT = Path("artifacts/export/report.json")
-LIBRARIES = ("torchvision.models.", "timm.models.", "timm.create_model", __name__.partition(".")[0] + ".")  # a file may name their networks
+# A file may name their networks.
+LIBRARIES = ("torchvision.models.", "timm.models.", "timm.create_model", __name__.partition(".")[0] + ".")
 
 
 def record_published(files: Iterable[Path]) -> None:
-    """Add the hashes of model files to the project's ledger, in the format of `sha256sum`, before they are published.
+    """Record the hashes of model files before they are published.
 
-    The stages' own reports hold them too, and come with `dvc pull`; the ledger remembers what later runs replaced.
+    The stages' own reports hold them too, and come with `dvc pull`; the records remember what later runs replaced, and files that
+    were published elsewhere. So they are left out where they cannot be written.
     """
-    known = LEDGER.read_text(encoding="utf-8") if LEDGER.is_file() else ""
-    lines = [f"{sha256(path)}  {path.name}\n" for path in files]
-    LEDGER.parent.mkdir(parents=True, exist_ok=True)
-    with open(LEDGER, "a", encoding="utf-8") as ledger:
-        ledger.write("".join(line for line in lines if line not in known))  # one write: two stages may run at once
+    with suppress(OSError):
+        RECORDS.mkdir(parents=True, exist_ok=True)
+        for path in files:
+            (RECORDS / sha256(path)).touch()
 
 
-def published_hashes() -> set[str]:
-    """Return the SHA-256 of each model file that this project has published."""
-    ledger = LEDGER.read_text(encoding="utf-8").splitlines() if LEDGER.is_file() else []
+def is_published(path: Path) -> bool:
+    """Return whether this project has published a file."""
+    digest = sha256(path)
     rows = [read_record(PROVENANCE, {}), *read_record(EXPORT_REPORT, [])]
-    return {line[:64] for line in ledger} | {row[key] for row in rows for key in ("model_sha256", "sha256") if key in row}
+    return (RECORDS / digest).is_file() or any(digest in (row.get("model_sha256"), row.get("sha256")) for row in rows)
 
 
 def read_record(path: Path, missing: Any) -> Any:
@@ -51,7 +52,7 @@ def read_record(path: Path, missing: Any) -> Any:
 
 def is_trusted(path: Path, trust: bool) -> bool:
     """Return whether the user trusts a file, or this project has published it."""
-    return trust or sha256(path) in published_hashes()
+    return trust or is_published(path)
 
 
 def require_trust(path: Path, trust: bool, part: str) -> None:

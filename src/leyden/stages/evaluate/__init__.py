@@ -62,8 +62,9 @@ def evaluate(
         trust: Load files even if they run code (TorchScript, AOTInductor's library, networks that are not of leyden, torchvision or
             timm); files that this project has published do not need it.
     """
-    inputs, beside = [model, data, *([against] if against else [])], out.with_name(f"{out.name}-failed")
+    inputs = [model, data, *([against] if against else [])]
     check_output(out, "evaluate", inputs)
+    beside = out.with_name(f"{out.name}-failed")
     if require or is_made_by(resolved(beside), "evaluate"):  # else it is the user's, and left alone
         check_output(beside, "evaluate", inputs)
     check_level(confidence_level, "evaluate")

@@ -1,7 +1,6 @@
 """Write what was judged good: packed arrays, and the tables that say where each row came from."""
 
 import csv
-import errno
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from leyden.data.packed import SPLITS, ArrayWriter, Images
-from leyden.errors import UserError
+from leyden.errors import DISK_FULL, UserError
 from leyden.stages.prepare.duplicates import Pair
 from leyden.stages.prepare.examples import Examples
 from leyden.stages.prepare.judging import Judged
@@ -29,7 +28,7 @@ def room_for(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in DISK_FULL:
             raise
         raise UserError(
             f"expected room on disk for {out}; got: {error.strerror}; free some, lower max_image_size or crop_margin, or set storage: jpeg"

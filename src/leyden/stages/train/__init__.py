@@ -20,7 +20,7 @@ from leyden.files import replaced_folder, sha256, write_json
 from leyden.models.classifier import Classifier
 from leyden.models.load import check_checkpoint, read_checkpoint, unpickle
 from leyden.models.trust import record_published
-from leyden.outputs import check_folder
+from leyden.outputs import check_output
 from leyden.stages.train.cli import ESSENTIALS, LeydenCLI, lightning_errors
 from leyden.stages.train.resume import STOPPED, newest_checkpoint
 from leyden.stages.train.run import Run
@@ -68,7 +68,8 @@ def fit(cli: LeydenCLI) -> None:
     for path in cli.model.given_files:
         if Path(path).resolve().is_relative_to(PUBLISHED.resolve()):
             raise UserError(f"expected a teacher or start outside {PUBLISHED}, which this training replaces; copy {path} first, and give the copy")
-    check_folder(PUBLISHED, "train")
+    folder = (cli.config.data.get("init_args") or {}).get("folder")  # of the prepared data; a DataModule of the user's may have none
+    check_output(PUBLISHED, "train", [Path(folder)] if folder else [])
     with locked(run, cli.trainer.is_global_zero):
         resume = newest_checkpoint(run)
         if resume:

@@ -1,6 +1,5 @@
 """What an interrupted training goes on from, bit for bit."""
 
-import errno
 import os
 import random
 import signal
@@ -18,14 +17,13 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from leyden.data.loader import Loader
-from leyden.errors import UserError
+from leyden.errors import DISK_FULL, UserError
 from leyden.files import replaced_file
 from leyden.models.archives import is_whole
 from leyden.replica import replica
 from leyden.stages.train.run import Run
 
 STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)  # exit codes; Lightning would leave with 0, which DVC takes for a finished training
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
