@@ -9,7 +9,7 @@ import torch
 from leyden.models.archives import check_archive
 from leyden.models.runtimes import Run
 from leyden.models.runtimes.checkpoint import run_of
-from leyden.models.runtimes.program_check import checked_program
+from leyden.models.runtimes.program import load_program
 from leyden.models.trust import is_trusted, require_trust
 
 DESCRIPTION = "extra/leyden.json"  # below the archive's root
@@ -25,7 +25,8 @@ def read(path: Path, trust: bool) -> tuple[Run, str]:
         from torch._inductor import aoti_load_package
 
         return run_of(aoti_load_package(str(path))), description
-    program = path if is_trusted(path, trust) else checked_program(path)
+    if not is_trusted(path, trust):
+        return run_of(load_program(path)), description
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given buffer is not writable")  # torch 2.11 warns of its own reader
-        return run_of(torch.export.load(program).module()), description
+        return run_of(torch.export.load(path).module()), description
