@@ -45,7 +45,7 @@ def check_seal(path: Path) -> None:
     """
     found = find_seal(path) if path.suffix in SUFFIXES else None
     if found is None and path.suffix == ".pte":
-        raise UserError(f"expected the checksum that `leyden export` writes into a .pte; {path} has none; export it anew")
+        raise UserError(f"expected a file that `leyden export` wrote; {path} cannot be read: it holds no checksum; export it anew")
     if found and found.written != found.expected:
         raise UserError(f"expected a whole model file; {path} was damaged or edited: its checksum is wrong; copy it again, or export it anew")
 

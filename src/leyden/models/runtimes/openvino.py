@@ -13,7 +13,7 @@ def read(path: Path, trust: bool) -> tuple[Run, str]:
     with open(path, "rb") as file:
         is_own = b"<net" in file.read(1024)
     if not is_own:  # OpenVINO would read other formats too, whatever their name
-        raise UserError(f"expected OpenVINO's .xml; {path} is of another format; export it anew")
+        raise UserError(f"expected OpenVINO's .xml; {path} cannot be read: it is of another format; export it anew")
     core = openvino.Core()
     model = core.read_model(path)
     # Its default on a processor that has bfloat16 is to compute in it, whatever the file's precision.
