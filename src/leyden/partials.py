@@ -14,7 +14,7 @@ from pathlib import Path
 
 try:
     import fcntl
-except ImportError:  # Windows: nothing is locked there, and nothing is taken for stale
+except ImportError:  # Windows: nothing is locked there, and nothing is considered stale
     fcntl = None  # type: ignore[assignment]
 
 TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
@@ -42,7 +42,7 @@ def make_locked(target: Path, make: Callable[[Path], object]) -> tuple[Path, int
     while True:
         partial = name_beside(target)
         make(partial)
-        with suppress(FileNotFoundError):  # taken for stale before it was locked
+        with suppress(FileNotFoundError):  # considered stale before it was locked
             lock = os.open(partial, os.O_RDONLY)
             with suppress(OSError):  # file systems without locks: nobody takes it for stale there
                 if fcntl:

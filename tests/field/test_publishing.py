@@ -36,7 +36,7 @@ print("ready", flush=True)
 for number in range(100):
     publish(f"{sys.argv[3]} {number}")
 """
-# Python tells the hook of each operation before it is done: the process dies between any two of them.
+# Python calls the hook before each operation: the process dies between any two of them.
 KILLED = """
 def die_at(count):
     def hook(event, args):

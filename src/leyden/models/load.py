@@ -126,7 +126,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint without running any code from it, and check it.
 
     Raises:
-        UserError: as of `unpickle` and `check_checkpoint`.
+        UserError: for the reasons of `unpickle` and `check_checkpoint`.
     """
     checkpoint = unpickle(path)
     check_checkpoint(checkpoint, path)
@@ -168,6 +168,8 @@ def check_weights(weights: Any, path: Path) -> None:
     Raises:
         UserError: if they are not.
     """
+    if isinstance(weights, Mapping):  # what a module keeps beside its tensors is its own affair
+        weights = {name: value for name, value in weights.items() if not str(name).endswith("_extra_state")}
     if not isinstance(weights, Mapping) or not all(isinstance(name, str) and is_dense(value) for name, value in weights.items()):
         raise UserError(f"expected a state_dict of names and dense tensors in {path}; it holds something else; make it anew with `leyden fit`")
     if wrong := [name for name, value in weights.items() if value.is_floating_point() and has_gaps(name, value)]:
@@ -206,22 +208,26 @@ def load_checkpoint(path: Path, device: str = "cpu", trust: bool = False, named:
 
 
 def load_weights(model: Model, weights: dict[str, Tensor], path: Path) -> None:
-    """Give a model its weights.
+    """Load weights into a model.
 
     Raises:
         UserError: if they are those of another network.
     """
     own = model.state_dict()
-    is_alike = all(value.is_floating_point() == weights[name].is_floating_point() for name, value in own.items() if name in weights)
+    names = [name for name, value in own.items() if isinstance(value, Tensor) and name in weights]
     state = OrderedDict(weights)
     state._metadata = own._metadata  # type: ignore[attr-defined] # versions of layers, of which files keep none
     try:
-        if not is_alike or any(value.is_complex() for value in weights.values()):
-            raise TypeError("other kinds of numbers")
+        if any(kind_of_numbers(own[name]) != kind_of_numbers(weights[name]) for name in names):
+            raise TypeError("other kinds of numbers")  # which torch would convert
         model.load_state_dict(state)
     except Exception as error:  # a network may load its weights by code of its own
         class_path = model.spec["network"]["class_path"]
         raise UserError(f"the weights in {path} do not fit {class_path} as it is now; use the code that trained it") from error
+
+
+def kind_of_numbers(value: Tensor) -> tuple[bool, bool]:
+    return value.is_floating_point(), value.is_complex()
 
 
 class ExportedModel:

@@ -40,11 +40,11 @@ LARGEST = 2**63 - 1
 
 
 class NotDataError(Exception):
-    """Say what in a program is more than operators on tensors."""
+    """A program holds more than operators on tensors; the message says what."""
 
 
 class Name(NamedTuple):
-    """A value that an input or an earlier step gives."""
+    """A value that an input or an earlier step produces."""
 
     name: str
 
@@ -290,7 +290,7 @@ def filled(argument: Any, known: dict[str, Any]) -> Any:
 
 
 def bind(outputs: list[Any], values: Sequence[Any], known: dict[str, Any]) -> None:
-    """Give an operator's results their names."""
+    """Store an operator's results under their names."""
     if not outputs:
         return
     for output, value in zip(outputs, values, strict=True):
@@ -306,7 +306,7 @@ def choose(condition: Any, yes: Any, no: Any, operands: Sequence[Any] = ()) -> A
 
 
 def scan(combine: Any, carried: Sequence[Tensor], rows: Sequence[Tensor], others: Sequence[Any] = ()) -> list[Tensor]:
-    """Run a graph over the first dimension, each time with what it gave before; return the last of that, and all else stacked."""
+    """Run a graph over the first dimension, each time with what it returned before; return the last of that, and the rest stacked."""
     results = []
     for number in range(len(rows[0])):
         found = check_graph(combine)(*carried, *(each[number] for each in rows), *others)
