@@ -144,8 +144,9 @@ def find_stranger(target: Path, owner: str) -> str | None:
     """Return the name of a file in a folder that `owner` has not written; None where there is no such folder or file."""
     with suppress(FileNotFoundError):
         before = target.stat()
-        written = written_by(target, owner)
-        found = next((name for name in files_in(target) if written is not None and name not in written), None)
+        if (written := written_by(target, owner)) is None:
+            return None
+        found = next((name for name in files_in(target) if name not in written), None)
         if found is None or os.path.samestat(before, target.stat()):
             return found
     # Another process has put its own there, and removes the one that was looked at.
@@ -159,7 +160,7 @@ def written_by(target: Path, owner: str) -> set[str] | None:
     marker = target / MARKER
     if not marker.is_file() or marker.is_symlink():
         return set()
-    name, *files = marker.read_bytes().decode(errors="replace").splitlines() or [""]
+    name, *files = marker.read_bytes().decode(errors="surrogateescape").split("\n")  # as os.walk names them
     return set(files) if name == owner else set()
 
 

@@ -321,3 +321,11 @@ def test_a_place_without_permission_is_one_line_before_any_work(in_trained, tmp_
 def test_sample_keeps_what_is_there(precious, error_of):
     before = contents(precious)
     assert "move it away first" in error_of("sample", f"--out={precious}") and contents(precious) == before
+
+
+@pytest.mark.parametrize("name", [b"\xff.png", "a\u2028b.png".encode(), b"a\x0bb.png"])
+def test_ones_own_file_is_recognised_whatever_its_name(name, tmp_path):
+    for _ in range(2):
+        with replaced_folder(tmp_path / "out", "report") as folder:
+            (folder / os.fsdecode(name)).touch()
+    assert os.fsdecode(name) in names(tmp_path / "out")

@@ -40,7 +40,7 @@ def is_whole(path: Path) -> bool:
     """Return whether an archive is undamaged."""
     try:
         check_archive(path)
-    except (UserError, OSError):
+    except UserError:
         return False
     return True
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from leyden.errors import UserError
-from leyden.models.description import check_description
 from leyden.models.image_model import ImageModel, NetworkSpec
 from leyden.models.offline import offline
 from leyden.models.sequence_model import SequenceModel
@@ -23,15 +22,14 @@ def rebuild_model(description: dict[str, Any], path: Path, trust: bool = False, 
     """Build the model that a file describes, without its weights; nothing is downloaded, whatever the file asks for.
 
     Args:
-        description: `network`, `labels` and `input`.
+        description: `network`, `labels` and `input`, which `check_description` has found in order.
         path: The file.
         trust: Whether the user trusts the file: it may then name any class that can be imported.
         named: Class paths that the user's command line or config names.
 
     Raises:
-        UserError: if the description is senseless, names code that is not trusted, or cannot be built.
+        UserError: if it names code that is not trusted, or cannot be built.
     """
-    check_description(description, path, names_network=True)
     network, labels, input = (description[key] for key in ("network", "labels", "input"))
     with reading(path, trust, named), offline() as asked:
         try:

@@ -111,8 +111,8 @@ def build_network(spec: NetworkSpec, facts: dict[str, Any], needed: Sequence[str
     known = inspect.signature(make).parameters
     open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
     args = dict(spec.get("init_args") or {})
-    if reader.get():  # a file holds all weights, and starts no download
-        args |= {key: value for key, value in PRETRAINED.items() if spec["class_path"].startswith(DOWNLOADING) and (key in known or key in args)}
+    if reader.get() and spec["class_path"].startswith(DOWNLOADING):  # a file holds all weights, and starts no download
+        args |= {key: value for key, value in PRETRAINED.items() if key in known or key in args}
     for key in args:
         if key not in known and not open_ended:
             near = difflib.get_close_matches(key, known, n=1)

@@ -23,16 +23,16 @@ EXPORT_REPORT = Path("artifacts/export/report.json")
 LIBRARIES = ("torchvision.models.", "timm.models.", "timm.create_model", __name__.partition(".")[0] + ".")
 
 
-def record_published(files: Iterable[Path]) -> None:
-    """Record the hashes of model files before they are published.
+def record_published(hashes: Iterable[str]) -> None:
+    """Record the SHA-256 of model files before they are published.
 
     The stages' own reports hold them too, and come with `dvc pull`; the records remember what later runs replaced, and files that
     were published elsewhere. So they are left out where they cannot be written.
     """
     with suppress(OSError):
         RECORDS.mkdir(parents=True, exist_ok=True)
-        for path in files:
-            (RECORDS / sha256(path)).touch()
+        for digest in hashes:
+            (RECORDS / digest).touch()
 
 
 def is_published(path: Path) -> bool:
@@ -114,7 +114,7 @@ def check_class(class_path: str) -> None:
 
 
 def class_paths_of(spec: Any) -> set[str]:
-    """Return the class paths in a network's specification, those in its arguments included."""
+    """Return the class paths in a config or a network's specification, at any depth."""
     parts = list(spec.values()) if isinstance(spec, dict) else spec if isinstance(spec, list) else []
     own = {spec["class_path"]} if isinstance(spec, dict) and isinstance(spec.get("class_path"), str) else set()
     return own.union(*map(class_paths_of, parts))

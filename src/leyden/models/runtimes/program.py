@@ -17,11 +17,10 @@ import torch
 from torch import Tensor
 
 from leyden.errors import UserError
-from leyden.models.runtimes.operators import find_operator
+from leyden.models.runtimes.operators import LARGEST, find_operator
 
 MODEL = "models/model.json"
-WEIGHTS, CONSTANTS = "data/weights/", "data/constants/"
-PAYLOADS = (f"{WEIGHTS}model_weights_config.json", f"{CONSTANTS}model_constants_config.json")
+PAYLOADS = ("data/weights/model_weights_config.json", "data/constants/model_constants_config.json")
 INPUTS = "data/sample_inputs/model.pt"
 MEMBERS = re.compile(
     "|".join(map(re.escape, (MODEL, *PAYLOADS, INPUTS)))
@@ -36,7 +35,6 @@ DTYPES = {
 MEMORY_FORMATS = {1: torch.contiguous_format, 2: torch.channels_last, 4: torch.preserve_format}
 STRIDED = 7
 INFINITIES = {"Infinity": math.inf, "-Infinity": -math.inf, "NaN": math.nan}
-LARGEST = 2**63 - 1
 
 
 class NotDataError(Exception):
@@ -50,7 +48,7 @@ class Name(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One operator: its arguments, in which names stand for values, and the names of its outputs; None for one that is left out."""
+    """One operator: its arguments, in which names stand for values, and the names of its outputs, None for one that nothing uses."""
 
     call: Callable[..., Any]
     args: list[Any]
@@ -101,7 +99,7 @@ def load_program(path: Path) -> Callable[..., Tensor]:
         with zipfile.ZipFile(path) as archive:
             members = read_members(archive)
             model = json.loads(members[MODEL])
-            weights = read_weights(members, *PAYLOADS)
+            weights = read_weights(members)
         if model["schema_version"]["major"] != SCHEMA_VERSION:
             raise NotDataError("it was written by another version of torch")
         graph, specs = Graph(model["graph_module"]["graph"]), model["graph_module"]["signature"]
@@ -132,10 +130,10 @@ def read_members(archive: zipfile.ZipFile) -> dict[str, bytes]:
     return members
 
 
-def read_weights(members: dict[str, bytes], *configs: str) -> dict[str, Tensor]:
+def read_weights(members: dict[str, bytes]) -> dict[str, Tensor]:
     """Read weights and constants by the names that the program calls them."""
     found: dict[str, Tensor] = {}
-    for config in configs:
+    for config in PAYLOADS:
         for name, meta in json.loads(members[config])["config"].items():
             if meta["use_pickle"] is not False:
                 raise NotDataError("it has pickled weights")

@@ -81,7 +81,7 @@ def export(
             rows.append(file.row(proof))
             print(summary(rows[-1]))
         rows.append(eager_row(module, proof))
-        record_published(folder / row["file"] for row in rows if row["file"])
+        record_published(row["sha256"] for row in rows if row["file"])
         write_json(folder / "report.json", rows)
         (folder / "report.md").write_text(table(rows), encoding="utf-8")
 

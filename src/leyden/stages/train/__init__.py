@@ -127,12 +127,13 @@ def publish(cli: LeydenCLI, run: Run, seconds: float) -> None:
     metrics["peak_memory_mb"] = round(peak_memory_mb())
     with replaced_folder(PUBLISHED, "train") as folder:
         torch.save(kept, folder / "model.ckpt")
-        record_published([folder / "model.ckpt"])
+        digest = sha256(folder / "model.ckpt")
+        record_published([digest])
         (folder / "curves.csv").write_bytes((run.folder / "curves.csv").read_bytes())
         (folder / "config.yaml").write_bytes((run.folder / "config.yaml").read_bytes())
         write_json(folder / "metrics.json", metrics)
         provenance = {key: value for key, value in cli.model.provenance.items() if key != "config"}
-        write_json(folder / "provenance.json", provenance | {"model_sha256": sha256(folder / "model.ckpt")})
+        write_json(folder / "provenance.json", provenance | {"model_sha256": digest})
     rank_zero_info(
         f"fit: best epoch {best['epoch'] + 1} of {len(rows)}: val/accuracy {metrics['val/accuracy']:.4f}, val/loss {metrics['val/loss']:.4f}; "
         f"{PUBLISHED}/model.ckpt written in {seconds:.1f} s"

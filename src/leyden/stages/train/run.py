@@ -9,6 +9,7 @@ from typing import Any
 
 import leyden
 from leyden.files import sha256, write_json
+from leyden.models.trust import class_paths_of
 
 RUNS = Path("runs")
 NUM_SHOWN = 5  # changed settings that are told one by one
@@ -69,15 +70,12 @@ def hash_sources(config: dict[str, Any]) -> str:
     """Hash the sources that a training runs: the package's, and those of the classes that its config names, a network of your own say."""
     root = Path(leyden.__file__).parent
     files = [path for part in SOURCES for path in (root / part, *(root / part).rglob("*")) if path.suffix in (".py", ".cpp", ".h")]
-    named = (getattr(sys.modules.get(name), "__file__", None) for name in sorted(modules_of(config)) if name != "leyden")
+    named = (
+        getattr(sys.modules.get(name), "__file__", None)
+        for name in sorted({path.rpartition(".")[0] for path in class_paths_of(config)})
+        if name != "leyden"
+    )
     return sha256(*sorted(files), *(Path(file) for file in named if file))
-
-
-def modules_of(config: Any) -> set[str]:
-    """Find the modules of the classes that a config names, at any depth."""
-    parts = list(config.values()) if isinstance(config, dict) else config if isinstance(config, list) else []
-    own = {config["class_path"].rpartition(".")[0]} if isinstance(config, dict) and isinstance(config.get("class_path"), str) else set()
-    return own.union(*map(modules_of, parts))
 
 
 def describe_code() -> str:
