@@ -43,8 +43,18 @@ def measure() -> list[Row]:
     accuracy, usual_accuracy = (statistics.mean(accuracy for accuracy, _ in runs) for runs in (ours, theirs))
     seconds, usual = (statistics.median(seconds for _, seconds in runs) for runs in (ours, theirs))
     return [
-        Row("airbench_gpu", round(seconds, 3), "s", round(usual, 3), round(seconds / usual, 3), "at most 1.1x", NUM_RUNS),
-        Row("airbench_gpu_accuracy", round(accuracy, 4), "mean share", round(usual_accuracy, 4), None, "equal to the baseline", NUM_RUNS),
+        Row(
+            "airbench_gpu", round(seconds, 3), "s", round(usual, 3), round(seconds / usual, 3), "at most 1.1x", NUM_RUNS
+        ),
+        Row(
+            "airbench_gpu_accuracy",
+            round(accuracy, 4),
+            "mean share",
+            round(usual_accuracy, 4),
+            None,
+            "equal to the baseline",
+            NUM_RUNS,
+        ),
     ]
 
 
@@ -55,7 +65,9 @@ def by_script(published: Path, cifar10: Path) -> list[tuple[float, float]]:
         for split in ("train", "test"):
             pack(cifar10 / split, Path(name) / f"cifar10/{split}.pt")
         (Path(name) / "recipe.py").write_text(published.read_text().replace("range(200)", f"range({NUM_RUNS})"))
-        printed = subprocess.run([sys.executable, "recipe.py"], cwd=name, env=environment(), capture_output=True, text=True, check=True).stdout
+        printed = subprocess.run(
+            [sys.executable, "recipe.py"], cwd=name, env=environment(), capture_output=True, text=True, check=True
+        ).stdout
     cells = [re.findall(r"[^|\s]+", line) for line in printed.splitlines() if line.startswith("|")]
     scored = [number for number, row in enumerate(cells) if row and row[0] == "eval"]
     return [(float(cells[number][-2]), float(cells[number - 1][-1])) for number in scored[-NUM_RUNS:]]
@@ -91,7 +103,9 @@ class Stopwatch(Callback):
         torch.cuda.synchronize()
         self._started = time.perf_counter()
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         if batch_idx + 1 == trainer.num_training_batches:
             torch.cuda.synchronize()
             self.seconds += time.perf_counter() - self._started
@@ -99,8 +113,8 @@ class Stopwatch(Callback):
 
 def by_fit(seed: int) -> tuple[float, float]:
     """Train as `leyden fit` does, and score the test images: accuracy and seconds."""
-    from leyden.stages.train.checkpoint import RunCheckpoint
-    from leyden.stages.train.cli import LeydenCLI
+    from leyden.training.cli import LeydenCLI
+    from leyden.training.run_checkpoint import RunCheckpoint
 
     with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
         cli = LeydenCLI.parse("fit", [*CONFIGS, f"--seed_everything={seed}", "--trainer.limit_val_batches=0"])

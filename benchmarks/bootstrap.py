@@ -9,7 +9,7 @@ import time
 import numpy as np
 import torch
 
-from leyden.stages.evaluate.figures import intervals_of, score
+from leyden.stages.evaluate.metrics import intervals_of, score
 from leyden.stages.evaluate.predictions import Predictions
 from timing import Row
 
@@ -32,4 +32,14 @@ def measure() -> list[Row]:
             score(Predictions(found.paths, found.names, labels[rows], found.log_probabilities[rows]), 3)
         times[1].append((time.perf_counter() - started) * NUM_RESAMPLES / NUM_SCORED)
     seconds, usual = (statistics.median(each) for each in times)
-    return [Row("bootstrap_seconds", round(seconds, 3), "s", round(usual, 1), round(seconds / usual, 5), "below 2 s", repeats=5)]
+    return [
+        Row(
+            "bootstrap_seconds",
+            round(seconds, 3),
+            "s",
+            round(usual, 1),
+            round(seconds / usual, 5),
+            "below 2 s",
+            repeats=5,
+        )
+    ]

@@ -19,7 +19,7 @@ STEPS = """
 import json, resource, sys, time
 import torch
 from leyden.models import PatchTransformer, ResNet
-from leyden.models.checkpointing import checkpoint_modules
+from leyden.training.activation_checkpointing import checkpoint_modules
 
 def peak_mb():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -50,11 +50,15 @@ def measure_case(case: str) -> list[Row]:
     results: dict[str, list[tuple[float, float]]] = {"saving": [], "plain": []}
     for _ in range(REPEATS):
         for way, kept in results.items():
-            done = subprocess.run([sys.executable, "-c", STEPS, case, way], cwd=REPO, env=env, capture_output=True, text=True, check=True)
+            done = subprocess.run(
+                [sys.executable, "-c", STEPS, case, way], cwd=REPO, env=env, capture_output=True, text=True, check=True
+            )
             memory_mb, seconds = json.loads(done.stdout)
             kept.append((memory_mb, seconds))
     rows = []
     for column, (what, unit, goal) in enumerate(zip(("memory", "time"), ("MB", "s"), GOALS[case], strict=True)):
         value, usual = (statistics.median(run[column] for run in kept) for kept in results.values())
-        rows.append(Row(f"{case}_{what}", round(value, 3), unit, round(usual, 3), round(value / usual, 3), goal, REPEATS))
+        rows.append(
+            Row(f"{case}_{what}", round(value, 3), unit, round(usual, 3), round(value / usual, 3), goal, REPEATS)
+        )
     return rows

@@ -30,12 +30,30 @@ def measure() -> list[Row]:
             configs = ["-c", "configs/train.yaml", "-c", "configs/experiment/early_exit.yaml"]
             time_once(["leyden", "fit", *configs, f"--seed_everything={seed}"], folder)
             results.append(early_exit_flops(folder / "artifacts"))
-    thresholds, early, whole, accuracy, whole_accuracy, fractions = (list(column) for column in zip(*results, strict=True))
+    thresholds, early, whole, accuracy, whole_accuracy, fractions = (
+        list(column) for column in zip(*results, strict=True)
+    )
     print(f"thresholds {thresholds}, shares that left at each head {fractions}")
     flops, usual, right, whole_right = (statistics.mean(column) for column in (early, whole, accuracy, whole_accuracy))
     return [
-        Row("early_exit_flops", round(flops / 1e6, 3), "MFLOP/image", round(usual / 1e6, 3), round(flops / usual, 3), "below 0.7x", len(results)),
-        Row("early_exit_accuracy", round(right, 5), "mean share", round(whole_right, 5), round(right / whole_right, 4), "1x or more", len(results)),
+        Row(
+            "early_exit_flops",
+            round(flops / 1e6, 3),
+            "MFLOP/image",
+            round(usual / 1e6, 3),
+            round(flops / usual, 3),
+            "below 0.7x",
+            len(results),
+        ),
+        Row(
+            "early_exit_accuracy",
+            round(right, 5),
+            "mean share",
+            round(whole_right, 5),
+            round(right / whole_right, 4),
+            "1x or more",
+            len(results),
+        ),
     ]
 
 

@@ -32,7 +32,15 @@ def measure_dtype(images: Tensor, dtype: torch.dtype) -> Row:
                 kept.append(taken)
     value, baseline = (BATCH_SIZE / statistics.median(kept) for kept in seconds)
     name = f"fused_crop_{str(dtype).removeprefix('torch.')}"
-    return Row(name, round(value), "images/s", round(baseline), round(value / baseline, 1), "at least 100,000 images/s", REPEATS)
+    return Row(
+        name,
+        round(value),
+        "images/s",
+        round(baseline),
+        round(value / baseline, 1),
+        "at least 100,000 images/s",
+        REPEATS,
+    )
 
 
 def compute_fused(crops: Crops) -> Tensor:

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from input_small import rate
-from timing import Row, time_once
+from timing import Row, normalized_batches, time_once
 
 NUM_IMAGES, WIDTH, HEIGHT, NUM_CLASSES = 2000, 500, 375, 4
 SIDE, BATCH_SIZE = 224, 64
@@ -31,7 +31,9 @@ def measure() -> list[Row]:
         write_pictures(data)
         for storage in STORAGES:
             sizes = [f"--image_size=[{SIDE},{SIDE}]", "--crop_margin=1.143", f"--storage={storage}"]
-            time_once(["leyden", "prepare", "--data", str(data), "--out", str(Path(name) / storage), *sizes], Path(name))
+            time_once(
+                ["leyden", "prepare", "--data", str(data), "--out", str(Path(name) / storage), *sizes], Path(name)
+            )
         workers = max((0, 1, 2, 4), key=lambda count: rate(usual_batches(data, count), USUAL_BATCHES))
         ours: dict[str, list[float]] = {storage: [] for storage in STORAGES}
         usual: list[float] = []
@@ -44,7 +46,9 @@ def measure() -> list[Row]:
 
 def row_of(storage: str, ours: list[float], usual: list[float], goal: str) -> Row:
     value, baseline = statistics.median(ours), statistics.median(usual)
-    return Row(f"input_large_{storage}", round(value), "images/s", round(baseline), round(value / baseline, 2), goal, REPEATS)
+    return Row(
+        f"input_large_{storage}", round(value), "images/s", round(baseline), round(value / baseline, 2), goal, REPEATS
+    )
 
 
 def write_pictures(folder: Path) -> None:
@@ -66,22 +70,21 @@ def draw_plane(generator: np.random.Generator) -> np.ndarray:
     """Draw noise (H, W) whose amplitudes fall as 1 / frequency, of deviation 1."""
     frequency = np.hypot(np.fft.fftfreq(HEIGHT)[:, None], np.fft.rfftfreq(WIDTH))
     frequency[0, 0] = np.inf
-    spectrum = (generator.standard_normal(frequency.shape) + 1j * generator.standard_normal(frequency.shape)) / frequency
+    spectrum = (
+        generator.standard_normal(frequency.shape) + 1j * generator.standard_normal(frequency.shape)
+    ) / frequency
     plane = np.fft.irfft2(spectrum, (HEIGHT, WIDTH))
     return plane / plane.std()
 
 
 def our_batches(packed: Path) -> Iterable[Any]:
     """Give an epoch of normalised training batches of ours."""
-    from lightning.pytorch import Trainer
-
     from leyden import ImageData
     from leyden.data.augment import Augment
 
-    data = ImageData(str(packed), BATCH_SIZE, Augment(resized_crop=(0.08, 1.0), horizontal_flip=True))
-    data.trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False, precision="bf16-mixed")
-    data.trainer.training = True
-    return (data.on_after_batch_transfer(batch, 0) for batch in data.train_dataloader())
+    return normalized_batches(
+        ImageData(str(packed), BATCH_SIZE, Augment(resized_crop=(0.08, 1.0), horizontal_flip=True))
+    )
 
 
 def usual_batches(folder: Path, workers: int) -> Iterable[Any]:
@@ -98,4 +101,6 @@ def usual_batches(folder: Path, workers: int) -> Iterable[Any]:
             v2.Normalize([0.49, 0.48, 0.45], [0.25, 0.24, 0.26]),
         ]
     )
-    return torch.utils.data.DataLoader(ImageFolder(str(folder), transforms), BATCH_SIZE, shuffle=True, num_workers=workers)
+    return torch.utils.data.DataLoader(
+        ImageFolder(str(folder), transforms), BATCH_SIZE, shuffle=True, num_workers=workers
+    )

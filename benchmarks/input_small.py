@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from cifar10 import cifar10_folder
-from timing import Row, time_once
+from timing import Row, normalized_batches, time_once
 
 BATCH_SIZE = 256
 REPEATS = 5
@@ -35,22 +35,27 @@ def measure() -> list[Row]:
             usual.append(rate(usual_batches(folder, workers), USUAL_BATCHES))
     value, baseline = statistics.median(ours), statistics.median(usual)
     return [
-        Row("input_small", round(value), "images/s", round(baseline), round(value / baseline, 1), "at least 40x", REPEATS),
+        Row(
+            "input_small",
+            round(value),
+            "images/s",
+            round(baseline),
+            round(value / baseline, 1),
+            "at least 40x",
+            REPEATS,
+        ),
         Row("input_small_rate", round(value), "images/s", None, None, "at least 100,000 images/s", REPEATS),
     ]
 
 
 def our_batches(packed: Path, batch_size: int = BATCH_SIZE) -> Iterable[Any]:
     """Give an epoch of normalised training batches of ours."""
-    from lightning.pytorch import Trainer
-
     from leyden import ImageData
     from leyden.data.augment import Augment
 
-    data = ImageData(str(packed), batch_size, Augment(crop_padding_fraction=0.125, horizontal_flip=True))
-    data.trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False, precision="bf16-mixed")
-    data.trainer.training = True
-    return (data.on_after_batch_transfer(batch, 0) for batch in data.train_dataloader())
+    return normalized_batches(
+        ImageData(str(packed), batch_size, Augment(crop_padding_fraction=0.125, horizontal_flip=True))
+    )
 
 
 def usual_batches(folder: Path, workers: int, batch_size: int = BATCH_SIZE) -> Iterable[Any]:
@@ -67,7 +72,9 @@ def usual_batches(folder: Path, workers: int, batch_size: int = BATCH_SIZE) -> I
             v2.Normalize([0.49, 0.48, 0.45], [0.25, 0.24, 0.26]),
         ]
     )
-    return torch.utils.data.DataLoader(ImageFolder(str(folder / "train"), transforms), batch_size, shuffle=True, num_workers=workers)
+    return torch.utils.data.DataLoader(
+        ImageFolder(str(folder / "train"), transforms), batch_size, shuffle=True, num_workers=workers
+    )
 
 
 def rate(batches: Iterable[Any], limit: int | None = None) -> float:

@@ -38,8 +38,8 @@ def measure() -> list[Row]:
 def read_inputs(folder: Path) -> tuple[nn.Module, Tensor]:
     """Give the trained network and preprocessed test images."""
     from leyden.data.packed import read_split
+    from leyden.models.checkpoint import load_checkpoint
     from leyden.models.image_model import ImageModel
-    from leyden.models.load import load_checkpoint
     from leyden.stages.explain import preprocessed
 
     module = load_checkpoint(folder / "artifacts/train/model.ckpt")
@@ -61,7 +61,13 @@ def compare_ways(name: str, network: nn.Module, inputs: Tensor) -> list[Row]:
     def tutorial() -> Tensor:
         method = IntegratedGradients(network)
         pairs = zip(inputs.split(1), targets.tolist(), strict=True)
-        return torch.cat([method.attribute(image, target=target, n_steps=TUTORIAL_STEPS).detach() for image, target in pairs]).float().sum(1)
+        return (
+            torch.cat(
+                [method.attribute(image, target=target, n_steps=TUTORIAL_STEPS).detach() for image, target in pairs]
+            )
+            .float()
+            .sum(1)
+        )
 
     def ours() -> Tensor:
         return attribute("integrated_gradients", ExplainedNetwork(network, inputs), inputs, targets, seed=0)

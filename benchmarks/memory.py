@@ -20,12 +20,20 @@ PER_CLASS, NUM_CLASSES = 1000, 10
 REPEATS = 3
 INTERVAL_S = 0.02
 PREPARE = ["prepare", "-c", str(REPO / "configs/prepare.yaml")]
-TRAIN = ["fit", "-c", str(REPO / "configs/train.yaml"), "--trainer.limit_train_batches=20", "--trainer.limit_val_batches=2"]
+TRAIN = [
+    "fit",
+    "-c",
+    str(REPO / "configs/train.yaml"),
+    "--trainer.limit_train_batches=20",
+    "--trainer.limit_val_batches=2",
+]
 
 
 def measure() -> list[Row]:
     folder = cifar10_folder()
-    peaks: dict[tuple[str, int], list[float]] = {(stage, factor): [] for stage in ("prepare", "train") for factor in (1, 4)}
+    peaks: dict[tuple[str, int], list[float]] = {
+        (stage, factor): [] for stage in ("prepare", "train") for factor in (1, 4)
+    }
     with tempfile.TemporaryDirectory() as name:
         for factor in (1, 4):
             copy_part(folder / "train", Path(name) / str(factor) / "data", PER_CLASS * factor)
@@ -33,15 +41,33 @@ def measure() -> list[Row]:
             for factor in (1, 4):
                 work = Path(name) / str(factor)
                 peaks["prepare", factor].append(peak_mb(PREPARE, work))
-                peaks["train", factor].append(peak_mb([*TRAIN, "--trainer.max_epochs=1", f"--seed_everything={turn}"], work))
+                peaks["train", factor].append(
+                    peak_mb([*TRAIN, "--trainer.max_epochs=1", f"--seed_everything={turn}"], work)
+                )
     growth = statistics.median(peaks["prepare", 4]) - statistics.median(peaks["prepare", 1])
-    index = Row("prepare_index", round(growth * 2**20 / (3 * PER_CLASS * NUM_CLASSES)), "bytes/image", None, None, "about 1,000", REPEATS)
+    index = Row(
+        "prepare_index",
+        round(growth * 2**20 / (3 * PER_CLASS * NUM_CLASSES)),
+        "bytes/image",
+        None,
+        None,
+        "about 1,000",
+        REPEATS,
+    )
     return [*(row_of(stage, peaks[stage, 1], peaks[stage, 4]) for stage in ("prepare", "train")), index]
 
 
 def row_of(stage: str, small: list[float], large: list[float]) -> Row:
     value, baseline = statistics.median(large), statistics.median(small)
-    return Row(f"{stage}_memory", round(value, 1), "MB", round(baseline, 1), round(value / baseline, 3), "about 1x: 4x the images", REPEATS)
+    return Row(
+        f"{stage}_memory",
+        round(value, 1),
+        "MB",
+        round(baseline, 1),
+        round(value / baseline, 3),
+        "about 1x: 4x the images",
+        REPEATS,
+    )
 
 
 def copy_part(source: Path, target: Path, per_class: int) -> None:
@@ -59,7 +85,9 @@ def peak_mb(args: list[str], cwd: Path) -> float:
     """
     peak = 0
     with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen([sys.executable, "-m", "leyden", *args], cwd=cwd, env=environment(), stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "leyden", *args], cwd=cwd, env=environment(), stdout=output, stderr=subprocess.STDOUT
+        )
         while process.poll() is None:
             peak = max(peak, sum(held_kb(pid) for pid in process_tree(process.pid)))
             time.sleep(INTERVAL_S)
@@ -73,7 +101,11 @@ def peak_mb(args: list[str], cwd: Path) -> float:
 def process_tree(pid: int) -> list[int]:
     """List a process and all below it."""
     try:
-        children = [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()]
+        children = [
+            int(child)
+            for task in Path(f"/proc/{pid}/task").iterdir()
+            for child in (task / "children").read_text().split()
+        ]
     except OSError:  # it has ended
         return []
     return [pid, *(below for child in children for below in process_tree(child))]

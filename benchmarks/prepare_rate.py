@@ -29,4 +29,14 @@ def measure() -> list[Row]:
             ours.append(NUM_IMAGES / time_once(command, Path(name)))
             plain.append(NUM_IMAGES / time_once([sys.executable, "-c", PLAIN, str(folder)], Path(name)))
     value, baseline = statistics.median(ours), statistics.median(plain)
-    return [Row("prepare_rate", round(value), "images/s", round(baseline), round(value / baseline, 2), "at least 5,000 images/s", REPEATS)]
+    return [
+        Row(
+            "prepare_rate",
+            round(value),
+            "images/s",
+            round(baseline),
+            round(value / baseline, 2),
+            "at least 5,000 images/s",
+            REPEATS,
+        )
+    ]

@@ -25,4 +25,7 @@ def measure() -> list[Row]:
             time_once(["dvc", "repro"], folder)
             totals.append(time.perf_counter() - started)
     rows = [Row("repro", round(statistics.median(totals), 2), "s", None, None, "at most 90 s", REPEATS)]
-    return rows + [Row(f"repro_{stage}", round(statistics.median(times), 2), "s", None, None, "", REPEATS) for stage, times in by_stage.items()]
+    return rows + [
+        Row(f"repro_{stage}", round(statistics.median(times), 2), "s", None, None, "", REPEATS)
+        for stage, times in by_stage.items()
+    ]

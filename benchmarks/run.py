@@ -79,7 +79,11 @@ def hardware() -> str:
 
 
 def line(row: Row) -> str:
-    against = f"{row.ratio:8.2f}x of {row.baseline:.4g} {row.unit}" if row.ratio is not None and row.baseline is not None else " " * 20
+    against = (
+        f"{row.ratio:8.2f}x of {row.baseline:.4g} {row.unit}"
+        if row.ratio is not None and row.baseline is not None
+        else " " * 20
+    )
     return f"{row.name:<18} {row.value:10.4g} {row.unit:<10} {against}  goal {row.goal}  (n={row.repeats})"
 
 

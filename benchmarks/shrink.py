@@ -19,7 +19,11 @@ from timing import Row, Skip, project, time_once
 
 REPEATS = 3
 EPOCHS, PRUNED_EPOCHS, PER_CLASS = 10, 10, 1000
-MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(4 << 30), "MALLOC_TOP_PAD_": str(256 << 20)}
+MALLOC = {
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(4 << 30),
+    "MALLOC_TOP_PAD_": str(256 << 20),
+}
 INT8 = """
 formats: {onnx: [int8]}
 tolerance: {int8: {max_abs_diff: 1000, top1_agreement: 0}}  # what is lost is a figure here, and no failure
@@ -27,7 +31,7 @@ num_examples: 2000
 """
 PRUNED = """
 network:
-  class_path: leyden.models.narrowing.narrowed
+  class_path: leyden.models.channel_pruning.narrow_network
   init_args:
     network:
       class_path: leyden.models.TorchvisionNet
@@ -50,13 +54,30 @@ def measure() -> list[Row]:
         time_once(["leyden", "prepare"], small)
         time_once(["leyden", "fit"], small)
         rows = [export_seconds(small), *compared("int8", "int8_lost", score(small), {64: "3.4", 1: "6.5"})]
-        time_once(["leyden", "prepare", "-c", "configs/prepare.yaml", f"--data={images(large)}", "--image_size=[64,64]"], large)
-        time_once(["leyden", "fit", "-c", "configs/train.yaml", "-c", "configs/experiment/torchvision.yaml", f"--trainer.max_epochs={EPOCHS}"], large)
+        time_once(
+            ["leyden", "prepare", "-c", "configs/prepare.yaml", f"--data={images(large)}", "--image_size=[64,64]"],
+            large,
+        )
+        time_once(
+            [
+                "leyden",
+                "fit",
+                "-c",
+                "configs/train.yaml",
+                "-c",
+                "configs/experiment/torchvision.yaml",
+                f"--trainer.max_epochs={EPOCHS}",
+            ],
+            large,
+        )
         wide = score(large)
         rows += compared("int8_resnet18", "int8_resnet18_lost", wide, {64: "4.7", 1: "25"})
         (large / "artifacts/train/model.ckpt").rename(large / "wide.ckpt")
         (large / "pruned.yaml").write_text(PRUNED)
-        time_once(["leyden", "fit", "-c", "configs/train.yaml", "-c", "pruned.yaml", f"--trainer.max_epochs={PRUNED_EPOCHS}"], large)
+        time_once(
+            ["leyden", "fit", "-c", "configs/train.yaml", "-c", "pruned.yaml", f"--trainer.max_epochs={PRUNED_EPOCHS}"],
+            large,
+        )
         pruned = score(large) | {key: value for key, value in wide.items() if key.startswith("eager")}
         return rows + compared("pruned_latency", "pruned_lost", pruned, {64: "13"})
 
@@ -109,6 +130,8 @@ def compared(title: str, lost: str, found: Figures, goals: dict[int, str]) -> li
     for batch, goal in goals.items():
         ours, usual = (1000 * batch / found[f"{name} latency_ms_b{batch}_p50"] for name in ("int8", "eager"))
         name = title if len(goals) == 1 else f"{title}_b{batch}"
-        rows.append(Row(name, round(ours), "images/s", round(usual), round(ours / usual, 2), f"at least {goal}x", REPEATS))
+        rows.append(
+            Row(name, round(ours), "images/s", round(usual), round(ours / usual, 2), f"at least {goal}x", REPEATS)
+        )
     points = 100 * (found["eager accuracy"] - found["int8 accuracy"])
     return [*rows, Row(lost, round(points, 2), "points", None, None, "at most 0.5", REPEATS)]

@@ -20,4 +20,7 @@ def measure() -> list[Row]:
         for _ in range(REPEATS):
             for verb, (command, _) in COMMANDS.items():  # the report needs what stands before it
                 times[verb].append(time_once(command, folder))
-    return [Row(f"{verb}_seconds", round(statistics.median(times[verb]), 2), "s", None, None, goal, REPEATS) for verb, (_, goal) in COMMANDS.items()]
+    return [
+        Row(f"{verb}_seconds", round(statistics.median(times[verb]), 2), "s", None, None, goal, REPEATS)
+        for verb, (_, goal) in COMMANDS.items()
+    ]

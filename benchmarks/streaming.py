@@ -36,7 +36,17 @@ def measure() -> list[Row]:
         ("streaming", warm, "at least 1x of litdata's loader"),
         ("streaming_cold", cold, "at least 0.3x of plain reading"),
     ):
-        rows.append(Row(title, round(NUM_IMAGES / ours), "images/s", round(NUM_IMAGES / other), round(other / ours, 2), goal, REPEATS))
+        rows.append(
+            Row(
+                title,
+                round(NUM_IMAGES / ours),
+                "images/s",
+                round(NUM_IMAGES / other),
+                round(other / ours, 2),
+                goal,
+                REPEATS,
+            )
+        )
     return rows
 
 
@@ -70,7 +80,10 @@ def our_epoch(folder: Path) -> None:
 
     shards = ShardFolder(str(folder), SHAPE, folder, 0)
     sampler = ShardSampler(shards.counts, 8, BATCH_SIZE, 0)
-    assert sum(len(labels) for _, labels, _ in Loader(ShardedImages(shards), batch_size=None, sampler=sampler)) == NUM_IMAGES
+    assert (
+        sum(len(labels) for _, labels, _ in Loader(ShardedImages(shards), batch_size=None, sampler=sampler))
+        == NUM_IMAGES
+    )
 
 
 def usual_epoch(folder: Path) -> None:

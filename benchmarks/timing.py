@@ -6,10 +6,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 REPO = Path(__file__).resolve().parents[1]
 
@@ -60,7 +61,9 @@ def time_once(command: list[str], cwd: Path) -> float:
         subprocess.CalledProcessError: if it fails; what it printed is shown first.
     """
     started = time.perf_counter()
-    done = subprocess.run(command, cwd=cwd, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    done = subprocess.run(
+        command, cwd=cwd, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     seconds = time.perf_counter() - started
     if done.returncode:
         print(done.stdout, file=sys.stderr)
@@ -88,7 +91,9 @@ def copy_checkout(folder: Path) -> None:
     """Copy what git tracks, or would, with its times: a clean checkout that make takes for installed."""
     import shutil
 
-    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=REPO, capture_output=True, check=True).stdout
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=REPO, capture_output=True, check=True
+    ).stdout
     for name in filter(None, listed.decode().split("\0")):
         if (REPO / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -96,3 +101,19 @@ def copy_checkout(folder: Path) -> None:
     git = ["git", "-c", "user.name=bench", "-c", "user.email=bench@localhost"]
     for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "all"]):
         subprocess.run([*git, *words], cwd=folder, check=True)
+
+
+def normalized_batches(data: Any) -> Iterable[Any]:
+    """Yield an epoch of training batches of an `ImageData` in bfloat16, normalised as the model does."""
+    import torch
+    from lightning.pytorch import Trainer
+
+    from leyden.models.image_model import Preprocess
+
+    quiet: dict[str, Any] = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar"), False)
+    data.trainer = Trainer(accelerator="cpu", precision="bf16-mixed", **quiet)
+    data.trainer.training = True
+    constants = Preprocess(**data.input, expand=False).scale_and_shift()
+    for batch in data.train_dataloader():
+        images, labels = data.on_after_batch_transfer(batch, 0)
+        yield images.normalize(*constants, torch.bfloat16), labels

@@ -29,7 +29,7 @@ REPEATS = 3
 
 
 def measure() -> list[Row]:
-    from leyden.models.precision import computes_bf16_natively
+    from leyden.training.precision import computes_bf16_natively
 
     folder = cifar10_folder()
     bf16 = computes_bf16_natively("cpu")
@@ -43,7 +43,17 @@ def measure() -> list[Row]:
             found[0].append(trained_rate(ours, our_batches(packed, BATCH_SIZE)))
             found[1].append(trained_rate(usual, usual_batches(folder, workers, BATCH_SIZE)))
     value, baseline = (statistics.median(rates) for rates in found)
-    return [Row("train_resnet18", round(value, 1), "images/s", round(baseline, 1), round(value / baseline, 2), "at least 4x", REPEATS)]
+    return [
+        Row(
+            "train_resnet18",
+            round(value, 1),
+            "images/s",
+            round(baseline, 1),
+            round(value / baseline, 2),
+            "at least 4x",
+            REPEATS,
+        )
+    ]
 
 
 def best_workers(folder: Path) -> int:

@@ -2,7 +2,9 @@
 
 import os
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # torch reads it on import: workers share the cores, and so do the processes that they start
+if (
+    "PYTEST_XDIST_WORKER" in os.environ
+):  # torch reads it on import: workers share the cores, and so do the processes that they start
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import shutil
@@ -73,7 +75,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     try:
         assert main(["sample"]) == 0
         assert main(["prepare"]) == 0
-        assert main(["fit", "--trainer.max_epochs=4", "--network.init_args.width=8", "--trainer.precision=32-true"]) == 0
+        assert (
+            main(["fit", "--trainer.max_epochs=4", "--network.init_args.width=8", "--trainer.precision=32-true"]) == 0
+        )
     finally:
         os.chdir(old)
     return folder
@@ -124,13 +128,20 @@ def python_env() -> dict[str, str]:
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A copy of the files that git tracks or would track, as a repository of its own."""
-    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=REPO, capture_output=True, check=True).stdout
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=REPO, capture_output=True, check=True
+    ).stdout
     folder = tmp_path / "a checkout"
     for name in filter(None, listed.decode().split("\0")):
         if (REPO / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(REPO / name, folder / name)
-    subprocess.run("git init -q && git add -A && git -c user.name=t -c user.email=t@t commit -qm all", shell=True, cwd=folder, check=True)
+    subprocess.run(
+        "git init -q && git add -A && git -c user.name=t -c user.email=t@t commit -qm all",
+        shell=True,
+        cwd=folder,
+        check=True,
+    )
     return folder
 
 
@@ -142,11 +153,19 @@ def write_courses(folder: Path) -> None:
         for number in range(count):
             time = np.arange(generator.integers(5, 60))
             course = {"down": -0.1 * time, "up": 0.1 * time, "wave": np.sin(time)}[name]
-            values = np.stack([course, generator.normal(size=len(time))], axis=1) + generator.normal(0, 0.05, (len(time), 2))
+            values = np.stack([course, generator.normal(size=len(time))], axis=1) + generator.normal(
+                0, 0.05, (len(time), 2)
+            )
             if number % 3:
                 np.save(folder / name / f"{number}.npy", values)
             else:
-                np.savetxt(folder / name / f"{number}.csv", values, delimiter=",", header="course,noise" if number % 2 else "", comments="")
+                np.savetxt(
+                    folder / name / f"{number}.csv",
+                    values,
+                    delimiter=",",
+                    header="course,noise" if number % 2 else "",
+                    comments="",
+                )
 
 
 @pytest.fixture(scope="session")

@@ -78,7 +78,9 @@ def test_completion_script_is_valid_and_knows_verbs_and_keys(shell, capsys, tmp_
     if shell == "bash":
         (tmp_path / "leyden.bash").write_text(script)
         ask = 'source "$0"; COMP_WORDS=(leyden ev); COMP_CWORD=1; _leyden; echo "${COMPREPLY[@]}"'
-        done = subprocess.run(["bash", "-c", ask, str(tmp_path / "leyden.bash")], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            ["bash", "-c", ask, str(tmp_path / "leyden.bash")], capture_output=True, text=True, check=True
+        )
         assert done.stdout.split() == ["evaluate"]
 
 

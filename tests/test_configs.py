@@ -13,7 +13,7 @@ from leyden.cli import VERBS, main
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 STAGE_CONFIGS = sorted(path.stem for path in CONFIGS.glob("*.yaml") if path.stem != "train")
 OVERLAYS = sorted(path.relative_to(CONFIGS.parent).as_posix() for path in CONFIGS.glob("*/*.yaml"))
-# These start more processes: tests/stages/test_distributed.py and test_sharded.py train by them.
+# These start more processes: tests/training/test_distributed.py and test_sharded.py train by them.
 SEVERAL_PROCESSES = {f"configs/trainer/{name}.yaml" for name in ("ddp", "fsdp", "tensor_parallel")}
 
 GIVEN = {
@@ -56,7 +56,9 @@ def data_for(overlay: str, folder: Path) -> list[str]:
     if name == "pipeline":
         return ["--trainer.strategy.init_args.devices=[cpu,cpu]"]
     if name == "compile":
-        return ["--model.init_args.compile=aot_eager"]  # machine code takes long to make: tests/stages/test_precision.py
+        return [
+            "--model.init_args.execution.compile=aot_eager"
+        ]  # machine code takes long to make: tests/training/test_precision.py
     if name != "streaming":
         return []
     pytest.importorskip("litdata", reason="of the optional group 'streaming'")
@@ -64,11 +66,16 @@ def data_for(overlay: str, folder: Path) -> list[str]:
     return [f"--data.init_args.folder={folder}/prepare"]
 
 
-LOGGERS = {"configs/trainer/tensorboard.yaml": "tensorboard", **{f"configs/trainer/{name}.yaml": name for name in ("wandb", "mlflow", "dvclive")}}
+LOGGERS = {
+    "configs/trainer/tensorboard.yaml": "tensorboard",
+    **{f"configs/trainer/{name}.yaml": name for name in ("wandb", "mlflow", "dvclive")},
+}
 
 
 @pytest.mark.parametrize("overlay", [None, *(path for path in OVERLAYS if path not in SEVERAL_PROCESSES)])
-def test_train_config_runs_one_batch_under_each_overlay(overlay, trained, sequences_prepared, tmp_path, monkeypatch, capsys):
+def test_train_config_runs_one_batch_under_each_overlay(
+    overlay, trained, sequences_prepared, tmp_path, monkeypatch, capsys
+):
     if overlay in LOGGERS:
         pytest.importorskip(LOGGERS[overlay], reason="an optional logger")
     of_sequences = overlay and "SequenceData" in (CONFIGS.parent / overlay).read_text()

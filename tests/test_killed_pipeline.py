@@ -16,7 +16,11 @@ import torch
 from tests.conftest import REPO
 
 # What `make repro` does first. DVC is then started without make: a child of this process, which is gone once it was killed and waited for.
-GUARD = next(line for line in (REPO / "Makefile").read_text().splitlines() if "rm -f .dvc/tmp/rwlock" in line).strip().lstrip("@")
+GUARD = (
+    next(line for line in (REPO / "Makefile").read_text().splitlines() if "rm -f .dvc/tmp/rwlock" in line)
+    .strip()
+    .lstrip("@")
+)
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 # What to watch, and after how many changes of it to kill: from DVC's first lock to the report's last file. Apart from the lock and
 # the checkpoint half-written, which come again and again, all stay where they are: none is missed between two looks.
@@ -75,17 +79,25 @@ def kill_at(pattern: str, changes: int, folder: Path, env: dict[str, str]) -> in
 def made_by(folder: Path) -> dict:
     """What two runs of the pipeline must have in common, weights bit for bit."""
     weights = torch.load(folder / "artifacts/train/model.ckpt", weights_only=True)["state_dict"]
-    metrics = {stage: json.loads((folder / f"artifacts/{stage}/metrics.json").read_text()) for stage in ("train", "evaluate")}
+    metrics = {
+        stage: json.loads((folder / f"artifacts/{stage}/metrics.json").read_text()) for stage in ("train", "evaluate")
+    }
     for figure in ("seconds", "peak_memory_mb"):  # of a run, not of its result
         metrics["train"].pop(figure)
     curves = (folder / "artifacts/train/curves.csv").read_text()
-    return {"weights": {key: value.numpy().tobytes() for key, value in weights.items()}, "metrics": metrics, "curves": curves}
+    return {
+        "weights": {key: value.numpy().tobytes() for key, value in weights.items()},
+        "metrics": metrics,
+        "curves": curves,
+    }
 
 
 @pytest.mark.slow
 def test_twenty_kills_of_the_pipeline_cost_nothing(checkout, python_env, tmp_path):
     config = checkout / "configs/train.yaml"
-    text = re.sub(r"max_epochs: \d+", "max_epochs: 12", config.read_text()).replace("every_steps: null", "every_steps: 4")
+    text = re.sub(r"max_epochs: \d+", "max_epochs: 12", config.read_text()).replace(
+        "every_steps: null", "every_steps: 4"
+    )
     config.write_text(re.sub(r"width: \d+", "width: 8", text))
     (checkout / "dvc.lock").unlink()
     subprocess.run(["leyden", "sample"], cwd=checkout, env=python_env, check=True, capture_output=True)

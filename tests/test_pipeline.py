@@ -26,7 +26,9 @@ def run(checkout: Path, python_env: dict[str, str]) -> Run:
     """Run a command line in the checkout; gives its output."""
 
     def run(command: str, code: int = 0) -> str:
-        done = subprocess.run(command, shell=True, cwd=checkout, env=python_env, capture_output=True, text=True, timeout=600)
+        done = subprocess.run(
+            command, shell=True, cwd=checkout, env=python_env, capture_output=True, text=True, timeout=600
+        )
         assert done.returncode == code, done.stdout[-3000:] + done.stderr[-3000:]
         return done.stdout + done.stderr
 
@@ -104,7 +106,9 @@ def test_killed_pipeline_continues_and_then_has_nothing_to_do(checkout, run, pyt
     dag = run("dvc dag --dot")
     assert '"data.dvc" -> "prepare"' in dag and '"prepare" -> "train"' in dag and '"explain" -> "report"' in dag
     shown = json.loads(run("dvc metrics show --json"))
-    assert set(next(iter(shown.values()))["data"]) == {f"artifacts/{stage}/metrics.json" for stage in ("train", "evaluate", "explain")}
+    assert set(next(iter(shown.values()))["data"]) == {
+        f"artifacts/{stage}/metrics.json" for stage in ("train", "evaluate", "explain")
+    }
     run("dvc plots show -o plots")
     assert (checkout / "plots/index.html").stat().st_size > 10_000
     assert "artifacts/train/model.ckpt" in (checkout / "dvc.yaml").read_text()
@@ -118,7 +122,10 @@ def test_killed_pipeline_continues_and_then_has_nothing_to_do(checkout, run, pyt
 def test_experiments_change_values_and_show_their_effect(checkout, run):
     run("leyden sample")
     values = {"trainer.max_epochs": 1, "network.init_args.width": 4, "model.init_args.optimizer.init_args.lr": 0.01}
-    run("dvc exp run --name small train " + " ".join(f"-S configs/train.yaml:{key}={value}" for key, value in values.items()))
+    run(
+        "dvc exp run --name small train "
+        + " ".join(f"-S configs/train.yaml:{key}={value}" for key, value in values.items())
+    )
     table = run("dvc exp show --csv")
     assert "small" in table and "network.init_args.width" in table and "val/accuracy" in table
     config = yaml.safe_load((checkout / "artifacts/train/config.yaml").read_text())
@@ -158,7 +165,9 @@ def test_make_lists_its_verbs(made, run):
     assert {"repro", "test", "test-all", "check", "bench", "pins"} <= set(listed)
 
 
-@pytest.mark.parametrize("stage", ["explain", *(pytest.param(name, marks=pytest.mark.slow) for name in ("export", "evaluate"))])
+@pytest.mark.parametrize(
+    "stage", ["explain", *(pytest.param(name, marks=pytest.mark.slow) for name in ("export", "evaluate"))]
+)
 def test_a_stage_is_deleted_by_deleting_five_things_of_its_name(stage, checkout, python_env):
     source = checkout / "src/leyden/stages" / stage
     shutil.rmtree(source) if source.is_dir() else source.with_suffix(".py").unlink()
@@ -166,7 +175,9 @@ def test_a_stage_is_deleted_by_deleting_five_things_of_its_name(stage, checkout,
     (checkout / f"tests/stages/test_{stage}.py").unlink()
     pipeline = yaml.safe_load((checkout / "dvc.yaml").read_text())
     del pipeline["stages"][stage]
-    pipeline["stages"]["report"]["deps"] = [dep for dep in pipeline["stages"]["report"]["deps"] if not dep.startswith(f"artifacts/{stage}")]
+    pipeline["stages"]["report"]["deps"] = [
+        dep for dep in pipeline["stages"]["report"]["deps"] if not dep.startswith(f"artifacts/{stage}")
+    ]
     pipeline["plots"] = [plot for plot in pipeline["plots"] if f"artifacts/{stage}/" not in str(plot)]
     (checkout / "dvc.yaml").write_text(yaml.safe_dump(pipeline, sort_keys=False))
     project = (checkout / "pyproject.toml").read_text()

@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from leyden.data.sequence_data import SequenceData
     from leyden.data.streaming import StreamedImageData
     from leyden.errors import UserError
-    from leyden.models.classifier import Classifier
-    from leyden.models.load import load
+    from leyden.runtimes.load import load
+    from leyden.training.classifier import Classifier
 
 _HOMES = {
-    "Classifier": "leyden.models.classifier",
+    "Classifier": "leyden.training.classifier",
     "ImageData": "leyden.data.datamodule",
     "SequenceData": "leyden.data.sequence_data",
     "StreamedImageData": "leyden.data.streaming",
     "UserError": "leyden.errors",
-    "load": "leyden.models.load",
+    "load": "leyden.runtimes.load",
 }
 
 

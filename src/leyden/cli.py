@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from leyden.errors import DISK_FULL, UserError
@@ -18,7 +19,7 @@ VERBS = {
     "tune": ("leyden.stages.train", "suggest a learning rate and a batch size for fit's arguments"),
     "validate": ("leyden.stages.train", "score a checkpoint on the validation split"),
     "test": ("leyden.stages.train", "score a checkpoint on the test split"),
-    "doctor": ("leyden.stages.train", "look for what is wrong with model or data, in a few steps; writes nothing"),
+    "doctor": ("leyden.stages.doctor", "look for what is wrong with model or data, in a few steps; writes nothing"),
     "evaluate": ("leyden.stages.evaluate", "predict the test split; scores with intervals, plots, errors"),
     "export": ("leyden.stages.export", "write the model for other programs, each file checked against it"),
     "explain": ("leyden.stages.explain", "show what the model looks at, and how far to trust it"),
@@ -65,7 +66,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if os.environ.get("LEYDEN_DEBUG") == "1" or error.errno not in (*DISK_FULL, errno.EPIPE):
             raise
         place = f" for {error.filename}" if error.filename else ""
-        print(f"leyden {verb}: expected to write all output; got: {error.strerror}{place}; nothing was replaced", file=sys.stderr)
+        print(
+            f"leyden {verb}: expected to write all output; got: {error.strerror}{place}; nothing was replaced",
+            file=sys.stderr,
+        )
         return 2
     except KeyboardInterrupt:
         print(f"leyden {verb}: interrupted; the same command continues or starts over", file=sys.stderr)
@@ -86,7 +90,7 @@ def run(verb: str, args: list[str]) -> None:
 
         raise UserError(f"expected a verb; got {verb!r}{did_you_mean(verb, verbs())}; `leyden --help` lists them")
     stage = importlib.import_module(VERBS[verb][0])
-    args = with_default_config(stage.__name__.split(".")[-1], args)
+    args = with_default_config(stage, args)
     if hasattr(stage, "main"):  # a stage that parses for itself: LightningCLI
         stage.main(verb, args)
         return
@@ -94,9 +98,10 @@ def run(verb: str, args: list[str]) -> None:
     function(**parse(function, verb, args))
 
 
-def with_default_config(stage: str, args: list[str]) -> list[str]:
-    """Name the stage's own config where the command line names none."""
-    path = Path("configs", f"{stage}.yaml")
+def with_default_config(stage: ModuleType, args: list[str]) -> list[str]:
+    """Add the stage's own config, configs/STAGE.yaml, if the command line has none; `CONFIG` in a stage names another."""
+    name = getattr(stage, "CONFIG", stage.__name__.split(".")[-1])
+    path = Path("configs", f"{name}.yaml")
     named = any(arg.startswith("--config") or (arg.startswith("-c") and not arg.startswith("--")) for arg in args)
     return args if named or not path.is_file() else ["--config", str(path), *args]
 
@@ -121,7 +126,9 @@ def function_parser(function: Callable[..., Any], verb: str) -> Any:
 
     docs = docstring_parser.parse(function.__doc__ or "")
     helps = {param.arg_name: param.description for param in docs.params}
-    parser = ArgumentParser(prog=f"leyden {verb}", description=docs.short_description, exit_on_error=False, allow_abbrev=False)
+    parser = ArgumentParser(
+        prog=f"leyden {verb}", description=docs.short_description, exit_on_error=False, allow_abbrev=False
+    )
     parser.add_argument("-c", "--config", action="config", help="Config file; several are merged from left to right.")
     for name, param in inspect.signature(function).parameters.items():
         if param.default is param.empty:

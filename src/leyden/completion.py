@@ -34,7 +34,7 @@ def completion(shell: Literal["bash", "zsh"]) -> None:
 def words_of(verb: str) -> Iterable[str]:
     """List a verb's options, the keys of its config files among them."""
     module = importlib.import_module(VERBS[verb][0])
-    args = with_default_config(module.__name__.split(".")[-1], [])
+    args = with_default_config(module, [])
     if hasattr(module, "options"):
         keys = set(module.options())
     else:

@@ -44,7 +44,11 @@ def explain(message: str, parser: Any) -> str:
         word = unknown[1]
         return f"unknown key {word!r}{did_you_mean(word.split('.')[-1], known_names(message, parser))}; --help and --print_config list them"
     key = ".".join(re.findall(r'Parser key "([^"]+)"', message))
-    types = [named or text for named, text in EXPECTED.findall(message) if named != "NoneType" and not text.startswith("path")]
+    types = [
+        named or text
+        for named, text in EXPECTED.findall(message)
+        if named != "NoneType" and not text.startswith("path")
+    ]
     if types and (got := GOT.findall(message)):
         nested = re.search(r"val='(.*?)'", got[-1])
         return f"{key}: expected {' or '.join(dict.fromkeys(types))}; got {nested[1] if nested else got[-1]}"

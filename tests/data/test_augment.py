@@ -40,7 +40,9 @@ def test_the_callers_random_state_is_left_alone():
         Augment(0, cutout_fraction=0.5),
         Augment(0, resized_crop=(0.2, 1.0)),
         Augment(0, colour_jitter=0.5),
-        Augment(0, transforms=[{"class_path": "torchvision.transforms.v2.RandomRotation", "init_args": {"degrees": 90}}]),
+        Augment(
+            0, transforms=[{"class_path": "torchvision.transforms.v2.RandomRotation", "init_args": {"degrees": 90}}]
+        ),
     ],
 )
 def test_each_example_draws_for_itself_and_keeps_shape_and_dtype(augment):
@@ -57,7 +59,9 @@ def test_two_processes_see_what_one_does():
 
 
 def test_crop_is_a_shift_by_at_most_the_padding_filled_with_zeros():
-    for before, after in zip(IMAGES, run(Augment(crop_padding_fraction=0.125), seed=3), strict=True):  # 1 row, 2 columns
+    for before, after in zip(
+        IMAGES, run(Augment(crop_padding_fraction=0.125), seed=3), strict=True
+    ):  # 1 row, 2 columns
         padded = torch.nn.functional.pad(before, (2, 2, 1, 1))
         crops = [padded[:, y : y + 8, x : x + 16] for y in range(3) for x in range(5)]
         assert any(torch.equal(after, crop) for crop in crops)
@@ -119,7 +123,9 @@ def test_a_margin_gives_crops_from_all_over_the_stored_image():
     assert sum(seen) == 400 and min(seen) > 8
 
 
-@pytest.mark.parametrize(("margin", "padding"), [((0, 0), (2, 4)), ((2, 4), (1, 2)), ((3, 5), (1, 2)), ((4, 99), (0, 0))])
+@pytest.mark.parametrize(
+    ("margin", "padding"), [((0, 0), (2, 4)), ((2, 4), (1, 2)), ((3, 5), (1, 2)), ((4, 99), (0, 0))]
+)
 def test_a_margin_takes_the_place_of_padding(margin, padding):
     assert Augment(0.25).padding(8, 16, margin) == padding
     assert Augment(0.25, resized_crop=(0.5, 1)).padding(8, 16, margin) == (0, 0)
@@ -130,7 +136,9 @@ def test_resized_crops_lie_inside_and_are_what_is_cut_and_interpolated():
     draws = augment.draw(6, 5, 10, seed=1, margin=(3, 6))
     out = augment(IMAGES, draws, MEAN, (3, 6))
     assert out.shape == (6, 3, 5, 10)
-    for image, same, (top, left, height, width) in zip(IMAGES, out, zoom_boxes(draws.zoom, 8, 16).tolist(), strict=True):
+    for image, same, (top, left, height, width) in zip(
+        IMAGES, out, zoom_boxes(draws.zoom, 8, 16).tolist(), strict=True
+    ):
         assert top >= 0 and left >= 0 and 1 <= height <= 8 - top and 1 <= width <= 16 - left
         box = image[None, :, top : top + height, left : left + width].float()
         expected = torch.nn.functional.interpolate(box, (5, 10), mode="bilinear", antialias=True)[0]

@@ -1,5 +1,7 @@
 """Batches of the packed pixels, however they are gathered."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -8,21 +10,36 @@ from lightning.pytorch import Trainer
 import leyden
 from leyden import ImageData, UserError
 from leyden.data.augment import Augment
+from leyden.data.fused import FusedImages
 from leyden.data.packed import read_split
+from leyden.models.image_model import Preprocess
 
 
 def training_batches(data: ImageData) -> list:
     """The batches that a training step gets."""
     data.trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
     data.trainer.training = True
-    return [data.on_after_batch_transfer(batch, 0) for batch in data.train_dataloader()]
+    return [as_tensors(data, batch) for batch in data.train_dataloader()]
+
+
+def as_tensors(data: ImageData, batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images and labels of a batch, where it is fused normalised as the model would."""
+    images, labels = data.on_after_batch_transfer(batch, 0)
+    if isinstance(images, FusedImages):
+        preprocess = Preprocess(**data.input, expand=False)
+        images = images.normalize(*preprocess.scale_and_shift(), torch.float32)
+    return images, labels
 
 
 def test_batches_hold_the_packed_pixels(in_trained):
     data = ImageData(batch_size=32)
     split = read_split("artifacts/prepare", "val")
     images, labels, _ = next(iter(data.val_dataloader()))
-    assert images.dtype == torch.uint8 and images.shape == (128, 1, 8, 8) and images.is_contiguous(memory_format=torch.channels_last)
+    assert (
+        images.dtype == torch.uint8
+        and images.shape == (128, 1, 8, 8)
+        and images.is_contiguous(memory_format=torch.channels_last)
+    )
     assert np.array_equal(images.permute(0, 2, 3, 1).numpy(), split.images[:128])
     assert np.array_equal(labels.numpy(), split.labels[:128])
 
@@ -34,23 +51,31 @@ def test_workers_give_the_same_batches(in_trained):
 
 
 def test_resident_images_give_the_same_batches(in_trained):
-    read, kept = (training_batches(ImageData(batch_size=100, resident=resident, fused="no")) for resident in ("no", "yes"))
+    read, kept = (
+        training_batches(ImageData(batch_size=100, resident=resident, fused="no")) for resident in ("no", "yes")
+    )
     assert len(read) == 11
     assert all(torch.equal(a, c) and torch.equal(b, d) for (a, b), (c, d) in zip(read, kept, strict=True))
 
 
 @pytest.mark.parametrize("augment", [Augment(0.125, True), Augment(0, False, 0.5)])
 def test_fused_batches_are_the_plain_ones_normalised(in_trained, augment):
-    plain, fused = (training_batches(ImageData(batch_size=100, augment=augment, fused=fused)) for fused in ("no", "yes"))
+    plain, fused = (
+        training_batches(ImageData(batch_size=100, augment=augment, fused=fused)) for fused in ("no", "yes")
+    )
     model = leyden.load("artifacts/train/model.ckpt")
     for (images, labels), (normalised, same) in zip(plain, fused, strict=True):
         assert torch.equal(labels, same) and normalised.dtype == torch.float32
         # A cut-out box is the mean colour: exactly in the fused path, rounded to a grey level in the plain one.
-        assert (model.preprocess(images) - normalised).abs().max() < (1e-5 if not augment.cutout_fraction else 0.5 / 255 / 0.37)
+        assert (model.preprocess(images) - normalised).abs().max() < (
+            1e-5 if not augment.cutout_fraction else 0.5 / 255 / 0.37
+        )
 
 
 def test_fused_and_resident_batches_are_the_same(in_trained):
-    read, kept = (training_batches(ImageData(batch_size=100, resident=resident, fused="yes")) for resident in ("no", "yes"))
+    read, kept = (
+        training_batches(ImageData(batch_size=100, resident=resident, fused="yes")) for resident in ("no", "yes")
+    )
     assert all(torch.equal(a, c) and torch.equal(b, d) for (a, b), (c, d) in zip(read, kept, strict=True))
 
 

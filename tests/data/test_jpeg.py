@@ -53,7 +53,17 @@ def test_indexed_like_an_array(files):
     images = jpegs(files)
     whole = images[:]
     assert whole.shape == images.shape and whole.dtype == np.uint8 and len(images) == len(files)
-    for rows in (3, -1, np.int64(2), slice(2, 9, 3), slice(0, 0), [4, 1, 1], np.array([7, 0]), np.array([], np.int64), whole[:, 0, 0, 0] > 128):
+    for rows in (
+        3,
+        -1,
+        np.int64(2),
+        slice(2, 9, 3),
+        slice(0, 0),
+        [4, 1, 1],
+        np.array([7, 0]),
+        np.array([], np.int64),
+        whole[:, 0, 0, 0] > 128,
+    ):
         assert np.array_equal(images[rows], whole[rows]), rows
     with pytest.raises(IndexError):
         images[len(files)]
@@ -74,7 +84,9 @@ def test_boxes_are_cut_before_they_are_resized(files):
 
     out = jpegs(files).read(np.arange(len(files)), (16, 24), find_box)
     assert out.shape == (len(files), 3, 16, 24) and out.is_contiguous(memory_format=torch.channels_last)
-    assert sorted(sizes) == sorted((image.height, image.width) for image in (decode(io.BytesIO(file)).image for file in files))
+    assert sorted(sizes) == sorted(
+        (image.height, image.width) for image in (decode(io.BytesIO(file)).image for file in files)
+    )
     for row, (file, (top, left, height, width)) in enumerate(zip(files, boxes, strict=True)):
         box = decode(io.BytesIO(file)).image.convert("RGB").crop((left, top, left + width, top + height))
         assert np.abs(out[row].permute(1, 2, 0).numpy().astype(int) - fit(box, 3, (16, 24))).max() <= 2

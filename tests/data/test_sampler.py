@@ -46,7 +46,10 @@ def test_two_processes_draw_the_global_batches_of_one(epoch):
 
 
 def test_an_odd_test_set_is_split_without_padding():
-    parts = [np.concatenate([draw.rows for draw in BatchSampler(37, 4, 0, False, rank=rank, world_size=2)]) for rank in range(2)]
+    parts = [
+        np.concatenate([draw.rows for draw in BatchSampler(37, 4, 0, False, rank=rank, world_size=2)])
+        for rank in range(2)
+    ]
     assert sorted(np.concatenate(parts)) == list(range(37))
 
 

@@ -37,7 +37,9 @@ def test_buckets_leave_little_padding_and_every_example_once():
 
 def test_no_length_is_left_out_more_than_another():
     left = [np.setdiff1d(np.arange(1003), np.concatenate(epoch_of(bucketed(10), epoch))) for epoch in range(40)]
-    assert abs(LENGTHS[np.concatenate(left)].mean() - LENGTHS.mean()) < 60  # 4 standard errors of 120 drawn; the longest alone are 240 away
+    assert (
+        abs(LENGTHS[np.concatenate(left)].mean() - LENGTHS.mean()) < 60
+    )  # 4 standard errors of 120 drawn; the longest alone are 240 away
 
 
 def test_batches_differ_by_epoch_and_come_again():
@@ -58,7 +60,11 @@ def test_batches_hold_the_packed_values(in_sequences):
     sequences, labels = read_examples("artifacts/prepare", "val")
     (values, lengths), targets = next(iter(data.val_dataloader()))
     expected = sequences[:32]
-    assert values.dtype == torch.float32 and np.array_equal(values, expected.values) and np.array_equal(lengths, expected.lengths)
+    assert (
+        values.dtype == torch.float32
+        and np.array_equal(values, expected.values)
+        and np.array_equal(lengths, expected.lengths)
+    )
     assert np.array_equal(targets, labels[:32])
     assert sum(len(targets) for _, targets in data.val_dataloader()) == len(labels)
 
@@ -71,7 +77,8 @@ def test_balanced_draws_all_classes_alike(in_sequences):
 
 
 @pytest.mark.parametrize(
-    ("options", "words"), [({"batch_size": 0}, "batch_size"), ({"bucket_batches": 0}, "bucket_batches"), ({"sampler": "x"}, "balanced")]
+    ("options", "words"),
+    [({"batch_size": 0}, "batch_size"), ({"bucket_batches": 0}, "bucket_batches"), ({"sampler": "x"}, "balanced")],
 )
 def test_a_setting_that_makes_no_sense_is_refused(in_sequences, options, words):
     with pytest.raises(UserError, match=words):
@@ -81,4 +88,6 @@ def test_a_setting_that_makes_no_sense_is_refused(in_sequences, options, words):
 def test_images_are_no_sequences_and_the_other_way_round(in_trained, sequences_prepared, error_of):
     with pytest.raises(UserError, match=r"holds images; set data to leyden.ImageData"):
         SequenceData()
-    assert "holds sequences; set data to leyden.SequenceData" in error_of("fit", f"--data.folder={sequences_prepared}/artifacts/prepare")
+    assert "holds sequences; set data to leyden.SequenceData" in error_of(
+        "fit", f"--data.folder={sequences_prepared}/artifacts/prepare"
+    )

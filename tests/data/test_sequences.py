@@ -85,5 +85,7 @@ def test_rows_come_back_as_they_were_written():
     sequences = Sequences(np.concatenate(parts), np.array([0, 3, 4, 9]))
     assert len(sequences) == 3 and sequences.lengths.tolist() == [3, 1, 5]
     values, lengths = sequences[np.array([2, 0])]
-    assert lengths.tolist() == [5, 3] and np.array_equal(values[0], parts[2]) and np.array_equal(values[1, :3], parts[0])
+    assert (
+        lengths.tolist() == [5, 3] and np.array_equal(values[0], parts[2]) and np.array_equal(values[1, :3], parts[0])
+    )
     assert sequences[1:2].values.shape == (1, 1, 2)

@@ -28,7 +28,15 @@ from leyden.data.streaming import ShardDraw, ShardSampler
 pytest.importorskip("litdata", reason="of the optional group 'streaming'")
 COUNTS = np.array([13] * 9 + [5])  # 122 examples, which neither 12 nor the window divides
 PREPARE = ("--data=data", "--shard_mb=0.003")  # 46 images to a shard, 26 shards
-FIT = ("fit", "-c", "configs/train.yaml", "-c", "configs/experiment/streaming.yaml", "--network.init_args.width=4", "--trainer.precision=32-true")
+FIT = (
+    "fit",
+    "-c",
+    "configs/train.yaml",
+    "-c",
+    "configs/experiment/streaming.yaml",
+    "--network.init_args.width=4",
+    "--trainer.precision=32-true",
+)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +64,9 @@ def workspace(sharded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     return tmp_path
 
 
-def draws(epoch: int = 0, seed: int = 0, rank: int = 0, world_size: int = 1, window: int = 3, first_step: int = 0) -> list[ShardDraw]:
+def draws(
+    epoch: int = 0, seed: int = 0, rank: int = 0, world_size: int = 1, window: int = 3, first_step: int = 0
+) -> list[ShardDraw]:
     sampler = ShardSampler(COUNTS, window, 12 // world_size, seed, rank, world_size, lambda: first_step)
     sampler.set_epoch(epoch)
     return list(sampler)
@@ -120,7 +130,9 @@ def test_batches_are_the_examples_of_their_rows(workspace):
     every_image, every_label = folder.gather(np.arange(1154))
     for draw, (images, labels, _) in zip(data.train_dataloader().sampler, data.train_dataloader(), strict=True):
         assert images.dtype == torch.uint8 and images.is_contiguous(memory_format=torch.channels_last)
-        assert np.array_equal(images.permute(0, 2, 3, 1).numpy(), every_image[draw.rows]) and np.array_equal(labels, every_label[draw.rows])
+        assert np.array_equal(images.permute(0, 2, 3, 1).numpy(), every_image[draw.rows]) and np.array_equal(
+            labels, every_label[draw.rows]
+        )
 
 
 def test_workers_give_the_same_batches(workspace):
@@ -129,13 +141,16 @@ def test_workers_give_the_same_batches(workspace):
         loader.sampler.set_epoch(1)
         alone.sampler.set_epoch(1)
         assert len(alone) == 23
-        assert all(torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) and a[2] == b[2] for a, b in zip(alone, loader, strict=True))
+        assert all(
+            torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) and a[2] == b[2]
+            for a, b in zip(alone, loader, strict=True)
+        )
 
 
 def test_two_processes_augment_as_one_does(workspace, monkeypatch):
     def batches(batch_size: int, rank: int, world_size: int) -> list:
         data = StreamedImageData(batch_size=batch_size, augment=Augment(0.125, True), num_workers=0)
-        monkeypatch.setattr(streaming, "replica", lambda _: (rank, world_size))
+        monkeypatch.setattr(streaming, "rank_and_world_size", lambda _: (rank, world_size))
         data.trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
         data.trainer.training = True
         return [data.on_after_batch_transfer(batch, 0)[0] for batch in data.train_dataloader()]
@@ -183,7 +198,10 @@ def test_real_processes_lose_and_repeat_nothing(workspace, python_env, num_proce
     Path("see.py").write_text(SEEN)
     command = ["python", "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_processes}", "see.py"]
     done = subprocess.run(
-        [*command, str(num_processes), str(num_workers)], env={**python_env, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True
+        [*command, str(num_processes), str(num_workers)],
+        env={**python_env, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     ranks = [json.loads(Path(f"seen-{rank}.json").read_text()) for rank in range(num_processes)]
@@ -195,7 +213,9 @@ def test_real_processes_lose_and_repeat_nothing(workspace, python_env, num_proce
 
         every = [hashlib.sha256(image.tobytes()).hexdigest() for image in images[split]]
         found = [digest for rank in ranks for digest in rank[split]]
-        assert len(found) == expected and max(found.count(digest) - every.count(digest) for digest in set(found)) == 0, split
+        assert (
+            len(found) == expected and max(found.count(digest) - every.count(digest) for digest in set(found)) == 0
+        ), split
     assert len({len(rank["train"]) for rank in ranks}) == 1
 
 
@@ -222,7 +242,9 @@ def test_a_killed_training_ends_bit_identical(workspace):
     Path("runs").rename("interrupted")
     subprocess.run(command, check=True, capture_output=True, env=env)
     uninterrupted = weights("artifacts/train/model.ckpt")
-    assert resumed.keys() == uninterrupted.keys() and all(torch.equal(resumed[key], uninterrupted[key]) for key in resumed)
+    assert resumed.keys() == uninterrupted.keys() and all(
+        torch.equal(resumed[key], uninterrupted[key]) for key in resumed
+    )
 
 
 def saved_from(first_step: int, within: bool) -> bool:
@@ -274,7 +296,11 @@ def storage(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Storage]]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    values = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+    values = {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}",
+        "AWS_ACCESS_KEY_ID": "a",
+        "AWS_SECRET_ACCESS_KEY": "b",
+    }
     values |= {"AWS_DEFAULT_REGION": "us-east-1", "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required"}
     for name, value in values.items():
         monkeypatch.setenv(name, value)

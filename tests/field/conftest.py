@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from leyden.models.load import load_checkpoint
+from leyden.models.checkpoint import load_checkpoint
 from leyden.stages.export import describe
+from leyden.stages.export.export_job import ExportJob
 from leyden.stages.export.inputs import as_examples
 from leyden.stages.export.request import Request
-from leyden.stages.export.written import Written
 
 FORMATS = ("executorch", "onnx", "openvino", "pt2", "safetensors", "torchscript")
 
@@ -22,7 +22,7 @@ def files(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     module = load_checkpoint(trained / "artifacts/train/model.ckpt")
     examples = as_examples(np.zeros((2, 8, 8, 1), np.uint8))
     for name in FORMATS:
-        file = Written(name, Request(module, folder / "model", "fp32", describe(module, "fp32", "MIT"), examples))
+        file = ExportJob(name, Request(module, folder / "model", "fp32", describe(module, "fp32", "MIT"), examples))
         file.start()
         file.finish()
         assert not file.skipped, file.skipped

@@ -16,7 +16,9 @@ class Bomb:
         return (Path.touch, (Path("ran"),))
 
 
-def rewrite(source: Path, target: Path, change: Callable[[str, bytes], bytes], extra: dict[str, bytes] | None = None) -> Path:
+def rewrite(
+    source: Path, target: Path, change: Callable[[str, bytes], bytes], extra: dict[str, bytes] | None = None
+) -> Path:
     """Copy an archive with changed and added members; names are given without the folder around them."""
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as new:
         root = old.namelist()[0].partition("/")[0]

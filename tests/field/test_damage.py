@@ -14,9 +14,9 @@ import leyden
 from leyden import UserError
 from leyden.cli import main
 from leyden.models.build import build_model
-from leyden.models.load import load_checkpoint, unpickle
-from leyden.models.seal import UNSEALED, find_seal
+from leyden.models.checkpoint import load_checkpoint, unpickle
 from leyden.stages.export import describe
+from leyden.trust.checksum import PLACEHOLDER, find_checksum
 from tests.field.hostile import edit_checkpoint, flip_bit
 
 HEAD = "model.network.head.weight"
@@ -45,8 +45,8 @@ def test_a_changed_bit_is_noticed_or_changes_nothing(files, tmp_path, name):
 
 @pytest.mark.parametrize("name", SEALED)
 def test_a_file_without_a_checksum_of_its_own_holds_one(files, name):
-    found = find_seal(files / name)
-    assert found is not None and found.written == found.expected != UNSEALED
+    found = find_checksum(files / name)
+    assert found is not None and found.written == found.expected != PLACEHOLDER
 
 
 def set_weight(value: float):
@@ -72,10 +72,22 @@ def set_input(**changes: object):
 SENSELESS = {
     "NaN in a weight": (set_weight(math.nan), "1 tensors hold NaN or infinity, model.network.head.weight first"),
     "infinity in a weight": (set_weight(math.inf), "1 tensors hold NaN or infinity"),
-    "NaN in a buffer": (lambda checkpoint: checkpoint["state_dict"]["model.preprocess.mean"].fill_(math.nan), "1 tensors hold NaN"),
-    "a weight without a name": (lambda checkpoint: checkpoint["state_dict"].update({1: torch.ones(1)}), "names and dense tensors"),
-    "a sparse weight": (lambda checkpoint: checkpoint["state_dict"].update(x=torch.eye(2).to_sparse()), "names and dense tensors"),
-    "a weight without memory": (lambda checkpoint: checkpoint["state_dict"].update(x=torch.ones(1, device="meta")), "names and dense tensors"),
+    "NaN in a buffer": (
+        lambda checkpoint: checkpoint["state_dict"]["model.preprocess.mean"].fill_(math.nan),
+        "1 tensors hold NaN",
+    ),
+    "a weight without a name": (
+        lambda checkpoint: checkpoint["state_dict"].update({1: torch.ones(1)}),
+        "names and dense tensors",
+    ),
+    "a sparse weight": (
+        lambda checkpoint: checkpoint["state_dict"].update(x=torch.eye(2).to_sparse()),
+        "names and dense tensors",
+    ),
+    "a weight without memory": (
+        lambda checkpoint: checkpoint["state_dict"].update(x=torch.ones(1, device="meta")),
+        "names and dense tensors",
+    ),
     "weights of another kind": (
         lambda checkpoint: checkpoint["state_dict"].update({HEAD: checkpoint["state_dict"][HEAD].to(torch.int32)}),
         "do not fit",
@@ -83,7 +95,10 @@ SENSELESS = {
     "no weights": (lambda checkpoint: checkpoint.pop("state_dict"), "names and dense tensors"),
     "no description": (lambda checkpoint: checkpoint.update(leyden=None), "no 'leyden' entry"),
     "no provenance": (set_entry("provenance", None), "expected a dict"),
-    "a label that cannot be written": (set_entry("labels", [*"012345678", "\ud800"]), "expected different names of classes"),
+    "a label that cannot be written": (
+        set_entry("labels", [*"012345678", "\ud800"]),
+        "expected different names of classes",
+    ),
     "images beyond measure": (set_input(image_size=[10**30, 8]), "expected channels, image_size, mean and std"),
     "finite weights, infinite logits": (enlarge, "NaN or infinity"),
     **{
@@ -96,7 +111,10 @@ SENSELESS = {
     "too few labels": (set_entry("labels", list("012")), "do not fit"),
     "no network": (set_entry("network", None), "expected the class_path and init_args"),
     "no class": (set_entry("network", {"init_args": {}}), "expected the class_path and init_args"),
-    "a network that cannot be built": (set_entry("network", {"class_path": "leyden.models.ResNet", "init_args": {"width": -3}}), "cannot be built"),
+    "a network that cannot be built": (
+        set_entry("network", {"class_path": "leyden.models.ResNet", "init_args": {"width": -3}}),
+        "cannot be built",
+    ),
     **{
         f"input {changes}": (set_input(**changes), "expected channels, image_size, mean and std")
         for changes in (

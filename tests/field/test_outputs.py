@@ -81,7 +81,9 @@ def test_what_programs_leave_everywhere_is_no_work_and_what_dvc_ignores_goes_on(
     assert (tmp_path / "out").stat().st_mode & 0o777 == 0o700
 
 
-@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("other")], ids=["folder", "pipe", "link"])
+@pytest.mark.parametrize(
+    "make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("other")], ids=["folder", "pipe", "link"]
+)
 def test_only_a_file_is_a_marker(make, precious, error_of, in_trained):
     (precious / "other").write_text("report\nphotos/holiday.jpg\nnotes.txt\nother\n")
     make(precious / ".leyden")
@@ -97,14 +99,19 @@ def test_the_current_folder_is_not_replaced(place, in_trained, tmp_path, monkeyp
     ]
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-    for args in (["report", *reads], ["evaluate", f"--model={in_trained}/{MODEL}", f"--data={in_trained}/artifacts/prepare"]):
+    for args in (
+        ["report", *reads],
+        ["evaluate", f"--model={in_trained}/{MODEL}", f"--data={in_trained}/artifacts/prepare"],
+    ):
         assert "holds the current one" in error_of(*args, f"--out={place}")
 
 
 def test_fit_does_not_replace_its_data(workspace, error_of):
     Path("artifacts/train").mkdir()
     shutil.copytree("artifacts/prepare", "artifacts/train/packed")
-    assert "holds artifacts/train/packed" in error_of("fit", "--data.init_args.folder=artifacts/train/packed", "--trainer.max_epochs=1")
+    assert "holds artifacts/train/packed" in error_of(
+        "fit", "--data.init_args.folder=artifacts/train/packed", "--trainer.max_epochs=1"
+    )
     assert Path("artifacts/train/packed/report.json").is_file() and not Path("runs").exists()
 
 
@@ -292,7 +299,9 @@ def test_predictions_beside_the_images_are_no_input(copies):
 
 def test_predictions_do_not_become_sequences(in_sequences, tmp_path, monkeypatch, error_of):
     shutil.copytree("data", tmp_path / "data")
-    monkeypatch.setattr(leyden.stages.predict, "load", lambda *_, **__: SimpleNamespace(labels=["down", "up"], features=2))
+    monkeypatch.setattr(
+        leyden.stages.predict, "load", lambda *_, **__: SimpleNamespace(labels=["down", "up"], features=2)
+    )
     monkeypatch.chdir(tmp_path / "data")
     line = error_of("predict", "model.ckpt", ".")
     assert "predictions.csv lies in .; give another --out" in line and not Path("predictions.csv").exists()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import leyden.partials
+import leyden.files.partials
 from leyden.errors import UserError
 from leyden.files import replaced_folder
 
@@ -17,11 +17,11 @@ FILES = [f"{number}.txt" for number in range(4)]
 PUBLISH = """
 import json, os, signal, sys
 from pathlib import Path
-import leyden.partials
+import leyden.files.partials
 from leyden.files import replaced_file, replaced_folder
 
 if sys.argv[2] == "False":
-    leyden.partials.exchange = lambda *_: False
+    leyden.files.partials.exchange = lambda *_: False
 os.chdir(sys.argv[1])
 
 def publish(generation):
@@ -89,9 +89,13 @@ def test_a_kill_between_any_two_operations_leaves_a_whole_result_and_later_no_li
     lost = [number for number, found in enumerate(seen) if not is_whole(found, "out")]
     # In two steps there is a moment with neither; what was there lies beside, until there is something again.
     beside = [{name.split("/")[0] for name in seen[number] if ".old.leyden.partial/" in name} for number in lost]
-    assert all(is_whole(seen[number], folder) for number, folders in zip(lost, beside, strict=True) for folder in folders)
+    assert all(
+        is_whole(seen[number], folder) for number, folders in zip(lost, beside, strict=True) for folder in folders
+    )
     assert len(lost) <= (0 if can_exchange else 3) and all(len(folders) == 1 for folders in beside)
-    assert all(len(found["out.txt"].splitlines()) == 1000 and len(set(found["out.txt"].splitlines())) == 1 for found in seen)
+    assert all(
+        len(found["out.txt"].splitlines()) == 1000 and len(set(found["out.txt"].splitlines())) == 1 for found in seen
+    )
     assert names(tmp_path) == ["out", "out.txt"]  # the last one was not killed
     assert set(seen[-1].values()) == {f"new {len(seen)}", f"new {len(seen)}\n" * 1000}
 
@@ -121,7 +125,9 @@ def test_two_that_publish_at_once_both_succeed_and_a_reader_always_finds_a_whole
     num_read = 0
     while any(process.poll() is None for process in publishers):
         assert len(set((tmp_path / "out.txt").read_text().splitlines())) == 1
-        if can_exchange and (found := read_folder(tmp_path / "out")) is not None:  # in two steps there is a moment with neither
+        if (
+            can_exchange and (found := read_folder(tmp_path / "out")) is not None
+        ):  # in two steps there is a moment with neither
             assert is_whole(found, "out"), found
             num_read += 1
     assert [process.communicate()[1] for process in publishers] == ["", ""]
@@ -143,7 +149,7 @@ def after_the_first_step(tmp_path, monkeypatch):
             waiting.pop()()
         return result
 
-    monkeypatch.setattr(leyden.partials, "exchange", lambda *_: False)
+    monkeypatch.setattr(leyden.files.partials, "exchange", lambda *_: False)
     monkeypatch.setattr(Path, "rename", interrupted)
     return waiting.append
 
@@ -187,7 +193,7 @@ def test_a_folder_that_cannot_be_renamed_is_replaced_all_the_same(tmp_path, monk
         return rename(path, other)
 
     publish(tmp_path / "out", "old")
-    monkeypatch.setattr(leyden.partials, "exchange", lambda *_: False)
+    monkeypatch.setattr(leyden.files.partials, "exchange", lambda *_: False)
     monkeypatch.setattr(Path, "rename", refuse)
     publish(tmp_path / "out", "new")
     assert (tmp_path / "out/0.txt").read_text() == "new" and names(tmp_path) == ["out"]

@@ -19,9 +19,9 @@ from torch import nn
 import leyden
 from leyden import UserError
 from leyden.cli import main
-from leyden.models.load import load_checkpoint
-from leyden.models.runtimes import RUNTIMES
-from leyden.models.runtimes.program import INPUTS, MODEL, PAYLOADS
+from leyden.models.checkpoint import load_checkpoint
+from leyden.runtimes import RUNTIMES
+from leyden.runtimes.program import INPUTS, MODEL, PAYLOADS
 from leyden.stages.export import describe
 from tests.conftest import REPO
 from tests.field.hostile import Bomb, edit_checkpoint, edit_json, flip_bit, rewrite
@@ -67,7 +67,10 @@ def test_pickled_weights_are_refused(folder, value):
     def change(config):
         next(iter(config["config"].values()))["use_pickle"] = value
 
-    refuse(edit_json(folder / "model.pt2", Path("evil.pt2"), PAYLOADS[0], change), "refused evil.pt2: it has pickled weights")
+    refuse(
+        edit_json(folder / "model.pt2", Path("evil.pt2"), PAYLOADS[0], change),
+        "refused evil.pt2: it has pickled weights",
+    )
 
 
 @pytest.mark.parametrize("name", ["custom_obj_0", "opaque_obj_0", "../x", "model_weights_config.json"])
@@ -75,7 +78,9 @@ def test_weights_are_read_from_tensors_alone(folder, name):
     def change(config):
         next(iter(config["config"].values()))["path_name"] = name
 
-    refuse(edit_json(folder / "model.pt2", Path("evil.pt2"), PAYLOADS[0], change), "refused evil.pt2: it cannot be read")
+    refuse(
+        edit_json(folder / "model.pt2", Path("evil.pt2"), PAYLOADS[0], change), "refused evil.pt2: it cannot be read"
+    )
 
 
 def node(program: dict, **changes: object) -> None:
@@ -97,7 +102,9 @@ def size(program: dict, text: str) -> None:
 # What torch would run, and Leyden does not read.
 IGNORED = {
     "line break in a size": lambda program: size(program, f"Symbol('a\\\n' # ' , {CALL}\n)"),
-    "line break in a guard": lambda program: program.update(guards_code=[f"1 == 1 or L['\\\n' # ' \"' , {CALL}, ''\"\n] == 1"]),
+    "line break in a guard": lambda program: program.update(
+        guards_code=[f"1 == 1 or L['\\\n' # ' \"' , {CALL}, ''\"\n] == 1"]
+    ),
     "endless size": lambda program: size(program, "Pow(Integer(9), Pow(Integer(9), Integer(9)))"),
     "endless number": lambda program: size(program, "9**9**9"),
     "symbol of a text": lambda program: size(program, "Symbol('exec')"),
@@ -105,21 +112,29 @@ IGNORED = {
     "call of a call": lambda program: size(program, "Symbol('s0')()"),
     "comprehension": lambda program: size(program, "[Integer(1) for s0 in Integer(1)]"),
     "endless range": lambda program: program["range_constraints"].update(u99999999999={"min_val": 1, "max_val": 2}),
-    "number beyond 64 bits": lambda program: program["range_constraints"].update(s0={"min_val": 10**30, "max_val": None}),
+    "number beyond 64 bits": lambda program: program["range_constraints"].update(
+        s0={"min_val": 10**30, "max_val": None}
+    ),
     "unknown field": lambda program: node(program, code=CALL),
     "guard": lambda program: program.update(guards_code=[CALL]),
     "guard in a name": lambda program: program.update(guards_code=["L['x\" + exec(1) + \"'].size()[0] == 1"]),
-    "size": lambda program: program["graph_module"]["graph"]["sym_int_values"].update(s0={"as_expr": {"expr_str": CALL, "hint": None}}),
+    "size": lambda program: program["graph_module"]["graph"]["sym_int_values"].update(
+        s0={"as_expr": {"expr_str": CALL, "hint": None}}
+    ),
     "hidden size": lambda program: program["graph_module"]["graph"]["sym_int_values"].update(
         s0={"as_expr": {"expr_str": f"Symbol({CALL})", "hint": None}}
     ),
     "name of a node": lambda program: node(program, name=f"x = {CALL} #"),
     "name of a value": lambda program: program["graph_module"]["graph"]["tensor_values"].update({f"x = {CALL} #": {}}),
-    "class of inputs": lambda program: signature(program).update(in_spec=spec("collections.defaultdict", {"default_factory_module": "antigravity"})),
+    "class of inputs": lambda program: signature(program).update(
+        in_spec=spec("collections.defaultdict", {"default_factory_module": "antigravity"})
+    ),
     "enumeration of inputs": lambda program: signature(program).update(
         in_spec=spec("builtins.dict", [{"__enum__": True, "fqn": "antigravity:x", "name": "y"}])
     ),
-    "name of an input": lambda program: signature(program).update(in_spec=spec("builtins.dict", [f"'] + {CALL} + L['"])),
+    "name of an input": lambda program: signature(program).update(
+        in_spec=spec("builtins.dict", [f"'] + {CALL} + L['"])
+    ),
     "remarks": lambda program: node(program, metadata={"source_fn_stack": "x,torch.os.system"}),
     "verifier": lambda program: program.update(verifiers=["antigravity"]),
 }
@@ -136,7 +151,9 @@ def test_what_torch_would_evaluate_in_a_program_is_not_even_read(folder, forgery
 REFUSED = {
     "text for a number": lambda program: program["schema_version"].update(major="8"),
     "number for a text": lambda program: node(program, target=1),
-    "two values at once": lambda program: program["graph_module"]["graph"]["nodes"][0]["inputs"][0]["arg"].update(as_int=1),
+    "two values at once": lambda program: program["graph_module"]["graph"]["nodes"][0]["inputs"][0]["arg"].update(
+        as_int=1
+    ),
     "operator that trusts its arguments": lambda program: node(program, target="torch.ops.aten.segment_reduce.default"),
     "operator that changes torch": lambda program: node(program, target="torch.ops.aten.manual_seed.default"),
     "operator that prints": lambda program: node(program, target="torch.ops.aten._print.default"),
@@ -157,11 +174,19 @@ REFUSED = {
     "object": lambda program: program["graph_module"]["graph"]["nodes"][0]["inputs"].append(
         {"name": "", "arg": {"as_custom_obj": {"name": "x", "class_fqn": "__torch__.x y"}}, "kind": 1}
     ),
-    "weights that are not there": lambda program: weights_of(program).update(parameter_name="network.forward.__globals__"),
+    "weights that are not there": lambda program: weights_of(program).update(
+        parameter_name="network.forward.__globals__"
+    ),
     "operator that calls its argument": lambda program: node(program, target="torch.ops.higher_order.map_impl"),
-    "arguments by name": lambda program: first_inputs(program).append({"name": "", "arg": {"as_string_to_argument": {}}, "kind": 1}),
-    "device": lambda program: first_inputs(program).append({"name": "", "arg": {"as_device": {"type": "hpu", "index": None}}, "kind": 1}),
-    "changed weights": lambda program: program["graph_module"]["signature"]["output_specs"].append({"buffer_mutation": {}}),
+    "arguments by name": lambda program: first_inputs(program).append(
+        {"name": "", "arg": {"as_string_to_argument": {}}, "kind": 1}
+    ),
+    "device": lambda program: first_inputs(program).append(
+        {"name": "", "arg": {"as_device": {"type": "hpu", "index": None}}, "kind": 1}
+    ),
+    "changed weights": lambda program: program["graph_module"]["signature"]["output_specs"].append(
+        {"buffer_mutation": {}}
+    ),
     "other version": lambda program: program["schema_version"].update(major=9),
     "recursion": lambda program: node(program, target=nested(500)),
 }
@@ -189,17 +214,28 @@ def test_an_argument_that_an_operator_does_not_take_fails_in_one_line(folder, er
     cond = {"target": "torch.ops.higher_order.cond", "inputs": [{"name": "", "arg": {"as_bool": True}, "kind": 1}] * 3}
     edit_json(folder / "model.pt2", Path("evil.pt2"), MODEL, lambda program: node(program, **cond))
     Image.new("L", (8, 8)).save("image.png")
-    assert "expected a model that runs on these examples; it failed (expected a graph)" in error_of("predict", "evil.pt2", "image.png")
+    assert "expected a model that runs on these examples; it failed (expected a graph)" in error_of(
+        "predict", "evil.pt2", "image.png"
+    )
 
 
-@pytest.mark.parametrize("name", ["data/weights/model.pt", "models/other.json", "code/x.py", "data/constants/custom_obj_0", "extra/a/b"])
+@pytest.mark.parametrize(
+    "name", ["data/weights/model.pt", "models/other.json", "code/x.py", "data/constants/custom_obj_0", "extra/a/b"]
+)
 def test_members_that_export_does_not_write_are_refused(folder, name):
-    refuse(rewrite(folder / "model.pt2", Path("evil.pt2"), lambda _, old: old, {name: b"{}"}), "refused evil.pt2: it has the member")
+    refuse(
+        rewrite(folder / "model.pt2", Path("evil.pt2"), lambda _, old: old, {name: b"{}"}),
+        "refused evil.pt2: it has the member",
+    )
 
 
 def test_trust_is_the_users_word(folder):
     torch.save((Bomb(),), "inputs.pt")
-    evil = rewrite(folder / "model.pt2", Path("evil.pt2"), lambda name, old: Path("inputs.pt").read_bytes() if name == INPUTS else old)
+    evil = rewrite(
+        folder / "model.pt2",
+        Path("evil.pt2"),
+        lambda name, old: Path("inputs.pt").read_bytes() if name == INPUTS else old,
+    )
     with contextlib.suppress(UserError):  # torch stumbles over its own log message
         leyden.load(evil, trust=True)
     assert Path("ran").exists()
@@ -333,7 +369,7 @@ def names(class_path: str, **init_args: object):
         ("timm.models.evil.Net", {}),
         ("torch.nn.Linear", {}),
         ("leydenevil.Net", {}),
-        ("leyden.models.narrowing.narrowed", {"network": {"class_path": "evil.Net"}}),
+        ("leyden.models.channel_pruning.narrow_network", {"network": {"class_path": "evil.Net"}}),
     ],
 )
 def test_a_class_that_only_the_file_names_is_not_imported(folder, class_path, init_args, monkeypatch):
@@ -367,7 +403,11 @@ def test_the_same_of_safetensors(folder, monkeypatch):
         ("torchvision.models.resnet18", {"weights": "DEFAULT"}, "do not fit"),  # it was built, from nothing
         ("torchvision.models.get_model", {"name": "resnet18", "weights": "DEFAULT"}, "do not fit"),
         ("torchvision.models.segmentation.fcn_resnet50", {}, "do not fit"),
-        ("torchvision.models.get_model", {"name": "fasterrcnn_resnet50_fpn"}, r"cannot be built: it asks download\.pytorch\.org for weights"),
+        (
+            "torchvision.models.get_model",
+            {"name": "fasterrcnn_resnet50_fpn"},
+            r"cannot be built: it asks download\.pytorch\.org for weights",
+        ),
     ],
 )
 def test_a_checkpoint_starts_no_download(folder, class_path, init_args, message):
@@ -380,7 +420,7 @@ def test_a_checkpoint_starts_no_download(folder, class_path, init_args, message)
 
 
 def test_connections_are_refused_only_while_a_network_is_built(folder):
-    from leyden.models.offline import offline
+    from leyden.trust.offline import offline
 
     with offline() as asked, pytest.raises(ConnectionRefusedError, match="nothing is downloaded"):
         socket.create_connection(("127.0.0.1", 1))
@@ -412,7 +452,13 @@ def test_a_project_reads_its_own_network_in_any_of_its_files(project, trained, e
     assert main(["export", "--out=elsewhere", f"--formats={formats}"]) == 0
     shutil.copy(CKPT, "copy.ckpt")
     image = str(trained / "data/3")
-    for model in (CKPT, "copy.ckpt", "elsewhere/model.safetensors", "elsewhere/model.torchscript", "elsewhere/model.pt2"):
+    for model in (
+        CKPT,
+        "copy.ckpt",
+        "elsewhere/model.safetensors",
+        "elsewhere/model.torchscript",
+        "elsewhere/model.pt2",
+    ):
         assert main(["predict", str(model), image]) == 0, model
     assert main([*FIT, "--seed_everything=1"]) == 0  # what was published before remains this project's
     assert main(["predict", "copy.ckpt", image]) == 0
@@ -421,7 +467,11 @@ def test_a_project_reads_its_own_network_in_any_of_its_files(project, trained, e
     assert main(["predict", "copy.ckpt", image]) == 0
     edited = edit_checkpoint(CKPT, Path("edited.ckpt"), lambda checkpoint: checkpoint.update(epoch=99))
     assert "holds the network mine.Net, which is code; add --trust" in error_of("predict", str(edited), image)
-    for verb in (["predict", str(edited), image], ["compare", str(CKPT), str(edited)], ["evaluate", f"--model={edited}", "--robustness=[]"]):
+    for verb in (
+        ["predict", str(edited), image],
+        ["compare", str(CKPT), str(edited)],
+        ["evaluate", f"--model={edited}", "--robustness=[]"],
+    ):
         assert main([*verb, "--trust"]) == 0, verb
 
 

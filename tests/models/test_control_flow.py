@@ -79,7 +79,12 @@ def test_an_exported_network_keeps_its_branches(network, images):
     for batch in batches(images):
         with torch.no_grad():
             assert torch.allclose(module(batch), network(batch), atol=1e-5)
-    assert [convolutions(module, batch) for batch in batches(images)] == [3, 9, 9, 9]  # of stages with 2, 3 and 3 behind a stem
+    assert [convolutions(module, batch) for batch in batches(images)] == [
+        3,
+        9,
+        9,
+        9,
+    ]  # of stages with 2, 3 and 3 behind a stem
     proto, session = onnx_of(program)
     assert [node.op_type for node in proto.graph.node].count("If") == 1
     inner = next(node for node in proto.graph.node if node.op_type == "If").attribute

@@ -74,7 +74,10 @@ def test_images_that_left_cost_nothing_more(network, images):
     assert len(stages) == 1
     network.threshold = 1.0
     whole = flops(network, images)
-    heads = [sum(flops(network.heads[number], torch.zeros(64, 8 * 2**number, 1, 1)) for number in numbers) for numbers in ((2,), (0, 1, 2))]
+    heads = [
+        sum(flops(network.heads[number], torch.zeros(64, 8 * 2**number, 1, 1)) for number in numbers)
+        for numbers in ((2,), (0, 1, 2))
+    ]
     network.threshold = 0.999999  # nobody is that sure: the same stages, and all heads
     assert flops(network, images) - whole == heads[1] - heads[0] > 0
     assert early < 0.5 * whole

@@ -17,7 +17,9 @@ def test_an_image_and_its_mirror_image_have_one_answer():
 
 
 def test_convolutions_begin_as_identities():
-    first, second = (layer for layer in FastCNN(1, 4, (8, 8), widths=(8,)).blocks[0] if isinstance(layer, torch.nn.Conv2d))
+    first, second = (
+        layer for layer in FastCNN(1, 4, (8, 8), widths=(8,)).blocks[0] if isinstance(layer, torch.nn.Conv2d)
+    )
     images = torch.randn(2, 8, 5, 5)
     assert torch.allclose(second(images), images) and torch.allclose(first(images)[:, :8], images)
 

@@ -25,10 +25,15 @@ def test_preprocess_resizes_as_the_file_reader_does():
     preprocess = Preprocess(3, [20, 30], [0.0] * 3, [1.0] * 3, expand=False)
     ours = preprocess(pixels)[0] * 255
     theirs = Image.fromarray(pixels[0].permute(1, 2, 0).numpy()).resize((30, 20), Image.Resampling.BILINEAR)
-    assert (ours - torch.tensor(list(theirs.tobytes())).view(20, 30, 3).permute(2, 0, 1)).abs().max() < 1.5  # grey levels
+    assert (
+        ours - torch.tensor(list(theirs.tobytes())).view(20, 30, 3).permute(2, 0, 1)
+    ).abs().max() < 1.5  # grey levels
 
 
-@pytest.mark.parametrize("images", [torch.zeros(1, 1, 8, 8), torch.zeros(1, 3, 8, 8, dtype=torch.uint8), torch.zeros(1, 8, 8, dtype=torch.uint8)])
+@pytest.mark.parametrize(
+    "images",
+    [torch.zeros(1, 1, 8, 8), torch.zeros(1, 3, 8, 8, dtype=torch.uint8), torch.zeros(1, 8, 8, dtype=torch.uint8)],
+)
 def test_other_inputs_are_refused(images):
     with pytest.raises(UserError, match=r"expected uint8 images \(B, 1, H, W\); got"):
         Preprocess(**GREY, expand=False)(images)
@@ -42,7 +47,9 @@ def test_model_takes_raw_images_of_any_size():
 
 @pytest.mark.filterwarnings("ignore:The parameter 'pretrained' is deprecated")
 def test_a_torchvision_function_takes_grey_images_and_the_labels_at_hand():
-    model = ImageModel({"class_path": "torchvision.models.resnet18", "init_args": {"weights": None}}, ["a", "b", "c"], GREY).eval()
+    model = ImageModel(
+        {"class_path": "torchvision.models.resnet18", "init_args": {"weights": None}}, ["a", "b", "c"], GREY
+    ).eval()
     assert model(torch.zeros(2, 1, 8, 8, dtype=torch.uint8)).shape == (2, 3)
     assert model.preprocess(torch.zeros(2, 1, 8, 8, dtype=torch.uint8)).shape == (2, 3, 8, 8)
 

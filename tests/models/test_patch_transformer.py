@@ -90,7 +90,9 @@ def test_heads_that_do_not_divide_the_width_are_refused():
 def test_loss_falls_on_one_batch():
     torch.manual_seed(0)
     spec = {"class_path": "leyden.models.PatchTransformer", "init_args": {**SMALL, "save_memory": True}}
-    model = Classifier(spec, ["a", "b"], {"channels": 1, "image_size": [8, 8], "mean": [0.3], "std": [0.4]}, label_smoothing=0.0)
+    model = Classifier(
+        spec, ["a", "b"], {"channels": 1, "image_size": [8, 8], "mean": [0.3], "std": [0.4]}, label_smoothing=0.0
+    )
     batch = torch.randint(0, 256, (16, 1, 8, 8), dtype=torch.uint8), torch.arange(16) % 2
     optimizer = model.optimizer(model.parameters())
     losses = []

@@ -17,7 +17,9 @@ def test_stem_coarsens_large_images_only():
 
 
 def test_depths_and_width_make_the_network():
-    assert sum(1 for layer in ResNet(1, 2, (8, 8), 4, (2, 3)).modules() if isinstance(layer, nn.Conv2d)) == 1 + 2 * 5 + 1
+    assert (
+        sum(1 for layer in ResNet(1, 2, (8, 8), 4, (2, 3)).modules() if isinstance(layer, nn.Conv2d)) == 1 + 2 * 5 + 1
+    )
     assert ResNet(1, 2, (8, 8), 4, (1, 1, 1, 1)).head.in_features == 32
 
 

@@ -17,7 +17,9 @@ INPUT = {"features": 2, "mean": [1.0, -1.0], "std": [2.0, 0.5]}
 
 def model(**init_args) -> SequenceModel:
     torch.manual_seed(0)
-    return SequenceModel({"class_path": "leyden.models.GRUClassifier", "init_args": init_args}, ["a", "b", "c"], INPUT).eval()
+    return SequenceModel(
+        {"class_path": "leyden.models.GRUClassifier", "init_args": init_args}, ["a", "b", "c"], INPUT
+    ).eval()
 
 
 @pytest.mark.parametrize("init_args", [{"width": 5}, {"width": 4, "num_layers": 2, "dropout": 0.5}])
@@ -58,7 +60,18 @@ def test_a_network_for_images_is_refused():
 
 def test_sequences_train_evaluate_and_predict(in_sequences, error_of):
     assert (
-        main(["fit", "-c", "configs/train.yaml", "-c", "configs/experiment/sequences.yaml", "--trainer.max_epochs=15", "--data.batch_size=16"]) == 0
+        main(
+            [
+                "fit",
+                "-c",
+                "configs/train.yaml",
+                "-c",
+                "configs/experiment/sequences.yaml",
+                "--trainer.max_epochs=15",
+                "--data.batch_size=16",
+            ]
+        )
+        == 0
     )
     assert main(["evaluate", "--num_resamples=50"]) == 0
     rows = list(csv.DictReader(Path("artifacts/evaluate/predictions.csv").read_text().splitlines()))
@@ -68,10 +81,15 @@ def test_sequences_train_evaluate_and_predict(in_sequences, error_of):
     np.save("wide.npy", np.zeros((4, 3)))
     assert main(["predict", "artifacts/train/model.ckpt", "data/wave", "wide.npy", "missing.csv"]) == 0
     named = {row["path"]: row for row in csv.DictReader(Path("predictions.csv").read_text().splitlines())}
-    assert named["wide.npy"]["error"] == "3 features, where the model takes 2" and "No such file" in named["missing.csv"]["error"]
+    assert (
+        named["wide.npy"]["error"] == "3 features, where the model takes 2"
+        and "No such file" in named["missing.csv"]["error"]
+    )
     good = [row for row in named.values() if not row["error"]]
     assert len(good) == 20 and np.mean([row["prediction"] == "wave" for row in good]) > 0.9
     # A file alone is named as it was among others: nothing of the batch's padding enters.
     again = next(row for row in rows if row["path"].startswith("wave/"))
     assert abs(float(named[f"data/{again['path']}"]["confidence"]) - float(again["confidence"])) < 1e-3
-    assert "mixup" in error_of("fit", "-c", "configs/train.yaml", "-c", "configs/experiment/sequences.yaml", "--model.mixup_alpha=0.2")
+    assert "mixup" in error_of(
+        "fit", "-c", "configs/train.yaml", "-c", "configs/experiment/sequences.yaml", "--model.mixing.mixup_alpha=0.2"
+    )

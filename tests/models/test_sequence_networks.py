@@ -36,7 +36,9 @@ def test_neither_padding_nor_neighbours_have_an_influence(name, init_args, train
     logits, noisy = network(VALUES, LENGTHS), VALUES.clone()
     for row, length in enumerate(LENGTHS):
         noisy[row, length:] = 1e6
-        assert torch.allclose(network(VALUES[row : row + 1, :length], LENGTHS[row : row + 1])[0], logits[row], atol=1e-5)
+        assert torch.allclose(
+            network(VALUES[row : row + 1, :length], LENGTHS[row : row + 1])[0], logits[row], atol=1e-5
+        )
     assert torch.allclose(network(noisy, LENGTHS), logits, atol=1e-5)
     # Without the model's own zeros behind the ends, the network itself must not look there.
     seen = network.preprocess(VALUES, LENGTHS)
@@ -101,7 +103,14 @@ def test_quiet_steps_fade_the_memory_by_a_learned_weight():
 
 @pytest.mark.parametrize("overlay", ["sequence_transformer", "sequence_switching", "sequence_tbptt"])
 def test_each_learns_the_courses(overlay, in_sequences, tmp_path):
-    args = ["-c", "configs/train.yaml", "-c", f"configs/experiment/{overlay}.yaml", "--trainer.max_epochs=15", "--data.batch_size=16"]
+    args = [
+        "-c",
+        "configs/train.yaml",
+        "-c",
+        f"configs/experiment/{overlay}.yaml",
+        "--trainer.max_epochs=15",
+        "--data.batch_size=16",
+    ]
     assert main(["fit", *args]) == 0
     assert main(["evaluate", "--num_resamples=50", f"--out={tmp_path}/e"]) == 0
     rows = list(csv.DictReader(Path(tmp_path / "e/predictions.csv").read_text().splitlines()))

@@ -11,10 +11,18 @@ from torchvision import models
 import leyden
 from leyden import Classifier, UserError
 from leyden.models import TorchvisionNet
-from leyden.models.load import load_checkpoint
+from leyden.models.checkpoint import load_checkpoint
 from leyden.models.torchvision_net import first_convolution
 
-SMALL_NETWORKS = ["resnet18", "mobilenet_v3_small", "efficientnet_b0", "convnext_tiny", "densenet121", "vit_b_32", "squeezenet1_1"]
+SMALL_NETWORKS = [
+    "resnet18",
+    "mobilenet_v3_small",
+    "efficientnet_b0",
+    "convnext_tiny",
+    "densenet121",
+    "vit_b_32",
+    "squeezenet1_1",
+]
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +165,7 @@ def test_a_checkpoint_needs_the_pretrained_file_no_more(weights, tmp_path):
     spec = {"class_path": "leyden.models.TorchvisionNet", "init_args": {"weights": path}}
     grey = {"channels": 1, "image_size": [8, 8], "mean": [0.3], "std": [0.4]}
     trained, checkpoint = Classifier(spec, ["a", "b"], grey), {}
-    assert trained.given_files == [path]  # another file is another training
+    assert trained.input_files == [path]  # another file is another training
     taken = torch.load(path, weights_only=True)["layer1.0.conv1.weight"]
     assert torch.equal(trained.model.network.body.layer1.get_submodule("0").conv1.weight, taken)
     trained.on_save_checkpoint(checkpoint)
@@ -166,4 +174,7 @@ def test_a_checkpoint_needs_the_pretrained_file_no_more(weights, tmp_path):
     loaded = leyden.load(tmp_path / "model.ckpt")
     images = torch.randint(0, 256, (2, 1, 8, 8), dtype=torch.uint8)
     assert torch.allclose(loaded(images), trained.eval()(images), atol=1e-5)
-    assert load_checkpoint(tmp_path / "model.ckpt").channels == 1 and first_convolution(loaded.network.body)[1].in_channels == 1
+    assert (
+        load_checkpoint(tmp_path / "model.ckpt").channels == 1
+        and first_convolution(loaded.network.body)[1].in_channels == 1
+    )

@@ -18,7 +18,9 @@ def test_kernel_equals_the_reference_bit_for_bit(seed, dtype):
     assert torch.equal(out.view(bits), expected.view(bits))
 
 
-@pytest.mark.parametrize("compute", [lambda crops: crop_flip_normalize(*crops), compute_reference], ids=["kernel", "reference"])
+@pytest.mark.parametrize(
+    "compute", [lambda crops: crop_flip_normalize(*crops), compute_reference], ids=["kernel", "reference"]
+)
 def test_it_is_pad_slice_flip_normalize_and_erase(compute):
     """The meaning, example by example, in operations that anyone would write."""
     crops = draw_crops(1)
@@ -40,14 +42,28 @@ def test_bfloat16_rounds_to_nearest_even():
     zero = torch.zeros(1, dtype=torch.int64)
     for low in (1.0, -3.0):  # steps of 2**-8 land on and half-way between bfloat16's neighbours
         scale, shift = torch.tensor([2**-8]), torch.tensor([low])
-        crops = Crops(pixels, zero, zero, zero, zero.bool(), torch.zeros(1, 4, dtype=torch.int64), scale, shift, (1, 256), (0, 0), torch.bfloat16)
+        crops = Crops(
+            pixels,
+            zero,
+            zero,
+            zero,
+            zero.bool(),
+            torch.zeros(1, 4, dtype=torch.int64),
+            scale,
+            shift,
+            (1, 256),
+            (0, 0),
+            torch.bfloat16,
+        )
         expected = torch.arange(256).mul(2**-8).add(low).to(torch.bfloat16)
         assert torch.equal(crop_flip_normalize(*crops).flatten(), expected)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_an_infinite_or_undefined_scale_gives_what_the_reference_gives(dtype):
-    long_nan = torch.tensor([2**31 - 1], dtype=torch.int32).view(torch.float32)  # rounding its bits up would overflow into -0
+    long_nan = torch.tensor([2**31 - 1], dtype=torch.int32).view(
+        torch.float32
+    )  # rounding its bits up would overflow into -0
     crops = draw_crops(1, dtype)._replace(scale=torch.cat([long_nan, torch.tensor([float("inf"), 1e38])]))
     assert torch.equal(crop_flip_normalize(*crops).nan_to_num(nan=7), compute_reference(crops).nan_to_num(nan=7))
 
@@ -78,7 +94,9 @@ def replace_last(values: torch.Tensor, value: int, column: int | None = None) ->
     return values
 
 
-@pytest.mark.parametrize("compute", [lambda crops: crop_flip_normalize(*crops), compute_reference], ids=["kernel", "reference"])
+@pytest.mark.parametrize(
+    "compute", [lambda crops: crop_flip_normalize(*crops), compute_reference], ids=["kernel", "reference"]
+)
 @pytest.mark.parametrize("value", [-1, 9, 10**6, -(2**63), 2**63 - 1])
 @pytest.mark.parametrize("name", ["rows", "top", "left", "hole"])
 def test_a_value_out_of_range_is_refused(name, value, compute):

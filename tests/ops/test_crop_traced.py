@@ -11,8 +11,23 @@ from tests.ops.conftest import DTYPES, draw_crops
 class Brightened(nn.Module):
     """The operator between operations that a compiler may touch."""
 
-    def forward(self, images: Tensor, rows: Tensor, top: Tensor, left: Tensor, flip: Tensor, hole: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-        return crop_flip_normalize(images, rows, top + 0, left, ~flip, hole, scale * 2, shift, [2, 3], [4, 4], torch.bfloat16) + 1
+    def forward(
+        self,
+        images: Tensor,
+        rows: Tensor,
+        top: Tensor,
+        left: Tensor,
+        flip: Tensor,
+        hole: Tensor,
+        scale: Tensor,
+        shift: Tensor,
+    ) -> Tensor:
+        return (
+            crop_flip_normalize(
+                images, rows, top + 0, left, ~flip, hole, scale * 2, shift, [2, 3], [4, 4], torch.bfloat16
+            )
+            + 1
+        )
 
 
 def draw_arguments(seed: int, batch_size: int) -> tuple[Tensor, ...]:
@@ -25,7 +40,9 @@ def test_torch_finds_the_operator_well_formed(dtype):
     crops = draw_crops(3, dtype)
     torch.library.opcheck(crop_flip_normalize, tuple(crops))
     without_backward = ("test_schema", "test_autograd_registration", "test_faketensor")
-    torch.library.opcheck(crop_flip_normalize, tuple(crops._replace(scale=crops.scale.requires_grad_())), test_utils=without_backward)
+    torch.library.opcheck(
+        crop_flip_normalize, tuple(crops._replace(scale=crops.scale.requires_grad_())), test_utils=without_backward
+    )
 
 
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])

@@ -14,7 +14,9 @@ from leyden.ops.gelu_linear import gelu_linear
 def draw(dtype=torch.float32, rows=(3, 5), grad=True):
     generator = torch.Generator().manual_seed(0)
     shapes = ((*rows, 8), (4, 8), (4,))
-    return tuple(torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype).requires_grad_(grad) for shape in shapes)
+    return tuple(
+        torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype).requires_grad_(grad) for shape in shapes
+    )
 
 
 def reference(wide, weight, bias):
@@ -46,14 +48,18 @@ def test_values_and_gradients_are_torchs(dtype):
 
 def test_mixed_dtypes_are_refused():
     wide, weight, bias = draw()
-    with pytest.raises(ValueError, match=r"of one dtype; got torch\.bfloat16, torch\.float32 and torch\.float32; cast them"):
+    with pytest.raises(
+        ValueError, match=r"of one dtype; got torch\.bfloat16, torch\.float32 and torch\.float32; cast them"
+    ):
         gelu_linear(wide.bfloat16(), weight, bias)
 
 
 def test_the_activation_is_not_kept():
     arguments = draw(rows=(100,))
     sizes: list[tuple[int, ...]] = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: sizes.append(tuple(tensor.shape)) or tensor, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda tensor: sizes.append(tuple(tensor.shape)) or tensor, lambda tensor: tensor
+    ):
         gelu_linear(*arguments)
     assert sizes == [(100, 8), (4, 8)]
 

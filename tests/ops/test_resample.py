@@ -42,7 +42,9 @@ def test_kernel_equals_the_reference_bit_for_bit(seed, dtype):
     assert torch.equal(out.view(bits), expected.view(bits))
 
 
-@pytest.mark.parametrize("compute", [lambda task: resample_normalize(*task), compute_reference], ids=["kernel", "reference"])
+@pytest.mark.parametrize(
+    "compute", [lambda task: resample_normalize(*task), compute_reference], ids=["kernel", "reference"]
+)
 @pytest.mark.parametrize("seed", range(8))
 def test_it_is_slice_interpolate_normalize_and_erase(seed, compute):
     """The meaning, example by example, in operations that anyone would write; torch's own antialiased resize differs by rounding alone."""
@@ -88,9 +90,13 @@ def test_empty_batch_and_strided_arguments():
     assert torch.equal(resample_normalize(task.images, *strided, *task[5:]), resample_normalize(*task)[::2])
 
 
-@pytest.mark.parametrize("compute", [lambda task: resample_normalize(*task), compute_reference], ids=["kernel", "reference"])
+@pytest.mark.parametrize(
+    "compute", [lambda task: resample_normalize(*task), compute_reference], ids=["kernel", "reference"]
+)
 @pytest.mark.parametrize("value", [-1, 10**6, -(2**63), 2**63 - 1])
-@pytest.mark.parametrize(("name", "column"), [("rows", None), *(("box", column) for column in range(4)), ("hole", 0), ("hole", 2)])
+@pytest.mark.parametrize(
+    ("name", "column"), [("rows", None), *(("box", column) for column in range(4)), ("hole", 0), ("hole", 2)]
+)
 def test_a_value_out_of_range_is_refused(name, column, value, compute):
     task = draw_boxes(3)
     changed = getattr(task, name).clone()

@@ -27,7 +27,14 @@ class DropoutNet(nn.Module):
     def __init__(self, in_channels: int, num_classes: int, image_size: tuple[int, int]) -> None:
         super().__init__()
         size = in_channels * image_size[0] * image_size[1]
-        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(size, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Dropout(0.3), nn.Linear(32, num_classes))
+        self.layers = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(size, 32),
+            nn.BatchNorm1d(32),
+            nn.ReLU(),
+            nn.Dropout(0.3),
+            nn.Linear(32, num_classes),
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         return self.layers(images)
@@ -47,7 +54,9 @@ def save_half(value: Any, file: Any) -> None:
 
 
 SAVE = torch.save
-MOMENTS: dict[str, tuple[Any, str, bool, Callable[..., None]]] = {  # owner, name, whether the call is made first, what happens
+MOMENTS: dict[
+    str, tuple[Any, str, bool, Callable[..., None]]
+] = {  # owner, name, whether the call is made first, what happens
     "step": (leyden.Classifier, "training_step", False, die),
     "optimizer": (torch.optim.AdamW, "step", True, die),
     "validation": (leyden.Classifier, "validation_step", False, die),
@@ -91,4 +100,11 @@ def attempt(folder: str, args: list[str], moment: tuple[str, int] | None) -> int
 
 if __name__ == "__main__":
     plan = json.loads(sys.argv[1])
-    print(json.dumps({folder: [attempt(folder, sys.argv[2:], moment) for moment in [*moments, None]] for folder, moments in plan.items()}))
+    print(
+        json.dumps(
+            {
+                folder: [attempt(folder, sys.argv[2:], moment) for moment in [*moments, None]]
+                for folder, moments in plan.items()
+            }
+        )
+    )

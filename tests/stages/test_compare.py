@@ -13,7 +13,9 @@ from leyden.stages.compare import is_right
 
 def test_labels_are_compared_by_name():
     logits = torch.eye(3)  # z, b, a
-    assert is_right(SimpleNamespace(labels=["z", "b", "a"]), logits, torch.tensor([0, 1, 0]), ["a", "b", "c"]).tolist() == [False, True, True]
+    assert is_right(
+        SimpleNamespace(labels=["z", "b", "a"]), logits, torch.tensor([0, 1, 0]), ["a", "b", "c"]
+    ).tolist() == [False, True, True]
 
 
 def test_a_model_of_other_digits_is_compared_on_those_that_both_know(in_trained, tmp_path, error_of):

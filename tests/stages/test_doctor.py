@@ -12,19 +12,19 @@ from torch import Tensor, nn
 from leyden import Classifier, ImageData
 from leyden.cli import main
 from leyden.models import GRUClassifier
-from leyden.stages.train.cli import LeydenCLI
-from leyden.stages.train.doctor import STEPS, check_step, examine
-from leyden.stages.train.doctor.activations import Activations
-from leyden.stages.train.doctor.batch_norm import BatchNorms
-from leyden.stages.train.doctor.bench import Bench
-from leyden.stages.train.doctor.finding import Finding
-from leyden.stages.train.doctor.gradients import Gradients
-from leyden.stages.train.doctor.head import check_head
-from leyden.stages.train.doctor.inplace import check_inplace
-from leyden.stages.train.doctor.memory import check_memory
-from leyden.stages.train.doctor.numerics import Finite, check_finite
-from leyden.stages.train.doctor.overfit import check_overfit
-from leyden.stages.train.doctor.speed import check_speed
+from leyden.stages.doctor import STEPS, check_step, examine
+from leyden.stages.doctor.activations import Activations
+from leyden.stages.doctor.batch_norm import BatchNorms
+from leyden.stages.doctor.bench import Bench
+from leyden.stages.doctor.finding import Finding
+from leyden.stages.doctor.gradients import Gradients
+from leyden.stages.doctor.head import check_head
+from leyden.stages.doctor.inplace import check_inplace
+from leyden.stages.doctor.memory import check_memory
+from leyden.stages.doctor.numerics import FiniteCheck, check_finite
+from leyden.stages.doctor.overfit import check_overfit
+from leyden.stages.doctor.speed import check_speed
+from leyden.training.cli import LeydenCLI
 
 
 class Plain(nn.Module):
@@ -187,7 +187,11 @@ def test_a_failure_is_exit_code_1_with_advice(in_trained, capsys):
         main(["doctor", f"--network={path_of(Unused)}"])
     assert done.value.code == 1
     said = capsys.readouterr()
-    assert "model.network.forgotten" in said.out and "requires_grad" in said.out and "1 of 11 checks failed: parameters learn" in said.err
+    assert (
+        "model.network.forgotten" in said.out
+        and "requires_grad" in said.out
+        and "1 of 11 checks failed: parameters learn" in said.err
+    )
 
 
 def test_sequences_are_well(in_sequences):
@@ -198,12 +202,14 @@ def test_sequences_are_well(in_sequences):
 
 
 def test_raw_images_are_well(in_trained):
-    found = verdicts(examine(bench_of(Plain, "--data.init_args.fused=no", "--model.init_args.mixup_alpha=0.2")))
+    found = verdicts(examine(bench_of(Plain, "--data.init_args.fused=no", "--model.init_args.mixing.mixup_alpha=0.2")))
     found.pop("input pipeline")
     assert len(found) == 10 and set(found.values()) == {"ok"}, found
 
 
-@pytest.mark.parametrize(("network", "expected"), [(DeadReLU, "dead: every unit of model.network.activation"), (Exploding, "exploding: ")])
+@pytest.mark.parametrize(
+    ("network", "expected"), [(DeadReLU, "dead: every unit of model.network.activation"), (Exploding, "exploding: ")]
+)
 def test_activations(network, expected, in_trained):
     finding = watched(bench_of(network), Activations()).finding()
     assert finding.verdict == "fail" and expected in finding.seen
@@ -229,20 +235,22 @@ def test_gradients(network, expected, in_trained):
 )
 def test_nan_is_traced_to_its_operator_and_line(network, operator, line, in_trained):
     bench = bench_of(network)
-    finding = check_finite(bench, watched(bench, Finite()))
+    finding = check_finite(bench, watched(bench, FiniteCheck()))
     assert finding.verdict == "fail" and operator in finding.seen and line_of(network, line) in finding.seen, finding
 
 
 def test_infinities_of_a_mask_are_no_trouble(in_trained):
     bench = bench_of(Masked)
-    assert check_finite(bench, watched(bench, Finite())).verdict == "ok"
+    assert check_finite(bench, watched(bench, FiniteCheck())).verdict == "ok"
 
 
 def test_nan_in_the_data_is_told_apart(in_trained, monkeypatch):
     transfer = ImageData.on_after_batch_transfer
-    monkeypatch.setattr(ImageData, "on_after_batch_transfer", lambda *args: (transfer(*args)[0] * torch.nan, transfer(*args)[1]))
-    bench = bench_of(Plain)
-    assert check_finite(bench, watched(bench, Finite())).seen == "the batch itself in step 1"
+    monkeypatch.setattr(
+        ImageData, "on_after_batch_transfer", lambda *args: (transfer(*args)[0] * torch.nan, transfer(*args)[1])
+    )
+    bench = bench_of(Plain, "--data.init_args.fused=no")
+    assert check_finite(bench, watched(bench, FiniteCheck())).seen == "the batch itself in step 1"
 
 
 def test_in_place_change_is_traced_to_both_lines(in_trained):

@@ -21,7 +21,9 @@ def test_randomised_model_forgets_and_the_original_stays():
     spec = {"class_path": "leyden.models.ResNet", "init_args": {"width": 4, "depths": [1]}}
     model = ImageModel(spec, ["a", "b"], {"channels": 1, "image_size": [8, 8], "mean": [0.2], "std": [0.2]})
     before = model.network.head.weight.clone()
-    assert not torch.equal(randomise(model, 0).network.head.weight, before) and torch.equal(model.network.head.weight, before)
+    assert not torch.equal(randomise(model, 0).network.head.weight, before) and torch.equal(
+        model.network.head.weight, before
+    )
     assert torch.equal(randomise(model, 0).network.head.weight, randomise(model, 0).network.head.weight)
 
 
@@ -54,14 +56,27 @@ def test_stage_writes_the_maps_of_the_examples_that_it_names(in_trained, tmp_pat
     metrics = json.loads((tmp_path / "out/metrics.json").read_text())
     assert set(metrics) == {"integrated_gradients", "saliency"}
     figures = metrics["integrated_gradients"]
-    assert figures["deletion_auc"] < figures["random_deletion_auc"] and figures["insertion_auc"] > figures["random_insertion_auc"]
-    assert figures["gain_low"] < figures["gain"] < figures["gain_high"] and figures["completeness_error"] < 0.1 and figures["examples"] == 16
+    assert (
+        figures["deletion_auc"] < figures["random_deletion_auc"]
+        and figures["insertion_auc"] > figures["random_insertion_auc"]
+    )
+    assert (
+        figures["gain_low"] < figures["gain"] < figures["gain_high"]
+        and figures["completeness_error"] < 0.1
+        and figures["examples"] == 16
+    )
     assert all(isinstance(value, int | float) for each in metrics.values() for value in each.values())
     with open(tmp_path / "out/summary.csv", newline="", encoding="utf-8") as file:
         verdicts = {row["method"]: row for row in csv.DictReader(file)}
     assert set(verdicts) == {"attention_rollout", "integrated_gradients", "saliency"}
-    assert verdicts["attention_rollout"]["verdict"] == "refused" and "no attention maps" in verdicts["attention_rollout"]["reason"]
-    assert next(iter(verdicts.values()))["method"] == "integrated_gradients" and verdicts["integrated_gradients"]["verdict"] == "trust here"
+    assert (
+        verdicts["attention_rollout"]["verdict"] == "refused"
+        and "no attention maps" in verdicts["attention_rollout"]["reason"]
+    )
+    assert (
+        next(iter(verdicts.values()))["method"] == "integrated_gradients"
+        and verdicts["integrated_gradients"]["verdict"] == "trust here"
+    )
     with open(tmp_path / "out/examples.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     arrays = np.load(tmp_path / "out/maps/maps.npz")

@@ -17,14 +17,15 @@ from torch import nn
 import leyden
 from leyden.cli import main
 from leyden.data.packed import read_split
-from leyden.models.load import load_checkpoint, predict_logits
-from leyden.models.runtimes import open_model
-from leyden.models.runtimes.examples import ImageExamples
+from leyden.models.checkpoint import load_checkpoint
+from leyden.runtimes import open_model
+from leyden.runtimes.examples import ImageExamples
+from leyden.runtimes.load import predict_logits
 from leyden.stages.export import describe, onnx, pt2
 from leyden.stages.export.check import Answers, compare
+from leyden.stages.export.export_job import ExportJob
 from leyden.stages.export.inputs import as_examples
 from leyden.stages.export.request import Request
-from leyden.stages.export.written import Written
 from tests.conftest import REPO
 
 FORMATS = {
@@ -37,7 +38,14 @@ FORMATS = {
     "tensorrt": ["fp16"],
 }
 ROUGH = "--tolerance.int8.top1_agreement=0.9"  # the tests' network is small and hardly trained: rounding turns some of its answers
-SUFFIXES = {"pt2": "pt2", "onnx": "onnx", "torchscript": "torchscript", "executorch": "pte", "openvino": "xml", "safetensors": "safetensors"}
+SUFFIXES = {
+    "pt2": "pt2",
+    "onnx": "onnx",
+    "torchscript": "torchscript",
+    "executorch": "pte",
+    "openvino": "xml",
+    "safetensors": "safetensors",
+}
 FILES = [
     (f"model.{SUFFIXES[name]}" if precision == "fp32" else f"model.{precision}.{SUFFIXES[name]}", precision)
     for name in SUFFIXES
@@ -63,10 +71,19 @@ def test_report_has_a_row_per_file_each_checked_or_with_a_reason(exported):
     assert [row["status"] for row in files] == ["checked"] * len(FILES), [row["reason"] for row in files]
     for row in files:
         weights = (exported / row["file"]).with_suffix(".bin")
-        assert row["bytes"] == (exported / row["file"]).stat().st_size + (weights.stat().st_size if weights.exists() and ".xml" in row["file"] else 0)
+        assert row["bytes"] == (exported / row["file"]).stat().st_size + (
+            weights.stat().st_size if weights.exists() and ".xml" in row["file"] else 0
+        )
         assert row["examples"] == 350 and 0 <= row["mean_abs_diff"] <= row["max_abs_diff"]
-        assert row["accuracy_low"] < row["accuracy"] <= row["accuracy_high"] and abs(row["accuracy"] - eager["accuracy"]) < 0.02
-        assert row["latency_ms_b64_p95"] >= row["latency_ms_b64_p50"] > 0 and row["load_ms"] > 0 and row["peak_memory_mb"] > 20
+        assert (
+            row["accuracy_low"] < row["accuracy"] <= row["accuracy_high"]
+            and abs(row["accuracy"] - eager["accuracy"]) < 0.02
+        )
+        assert (
+            row["latency_ms_b64_p95"] >= row["latency_ms_b64_p50"] > 0
+            and row["load_ms"] > 0
+            and row["peak_memory_mb"] > 20
+        )
         assert row["max_abs_diff"] < 1e-3 or row["precision"] != "fp32"
     memory = {row["file"]: row["peak_memory_mb"] for row in files}
     assert memory["model.onnx"] < memory["model.pt2"], "ONNX Runtime was checked in a process that imported torch"
@@ -76,7 +93,10 @@ def test_report_has_a_row_per_file_each_checked_or_with_a_reason(exported):
 @pytest.mark.parametrize(("name", "precision"), FILES)
 def test_a_file_gives_the_checkpoints_answers(exported, in_trained, name, precision):
     images = read_split("artifacts/prepare", "test").images[:200]
-    ours, theirs = predict_logits(leyden.load("artifacts/train/model.ckpt"), images, 200), leyden.load(exported / name, trust=True)
+    ours, theirs = (
+        predict_logits(leyden.load("artifacts/train/model.ckpt"), images, 200),
+        leyden.load(exported / name, trust=True),
+    )
     assert theirs.labels == list("0123456789") and theirs.channels == 1 and theirs.image_size == (8, 8)
     for batch_size in (1, 3, 200):
         logits = predict_logits(theirs, images, batch_size)
@@ -103,7 +123,13 @@ def content_of(path: Path) -> bytes:
 
 
 def paths_in(path: Path, *others: Path) -> list[str]:
-    folders = (Path(leyden.__file__).parents[2], Path(torch.__file__).parents[1], Path(sys.prefix), Path.home(), *others)
+    folders = (
+        Path(leyden.__file__).parents[2],
+        Path(torch.__file__).parents[1],
+        Path(sys.prefix),
+        Path.home(),
+        *others,
+    )
     content = content_of(path)
     return [str(folder) for folder in folders if str(folder).encode() in content]
 
@@ -140,17 +166,19 @@ def test_onnx_weights_have_seven_bits_so_that_no_processor_overflows(name, expor
     import onnx as library
 
     tensors = [library.numpy_helper.to_array(tensor) for tensor in library.load(exported / name).graph.initializer]
-    highest = max(int(np.abs(values.astype(int)).max()) for values in tensors if values.dtype == np.int8 and values.ndim > 1)
+    highest = max(
+        int(np.abs(values.astype(int)).max()) for values in tensors if values.dtype == np.int8 and values.ndim > 1
+    )
     assert 60 <= highest <= 64
 
 
 WRITE = """
 import json, sys
 from pathlib import Path
-from leyden.models.load import load_checkpoint
+from leyden.models.checkpoint import load_checkpoint
 from leyden.stages.export import describe, inputs_of
 from leyden.stages.export.request import Request
-from leyden.stages.export.written import Written
+from leyden.stages.export.export_job import Written
 module = load_checkpoint(Path("artifacts/train/model.ckpt"))
 images, _ = inputs_of(module).read(Path("artifacts/prepare"), "val", 256)
 for name, precisions in json.loads(sys.argv[2]).items():
@@ -166,7 +194,10 @@ def write_elsewhere(folder: Path, formats: dict[str, list[str]]) -> None:
 
 
 PAGE = (REPO / "notebooks/exported_files.md").read_text(encoding="utf-8")
-PROGRAMS = {re.findall(r'"(model\.[^"]+)"', block)[0]: block for block in re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)}
+PROGRAMS = {
+    re.findall(r'"(model\.[^"]+)"', block)[0]: block
+    for block in re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+}
 
 
 def run_program(name: str, folder: Path, data: Path) -> dict:
@@ -175,7 +206,12 @@ def run_program(name: str, folder: Path, data: Path) -> dict:
     np.save(folder / "pixels.npy", images)
     told = "import numpy as np\npixels = np.load('pixels.npy')\n"
     tell = "\nprint(json.dumps([labels, np.asarray(logits).tolist() if 'logits' in vars() else sorted(weights)]))"
-    done = subprocess.run([sys.executable, "-P", "-W", "ignore", "-c", told + PROGRAMS[name] + tell], cwd=folder, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-P", "-W", "ignore", "-c", told + PROGRAMS[name] + tell],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -241,7 +277,9 @@ def break_numbers(module: leyden.models.image_model.ImageModel) -> None:
 
 
 @pytest.mark.parametrize("breakage", [break_normalisation, break_labels, break_mode, break_numbers])
-def test_a_broken_export_fails_by_name_and_step_and_publishes_nothing(breakage, in_trained, error_of, tmp_path, monkeypatch):
+def test_a_broken_export_fails_by_name_and_step_and_publishes_nothing(
+    breakage, in_trained, error_of, tmp_path, monkeypatch
+):
     write = pt2.write
 
     def broken(request):
@@ -262,7 +300,9 @@ def test_a_calibration_on_other_images_is_found_in_the_step_that_quantises(in_tr
     monkeypatch.setattr(
         onnx,
         "quantise",
-        lambda proto, request: quantise(proto, dataclasses.replace(request, calibration=ImageExamples(request.calibration.images // 100))),
+        lambda proto, request: quantise(
+            proto, dataclasses.replace(request, calibration=ImageExamples(request.calibration.images // 100))
+        ),
     )
     line = error_of("export", "--out", str(tmp_path / "out"), '--formats={"onnx": ["int8"]}')
     assert "model.int8.onnx" in line and "the step at fault is 'quantised' (eager 0" in line and "lowered" in line
@@ -270,13 +310,23 @@ def test_a_calibration_on_other_images_is_found_in_the_step_that_quantises(in_tr
 
 def test_lost_labels_fail(in_trained, error_of, tmp_path, monkeypatch):
     write = pt2.write
-    monkeypatch.setattr(pt2, "write", lambda request: write(dataclasses.replace(request, metadata=request.metadata.replace('"0"', '"zero"'))))
-    assert "the file carries ['zero'" in error_of("export", "--out", str(tmp_path / "out"), '--formats={"pt2": ["fp32"]}')
+    monkeypatch.setattr(
+        pt2,
+        "write",
+        lambda request: write(dataclasses.replace(request, metadata=request.metadata.replace('"0"', '"zero"'))),
+    )
+    assert "the file carries ['zero'" in error_of(
+        "export", "--out", str(tmp_path / "out"), '--formats={"pt2": ["fp32"]}'
+    )
 
 
 def test_a_file_that_takes_its_examples_batch_only_fails_by_name(in_trained, error_of, tmp_path, monkeypatch):
     def fixed(request):
-        torch.export.save(torch.export.export(request.module, request.inputs.example(2)), request.path, extra_files={"leyden.json": request.metadata})
+        torch.export.save(
+            torch.export.export(request.module, request.inputs.example(2)),
+            request.path,
+            extra_files={"leyden.json": request.metadata},
+        )
 
     monkeypatch.setattr(pt2, "write", fixed)
     line = error_of("export", "--out", str(tmp_path / "out"), '--formats={"pt2": ["fp32"]}')
@@ -298,7 +348,10 @@ def test_one_wrong_batch_size_is_enough(wrong_at):
 def test_an_absent_tool_is_a_row_and_the_others_are_written(in_trained, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "openvino", None)
     monkeypatch.delitem(sys.modules, "leyden.stages.export.openvino", raising=False)
-    assert main(["export", f"--out={tmp_path}/out", '--formats={"openvino": ["fp32", "int8"], "safetensors": ["fp32"]}']) == 0
+    assert (
+        main(["export", f"--out={tmp_path}/out", '--formats={"openvino": ["fp32", "int8"], "safetensors": ["fp32"]}'])
+        == 0
+    )
     rows = json.loads((tmp_path / "out/report.json").read_text())
     assert [row["status"] for row in rows] == ["skipped", "skipped", "checked", "checked"]
     assert rows[0]["reason"] == "openvino is not installed; install leyden[export]"
@@ -317,11 +370,11 @@ class Branching(nn.Module):
         return -2 * pixels.flatten(1)[:, :10]
 
 
-def write_with(network: nn.Module, name: str, folder: Path) -> Written:
+def write_with(network: nn.Module, name: str, folder: Path) -> ExportJob:
     module = load_checkpoint(Path("artifacts/train/model.ckpt"))
     module.network = network
     blank = ImageExamples(np.zeros((1, 1, 8, 8), np.uint8))
-    file = Written(name, Request(module, folder / "model", "fp32", describe(module, "fp32", "MIT"), blank))
+    file = ExportJob(name, Request(module, folder / "model", "fp32", describe(module, "fp32", "MIT"), blank))
     file.start()
     return file
 
@@ -350,7 +403,9 @@ def test_temperature_is_the_checkpoints(in_trained):
 
 def test_unknown_format_and_precision(in_trained, error_of, tmp_path):
     line = error_of("export", '--formats={"tflite": ["fp32"]}', "--out", str(tmp_path / "out"))
-    assert "expected formats among aoti, executorch, onnx, openvino, pt2, safetensors, torchscript; got 'tflite'" in line
+    assert (
+        "expected formats among aoti, executorch, onnx, openvino, pt2, safetensors, torchscript; got 'tflite'" in line
+    )
     assert "expected a precision of pt2 among fp32, fp16, bf16; got 'int4'" in error_of(
         "export", '--formats={"pt2": ["int4"]}', "--out", str(tmp_path / "out")
     )
@@ -360,4 +415,6 @@ def test_unknown_format_and_precision(in_trained, error_of, tmp_path):
 @pytest.mark.parametrize("suffix", ["onnx", "pt2", "torchscript", "pte", "xml", "safetensors"])
 def test_a_foreign_file_is_refused_in_one_line(suffix, in_trained, error_of, tmp_path):
     (tmp_path / f"model.{suffix}").write_bytes(b"junk" * 100)
-    assert "cannot be read" in error_of("predict", str(tmp_path / f"model.{suffix}"), "artifacts", "--out", str(tmp_path / "p.csv"))
+    assert "cannot be read" in error_of(
+        "predict", str(tmp_path / f"model.{suffix}"), "artifacts", "--out", str(tmp_path / "p.csv")
+    )

@@ -12,7 +12,13 @@ from leyden.models import EarlyExitNet
 from leyden.stages.export.branches import branches
 from tests.conftest import borrow_prepared
 
-FORMATS = {"pt2": ["fp32"], "onnx": ["fp32", "int8"], "torchscript": ["fp32"], "executorch": ["fp32"], "openvino": ["fp32", "int8"]}
+FORMATS = {
+    "pt2": ["fp32"],
+    "onnx": ["fp32", "int8"],
+    "torchscript": ["fp32"],
+    "executorch": ["fp32"],
+    "openvino": ["fp32", "int8"],
+}
 CONFIGS = ["-c", "configs/train.yaml", "-c", "configs/experiment/early_exit.yaml"]
 
 
@@ -21,7 +27,18 @@ def exported(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = borrow_prepared(trained, tmp_path_factory.mktemp("early-exit"))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        assert main(["fit", *CONFIGS, "--trainer.max_epochs=4", "--network.init_args.width=8", "--trainer.precision=32-true"]) == 0
+        assert (
+            main(
+                [
+                    "fit",
+                    *CONFIGS,
+                    "--trainer.max_epochs=4",
+                    "--network.init_args.width=8",
+                    "--trainer.precision=32-true",
+                ]
+            )
+            == 0
+        )
         assert main(["export", f"--formats={json.dumps(FORMATS)}"]) == 0
     return folder / "artifacts/export"
 
@@ -29,7 +46,9 @@ def exported(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_file_is_checked_or_has_its_reason(exported):
     rows = json.loads((exported / "report.json").read_text())
     skipped = [row for row in rows if row["status"] != "checked"]
-    assert [(row["format"], row["precision"]) for row in skipped] == [("openvino", "int8")] and "early exits" in skipped[0]["reason"]
+    assert [(row["format"], row["precision"]) for row in skipped] == [
+        ("openvino", "int8")
+    ] and "early exits" in skipped[0]["reason"]
     assert all(row["max_abs_diff"] < 1e-3 for row in rows if row["precision"] == "fp32")
 
 

@@ -28,7 +28,9 @@ def test_inspect_prints_layers_and_graph_and_writes_nothing(in_trained, tmp_path
     assert not (tmp_path / "export").exists()
 
 
-@pytest.mark.parametrize("make", [lambda: ResNet(1, 3, (8, 8), width=4), lambda: TorchvisionNet(1, 3, (32, 32), "resnet18")])
+@pytest.mark.parametrize(
+    "make", [lambda: ResNet(1, 3, (8, 8), width=4), lambda: TorchvisionNet(1, 3, (32, 32), "resnet18")]
+)
 def test_folded_norms_leave_the_answers(make):
     torch.manual_seed(0)
     network = make()
@@ -46,6 +48,9 @@ def test_what_cannot_be_folded_is_said():
     alone = nn.Sequential(nn.BatchNorm2d(1), nn.Conv2d(1, 2, 3))
     assert fold_line(alone) == "batch norms: 1, of which 0 fold into the layer before them"
     shared, norm = nn.Conv2d(1, 1, 3), nn.BatchNorm2d(1)
-    assert fold_line(nn.Sequential(shared, norm, shared, nn.BatchNorm2d(1))) == "batch norms: 2, of which 0 fold into the layer before them"
+    assert (
+        fold_line(nn.Sequential(shared, norm, shared, nn.BatchNorm2d(1)))
+        == "batch norms: 2, of which 0 fold into the layer before them"
+    )
     with torch.no_grad():
         assert "torch.fx cannot trace" in fold_line(EarlyExitNet(1, 2, (8, 8), width=4))

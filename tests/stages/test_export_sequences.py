@@ -10,11 +10,18 @@ import pytest
 import leyden
 from leyden.cli import main
 from leyden.data.sequences import read_sequence_split
-from leyden.models.load import load_checkpoint, predict_logits
-from leyden.models.runtimes import open_model
+from leyden.models.checkpoint import load_checkpoint
+from leyden.runtimes import open_model
+from leyden.runtimes.load import predict_logits
 from leyden.stages.export.inputs import inputs_of
 
-FORMATS = {"pt2": ["fp32"], "onnx": ["fp32", "int8_dynamic", "int8"], "torchscript": ["fp32"], "safetensors": ["fp32"], "executorch": ["fp32"]}
+FORMATS = {
+    "pt2": ["fp32"],
+    "onnx": ["fp32", "int8_dynamic", "int8"],
+    "torchscript": ["fp32"],
+    "safetensors": ["fp32"],
+    "executorch": ["fp32"],
+}
 FILES = ["model.pt2", "model.onnx", "model.int8_dynamic.onnx", "model.torchscript", "model.safetensors"]
 CONFIGS = ["-c", "configs/train.yaml", "-c", "configs/experiment/sequences.yaml"]
 
@@ -29,7 +36,10 @@ def exported(sequences_prepared: Path, tmp_path_factory: pytest.TempPathFactory)
     (folder / "artifacts/prepare").symlink_to(sequences_prepared / "artifacts/prepare")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        assert main(["fit", *CONFIGS, "--trainer.max_epochs=10", "--data.batch_size=16", "--network.init_args.width=16"]) == 0
+        assert (
+            main(["fit", *CONFIGS, "--trainer.max_epochs=10", "--data.batch_size=16", "--network.init_args.width=16"])
+            == 0
+        )
         assert main(["export", f"--formats={json.dumps(FORMATS)}"]) == 0
     return folder
 
@@ -54,7 +64,11 @@ def test_every_file_is_checked_or_has_its_reason(here):
 def test_a_file_takes_any_length_and_batch_and_says_so(name, here):
     ours, theirs = leyden.load("artifacts/train/model.ckpt"), leyden.load(here / name)
     told = open_model(here / name).description
-    assert told["input"]["shape"] == ["batch", "time", 2] and told["input"]["dtype"] == "float32" and told["lengths"]["dtype"] == "int64"
+    assert (
+        told["input"]["shape"] == ["batch", "time", 2]
+        and told["input"]["dtype"] == "float32"
+        and told["lengths"]["dtype"] == "int64"
+    )
     assert theirs.features == 2 and theirs.labels == ["down", "up", "wave"]
     sequences = read_sequence_split(Path("artifacts/prepare"), "test").sequences
     for batch_size in (1, 3, 20):
@@ -85,7 +99,10 @@ def test_evaluate_and_predict_take_a_file(here):
     for model in ("artifacts/train/model.ckpt", str(here / "model.onnx")):
         assert main(["evaluate", f"--model={model}", f"--out=out/{Path(model).suffix}", "--num_resamples=50"]) == 0
         assert main(["predict", model, "data/wave", f"--out=out{Path(model).suffix}.csv"]) == 0
-    named = [[row["prediction"] for row in csv.DictReader(Path(f"out.{kind}.csv").read_text().splitlines())] for kind in ("ckpt", "onnx")]
+    named = [
+        [row["prediction"] for row in csv.DictReader(Path(f"out.{kind}.csv").read_text().splitlines())]
+        for kind in ("ckpt", "onnx")
+    ]
     assert named[0] == named[1] and len(named[0]) == 20
     ours, theirs = (json.loads(Path(f"out/.{kind}/metrics.json").read_text())["accuracy"] for kind in ("ckpt", "onnx"))
     assert ours == theirs

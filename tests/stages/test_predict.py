@@ -22,7 +22,9 @@ def test_names_the_digits_with_runners_up(in_trained, tmp_path):
     rows = predict(tmp_path, MODEL, "data/3", "data/7/0007.png")
     assert len(rows) == 184
     assert np.mean([row["prediction"] == Path(row["path"]).parent.name for row in rows]) > 0.8
-    assert all(1 >= float(row["confidence"]) >= float(row["confidence_2"]) >= float(row["confidence_3"]) > 0 for row in rows)
+    assert all(
+        1 >= float(row["confidence"]) >= float(row["confidence_2"]) >= float(row["confidence_3"]) > 0 for row in rows
+    )
 
 
 def test_unreadable_files_are_rows_with_a_reason_in_their_place(in_trained, tmp_path, error_of):
@@ -42,7 +44,12 @@ def test_unreadable_files_are_rows_with_a_reason_in_their_place(in_trained, tmp_
 
 def test_more_files_than_a_batch_stay_in_order(in_trained, tmp_path):
     rows = predict(tmp_path, MODEL, "data/0", "data/1", "--batch_size=7", "--top_k=1")
-    assert [row["path"] for row in rows] == sorted(row["path"] for row in rows) and list(rows[0]) == ["path", "prediction", "confidence", "error"]
+    assert [row["path"] for row in rows] == sorted(row["path"] for row in rows) and list(rows[0]) == [
+        "path",
+        "prediction",
+        "confidence",
+        "error",
+    ]
 
 
 def test_nothing_to_do_is_an_error(in_trained, tmp_path, error_of):

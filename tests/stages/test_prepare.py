@@ -12,8 +12,8 @@ from PIL import Image
 from leyden.cli import main
 from leyden.data.images import read_image
 from leyden.data.packed import SPLITS, ArrayWriter, read_paths, read_report, read_split
+from leyden.stages.prepare.pixel_cache import PixelCache
 from leyden.stages.prepare.settings import choose_storage
-from leyden.stages.prepare.spool import Spool
 from tests.conftest import SHAPES, draw_shape, write_shapes
 
 
@@ -43,7 +43,9 @@ def test_reads_classes_channels_and_size_from_the_data(shapes, tmp_path):
     assert 18 <= height < 26 and 28 <= width < 40
     for split in SPLITS:
         images, labels = read_split(tmp_path / "out", split)
-        assert images.shape[1:] == (height, width, 3) and len(images) == len(labels) == sum(report["counts"][split].values())
+        assert images.shape[1:] == (height, width, 3) and len(images) == len(labels) == sum(
+            report["counts"][split].values()
+        )
         expected = [report["labels"].index(Path(path).parts[0]) for path in read_paths(tmp_path / "out", split)]
         assert labels.tolist() == expected
 
@@ -79,13 +81,19 @@ def test_split_folders_are_kept(tmp_path):
     write_own_splits(tmp_path / "data", {"train": 6, "val": 3, "test": 4})
     report = prepare(tmp_path / "data", tmp_path / "out")
     assert report["labels"] == sorted(SHAPES)
-    assert {split: sum(counts.values()) for split, counts in report["counts"].items()} == {"train": 18, "val": 9, "test": 12}
+    assert {split: sum(counts.values()) for split, counts in report["counts"].items()} == {
+        "train": 18,
+        "val": 9,
+        "test": 12,
+    }
 
 
 def test_a_missing_validation_folder_is_drawn_from_training(tmp_path):
     write_own_splits(tmp_path / "data", {"train": 30, "test": 4})
     report = prepare(tmp_path / "data", tmp_path / "out")
-    assert sum(report["counts"]["val"].values()) > 3 and all(path.startswith("test/") for path in read_paths(tmp_path / "out", "test"))
+    assert sum(report["counts"]["val"].values()) > 3 and all(
+        path.startswith("test/") for path in read_paths(tmp_path / "out", "test")
+    )
 
 
 def test_broken_files_are_listed_and_left_out(shapes, tmp_path):
@@ -114,7 +122,7 @@ def test_too_many_broken_files_stop_the_stage_and_leave_the_old_result(shapes, t
     assert not [path for path in tmp_path.iterdir() if path.name.endswith(".partial")]
 
 
-@pytest.mark.parametrize("full", [ArrayWriter, Spool])
+@pytest.mark.parametrize("full", [ArrayWriter, PixelCache])
 def test_full_disk_leaves_nothing_half_written(full, shapes, tmp_path, error_of, monkeypatch):
     def refuse(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -169,7 +177,9 @@ def test_large_images_are_packed_small(tmp_path, capsys):
     for name in ("a", "b"):
         (tmp_path / "data" / name).mkdir(parents=True)
         for number in range(20):
-            Image.new("L", (600, 300 + number), number * 2 + (name == "b")).save(tmp_path / "data" / name / f"{number}.png")
+            Image.new("L", (600, 300 + number), number * 2 + (name == "b")).save(
+                tmp_path / "data" / name / f"{number}.png"
+            )
     report = prepare(tmp_path / "data", tmp_path / "out")
     assert report["input"]["image_size"] == [115, 224] and report["input"]["channels"] == 1
     assert "40 of 40 images resized once" in capsys.readouterr().out
@@ -183,7 +193,9 @@ def test_a_margin_is_stored_and_what_the_later_stages_see_is_the_centre(size, sh
     height, width = wide["input"]["image_size"]
     assert plain["input"]["image_size"] == [height, width] == plain["stored_size"]
     assert wide["stored_size"] == [round(1.25 * height), round(1.25 * width)]
-    assert f"images of {height}x{width} (stored as {'x'.join(map(str, wide['stored_size']))})" in capsys.readouterr().out
+    assert (
+        f"images of {height}x{width} (stored as {'x'.join(map(str, wide['stored_size']))})" in capsys.readouterr().out
+    )
     top, left = (wide["stored_size"][0] - height) // 2, (wide["stored_size"][1] - width) // 2
     for split in SPLITS:
         images = read_split(tmp_path / "1.25", split).images
@@ -193,16 +205,22 @@ def test_a_margin_is_stored_and_what_the_later_stages_see_is_the_centre(size, sh
             assert np.array_equal(image, whole[top : top + height, left : left + width])
 
 
-@pytest.mark.parametrize("args", [(), ("--image_size=[16,20]",), ("--max_image_size=12",), ("--max_image_size=30",), ("--num_workers=2",)])
+@pytest.mark.parametrize(
+    "args", [(), ("--image_size=[16,20]",), ("--max_image_size=12",), ("--max_image_size=30",), ("--num_workers=2",)]
+)
 def test_rows_are_what_the_reader_of_predict_gives(args, shapes, tmp_path):
     """Whether pixels waited in the spool or were read again, in this process or in others; grey among colours too."""
     generator = np.random.default_rng(1)
     for number in range(70):
-        Image.fromarray(generator.integers(0, 256, (20 + number % 30, 40), np.uint8)).save(shapes / "cercle" / f"grey {number}.png")
+        Image.fromarray(generator.integers(0, 256, (20 + number % 30, 40), np.uint8)).save(
+            shapes / "cercle" / f"grey {number}.png"
+        )
     report = prepare(shapes, tmp_path / "out", *args)
     size = tuple(report["input"]["image_size"])
     for split in SPLITS:
-        for path, row in zip(read_paths(tmp_path / "out", split), read_split(tmp_path / "out", split).images, strict=True):
+        for path, row in zip(
+            read_paths(tmp_path / "out", split), read_split(tmp_path / "out", split).images, strict=True
+        ):
             assert np.array_equal(row, read_image(shapes / path, 3, size)), path
 
 
@@ -217,19 +235,31 @@ def test_jpeg_storage_keeps_the_bytes_of_plain_jpegs_and_encodes_the_rest(shapes
     pixels = prepare(shapes, tmp_path / "pixels")
     size = tuple(report["input"]["image_size"])
     assert report["input"] == pixels["input"] | {key: report["input"][key] for key in ("mean", "std")}
-    assert np.allclose(report["input"]["mean"], pixels["input"]["mean"], atol=0.005) and report["counts"] == pixels["counts"]
-    assert report["stored"] == "JPEG files, 65 of 93 images encoded anew" and report["stored"] in capsys.readouterr().out
+    assert (
+        np.allclose(report["input"]["mean"], pixels["input"]["mean"], atol=0.005)
+        and report["counts"] == pixels["counts"]
+    )
+    assert (
+        report["stored"] == "JPEG files, 65 of 93 images encoded anew" and report["stored"] in capsys.readouterr().out
+    )
     assert report["bytes"] == sum(path.stat().st_size for path in (tmp_path / "out").glob("*.npy"))
     for split in SPLITS:
         images, labels = read_split(tmp_path / "out", split)
         content, offsets = (np.load(tmp_path / "out" / f"{split}.{kind}.npy") for kind in ("jpeg", "offsets"))
         paths = read_paths(tmp_path / "out", split)
-        assert len(images) == len(labels) == len(paths) == len(offsets) - 1 and images.shape == read_split(tmp_path / "pixels", split).images.shape
+        assert (
+            len(images) == len(labels) == len(paths) == len(offsets) - 1
+            and images.shape == read_split(tmp_path / "pixels", split).images.shape
+        )
         for row, path in enumerate(paths):
             kept = content[offsets[row] : offsets[row + 1]].tobytes() == (shapes / path).read_bytes()
-            assert kept == (path.lower().endswith(("jpg", "jpeg")) and not path.endswith(("turned.jpg", "cmyk.jpg"))), path
+            assert kept == (path.lower().endswith(("jpg", "jpeg")) and not path.endswith(("turned.jpg", "cmyk.jpg"))), (
+                path
+            )
             difference = np.abs(images[row].astype(int) - read_image(shapes / path, 3, size))
-            assert difference.max() <= (2 if kept else 60) and difference.mean() < 3, path  # rounding, or the loss of quality 95 at edges
+            assert difference.max() <= (2 if kept else 60) and difference.mean() < 3, (
+                path
+            )  # rounding, or the loss of quality 95 at edges
 
 
 def test_jpegs_that_change_under_our_hands_are_named(shapes, tmp_path, error_of, monkeypatch):
@@ -242,11 +272,17 @@ def test_jpegs_that_change_under_our_hands_are_named(shapes, tmp_path, error_of,
 
     monkeypatch.setattr(stage, "find_pairs", spoil)
     line = error_of("prepare", "--data", str(shapes), "--out", str(tmp_path / "out"), "--storage=jpeg")
-    assert ".jpg to stay as it was; it changed while it was read (not an image)" in line and not (tmp_path / "out").exists()
+    assert (
+        ".jpg to stay as it was; it changed while it was read (not an image)" in line
+        and not (tmp_path / "out").exists()
+    )
 
 
 def test_auto_stores_pixels_until_they_are_too_many():
-    assert choose_storage("auto", 500_000, (256, 256, 3)) == "pixels" and choose_storage("auto", 510_000, (256, 256, 3)) == "jpeg"
+    assert (
+        choose_storage("auto", 500_000, (256, 256, 3)) == "pixels"
+        and choose_storage("auto", 510_000, (256, 256, 3)) == "jpeg"
+    )
     assert choose_storage("jpeg", 1, (8, 8, 1)) == "jpeg" and choose_storage("pixels", 10**7, (256, 256, 3)) == "pixels"
 
 
@@ -269,13 +305,27 @@ def test_report_tells_sizes_and_modes_and_each_class_has_a_sheet(shapes, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "arg", ["--crop_margin=0.9", "--storage=png", "--num_workers=0", "--near_duplicate_distance=16", "--val_fraction=0", "--test_fraction=0.9"]
+    "arg",
+    [
+        "--crop_margin=0.9",
+        "--storage=png",
+        "--num_workers=0",
+        "--near_duplicate_distance=16",
+        "--val_fraction=0",
+        "--test_fraction=0.9",
+    ],
 )
 def test_a_value_out_of_range_is_named(arg, shapes, error_of):
-    assert arg[2:].split("=")[0] in error_of("prepare", "--data", str(shapes), "--out", str(shapes.with_name("out")), arg)
+    assert arg[2:].split("=")[0] in error_of(
+        "prepare", "--data", str(shapes), "--out", str(shapes.with_name("out")), arg
+    )
 
 
 def test_report_is_plain_json(in_trained):
     report = json.loads(Path("artifacts/prepare/report.json").read_text())
-    assert {split: sum(counts.values()) for split, counts in report["counts"].items()} == {"train": 1154, "val": 293, "test": 350}
+    assert {split: sum(counts.values()) for split, counts in report["counts"].items()} == {
+        "train": 1154,
+        "val": 293,
+        "test": 350,
+    }
     assert json.loads(Path("artifacts/prepare/labels.json").read_text()) == list("0123456789")

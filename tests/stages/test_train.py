@@ -19,9 +19,9 @@ from torch.utils.data import DataLoader
 import leyden
 from leyden import ImageData
 from leyden.cli import main
-from leyden.stages.train.checkpoint import RunCheckpoint
-from leyden.stages.train.cli import LeydenCLI
-from leyden.stages.train.run import Run
+from leyden.training.cli import LeydenCLI
+from leyden.training.run_checkpoint import RunCheckpoint
+from leyden.training.run_folder import Run
 from tests.conftest import REPO
 
 SMALL = ("--network.init_args.width=4", "--trainer.precision=32-true")
@@ -51,7 +51,15 @@ def test_fit_publishes_model_scores_and_complete_curves(in_trained):
     with open("artifacts/train/curves.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["0", "1", "2", "3"] and all(all(row.values()) for row in rows)
-    assert set(rows[0]) == {"epoch", "step", "learning_rate", "train/loss", "val/loss", "val/accuracy", "val/balanced_accuracy"}
+    assert set(rows[0]) == {
+        "epoch",
+        "step",
+        "learning_rate",
+        "train/loss",
+        "val/loss",
+        "val/accuracy",
+        "val/balanced_accuracy",
+    }
     metrics = json.loads(Path("artifacts/train/metrics.json").read_text())
     best = min(rows, key=lambda row: float(row["val/loss"]))
     assert metrics["epoch"] == int(best["epoch"]) and metrics["val/loss"] == float(best["val/loss"])
@@ -81,7 +89,19 @@ def test_overlays_are_merged_from_left_to_right(workspace, capsys):
     Path("a.yaml").write_text("trainer: {max_epochs: 7}\nmodel: {init_args: {optimizer: {init_args: {lr: 0.5}}}}\n")
     Path("b.yaml").write_text("trainer: {max_epochs: 9}\n")
     with pytest.raises(SystemExit):
-        main(["fit", "-c", "configs/train.yaml", "-c", "a.yaml", "-c", "b.yaml", "--data.init_args.batch_size=5", "--print_config"])
+        main(
+            [
+                "fit",
+                "-c",
+                "configs/train.yaml",
+                "-c",
+                "a.yaml",
+                "-c",
+                "b.yaml",
+                "--data.init_args.batch_size=5",
+                "--print_config",
+            ]
+        )
     config = yaml.safe_load(capsys.readouterr().out)
     optimizer = config["model"]["init_args"]["optimizer"]["init_args"]
     assert config["trainer"]["max_epochs"] == 9 and optimizer["lr"] == 0.5 and optimizer["weight_decay"] == 0.05
@@ -128,7 +148,10 @@ def test_help_tells_the_essential_options_first(workspace, capsys):
         (["--data.init_args.batch_size=abc"], "data.batch_size: expected int; got abc"),
         (["-c", "nope.yaml"], "File does not exist"),
         (["--network=leyden.models.ResNot"], "has no attribute 'ResNot'"),
-        (["--data.init_args.folder=nowhere"], "expected nowhere/report.json, which is not there; run `leyden prepare` first"),
+        (
+            ["--data.init_args.folder=nowhere"],
+            "expected nowhere/report.json, which is not there; run `leyden prepare` first",
+        ),
         (["--network.init_args.width=-3"], "negative dimension -3"),
         (["--trainer.limit_train_batches=2.5"], "limit_train_batches"),
         (["--trainer.overfit_batches=2"], "expected overfit_batches: 0"),
@@ -151,7 +174,7 @@ def test_mistakes_are_one_line(workspace, error_of, args, expected):
         (["--trainer.callbacks=LearningRateMonitor"], "LearningRateMonitor"),
         (["--trainer.val_check_interval=0.3"], "expected a last validation at the end of the epoch"),
         (["--trainer.val_check_interval=5", "--trainer.check_val_every_n_epoch=null"], "expected validations by epoch"),
-        (["--trainer.limit_val_batches=0"], "no epoch was scored"),
+        (["--trainer.limit_val_batches=0"], "expected at least one validated epoch"),
         (["--model.optimizer.lr=1e30"], "expected a finite val/loss in some epoch"),
     ],
 )
@@ -180,7 +203,9 @@ class OwnData(ImageData):
 @pytest.mark.parametrize(("data", "saves"), [("leyden.ImageData", 2 * 18), ("tests.stages.test_train.OwnData", 2)])
 def test_a_loader_that_cannot_begin_in_the_middle_of_an_epoch_is_saved_at_its_end(workspace, monkeypatch, data, saves):
     steps = []
-    monkeypatch.setattr("leyden.stages.train.resume.Resume.save", lambda self, trainer: steps.append(trainer.global_step))
+    monkeypatch.setattr(
+        "leyden.training.resumption.Resume.save", lambda self, trainer: steps.append(trainer.global_step)
+    )
     assert main(["fit", *SMALL, "--trainer.max_epochs=2", "--resume.every_steps=1", f"--data={data}"]) == 0
     assert len(steps) == saves and steps[-1] == 36
 
@@ -211,8 +236,10 @@ def test_a_fresh_start_says_what_changed(workspace, trained, monkeypatch, caplog
 
     assert start().endswith("the first run here")
     (first,) = Path("runs").iterdir()
-    assert start("--model.label_smoothing=0.2").endswith(f"since {first} changed: model.init_args.label_smoothing: 0.1 -> 0.2")
-    monkeypatch.setattr("leyden.stages.train.run.hash_sources", lambda config: "other")
+    assert start("--model.label_smoothing=0.2").endswith(
+        f"since {first} changed: model.init_args.label_smoothing: 0.1 -> 0.2"
+    )
+    monkeypatch.setattr("leyden.training.run_folder.hash_sources", lambda config: "other")
     assert start("--model.label_smoothing=0.2").endswith(" changed: the code")
     Path("artifacts/prepare").unlink()
     assert main(["prepare", "--seed=5", f"--data={trained / 'data'}"]) == 0
@@ -220,7 +247,7 @@ def test_a_fresh_start_says_what_changed(workspace, trained, monkeypatch, caplog
 
 
 def test_fingerprint_follows_config_data_and_code(monkeypatch, tmp_path):
-    import leyden.stages.train.run as run
+    import leyden.training.run_folder as run
 
     first = Run({"a": 1}, "data").fingerprint
     assert Run({"a": 1}, "data").fingerprint == first
@@ -228,7 +255,12 @@ def test_fingerprint_follows_config_data_and_code(monkeypatch, tmp_path):
     shutil.copytree(Path(leyden.__file__).parent, tmp_path / "leyden")
     monkeypatch.setattr(run.leyden, "__file__", str(tmp_path / "leyden/__init__.py"))
     assert Run({"a": 1}, "data").fingerprint == first
-    for name, other in (("ops/crop.cpp", True), ("replica.py", True), ("models/resnet.py", True), ("stages/report/card.py", False)):
+    for name, other in (
+        ("ops/crop.cpp", True),
+        ("data/replica.py", True),
+        ("models/resnet.py", True),
+        ("stages/report/card.py", False),
+    ):
         with open(tmp_path / "leyden" / name, "a") as file:
             file.write("\n")
         assert (Run({"a": 1}, "data").fingerprint != first) == other, name
@@ -254,7 +286,9 @@ class YourNet(nn.Sequential):
         super().__init__(nn.Flatten(), nn.Linear(3 * 8 * 8, num_classes))
 """)
     leyden = [sys.executable, str(REPO / "src/leyden")]
-    subprocess.run([*leyden, "fit", "-c", "configs/train.yaml", "--network=your_net.YourNet", "--trainer.max_epochs=1"], check=True)
+    subprocess.run(
+        [*leyden, "fit", "-c", "configs/train.yaml", "--network=your_net.YourNet", "--trainer.max_epochs=1"], check=True
+    )
     subprocess.run([*leyden, "predict", "artifacts/train/model.ckpt", str(trained / "data")], check=True)
     assert len(Path("predictions.csv").read_text().splitlines()) == 1798
 
@@ -303,7 +337,10 @@ def test_a_second_training_of_the_same_run_waits_for_the_first(workspace):
         process = subprocess.Popen(FIT, text=True, stderr=subprocess.PIPE)
         assert process.stderr is not None
         waits = next(line for line in process.stderr if "fit: " in line)
-        assert waits == f"fit: waits for process {(folder / 'pid').read_text()}, which trains in {folder}; stop it to take over\n"
+        assert (
+            waits
+            == f"fit: waits for process {(folder / 'pid').read_text()}, which trains in {folder}; stop it to take over\n"
+        )
         assert process.poll() is None
     assert "fit: continues in" in process.communicate(timeout=120)[1] and process.returncode == 0
     assert len(Path("artifacts/train/curves.csv").read_text().splitlines()) == 13

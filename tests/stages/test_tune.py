@@ -6,8 +6,8 @@ import pytest
 
 from leyden import Classifier
 from leyden.cli import main
-from leyden.stages.train.cli import LeydenCLI
-from leyden.stages.train.tune import find_batch_size
+from leyden.stages.train.tuning import find_batch_size
+from leyden.training.cli import LeydenCLI
 
 
 def suggested(out: str) -> float:
@@ -16,7 +16,9 @@ def suggested(out: str) -> float:
 
 
 @pytest.mark.parametrize("kind", ["images", pytest.param("sequences", marks=pytest.mark.slow)])
-def test_it_suggests_a_learning_rate_and_leaves_no_file(kind, trained, sequences_prepared, monkeypatch, tmp_path, capsys):
+def test_it_suggests_a_learning_rate_and_leaves_no_file(
+    kind, trained, sequences_prepared, monkeypatch, tmp_path, capsys
+):
     folder = (trained if kind == "images" else sequences_prepared) / "artifacts"
     overlay = ["-c", "configs/experiment/sequences.yaml"] if kind == "sequences" else ["--network.init_args.width=8"]
     (tmp_path / "artifacts").symlink_to(folder)
@@ -26,7 +28,10 @@ def test_it_suggests_a_learning_rate_and_leaves_no_file(kind, trained, sequences
     logger = ["--trainer.logger=CSVLogger", "--trainer.logger.save_dir=logs"]
     assert main(["tune", "-c", "configs/train.yaml", *overlay, *logger]) == 0
     assert 1e-4 < suggested(capsys.readouterr().out) < 0.5
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["artifacts", "configs"] and sorted(folder.rglob("*")) == before
+    assert (
+        sorted(path.name for path in tmp_path.iterdir()) == ["artifacts", "configs"]
+        and sorted(folder.rglob("*")) == before
+    )
 
 
 @pytest.mark.parametrize("kind", ["images", "sequences"])

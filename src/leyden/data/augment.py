@@ -19,7 +19,7 @@ from leyden.ops.resample import resample_normalize
 Margin = tuple[int, int]  # rows and columns by which images are stored larger than the model takes them
 
 
-class Draws(NamedTuple):
+class AugmentParams(NamedTuple):
     """What happens to each example of a batch; every tensor has the batch as its first axis.
 
     top, left: first row and column of the crop in the stored image, padded, int64 (B,).
@@ -38,13 +38,13 @@ class Draws(NamedTuple):
     colour: Tensor
     seed: Tensor
 
-    def part(self, rank: int, world_size: int) -> "Draws":
+    def part(self, rank: int, world_size: int) -> "AugmentParams":
         """Give one process's share of a global batch."""
-        return Draws(*(draw[rank::world_size] for draw in self))
+        return AugmentParams(*(draw[rank::world_size] for draw in self))
 
-    def first(self, count: int) -> "Draws":
+    def first(self, count: int) -> "AugmentParams":
         """Give the draws of the first examples, for a batch that is not full."""
-        return Draws(*(draw[:count] for draw in self))
+        return AugmentParams(*(draw[:count] for draw in self))
 
 
 @dataclass
@@ -81,7 +81,7 @@ class Augment:
         fraction = 0.0 if self.resized_crop else self.crop_padding_fraction
         return max(0, round(height * fraction) - margin[0] // 2), max(0, round(width * fraction) - margin[1] // 2)
 
-    def draw(self, count: int, height: int, width: int, seed: int, margin: Margin = (0, 0)) -> Draws:
+    def draw(self, count: int, height: int, width: int, seed: int, margin: Margin = (0, 0)) -> AugmentParams:
         """Draw for `count` examples of height by width, stored with a margin; the same seed draws the same."""
         generator = torch.Generator().manual_seed(seed)
         pad_y, pad_x = self.padding(height, width, margin)
@@ -89,7 +89,7 @@ class Augment:
         uniform = torch.rand(count, 8, generator=generator)
         side_y, side_x = round(height * self.cutout_fraction), round(width * self.cutout_fraction)
         corner = (uniform[:, 2:4] * torch.tensor([height, width]) - torch.tensor([side_y, side_x]) / 2).floor().long()
-        return Draws(
+        return AugmentParams(
             top=torch.randint(0, 2 * pad_y + room_y + 1, (count,), generator=generator),
             left=torch.randint(0, 2 * pad_x + room_x + 1, (count,), generator=generator),
             flip=(uniform[:, 0] < 0.5) & self.horizontal_flip,
@@ -103,13 +103,17 @@ class Augment:
         """Draw area and aspect ratio (3/4 to 4/3) of a crop, and its place. Source: Szegedy et al., 2015, section 6."""
         low, high = self.resized_crop or (1.0, 1.0)
         area = low + (high - low) * uniform[:, 0]
-        aspect = torch.exp((2 * uniform[:, 1] - 1) * torch.log(torch.tensor(4 / 3))) if self.resized_crop else torch.ones_like(area)
+        aspect = (
+            torch.exp((2 * uniform[:, 1] - 1) * torch.log(torch.tensor(4 / 3)))
+            if self.resized_crop
+            else torch.ones_like(area)
+        )
         shares = torch.stack([(area / aspect).sqrt(), (area * aspect).sqrt()], dim=1).clamp(max=1)
         return torch.cat([(2 * uniform[:, 2:4] - 1) * (1 - shares), shares], dim=1)
 
-    def __call__(self, images: Tensor, draws: Draws, mean: Tensor, margin: Margin = (0, 0)) -> Tensor:
+    def __call__(self, images: Tensor, draws: AugmentParams, mean: Tensor, margin: Margin = (0, 0)) -> Tensor:
         """Augment uint8 images (B, C, H, W), the margin included; `mean` (C,) in [0, 1] is what a cut-out box is filled with."""
-        draws = Draws(*(draw.to(images.device, non_blocking=True) for draw in draws))
+        draws = AugmentParams(*(draw.to(images.device, non_blocking=True) for draw in draws))
         height, width = images.shape[2] - margin[0], images.shape[3] - margin[1]
         pad_y, pad_x = self.padding(height, width, margin)
         if self.resized_crop:
@@ -123,7 +127,7 @@ class Augment:
         return cut_out(images, draws.hole, mean) if self.cutout_fraction else images
 
 
-def crop(images: Tensor, draws: Draws, height: int, width: int) -> Tensor:
+def crop(images: Tensor, draws: AugmentParams, height: int, width: int) -> Tensor:
     """Crop padded images (B, C, H', W') to (B, C, height, width), mirrored where `flip` says; channels_last in memory."""
     rows = draws.top[:, None] + torch.arange(height, device=images.device)
     columns = draws.left[:, None] + torch.arange(width, device=images.device)
@@ -146,7 +150,11 @@ def resize_crops(images: Tensor, zoom: Tensor, height: int, width: int) -> Tenso
     rows, ones = torch.arange(count, device=images.device), torch.ones(channels, device=images.device)
     upright, holes = torch.zeros_like(rows, dtype=torch.bool), rows.new_zeros(count, 4)
     packed = images.permute(0, 2, 3, 1).contiguous()
-    return resample_normalize(packed, rows, zoom_boxes(zoom, *sides), upright, holes, ones, 0 * ones, [height, width]).round().to(torch.uint8)
+    return (
+        resample_normalize(packed, rows, zoom_boxes(zoom, *sides), upright, holes, ones, 0 * ones, [height, width])
+        .round()
+        .to(torch.uint8)
+    )
 
 
 def transform_each(images: Tensor, specs: list[dict[str, Any]], seeds: Tensor) -> Tensor:
@@ -172,7 +180,9 @@ def import_class(class_path: str) -> Any:
     try:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"expected the class path of a transform, torchvision.transforms.v2.RandAugment say; got {class_path!r}") from error
+        raise UserError(
+            f"expected the class path of a transform, torchvision.transforms.v2.RandAugment say; got {class_path!r}"
+        ) from error
 
 
 def cut_out(images: Tensor, hole: Tensor, mean: Tensor) -> Tensor:

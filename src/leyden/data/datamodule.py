@@ -13,15 +13,14 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from leyden.data.augment import Augment, Draws, Margin, zoom_boxes
+from leyden.data.augment import Augment, AugmentParams, Margin, zoom_boxes
+from leyden.data.fused import FusedImages
 from leyden.data.jpeg import JpegImages
 from leyden.data.loader import Loader, position
 from leyden.data.packed import Images, open_images, read_report, read_split
-from leyden.data.sampler import BatchSampler, Draw, balancing_weights
+from leyden.data.replica import rank_and_world_size
+from leyden.data.sampler import BatchIndex, BatchSampler, balancing_weights
 from leyden.errors import UserError
-from leyden.ops.crop import crop_flip_normalize
-from leyden.ops.resample import resample_normalize
-from leyden.replica import replica
 
 Batch = tuple[Tensor, Tensor, int]  # images uint8 (B, C, H, W), or their rows int64 (B,); labels int64 (B,); the seed
 Auto = Literal["auto", "yes", "no"]
@@ -35,7 +34,7 @@ class PackedImages(Dataset[Batch]):
     def __init__(self, images: Images, labels: np.ndarray, rows_only: bool = False) -> None:
         self._images, self._labels, self._rows_only = images, labels, rows_only
 
-    def __getitem__(self, draw: Draw) -> Batch:
+    def __getitem__(self, draw: BatchIndex) -> Batch:
         labels = torch.from_numpy(self._labels[draw.rows])
         if self._rows_only:
             return torch.from_numpy(draw.rows), labels, draw.seed
@@ -43,15 +42,17 @@ class PackedImages(Dataset[Batch]):
         return torch.from_numpy(self._images[draw.rows]).permute(0, 3, 1, 2), labels, draw.seed
 
 
-class ZoomedJpegs(Dataset[Batch]):
+class ResizedCropJpegs(Dataset[Batch]):
     """Decodes a batch, and resizes each example's crop from the pixels of its file: stored ones would have lost the detail."""
 
     def __init__(self, images: JpegImages, labels: np.ndarray, size: tuple[int, int], draw_batch: "DrawBatch") -> None:
         self._images, self._labels, self._size, self._draw_batch = images, labels, size, draw_batch
 
-    def __getitem__(self, draw: Draw) -> Batch:
+    def __getitem__(self, draw: BatchIndex) -> Batch:
         zoom = self._draw_batch(len(draw.rows), draw.seed).zoom
-        images = self._images.read(draw.rows, self._size, lambda number, *size: zoom_boxes(zoom[number : number + 1], *size)[0].tolist())
+        images = self._images.read(
+            draw.rows, self._size, lambda number, *size: zoom_boxes(zoom[number : number + 1], *size)[0].tolist()
+        )
         return images, torch.from_numpy(self._labels[draw.rows]), draw.seed
 
 
@@ -65,7 +66,7 @@ class DrawBatch(NamedTuple):
     rank: int
     world_size: int
 
-    def __call__(self, count: int, seed: int) -> Draws:
+    def __call__(self, count: int, seed: int) -> AugmentParams:
         draws = self.augment.draw(self.batch_size * self.world_size, *self.size, seed, self.margin)
         return draws.part(self.rank, self.world_size).first(count)
 
@@ -101,7 +102,9 @@ class ImageData(LightningDataModule):
         super().__init__()
         report = read_report(Path(folder))
         if "image_size" not in report["input"]:
-            raise UserError(f"expected images; {folder} holds sequences; set data to leyden.SequenceData (configs/experiment/sequences.yaml)")
+            raise UserError(
+                f"expected images; {folder} holds sequences; set data to leyden.SequenceData (configs/experiment/sequences.yaml)"
+            )
         self.labels: list[str] = report["labels"]
         self.input: dict[str, Any] = report["input"]
         self._size: tuple[int, int] = tuple(self.input["image_size"])
@@ -113,10 +116,14 @@ class ImageData(LightningDataModule):
         self._folder, self._batch_size, self._num_workers, self._seed = Path(folder), batch_size, num_workers, seed
         self._augment, self._sampler, self._resident, self._fused = augment, sampler, resident, fused
         if fused == "yes" and not augment.fusable:
-            raise UserError("data.fused: yes takes crop, resized crop, flip and cutout alone; set fused: auto, or turn the other augmentation off")
-        self._whole: Tensor | None = None  # all training images uint8 (N, H, W, C), where a batch is gathered after the transfer
+            raise UserError(
+                "data.fused: yes takes crop, resized crop, flip and cutout alone; set fused: auto, or turn the other augmentation off"
+            )
+        self._whole: Tensor | None = (
+            None  # all training images uint8 (N, H, W, C), where a batch is gathered after the transfer
+        )
         self._fuses = False
-        self._zooms_early = False  # whether resized crops are taken while images are decoded
+        self._crops_while_decoding = False  # whether resized crops are taken while images are decoded
 
     @property
     def _margin(self) -> Margin:
@@ -124,13 +131,15 @@ class ImageData(LightningDataModule):
 
     @property
     def _draw_batch(self) -> DrawBatch:
-        return DrawBatch(self._augment, self._batch_size, self._size, self._margin, *replica(self.trainer))
+        return DrawBatch(self._augment, self._batch_size, self._size, self._margin, *rank_and_world_size(self.trainer))
 
     def train_dataloader(self) -> DataLoader[Batch]:
         images = open_images(self._folder, "train", self._stored_size, self.input["channels"])
         labels = np.load(self._folder / "train.labels.npy")
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
-        self._fuses = self._augment.fusable and (self._fused == "yes" or (self._fused == "auto" and device.type == "cpu"))
+        self._fuses = self._augment.fusable and (
+            self._fused == "yes" or (self._fused == "auto" and device.type == "cpu")
+        )
         if device.type == "cpu":
             keep_freed_memory()
         is_pixels = isinstance(images, np.ndarray)
@@ -140,10 +149,10 @@ class ImageData(LightningDataModule):
             self._whole = torch.from_numpy(images) if self._fuses and is_pixels else None
         weights = balancing_weights(labels) if self._sampler == "balanced" else None
         dataset: Dataset[Batch] = PackedImages(images, labels, rows_only=self._whole is not None)
-        self._zooms_early = self._whole is None and self._augment.resized_crop is not None and not is_pixels
-        if self._zooms_early:
+        self._crops_while_decoding = self._whole is None and self._augment.resized_crop is not None and not is_pixels
+        if self._crops_while_decoding:
             assert isinstance(images, JpegImages)
-            dataset = ZoomedJpegs(images, labels, self._size, self._draw_batch)
+            dataset = ResizedCropJpegs(images, labels, self._size, self._draw_batch)
         return self._loader(dataset, len(labels), self._batch_size, shuffle=True, weights=weights)
 
     def val_dataloader(self) -> DataLoader[Batch]:
@@ -157,7 +166,12 @@ class ImageData(LightningDataModule):
         return self._loader(PackedImages(*split), len(split.labels), 4 * self._batch_size)  # no gradients are kept
 
     def _loader(
-        self, dataset: Dataset[Batch], count: int, batch_size: int, shuffle: bool = False, weights: np.ndarray | None = None
+        self,
+        dataset: Dataset[Batch],
+        count: int,
+        batch_size: int,
+        shuffle: bool = False,
+        weights: np.ndarray | None = None,
     ) -> DataLoader[Batch]:
         return Loader(
             dataset,
@@ -168,7 +182,7 @@ class ImageData(LightningDataModule):
                 self._seed,
                 shuffle,
                 weights,
-                *replica(self.trainer),
+                *rank_and_world_size(self.trainer),
                 first_step=partial(position, self.trainer) if shuffle else int,
             ),
             num_workers=self._num_workers,
@@ -176,35 +190,24 @@ class ImageData(LightningDataModule):
             persistent_workers=self._num_workers > 0,
         )
 
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> tuple[Tensor, Tensor]:
-        """Give raw uint8 images (B, C, H, W) and labels; of a fused training batch, normalised float images."""
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> tuple[Tensor | FusedImages, Tensor]:
+        """Return images and labels: raw uint8 images (B, C, H, W), or, in training on the fused path, `FusedImages`."""
         images, labels, seed = batch
         if not (self.trainer and self.trainer.training):
             return images, labels
-        draws = self._draw_batch(len(labels), seed)
+        params = self._draw_batch(len(labels), seed)
         augment, margin = self._augment, self._margin
-        if self._zooms_early:
+        if self._crops_while_decoding:
             augment, margin = replace(augment, resized_crop=None, crop_padding_fraction=0), (0, 0)
         if self._fuses:
-            images = self._fuse(images, draws, augment, margin)
-            return images.double() if str(self.trainer.precision).startswith("64") else images, labels  # Lightning converted before
+            if self._whole is not None:
+                stored, rows = self._whole, images
+            else:
+                stored, rows = images.permute(0, 2, 3, 1), torch.arange(len(images), device=images.device)
+            return FusedImages(stored, rows, params, augment, self._size, margin), labels
         if self._whole is not None:
             images = self._whole[images].permute(0, 3, 1, 2)
-        return augment(images, draws, torch.tensor(self.input["mean"]), margin), labels
-
-    def _fuse(self, images: Tensor, draws: Draws, augment: Augment, margin: Margin) -> Tensor:
-        """Gather, augment and normalise in one pass, to the type in which the network computes; `images` may be rows of the whole."""
-        assert self.trainer is not None
-        whole, rows = (images.permute(0, 2, 3, 1), torch.arange(len(images), device=images.device)) if self._whole is None else (self._whole, images)
-        mean, std = torch.tensor(self.input["mean"]), torch.tensor(self.input["std"])
-        scale, shift = (value.to(rows.device) for value in (1 / (255 * std), -mean / std))
-        dtype = torch.bfloat16 if str(self.trainer.precision).startswith("bf16") else torch.float32
-        draws = Draws(*(draw.to(rows.device) for draw in draws))
-        if augment.resized_crop:
-            boxes = zoom_boxes(draws.zoom, *self._stored_size)
-            return resample_normalize(whole, rows, boxes, draws.flip, draws.hole, scale, shift, self._size, dtype)
-        crops = draws.top, draws.left, draws.flip, draws.hole
-        return crop_flip_normalize(whole, rows, *crops, scale, shift, self._size, augment.padding(*self._size, margin), dtype)
+        return augment(images, params, torch.tensor(self.input["mean"]), margin), labels
 
 
 def has_room(device: torch.device, num_bytes: int) -> bool:

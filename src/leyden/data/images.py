@@ -28,7 +28,14 @@ def readable() -> Iterator[None]:
         yield
     except UnidentifiedImageError as error:
         raise UnreadableImageError("not an image") from error
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        EOFError,
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+    ) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
         raise UnreadableImageError(reason or type(error).__name__) from error
 

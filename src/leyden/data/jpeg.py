@@ -19,7 +19,9 @@ class JpegImages:
     Pillow 990 and 540; torchvision's own decoding of a list uses one thread.
     """
 
-    def __init__(self, content: np.ndarray, offsets: np.ndarray, size: Sequence[int], channels: int, window: Box | None = None) -> None:
+    def __init__(
+        self, content: np.ndarray, offsets: np.ndarray, size: Sequence[int], channels: int, window: Box | None = None
+    ) -> None:
         """Describe the images.
 
         Args:
@@ -48,7 +50,9 @@ class JpegImages:
         images = self.read(np.atleast_1d(numbers), self._size)[:, :, top : top + height, left : left + width]
         return images.permute(0, 2, 3, 1).numpy().reshape(*np.shape(numbers), *self.shape[1:])
 
-    def read(self, rows: np.ndarray, size: tuple[int, int], find_box: Callable[[int, int, int], Box] | None = None) -> "Tensor":
+    def read(
+        self, rows: np.ndarray, size: tuple[int, int], find_box: Callable[[int, int, int], Box] | None = None
+    ) -> "Tensor":
         """Decode rows, cut a box out of each, and resize it.
 
         Args:
@@ -61,14 +65,18 @@ class JpegImages:
         """
         import torch
 
-        out = np.empty((len(rows), *size, self.shape[3]), np.uint8)  # no tensor: inference mode would be this thread's alone
+        out = np.empty(
+            (len(rows), *size, self.shape[3]), np.uint8
+        )  # no tensor: inference mode would be this thread's alone
 
         def fill(number: int) -> None:
             image = self._decode(rows[number])
             top, left, height, width = find_box(number, *image.shape[1:]) if find_box else (0, 0, *image.shape[1:])
             # Torch resizes uint8 fastest in this order; a strided box comes out, more slowly, in the other.
             box = image[None, :, top : top + height, left : left + width].contiguous(memory_format=torch.channels_last)
-            out[number] = torch.nn.functional.interpolate(box, size, mode="bilinear", antialias=True)[0].permute(1, 2, 0)
+            out[number] = torch.nn.functional.interpolate(box, size, mode="bilinear", antialias=True)[0].permute(
+                1, 2, 0
+            )
 
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # one in a process that reads ahead
             list(pool.map(fill, range(len(rows))))

@@ -37,7 +37,11 @@ def read_examples(folder: Path, split: str) -> Split | SequenceSplit:
     Raises:
         UserError: if it was never prepared.
     """
-    return read_sequence_split(Path(folder), split) if (Path(folder) / f"{split}.values.npy").is_file() else read_split(folder, split)
+    return (
+        read_sequence_split(Path(folder), split)
+        if (Path(folder) / f"{split}.values.npy").is_file()
+        else read_split(folder, split)
+    )
 
 
 def read_split(folder: Path, split: str) -> Split:
@@ -56,7 +60,9 @@ def read_split(folder: Path, split: str) -> Split:
     return Split(images, np.load(Path(folder) / f"{split}.labels.npy"))
 
 
-def open_images(folder: Path, split: str, stored_size: Sequence[int], channels: int, window: Box | None = None) -> Images:
+def open_images(
+    folder: Path, split: str, stored_size: Sequence[int], channels: int, window: Box | None = None
+) -> Images:
     """Open a split's images, as they are stored or what `window` cuts out of each.
 
     Raises:
@@ -69,7 +75,9 @@ def open_images(folder: Path, split: str, stored_size: Sequence[int], channels: 
         return JpegImages(np.load(content, mmap_mode="c"), offsets, stored_size, channels, window)
     if not pixels.is_file():
         if split == "train" and (Path(folder) / "report.json").is_file() and "shards" in read_report(folder):
-            raise UserError(f"expected packed training images in {folder}; they are in shards; set data.class_path to leyden.StreamedImageData")
+            raise UserError(
+                f"expected packed training images in {folder}; they are in shards; set data.class_path to leyden.StreamedImageData"
+            )
         raise UserError(f"expected {pixels}, which is not there; run `leyden prepare` first")
     top, left, height, width = window or (0, 0, *stored_size)
     return np.load(pixels, mmap_mode="c")[:, top : top + height, left : left + width]

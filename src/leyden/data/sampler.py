@@ -7,14 +7,14 @@ import numpy as np
 from torch.utils.data import Sampler
 
 
-class Draw(NamedTuple):
+class BatchIndex(NamedTuple):
     """A batch to gather: this process's rows, and the seed that the whole global batch is augmented by."""
 
     rows: np.ndarray
     seed: int
 
 
-class BatchSampler(Sampler[Draw]):
+class BatchSampler(Sampler[BatchIndex]):
     """Draws batches; a restart, also in the middle of an epoch, repeats them without stored state, on any number of processes.
 
     The global batch of a step has `batch_size * world_size` examples; each process takes every `world_size`-th of them, so
@@ -73,18 +73,24 @@ class BatchSampler(Sampler[Draw]):
             order = generator.permutation(self._num_examples)
         else:
             order = generator.choice(self._num_examples, self._num_examples, p=self._weights / self._weights.sum())
-        return order if self._lengths is None else bucket(order, self._lengths, self._global_size, self._bucket_batches, generator)
+        return (
+            order
+            if self._lengths is None
+            else bucket(order, self._lengths, self._global_size, self._bucket_batches, generator)
+        )
 
-    def __iter__(self) -> Iterator[Draw]:
+    def __iter__(self) -> Iterator[BatchIndex]:
         order = self.order()
         for step in range(self._first_step(), len(self)):
             seed = np.random.SeedSequence([self._seed, self._epoch, step]).generate_state(1, np.uint64)[0]
             # Sorted rows are read from the memory map in order; their order within a batch has no meaning.
             rows = np.sort(order[step * self._global_size : (step + 1) * self._global_size])
-            yield Draw(rows[self._rank :: self._world_size], int(seed >> np.uint64(1)))
+            yield BatchIndex(rows[self._rank :: self._world_size], int(seed >> np.uint64(1)))
 
 
-def bucket(order: np.ndarray, lengths: np.ndarray, batch_size: int, num_batches: int, generator: np.random.Generator) -> np.ndarray:
+def bucket(
+    order: np.ndarray, lengths: np.ndarray, batch_size: int, num_batches: int, generator: np.random.Generator
+) -> np.ndarray:
     """Sort examples by length within windows of `num_batches` batches, then draw the batches' order; the incomplete one stays last.
 
     Windows keep the composition of batches random; whole batches are moved, so that short and long ones alternate.

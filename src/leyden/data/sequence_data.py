@@ -11,12 +11,14 @@ from torch.utils.data import DataLoader, Dataset
 
 from leyden.data.loader import Loader, position
 from leyden.data.packed import read_report
-from leyden.data.sampler import BatchSampler, Draw, balancing_weights
+from leyden.data.replica import rank_and_world_size
+from leyden.data.sampler import BatchIndex, BatchSampler, balancing_weights
 from leyden.data.sequences import SequenceSplit, read_sequence_split
 from leyden.errors import UserError
-from leyden.replica import replica
 
-Batch = tuple[tuple[Tensor, Tensor], Tensor]  # values float32 (B, T, F), zero behind each end, and lengths int64 (B,); labels int64 (B,)
+Batch = tuple[
+    tuple[Tensor, Tensor], Tensor
+]  # values float32 (B, T, F), zero behind each end, and lengths int64 (B,); labels int64 (B,)
 
 
 class PackedSequences(Dataset[Batch]):
@@ -25,7 +27,7 @@ class PackedSequences(Dataset[Batch]):
     def __init__(self, split: SequenceSplit) -> None:
         self._split = split
 
-    def __getitem__(self, draw: Draw) -> Batch:
+    def __getitem__(self, draw: BatchIndex) -> Batch:
         values, lengths = self._split.sequences[draw.rows]
         return (torch.from_numpy(values), torch.from_numpy(lengths)), torch.from_numpy(self._split.labels[draw.rows])
 
@@ -55,7 +57,9 @@ class SequenceData(LightningDataModule):
         super().__init__()
         report = read_report(Path(folder))
         if "features" not in report["input"]:
-            raise UserError(f"expected sequences; {folder} holds images; set data to leyden.ImageData and a network for images in configs/train.yaml")
+            raise UserError(
+                f"expected sequences; {folder} holds images; set data to leyden.ImageData and a network for images in configs/train.yaml"
+            )
         self.labels: list[str] = report["labels"]
         self.input: dict[str, Any] = report["input"]
         self.class_counts: list[int] = [report["counts"]["train"][label] for label in self.labels]
@@ -85,7 +89,7 @@ class SequenceData(LightningDataModule):
             self._seed,
             shuffle,
             balancing_weights(split.labels) if shuffle and self._sampler == "balanced" else None,
-            *replica(self.trainer),
+            *rank_and_world_size(self.trainer),
             lengths=split.sequences.lengths if shuffle else None,
             bucket_batches=self._bucket_batches,
             first_step=partial(position, self.trainer) if shuffle else int,

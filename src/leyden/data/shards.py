@@ -47,7 +47,9 @@ class ShardFolder:
         self._wanted: set[int] = set()
         index = json.loads(self._fetched("index.json").read_text(encoding="utf-8"))
         if index["config"]["data_format"] != ["numpy", "int"] or index["config"]["compression"]:
-            raise UserError(f"expected shards of arrays and labels as `leyden prepare --shards` writes them; {url} has others")
+            raise UserError(
+                f"expected shards of arrays and labels as `leyden prepare --shards` writes them; {url} has others"
+            )
         self._files = index["chunks"]
         self.counts = np.array([file["chunk_size"] for file in self._files])
         self._starts = np.cumsum(self.counts) - self.counts
@@ -59,7 +61,9 @@ class ShardFolder:
             UserError: if they are not, or it does not.
         """
         if self.counts.sum() != num_examples:
-            raise UserError(f"expected {num_examples:,} training images in {self._url}; got {self.counts.sum():,}; run `leyden prepare` again")
+            raise UserError(
+                f"expected {num_examples:,} training images in {self._url}; got {self.counts.sum():,}; run `leyden prepare` again"
+            )
         sizes = sorted((file["chunk_bytes"] for file in self._files), reverse=True)
         needed = sum(sizes[: 2 * window])  # one window in use, the next on its way
         if self._is_remote and needed > self._max_cache_bytes:
@@ -99,10 +103,17 @@ class ShardFolder:
             item, rest = divmod(file["chunk_bytes"] - header, file["chunk_size"])
             pixels = int(np.prod(self._shape))
             if rest or item < pixels + LABEL_BYTES or path.stat().st_size != file["chunk_bytes"]:
-                raise UserError(f"expected {file['chunk_bytes']:,} bytes of images {self._shape} in {path}; it is damaged; write the shards again")
+                raise UserError(
+                    f"expected {file['chunk_bytes']:,} bytes of images {self._shape} in {path}; it is damaged; write the shards again"
+                )
             formats: Any = [("u1", self._shape), "<i8"]
             dtype = np.dtype(
-                {"names": ["image", "label"], "formats": formats, "offsets": [item - LABEL_BYTES - pixels, item - LABEL_BYTES], "itemsize": item}
+                {
+                    "names": ["image", "label"],
+                    "formats": formats,
+                    "offsets": [item - LABEL_BYTES - pixels, item - LABEL_BYTES],
+                    "itemsize": item,
+                }
             )
             self._open[shard] = np.memmap(path, dtype, mode="r", offset=header, shape=(file["chunk_size"],))
         return self._open[shard]
@@ -112,7 +123,9 @@ class ShardFolder:
         path = self._folder / name
         if not self._is_remote:
             if not path.is_file():
-                raise UserError(f"expected {path}, which is not there; run `leyden prepare --shards={self._folder.parent}` again")
+                raise UserError(
+                    f"expected {path}, which is not there; run `leyden prepare --shards={self._folder.parent}` again"
+                )
             return path
         if path.is_file():
             os.utime(path)  # the cache forgets what was not used for longest
@@ -180,7 +193,9 @@ def fetch(url: str, path: Path) -> None:
     except UserError:
         raise
     except Exception as error:  # each storage has errors of its own
-        raise UserError(f"expected to fetch {url}; got: {' '.join(str(error).split())[:200]}; the same command continues") from error
+        raise UserError(
+            f"expected to fetch {url}; got: {' '.join(str(error).split())[:200]}; the same command continues"
+        ) from error
 
 
 @cache
@@ -193,5 +208,7 @@ def storage(scheme: str, process: int) -> Any:
     try:
         from litdata.streaming.fs_provider import _get_fs_provider
     except ImportError as error:
-        raise UserError(f"expected litdata for {scheme}:// addresses; {error.name} is missing; install leyden[streaming]") from error
+        raise UserError(
+            f"expected litdata for {scheme}:// addresses; {error.name} is missing; install leyden[streaming]"
+        ) from error
     return _get_fs_provider(f"{scheme}://")

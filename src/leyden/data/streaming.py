@@ -11,15 +11,17 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from leyden.data.augment import Augment, Draws
+from leyden.data.augment import Augment, AugmentParams
 from leyden.data.datamodule import ImageData
 from leyden.data.loader import Loader, position
 from leyden.data.packed import read_report
+from leyden.data.replica import rank_and_world_size
 from leyden.data.shards import ShardFolder
 from leyden.errors import UserError
-from leyden.replica import replica
 
-Batch = tuple[Tensor, Tensor, tuple[int, int]]  # images uint8 (B, C, H, W); labels int64 (B,); seed and first place in the global batch
+Batch = tuple[
+    Tensor, Tensor, tuple[int, int]
+]  # images uint8 (B, C, H, W); labels int64 (B,); seed and first place in the global batch
 
 
 class ShardDraw(NamedTuple):
@@ -44,7 +46,14 @@ class ShardSampler(Sampler[ShardDraw]):
     """
 
     def __init__(
-        self, counts: np.ndarray, window: int, batch_size: int, seed: int, rank: int = 0, world_size: int = 1, first_step: Callable[[], int] = int
+        self,
+        counts: np.ndarray,
+        window: int,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        first_step: Callable[[], int] = int,
     ) -> None:
         """Describe the batches.
 
@@ -76,7 +85,9 @@ class ShardSampler(Sampler[ShardDraw]):
 
     def rows_of(self, shards: np.ndarray, number: int) -> np.ndarray:
         """Give the examples of a window in their order."""
-        rows = np.concatenate([np.arange(self._starts[shard], self._starts[shard] + self._counts[shard]) for shard in shards])
+        rows = np.concatenate(
+            [np.arange(self._starts[shard], self._starts[shard] + self._counts[shard]) for shard in shards]
+        )
         return np.random.default_rng([self._seed, self._epoch, number]).permutation(rows)
 
     def part(self, shards: np.ndarray) -> tuple[int, ...]:
@@ -150,14 +161,20 @@ class StreamedImageData(LightningDataModule):
         super().__init__()
         report = read_report(Path(folder))
         if "shards" not in report:
-            raise UserError(f"expected shards; {folder} holds packed arrays; run `leyden prepare --shards=FOLDER_OR_URL`, or use leyden.ImageData")
+            raise UserError(
+                f"expected shards; {folder} holds packed arrays; run `leyden prepare --shards=FOLDER_OR_URL`, or use leyden.ImageData"
+            )
         if shuffle_window < 1 or batch_size < 1:
-            raise UserError(f"data.shuffle_window and data.batch_size must be at least 1; got {shuffle_window} and {batch_size}")
+            raise UserError(
+                f"data.shuffle_window and data.batch_size must be at least 1; got {shuffle_window} and {batch_size}"
+            )
         self._packed = ImageData(folder, batch_size=batch_size, num_workers=num_workers, seed=seed)
         self.labels, self.input, self.class_counts = self._packed.labels, self._packed.input, self._packed.class_counts
         self.data_hash = self._packed.data_hash
         height, width = self.input["image_size"]
-        self._shards = ShardFolder(shards or report["shards"], (height, width, self.input["channels"]), Path(cache), int(max_cache_gb * 1e9))
+        self._shards = ShardFolder(
+            shards or report["shards"], (height, width, self.input["channels"]), Path(cache), int(max_cache_gb * 1e9)
+        )
         self._shards.check(sum(self.class_counts), shuffle_window)
         self._augment, self._batch_size, self._window = augment, batch_size, shuffle_window
         self._num_workers, self._seed = num_workers, seed
@@ -170,7 +187,12 @@ class StreamedImageData(LightningDataModule):
             ShardedImages(self._shards),
             batch_size=None,
             sampler=ShardSampler(
-                self._shards.counts, self._window, self._batch_size, self._seed, *replica(self.trainer), partial(position, self.trainer)
+                self._shards.counts,
+                self._window,
+                self._batch_size,
+                self._seed,
+                *rank_and_world_size(self.trainer),
+                partial(position, self.trainer),
             ),
             num_workers=self._num_workers,
             pin_memory=torch.cuda.is_available(),
@@ -186,9 +208,9 @@ class StreamedImageData(LightningDataModule):
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> tuple[Tensor, Tensor]:
         """Give raw uint8 images (B, C, H, W) and labels."""
         if not (self.trainer and self.trainer.training):
-            return self._packed.on_after_batch_transfer(batch, dataloader_idx)
+            return batch[0], batch[1]
         images, labels, (seed, first) = batch
         height, width = self.input["image_size"]
-        draws = self._augment.draw(self._batch_size * replica(self.trainer)[1], height, width, seed)
-        own = Draws(*(draw[first : first + len(labels)] for draw in draws))
+        draws = self._augment.draw(self._batch_size * rank_and_world_size(self.trainer)[1], height, width, seed)
+        own = AugmentParams(*(draw[first : first + len(labels)] for draw in draws))
         return self._augment(images, own, torch.tensor(self.input["mean"])), labels

@@ -6,7 +6,16 @@ A network is imported when it is first used: `leyden.load` needs torchvision onl
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["EarlyExitNet", "FastCNN", "GRUClassifier", "PatchTransformer", "ResNet", "SwitchingClassifier", "TorchvisionNet", "TransformerClassifier"]
+__all__ = [
+    "EarlyExitNet",
+    "FastCNN",
+    "GRUClassifier",
+    "PatchTransformer",
+    "ResNet",
+    "SwitchingClassifier",
+    "TorchvisionNet",
+    "TransformerClassifier",
+]
 
 if TYPE_CHECKING:
     from leyden.models.early_exit import EarlyExitNet

@@ -6,9 +6,9 @@ from typing import Any
 
 from leyden.errors import UserError
 from leyden.models.image_model import ImageModel, NetworkSpec
-from leyden.models.offline import offline
 from leyden.models.sequence_model import SequenceModel
-from leyden.models.trust import reading
+from leyden.trust import reading
+from leyden.trust.offline import offline
 
 Model = ImageModel | SequenceModel
 
@@ -38,4 +38,6 @@ def rebuild_model(description: dict[str, Any], path: Path, trust: bool = False, 
             raise
         except Exception as error:  # whatever a network's own code meets in arguments that nobody checked
             reason = f"it asks {asked[0]} for weights" if asked else " ".join(str(error).split())[:200]
-            raise UserError(f"expected the network {network['class_path']} of {path}; it cannot be built: {reason}") from error
+            raise UserError(
+                f"expected the network {network['class_path']} of {path}; it cannot be built: {reason}"
+            ) from error

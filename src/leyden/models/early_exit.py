@@ -43,7 +43,9 @@ class EarlyExitNet(nn.Module):
             first = ResidualBlock(previous, wide, stride=2 if stage else 1)
             self.stages.append(nn.Sequential(first, *(ResidualBlock(wide, wide) for _ in range(depth - 1))))
             previous = wide
-        self.heads = nn.ModuleList(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(wide, num_classes)) for wide in channels)
+        self.heads = nn.ModuleList(
+            nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(wide, num_classes)) for wide in channels
+        )
 
     @torch.jit.unused  # torch.jit.script takes `Routed`, whose answer has one type
     def forward(self, images: Tensor) -> Tensor | list[Tensor]:

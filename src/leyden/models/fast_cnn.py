@@ -41,7 +41,9 @@ class FastCNN(nn.Module):
         self.activation = nn.GELU()
         sides = [(min(image_size) - 1) >> halved for halved in range(len(widths))]
         ends = zip((stem_width, *widths), widths, sides, strict=False)
-        self.blocks = nn.Sequential(*(pair(before, after, nn.MaxPool2d(2) if side > 1 else nn.Identity()) for before, after, side in ends))
+        self.blocks = nn.Sequential(
+            *(pair(before, after, nn.MaxPool2d(2) if side > 1 else nn.Identity()) for before, after, side in ends)
+        )
         self.pool = nn.AdaptiveMaxPool2d(1)
         self.head = nn.Linear(widths[-1], num_classes, bias=False)
 

@@ -13,7 +13,13 @@ class GRUClassifier(nn.Module):
     """
 
     def __init__(
-        self, in_features: int, num_classes: int, width: int = 64, num_layers: int = 1, dropout: float = 0.0, tbptt_steps: int | None = None
+        self,
+        in_features: int,
+        num_classes: int,
+        width: int = 64,
+        num_layers: int = 1,
+        dropout: float = 0.0,
+        tbptt_steps: int | None = None,
     ) -> None:
         """Build the layers.
 
@@ -70,7 +76,9 @@ class GRUClassifier(nn.Module):
             return scan_steps(values, *weights)
         hidden, states = values.new_zeros(1, len(values), self.gru.hidden_size), []
         for part in values.split(num_steps, dim=1):
-            state, hidden = torch.gru(part, hidden.detach(), weights, True, 1, 0.0, True, False, True)  # what nn.GRU calls
+            state, hidden = torch.gru(
+                part, hidden.detach(), weights, True, 1, 0.0, True, False, True
+            )  # what nn.GRU calls
             states.append(state)
         return torch.cat(states, dim=1)
 
@@ -80,7 +88,9 @@ def reorder(values: Tensor, order: Tensor) -> Tensor:
     return values.gather(1, order[..., None].expand_as(values))
 
 
-def scan_steps(values: Tensor, weight_in: Tensor, weight_hidden: Tensor, bias_in: Tensor, bias_hidden: Tensor) -> Tensor:
+def scan_steps(
+    values: Tensor, weight_in: Tensor, weight_hidden: Tensor, bias_in: Tensor, bias_hidden: Tensor
+) -> Tensor:
     """Give a GRU's states (B, T, width) for values (B, T, F) by a loop of any length: exported, torch's own GRU has a fixed one.
 
     Source: the equations of torch.nn.GRU.

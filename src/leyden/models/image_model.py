@@ -11,11 +11,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from leyden.errors import UserError
-from leyden.models.trust import check_class, reader
+from leyden.trust import check_class, reader
 
 NetworkSpec = dict[str, Any]  # {"class_path": "leyden.models.ResNet", "init_args": {"width": 32}}
 DOWNLOADING = ("torchvision.", "timm.")  # their arguments that ask for pretrained weights, and the values that do not:
-PRETRAINED = {"weights": None, "weights_backbone": None, "pretrained": False, "pretrained_backbone": False, "checkpoint_path": ""}
+PRETRAINED = {
+    "weights": None,
+    "weights_backbone": None,
+    "pretrained": False,
+    "pretrained_backbone": False,
+    "checkpoint_path": "",
+}
 
 
 class Preprocess(nn.Module):
@@ -24,7 +30,9 @@ class Preprocess(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, channels: int, image_size: Sequence[int], mean: Sequence[float], std: Sequence[float], expand: bool) -> None:
+    def __init__(
+        self, channels: int, image_size: Sequence[int], mean: Sequence[float], std: Sequence[float], expand: bool
+    ) -> None:
         """Store the description of the training images.
 
         Args:
@@ -54,9 +62,18 @@ class Preprocess(nn.Module):
         pixels = images.to(self.mean.dtype) / 255
         if pixels.shape[2:] != self.image_size:
             pixels = F.interpolate(pixels, self.image_size, mode="bilinear", antialias=True)
-        return self.expanded((pixels - self.mean) / self.std)
+        return self.normalize(pixels)
 
-    def expanded(self, pixels: Tensor) -> Tensor:
+    def normalize(self, pixels: Tensor) -> Tensor:
+        """Normalise pixels in [0, 1], (B, C, H, W), and repeat a single channel where the network takes RGB only."""
+        return self.expand_channels((pixels - self.mean) / self.std)
+
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        """Return factor and offset of each channel, float32 (C,): normalised = scale * pixel + shift, pixels from 0 to 255."""
+        mean, std = self.mean.float().flatten(), self.std.float().flatten()
+        return 1 / (255 * std), -mean / std
+
+    def expand_channels(self, pixels: Tensor) -> Tensor:
         """Repeat the channel of normalised images (B, 1, H, W) where the network takes RGB only."""
         return pixels.expand(-1, 3, -1, -1) if self.expand else pixels
 
@@ -98,7 +115,9 @@ class ImageModel(nn.Module):
         return self.network(self.preprocess(images))
 
 
-def build_network(spec: NetworkSpec, facts: dict[str, Any], needed: Sequence[str] = ("num_classes",)) -> tuple[nn.Module, set[str]]:
+def build_network(
+    spec: NetworkSpec, facts: dict[str, Any], needed: Sequence[str] = ("num_classes",)
+) -> tuple[nn.Module, set[str]]:
     """Build a network from its specification and the facts of the data that its signature asks for.
 
     Returns:
@@ -119,12 +138,16 @@ def build_network(spec: NetworkSpec, facts: dict[str, Any], needed: Sequence[str
             hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(known)}"
             raise UserError(f"{spec['class_path']} takes no argument {key!r}; {hint}")
     if absent := [name for name in needed if name not in known and not (open_ended and name == "num_classes")]:
-        raise UserError(f"expected a network with an argument {absent[0]}; {spec['class_path']} has none; wrap it in a class that has")
+        raise UserError(
+            f"expected a network with an argument {absent[0]}; {spec['class_path']} has none; wrap it in a class that has"
+        )
     asked = {key: value for key, value in facts.items() if key in known or (key == "num_classes" and open_ended)}
     try:
         return make(**{**args, **asked}), set(asked)
     except (TypeError, ValueError) as error:
-        raise UserError(f"{spec['class_path']} could not be built: {error}; see `network` in configs/train.yaml") from error
+        raise UserError(
+            f"{spec['class_path']} could not be built: {error}; see `network` in configs/train.yaml"
+        ) from error
 
 
 def import_network(class_path: str) -> Callable[..., nn.Module]:
@@ -138,7 +161,9 @@ def import_network(class_path: str) -> Callable[..., nn.Module]:
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"expected the path of a network class; {class_path!r} cannot be imported ({error}); check class_path") from error
+        raise UserError(
+            f"expected the path of a network class; {class_path!r} cannot be imported ({error}); check class_path"
+        ) from error
     made = found if inspect.isclass(found) else getattr(found, "__annotations__", {}).get("return")
     if not (inspect.isclass(made) and issubclass(made, nn.Module)):
         raise UserError(f"expected a torch.nn.Module, or a function annotated to return one; {class_path!r} is neither")

@@ -72,7 +72,10 @@ class PatchTransformer(nn.Module):
 class Block(nn.Module):
     """Attention and a two-layer perceptron, each behind a norm and beside a shortcut."""
 
-    split_columns = ("attention.project_in", "widen")  # what several processes may hold parts of, by heads and by features
+    split_columns = (
+        "attention.project_in",
+        "widen",
+    )  # what several processes may hold parts of, by heads and by features
     split_rows = ("attention.project_out", "narrow")
 
     def __init__(self, width: int, heads: int, save_memory: bool) -> None:

@@ -11,7 +11,9 @@ class TransformerClassifier(nn.Module):
     Source: Vaswani et al., "Attention Is All You Need", 2017, sections 3.2 and 3.5; the norms' place is of Xiong et al., 2020, figure 1b.
     """
 
-    def __init__(self, in_features: int, num_classes: int, width: int = 64, depth: int = 2, heads: int = 4, dropout: float = 0.0) -> None:
+    def __init__(
+        self, in_features: int, num_classes: int, width: int = 64, depth: int = 2, heads: int = 4, dropout: float = 0.0
+    ) -> None:
         """Build the layers.
 
         Args:
@@ -27,7 +29,9 @@ class TransformerClassifier(nn.Module):
         """
         super().__init__()
         if width % (2 * heads):
-            raise ValueError(f"expected a width divisible by twice the heads; got width {width} and heads {heads}; change one")
+            raise ValueError(
+                f"expected a width divisible by twice the heads; got width {width} and heads {heads}; change one"
+            )
         self.embed = nn.Linear(in_features, width)
         self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
@@ -53,7 +57,11 @@ class Block(nn.Module):
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.heads, self.head_width = heads, width // heads
-        self.norm1, self.project_in, self.project_out = nn.LayerNorm(width), nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.norm1, self.project_in, self.project_out = (
+            nn.LayerNorm(width),
+            nn.Linear(width, 3 * width),
+            nn.Linear(width, width),
+        )
         self.norm2 = nn.LayerNorm(width)
         self.perceptron = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
         self.dropout = nn.Dropout(dropout)
@@ -61,7 +69,9 @@ class Block(nn.Module):
     def forward(self, steps: Tensor, inside: Tensor) -> Tensor:
         """Map steps (B, T, width), of which those inside, bool (B, 1, 1, T), are looked at, to the same shape."""
         # Head by head, so that a part of the columns is a part of the heads.
-        query, key, value = self.project_in(self.norm1(steps)).unflatten(2, (-1, 3, self.head_width)).permute(3, 0, 2, 1, 4)
+        query, key, value = (
+            self.project_in(self.norm1(steps)).unflatten(2, (-1, 3, self.head_width)).permute(3, 0, 2, 1, 4)
+        )
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=inside)
         steps = steps + self.dropout(self.project_out(mixed.transpose(1, 2).flatten(2)))
         return steps + self.dropout(self.perceptron(self.norm2(steps)))

@@ -13,8 +13,8 @@ from torch import Tensor, fx, nn
 from torchvision import models
 
 from leyden.errors import UserError
-from leyden.models.archives import check_archive
-from leyden.models.load import check_weights
+from leyden.models.checkpoint import check_weights
+from leyden.trust.archives import check_archive
 
 SMALL_SIDE = 64  # below it, torchvision's stems (a quarter of the resolution and less) leave nothing to look at
 STEM_POOLS = ("maxpool", "features.pool0")  # of the ResNets and ShuffleNets, of the DenseNets
@@ -73,17 +73,25 @@ class TorchvisionNet(nn.Module):
             return
         from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-        found = fit_weights(self.body, read_weights(Path(self.weights)))
+        found = adapt_weights(self.body, read_weights(Path(self.weights)))
         own = self.body.state_dict()
         free = head_keys(self.body) | {f"{first_convolution(self.body)[0]}.weight"}
-        fitting = {key: value for key, value in found.items() if key not in free or (key in own and own[key].shape == value.shape)}
+        fitting = {
+            key: value
+            for key, value in found.items()
+            if key not in free or (key in own and own[key].shape == value.shape)
+        }
         try:
             missing, unexpected = self.body.load_state_dict(fitting, strict=False)
         except RuntimeError as error:
             shape = str(error).splitlines()[1].strip()
-            raise UserError(f"expected weights of {self.name}; {self.weights} does not fit ({shape}); name their network") from error
+            raise UserError(
+                f"expected weights of {self.name}; {self.weights} does not fit ({shape}); name their network"
+            ) from error
         if wrong := [f"lacks {key}" for key in missing if key not in free] + [f"also has {key}" for key in unexpected]:
-            raise UserError(f"expected weights of {self.name}; {self.weights} {wrong[0]} ({len(wrong)} such keys); name their network")
+            raise UserError(
+                f"expected weights of {self.name}; {self.weights} {wrong[0]} ({len(wrong)} such keys); name their network"
+            )
         kept = f"all but {', '.join(missing)}" if missing else "all of them"
         rank_zero_info(f"fit: {self.name} starts from {self.weights}: {kept}")
 
@@ -97,7 +105,9 @@ def build_body(name: str, num_classes: int, image_size: tuple[int, int], options
     known = models.list_models(module=models)
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
-        raise UserError(f"expected the name of a torchvision network{f' such as {near[0]}' if near else ''}; got {name!r}; see torchvision.models")
+        raise UserError(
+            f"expected the name of a torchvision network{f' such as {near[0]}' if near else ''}; got {name!r}; see torchvision.models"
+        )
     if name.startswith("vit_"):
         height, width = image_size
         patch = int(name.rpartition("_")[2])
@@ -143,7 +153,11 @@ def replace(body: nn.Module, path: str, layer: nn.Module) -> None:
 
 def separate_activations(body: nn.Module) -> None:
     """Give each call of a ResNet block's one ReLU a module of its own: attribution methods hook modules."""
-    blocks = [name for name, layer in body.named_modules() if isinstance(layer, models.resnet.BasicBlock | models.resnet.Bottleneck)]
+    blocks = [
+        name
+        for name, layer in body.named_modules()
+        if isinstance(layer, models.resnet.BasicBlock | models.resnet.Bottleneck)
+    ]
     for name in blocks:
         block = fx.symbolic_trace(body.get_submodule(name))
         calls = [node for node in block.graph.nodes if node.op == "call_module" and node.target == "relu"]
@@ -165,7 +179,9 @@ def check_size(body: nn.Module, name: str, in_channels: int, image_size: tuple[i
         shapes(torch.empty(1, in_channels, *image_size, device="meta"))
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0][:100]
-        raise UserError(f"expected larger images for {name}; got {image_size[0]}x{image_size[1]} ({reason}); take another network") from error
+        raise UserError(
+            f"expected larger images for {name}; got {image_size[0]}x{image_size[1]} ({reason}); take another network"
+        ) from error
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -175,7 +191,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         UserError: if the file is missing, damaged, is none, or asks to run code.
     """
     if not path.is_file():
-        raise UserError(f"expected pretrained weights at {path}, which is not there; correct network.init_args.weights, or set it to null")
+        raise UserError(
+            f"expected pretrained weights at {path}, which is not there; correct network.init_args.weights, or set it to null"
+        )
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -188,20 +206,30 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except UserError:
         raise
     except ImportError as error:
-        raise UserError(f"expected safetensors to read {path}; it is not installed; run `make`, or install leyden[train]") from error
+        raise UserError(
+            f"expected safetensors to read {path}; it is not installed; run `make`, or install leyden[train]"
+        ) from error
     except pickle.UnpicklingError as error:
-        raise UserError(f"refused {path}: it asks to run code when loaded, or is damaged; save a plain state dict") from error
+        raise UserError(
+            f"refused {path}: it asks to run code when loaded, or is damaged; save a plain state dict"
+        ) from error
     except Exception as error:  # bytes that are no weights make both libraries raise nearly anything
-        raise UserError(f"expected pretrained weights; {path} cannot be read ({' '.join(str(error).split())[:80]}); fetch it anew") from error
-    if isinstance(found, Mapping) and isinstance(found.get("model"), Mapping):  # as torchvision's own training script saves
+        raise UserError(
+            f"expected pretrained weights; {path} cannot be read ({' '.join(str(error).split())[:80]}); fetch it anew"
+        ) from error
+    if isinstance(found, Mapping) and isinstance(
+        found.get("model"), Mapping
+    ):  # as torchvision's own training script saves
         found = found["model"]
     if not (isinstance(found, Mapping) and found and all(isinstance(value, Tensor) for value in found.values())):
-        raise UserError(f"expected a state dict (names and tensors) in {path}; it holds something else; save model.state_dict()")
+        raise UserError(
+            f"expected a state dict (names and tensors) in {path}; it holds something else; save model.state_dict()"
+        )
     check_weights(found, path)
     return dict(found)
 
 
-def fit_weights(body: nn.Module, found: dict[str, Tensor]) -> dict[str, Tensor]:
+def adapt_weights(body: nn.Module, found: dict[str, Tensor]) -> dict[str, Tensor]:
     """Sum the first kernel's channels for grey images, and resize a vision transformer's position embeddings.
 
     The sum gives grey images what the pretrained network gives for them repeated in red, green and blue.

@@ -86,7 +86,14 @@ def compute_on_cpu(*args: Any) -> Tensor:
     tensors = [value.contiguous() for value in crops if isinstance(value, Tensor)]  # held until the call returns
     pointers = [ctypes.c_void_p(tensor.data_ptr()) for tensor in (*tensors, out)]
     threads = min(torch.get_num_threads(), 1 + out.numel() // VALUES_PER_THREAD)
-    numbers = (len(crops.rows), *crops.images.shape, *crops.size, *crops.padding, crops.dtype == torch.bfloat16, threads)
+    numbers = (
+        len(crops.rows),
+        *crops.images.shape,
+        *crops.size,
+        *crops.padding,
+        crops.dtype == torch.bfloat16,
+        threads,
+    )
     if library.crop_flip_normalize(*pointers, *map(ctypes.c_int64, numbers)):
         check_values(crops)
         raise AssertionError("the kernel refused what the reference takes")
@@ -119,7 +126,11 @@ def compute_reference(crops: Crops) -> Tensor:
     source_y = crops.top[:, None] - pad_y + y
     source_x = crops.left[:, None] - pad_x + torch.where(crops.flip[:, None], crop_width - 1 - x, x)
     shown = is_between(source_y, 0, height - 1)[:, :, None] & is_between(source_x, 0, width - 1)[:, None, :]
-    examples, source_y, source_x = crops.rows[:, None, None], source_y.clamp(0, height - 1), source_x.clamp(0, width - 1)
+    examples, source_y, source_x = (
+        crops.rows[:, None, None],
+        source_y.clamp(0, height - 1),
+        source_x.clamp(0, width - 1),
+    )
     pixels = crops.images[examples, source_y[:, :, None], source_x[:, None, :]] * shown[..., None]
     out = blank(pixels.to(torch.float32) * crops.scale + crops.shift, crops.hole)
     return out.to(crops.dtype).permute(0, 3, 1, 2)
@@ -139,7 +150,12 @@ def check_tensors(crops: Crops) -> None:
     check_images(images)
     batch, channels = (crops.rows.numel(),), images.shape[3:]
     integers = {"rows": batch, "top": batch, "left": batch, "hole": (*batch, 4)}
-    expected = {**dict.fromkeys(integers, torch.int64), "flip": torch.bool, "scale": torch.float32, "shift": torch.float32}
+    expected = {
+        **dict.fromkeys(integers, torch.int64),
+        "flip": torch.bool,
+        "scale": torch.float32,
+        "shift": torch.float32,
+    }
     shapes = {**integers, "flip": batch, "scale": channels, "shift": channels}
     for name, dtype in expected.items():
         tensor, shape = getattr(crops, name), tuple(shapes[name])
@@ -149,9 +165,13 @@ def check_tensors(crops: Crops) -> None:
     if crops.dtype not in (torch.float32, torch.bfloat16):
         raise ValueError(f"expected dtype float32 or bfloat16; got {crops.dtype}; convert the result")
     if len(crops.size) != 2 or len(crops.padding) != 2 or min(crops.size) < 1 or min(crops.padding) < 0:
-        raise ValueError(f"expected size (h, w) from 1 and padding (y, x) from 0; got {crops.size} and {crops.padding}; correct them")
+        raise ValueError(
+            f"expected size (h, w) from 1 and padding (y, x) from 0; got {crops.size} and {crops.padding}; correct them"
+        )
     if any(crop > side + 2 * pad for crop, side, pad in zip(crops.size, images.shape[1:3], crops.padding, strict=True)):
-        raise ValueError(f"expected crops within {tuple(images.shape[1:3])} padded by {crops.padding}; got size {crops.size}; pad more")
+        raise ValueError(
+            f"expected crops within {tuple(images.shape[1:3])} padded by {crops.padding}; got size {crops.size}; pad more"
+        )
 
 
 def check_images(images: Tensor) -> None:
@@ -180,7 +200,10 @@ def check_values(crops: Crops) -> None:
     Raises:
         ValueError: if one lies outside.
     """
-    last_top, last_left = (side + 2 * pad - crop for side, pad, crop in zip(crops.images.shape[1:3], crops.padding, crops.size, strict=True))
+    last_top, last_left = (
+        side + 2 * pad - crop
+        for side, pad, crop in zip(crops.images.shape[1:3], crops.padding, crops.size, strict=True)
+    )
     ranges = (
         ("rows", crops.rows, 0, len(crops.images) - 1),
         ("top", crops.top, 0, last_top),
@@ -201,6 +224,8 @@ def check_ranges(ranges: Iterable[tuple[str, Tensor, int, int | Tensor]]) -> Non
         valid = is_between(values, low, high).all()
         if values.is_cpu and not valid:
             limit = int(high.max()) if isinstance(high, Tensor) else high
-            raise ValueError(f"expected {name} from {low} to {limit}; got {values.min()} to {values.max()}; correct them")
+            raise ValueError(
+                f"expected {name} from {low} to {limit}; got {values.min()} to {values.max()}; correct them"
+            )
         if not values.is_cpu:
             torch._assert_async(valid, f"expected {name} from {low} to its limit")

@@ -37,7 +37,9 @@ def describe(wide: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 def check(wide: Tensor, weight: Tensor, bias: Tensor) -> None:
     if not wide.dtype == weight.dtype == bias.dtype:
-        raise ValueError(f"expected wide, weight and bias of one dtype; got {wide.dtype}, {weight.dtype} and {bias.dtype}; cast them")
+        raise ValueError(
+            f"expected wide, weight and bias of one dtype; got {wide.dtype}, {weight.dtype} and {bias.dtype}; cast them"
+        )
 
 
 def keep(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:

@@ -114,7 +114,9 @@ def compute_reference(task: Resampling) -> Tensor:
     examples = torch.arange(len(task.rows), device=task.rows.device)[:, None]
     wide = task.images.new_zeros((), dtype=torch.float32)
     for tap in range(x_weight.shape[2]):
-        wide = wide + task.images[task.rows[:, None], :, x_first + tap] * x_weight[:, :, tap, None, None]  # (B, w, H, C)
+        wide = (
+            wide + task.images[task.rows[:, None], :, x_first + tap] * x_weight[:, :, tap, None, None]
+        )  # (B, w, H, C)
     out = wide.new_zeros(())
     for tap in range(y_weight.shape[2]):
         out = out + wide[examples, :, y_first + tap] * y_weight[:, :, tap, None, None]  # (B, h, w, C)
@@ -171,7 +173,9 @@ def check_tensors(task: Resampling) -> None:
         tensor = getattr(task, name)
         if tensor.dtype != dtype or tuple(tensor.shape) != tuple(shape) or tensor.device != images.device:
             found = f"{tensor.dtype} {tuple(tensor.shape)} on {tensor.device}"
-            raise ValueError(f"expected {name} {dtype} {tuple(shape)} on {images.device}; got {found}; convert or move it")
+            raise ValueError(
+                f"expected {name} {dtype} {tuple(shape)} on {images.device}; got {found}; convert or move it"
+            )
     if task.dtype not in (torch.float32, torch.bfloat16):
         raise ValueError(f"expected dtype float32 or bfloat16; got {task.dtype}; convert the result")
     if len(task.size) != 2 or min(task.size) < 1:

@@ -29,7 +29,10 @@ def load_library(source: Path) -> ctypes.CDLL | None:
         return ctypes.CDLL(str(find_library(source)))
     except (OSError, RuntimeError, subprocess.TimeoutExpired) as error:
         reason = " ".join(str(error).split())
-        warnings.warn(f"{source.name}: no compiled kernel, plain torch is used, slower; install a C++ compiler or set CXX ({reason})", stacklevel=2)
+        warnings.warn(
+            f"{source.name}: no compiled kernel, plain torch is used, slower; install a C++ compiler or set CXX ({reason})",
+            stacklevel=2,
+        )
         return None
 
 
@@ -37,7 +40,9 @@ def find_library(source: Path) -> Path:
     """Find the library in the cache, or build it; two processes at once each put the same whole file in place."""
     compiler = shlex.split(os.environ.get("CXX") or "c++")
     sources = [path.read_bytes() for path in (source, *sorted(source.parent.glob("*.h")))]
-    key = hashlib.sha256(repr((sources, compiler, FLAGS, THREADS, platform.platform(), read_cpu())).encode()).hexdigest()
+    key = hashlib.sha256(
+        repr((sources, compiler, FLAGS, THREADS, platform.platform(), read_cpu())).encode()
+    ).hexdigest()
     library = cache_folder() / f"{source.stem}-{key[:16]}.so"
     if not library.exists():
         library.parent.mkdir(parents=True, exist_ok=True)

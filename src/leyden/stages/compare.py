@@ -9,10 +9,10 @@ from torch import Tensor
 from leyden.data.packed import read_examples, read_report
 from leyden.errors import UserError
 from leyden.files import write_json
-from leyden.models.bootstrap import check_level
-from leyden.models.load import Predictor, load, predict_logits
-from leyden.models.paired import changes
-from leyden.outputs import check_apart, check_file, is_stream
+from leyden.files.outputs import check_apart, check_file, is_stream
+from leyden.runtimes.load import Predictor, load, predict_logits
+from leyden.statistics.bootstrap import check_level
+from leyden.statistics.mcnemar import compare_paired
 
 
 def compare(
@@ -50,12 +50,18 @@ def compare(
     models = [load(path, trust=trust) for path in (old, new)]
     shared = [name for name in names if all(name in model.labels for model in models)]
     if not shared:
-        theirs = "; ".join(f"{path} knows {', '.join(model.labels)}" for path, model in zip((old, new), models, strict=True))
-        raise UserError(f"expected models that share a label of {data} ({', '.join(names)}); {theirs}; nothing can be compared")
+        theirs = "; ".join(
+            f"{path} knows {', '.join(model.labels)}" for path, model in zip((old, new), models, strict=True)
+        )
+        raise UserError(
+            f"expected models that share a label of {data} ({', '.join(names)}); {theirs}; nothing can be compared"
+        )
     known = torch.tensor([name in shared for name in names])[torch.from_numpy(labels)]
     truth = torch.from_numpy(labels)[known]
-    before, after = (is_right(model, predict_logits(model, examples, batch_size)[known], truth, names) for model in models)
-    found = changes(before.numpy(), after.numpy(), num_resamples, confidence_level, seed)
+    before, after = (
+        is_right(model, predict_logits(model, examples, batch_size)[known], truth, names) for model in models
+    )
+    found = compare_paired(before.numpy(), after.numpy(), num_resamples, confidence_level, seed)
     metrics = found | {"labels": shared, "examples_left_out": int((~known).sum())}
     write_json(out, metrics)
     print(

@@ -17,8 +17,8 @@ from leyden.data.sequences import SUFFIXES as SEQUENCE_SUFFIXES
 from leyden.data.sequences import Sequences, UnreadableSequenceError, read_sequence
 from leyden.errors import UserError
 from leyden.files import replaced_file
-from leyden.models.load import Examples, Predictor, calibrated, load, run_model
-from leyden.outputs import check_apart, check_file, is_stream
+from leyden.files.outputs import check_apart, check_file, is_stream
+from leyden.runtimes.load import Examples, Predictor, calibrated, load, run_model
 
 Row = list[str]
 NOT_FINITE = "the model's output is NaN or infinite"
@@ -51,7 +51,9 @@ def predict(
     suffixes = SEQUENCE_SUFFIXES if takes_sequences(predictor) else IMAGE_SUFFIXES
     files = [file for path in paths for file in expand(path, suffixes)]
     if not files:
-        raise UserError(f"expected files of {', '.join(sorted(suffixes))}; found none in {', '.join(map(str, paths))}; name others")
+        raise UserError(
+            f"expected files of {', '.join(sorted(suffixes))}; found none in {', '.join(map(str, paths))}; name others"
+        )
     if out.suffix.lower() in suffixes:  # it would be read the next time, if not now
         check_apart(out, [*paths, *files])
     top_k = min(top_k, len(predictor.labels))
@@ -59,7 +61,10 @@ def predict(
     with replaced_file(out) as partial, open(partial, "a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["path", *(name for rank in range(1, top_k + 1) for name in column_names(rank)), "error"])
-        with tqdm(total=len(files), unit="file", desc="predict", disable=not sys.stderr.isatty()) as bar, ThreadPoolExecutor() as pool:
+        with (
+            tqdm(total=len(files), unit="file", desc="predict", disable=not sys.stderr.isatty()) as bar,
+            ThreadPoolExecutor() as pool,
+        ):
             for start in range(0, len(files), batch_size):
                 batch = files[start : start + batch_size]
                 rows = list(predict_rows(predictor, batch, top_k, pool))
@@ -74,7 +79,9 @@ def predict(
     summary = f"predict: {len(files) - failed:,} files named, {failed} unreadable; {out} written"
     print(summary, file=sys.stderr if is_stream(out) else sys.stdout)
     if failed and strict:
-        raise UserError(f"expected every file to be readable; {failed} of {len(files)} are not; their reasons are in {out}")
+        raise UserError(
+            f"expected every file to be readable; {failed} of {len(files)} are not; their reasons are in {out}"
+        )
 
 
 def takes_sequences(predictor: Any) -> bool:
@@ -90,7 +97,9 @@ def expand(path: Path, suffixes: frozenset[str]) -> list[Path]:
     try:
         return [file for file in find_files(path) if file.suffix.lower() in suffixes] if path.is_dir() else [path]
     except OSError as error:
-        raise UserError(f"expected to read {error.filename or path}; got: {error.strerror}; mend its permissions or leave it out") from error
+        raise UserError(
+            f"expected to read {error.filename or path}; got: {error.strerror}; mend its permissions or leave it out"
+        ) from error
 
 
 def column_names(rank: int) -> list[str]:
@@ -129,4 +138,8 @@ def read(file: Path, predictor: Any) -> np.ndarray | str:
         return str(error)
     except OSError as error:
         return error.strerror or str(error)
-    return values if values.shape[1] == predictor.features else f"{values.shape[1]} features, where the model takes {predictor.features}"
+    return (
+        values
+        if values.shape[1] == predictor.features
+        else f"{values.shape[1]} features, where the model takes {predictor.features}"
+    )

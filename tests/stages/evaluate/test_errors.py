@@ -19,9 +19,14 @@ def make(probabilities: torch.Tensor, labels: torch.Tensor) -> Predictions:
 
 
 def test_mistakes_come_with_the_surest_first():
-    found = make(torch.tensor([[0.6, 0.3, 0.1], [0.1, 0.8, 0.1], [0.05, 0.9, 0.05], [0.2, 0.2, 0.6]]), torch.tensor([1, 1, 0, 2]))
+    found = make(
+        torch.tensor([[0.6, 0.3, 0.1], [0.1, 0.8, 0.1], [0.05, 0.9, 0.05], [0.2, 0.2, 0.6]]), torch.tensor([1, 1, 0, 2])
+    )
     rows = list_mistakes(found)
-    assert [(row["path"], row["label"], row["prediction"]) for row in rows] == [("2.png", "a", "b"), ("0.png", "b", "a")]
+    assert [(row["path"], row["label"], row["prediction"]) for row in rows] == [
+        ("2.png", "a", "b"),
+        ("0.png", "b", "a"),
+    ]
     assert rows[0]["confidence"] == "0.900000" and rows[0]["label_probability"] == "0.050000"
 
 
@@ -43,7 +48,9 @@ def test_planted_labels_are_suspected():
     rows = list_suspects(make(probabilities, labels), "test")
     found = {int(row["path"].removesuffix(".png")) for row in rows}
     assert len(found & set(range(20))) >= 12 and len(found - set(range(20))) <= 3
-    assert all(row["suggested"] == "abc"[truth[int(row["path"][:-4])]] for row in rows[:10]) and rows[0]["split"] == "test"
+    assert (
+        all(row["suggested"] == "abc"[truth[int(row["path"][:-4])]] for row in rows[:10]) and rows[0]["split"] == "test"
+    )
     margins = [float(row["suggested_probability"]) - float(row["label_probability"]) for row in rows]
     assert margins == sorted(margins, reverse=True)
 
@@ -74,8 +81,12 @@ def test_a_weak_slice_is_found_and_noise_is_not(tmp_path):
     probabilities = torch.tensor([[0.2, 0.8, 0.0] if each else [0.8, 0.2, 0.0] for each in wrong]).clamp(min=1e-6)
     rows = list_slices(make(probabilities, torch.zeros(200, dtype=torch.long)), tmp_path, 0.95)
     assert [(row["by"], row["slice"]) for row in rows if row["falls_short"]] == [("group", "camera 1")]
-    assert rows[0]["count"] == 30 and rows[0]["errors"] == 15 and rows[0]["accuracy_low"] < 0.5 < rows[0]["accuracy_high"]
-    assert {row["by"] for row in rows} == {"class", "group", "brightness", "shorter_side"} and "once" not in {row["slice"] for row in rows}
+    assert (
+        rows[0]["count"] == 30 and rows[0]["errors"] == 15 and rows[0]["accuracy_low"] < 0.5 < rows[0]["accuracy_high"]
+    )
+    assert {row["by"] for row in rows} == {"class", "group", "brightness", "shorter_side"} and "once" not in {
+        row["slice"] for row in rows
+    }
     sides = [row for row in rows if row["by"] == "shorter_side"]
     assert sum(row["count"] for row in sides) == 200 and {"20 to 20", "23 to 23"} <= {row["slice"] for row in sides}
 
@@ -86,9 +97,13 @@ def test_parts_of_a_number_have_like_counts_and_equal_values_stay_together():
     assert len(list(by_number("x", np.array([1] * 90 + [2] * 10)))) <= 2 and not list(by_number("x", np.ones(10)))
 
 
-@pytest.mark.parametrize(("errors", "count", "all_errors", "total"), [(2, 4, 3, 8), (0, 3, 2, 6), (3, 3, 3, 7), (1, 5, 1, 9)])
+@pytest.mark.parametrize(
+    ("errors", "count", "all_errors", "total"), [(2, 4, 3, 8), (0, 3, 2, 6), (3, 3, 3, 7), (1, 5, 1, 9)]
+)
 def test_fisher_counts_all_ways(errors, count, all_errors, total):
-    ways = sum(sum(row < all_errors for row in chosen) >= errors for chosen in itertools.combinations(range(total), count))
+    ways = sum(
+        sum(row < all_errors for row in chosen) >= errors for chosen in itertools.combinations(range(total), count)
+    )
     assert fisher(errors, count, all_errors, total) == pytest.approx(ways / math.comb(total, count))
 
 

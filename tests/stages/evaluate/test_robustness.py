@@ -8,7 +8,15 @@ from torch import nn
 
 import leyden
 from leyden.data.packed import read_split
-from leyden.stages.evaluate.robustness import ATTACKS, CORRUPTIONS, OfPixels, attack, count_right, list_accuracies, means
+from leyden.stages.evaluate.robustness import (
+    ATTACKS,
+    CORRUPTIONS,
+    OfPixels,
+    attack,
+    count_right,
+    list_accuracies,
+    means,
+)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -62,12 +70,18 @@ def test_attacks_harm_where_noise_of_the_same_size_does_not(in_trained):
         noisy = float((OfPixels(model)((pixels / 255 + noise).clamp(0, 1)).argmax(1) == truth).float().mean())
     assert noisy > 0.8 and right["pgd"] <= right["fgsm"] < noisy - 0.2 and right["pgd"] < noisy - 0.3
     state = torch.get_rng_state()
-    assert count_right(model, "pgd", 0.1, pixels, truth) / 200 == right["pgd"] and torch.equal(torch.get_rng_state(), state)
+    assert count_right(model, "pgd", 0.1, pixels, truth) / 200 == right["pgd"] and torch.equal(
+        torch.get_rng_state(), state
+    )
 
 
 def test_each_kind_has_a_curve_and_one_figure(in_trained):
     model = leyden.load("artifacts/train/model.ckpt")
     rows = list_accuracies(model, Path("artifacts/prepare"), ["noise", "fgsm"], 256, 0.95)
-    assert [(row["kind"], row["strength"]) for row in rows] == [("noise", s) for s in (0.05, 0.1, 0.2)] + [("fgsm", s) for s in (0.01, 0.03, 0.1)]
-    assert all(row["accuracy_low"] <= row["accuracy"] <= row["accuracy_high"] and row["examples"] == 350 for row in rows)
+    assert [(row["kind"], row["strength"]) for row in rows] == [("noise", s) for s in (0.05, 0.1, 0.2)] + [
+        ("fgsm", s) for s in (0.01, 0.03, 0.1)
+    ]
+    assert all(
+        row["accuracy_low"] <= row["accuracy"] <= row["accuracy_high"] and row["examples"] == 350 for row in rows
+    )
     assert means(rows)["fgsm_accuracy"] == pytest.approx(sum(row["accuracy"] for row in rows[3:]) / 3)

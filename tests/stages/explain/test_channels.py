@@ -12,8 +12,8 @@ from torch import nn
 
 from leyden.cli import main
 from leyden.data.packed import read_split
+from leyden.models.checkpoint import load_checkpoint
 from leyden.models.image_model import ImageModel
-from leyden.models.load import load_checkpoint
 from leyden.stages.explain.channels import conductance, last_spatial_layer, write_channels
 from leyden.stages.explain.inputs import inputs_of
 from tests.conftest import REPO
@@ -64,11 +64,15 @@ def test_the_channel_that_a_class_is_read_from_comes_first(tmp_path):
     assert [(row["label"], row["rank"], row["images"], row["layer"]) for row in rows] == [
         (label, rank, "35", "activation") for label in ("none", "two") for rank in "12"
     ]
-    assert [int(row["channel"]) for row in rows[::2]] == [READ[0], READ[1]] and [float(row["share"]) for row in rows] == [1, 0, 1, 0]
+    assert [int(row["channel"]) for row in rows[::2]] == [READ[0], READ[1]] and [
+        float(row["share"]) for row in rows
+    ] == [1, 0, 1, 0]
     for label in (0, 1):
         drawn = tmp_path / f"maps/channel-{label}.png"
         assert rows[2 * label]["file"] == f"maps/channel-{label}.png" and rows[2 * label + 1]["file"] == ""
-        red, _, blue = np.asarray(Image.open(drawn)).astype(int).transpose(2, 0, 1)[:, :160, :160]  # beside it may be a legend
+        red, _, blue = (
+            np.asarray(Image.open(drawn)).astype(int).transpose(2, 0, 1)[:, :160, :160]
+        )  # beside it may be a legend
         coloured = np.abs(red - blue) > 0
         assert coloured.any() and not coloured[60:].any() and not coloured[:, 60:].any()
 
@@ -81,7 +85,9 @@ def test_conductance_adds_up_to_what_the_logit_gains(layer, tolerance, in_traine
     state = torch.get_rng_state()
     with torch.no_grad():
         targets = module.network(inputs).argmax(1)
-        gained = (module.network(inputs) - module.network(torch.zeros_like(inputs))).gather(1, targets[:, None]).squeeze(1)
+        gained = (
+            (module.network(inputs) - module.network(torch.zeros_like(inputs))).gather(1, targets[:, None]).squeeze(1)
+        )
     found = conductance(module.network, layer, inputs, targets)
     assert found.ndim == 4 and gained.abs().mean() > 1
     torch.testing.assert_close(found.sum(dim=(1, 2, 3)), gained, atol=tolerance, rtol=0)
@@ -90,12 +96,27 @@ def test_conductance_adds_up_to_what_the_logit_gains(layer, tolerance, in_traine
 
 def test_without_channels_a_header_remains(tmp_path, capsys):
     assert write(tmp_path, make_model(FourChannelNetwork), 0) == [] and capsys.readouterr().out == ""
-    assert write(tmp_path, make_model(FlatNetwork), 2) == [] and "channels, which are of convolutional networks" in capsys.readouterr().out
+    assert (
+        write(tmp_path, make_model(FlatNetwork), 2) == []
+        and "channels, which are of convolutional networks" in capsys.readouterr().out
+    )
     assert (tmp_path / "channels.csv").read_text().startswith("label,images,layer,rank,channel,conductance,share,file")
 
 
 def test_stage_writes_what_the_pipeline_expects(in_trained, tmp_path):
-    assert main(["explain", "--out", str(tmp_path / "explain"), "--num_evidence=20", "--num_shown=6", "--methods=[saliency]"]) == 0
+    assert (
+        main(
+            [
+                "explain",
+                "--out",
+                str(tmp_path / "explain"),
+                "--num_evidence=20",
+                "--num_shown=6",
+                "--methods=[saliency]",
+            ]
+        )
+        == 0
+    )
     for out in yaml.safe_load((REPO / "dvc.yaml").read_text())["stages"]["explain"]["outs"]:
         assert (tmp_path / Path(out).relative_to("artifacts")).exists(), out
     assert len((tmp_path / "explain/influence.csv").read_text().splitlines()) > 6

@@ -81,14 +81,19 @@ def write(out: Path, module, prepared: Path, concepts, seed: int = 0) -> list[di
 
 def test_only_the_deciding_concept_matters_and_only_to_its_class(module, prepared, folder, tmp_path):
     concepts = read_concepts(folder, module)
-    assert {name: images.shape for name, images in concepts.items()} == dict.fromkeys(("lying", "upright"), (COUNT, SIDE, SIDE, 1))
+    assert {name: images.shape for name, images in concepts.items()} == dict.fromkeys(
+        ("lying", "upright"), (COUNT, SIDE, SIDE, 1)
+    )
     state = torch.get_rng_state()
     for seed in (0, 1):
         rows = write(tmp_path, module, prepared, concepts, seed)
         verdicts = {(row["concept"], row["label"]): row["verdict"] for row in rows}
         assert verdicts.pop(("upright", "striped")) == "for" and set(verdicts.values()) == {"like random images"}
         found = next(row for row in rows if row["verdict"] == "for")
-        assert float(found["sensitivity"]) > float(found["random_high"]) > 0 > float(found["random_low"]) and float(found["p_value"]) < 0.05
+        assert (
+            float(found["sensitivity"]) > float(found["random_high"]) > 0 > float(found["random_low"])
+            and float(found["p_value"]) < 0.05
+        )
         assert float(found["score"]) == 1 and found["layer"] == "activation" and found["images"] == str(COUNT)
     assert torch.equal(torch.get_rng_state(), state)
     again = write(tmp_path, module, prepared, {"lying": concepts["lying"]}, 1)
@@ -97,7 +102,10 @@ def test_only_the_deciding_concept_matters_and_only_to_its_class(module, prepare
 
 def test_a_random_concept_is_seldom_said_to_matter():
     generator = torch.Generator().manual_seed(0)
-    tried = [compare(float(torch.randn(1, generator=generator)), torch.randn(20, generator=generator), 1) for _ in range(1000)]
+    tried = [
+        compare(float(torch.randn(1, generator=generator)), torch.randn(20, generator=generator), 1)
+        for _ in range(1000)
+    ]
     wrong = sum(row["verdict"] != "like random images" for row in tried)
     assert 25 <= wrong <= 75  # 5% of them
     assert compare(-9.0, torch.randn(20, generator=generator), 10)["verdict"] == "against"
@@ -107,7 +115,10 @@ def test_a_random_concept_is_seldom_said_to_matter():
 def test_a_concept_needs_readable_images(module, folder, tmp_path, capsys):
     for number in range(36):
         (folder / f"lying/{number}.png").write_text("no image")
-    with pytest.raises(UserError, match=r"expected at least 10 readable images of a concept; .*lying has 4; add some or remove the folder"):
+    with pytest.raises(
+        UserError,
+        match=r"expected at least 10 readable images of a concept; .*lying has 4; add some or remove the folder",
+    ):
         read_concepts(folder, module)
     assert capsys.readouterr().out.count("explain: left out") == 36
     for number in range(6):

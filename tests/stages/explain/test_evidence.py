@@ -19,15 +19,25 @@ def evidence(cnn, known) -> Evidence:
 
 def test_a_good_map_beats_chance_and_its_opposite_does_not(evidence, known):
     truth = known.inside.float()
-    (good_deletion, good_insertion), (bad_deletion, _), (deletion, insertion) = evidence.areas(truth), evidence.areas(-truth), evidence.chance
-    assert good_deletion.shape == (32,) and good_deletion.mean() < deletion.mean() - 0.1 and good_insertion.mean() > insertion.mean() + 0.1
+    (good_deletion, good_insertion), (bad_deletion, _), (deletion, insertion) = (
+        evidence.areas(truth),
+        evidence.areas(-truth),
+        evidence.chance,
+    )
+    assert (
+        good_deletion.shape == (32,)
+        and good_deletion.mean() < deletion.mean() - 0.1
+        and good_insertion.mean() > insertion.mean() + 0.1
+    )
     assert bad_deletion.mean() > deletion.mean() + 0.1
 
 
 def test_areas_are_each_images_own(cnn, known):
     whole = areas_of(cnn, known.images, known.inside.float(), known.labels, 8)
     part = areas_of(cnn, known.images[3:4], known.inside[3:4].float(), known.labels[3:4], 8)
-    assert whole[0][3] == pytest.approx(float(part[0][0]), abs=1e-5) and whole[1][3] == pytest.approx(float(part[1][0]), abs=1e-5)
+    assert whole[0][3] == pytest.approx(float(part[0][0]), abs=1e-5) and whole[1][3] == pytest.approx(
+        float(part[1][0]), abs=1e-5
+    )
 
 
 def noise(network, inputs, targets):
@@ -38,12 +48,18 @@ def brightness(network, inputs, targets):
     return inputs.detach().abs()
 
 
-@pytest.mark.parametrize(("method", "verdict"), [(noise, CHANCE), (brightness, BLIND), (methods.integrated_gradients, TRUSTED)])
+@pytest.mark.parametrize(
+    ("method", "verdict"), [(noise, CHANCE), (brightness, BLIND), (methods.integrated_gradients, TRUSTED)]
+)
 def test_an_unfaithful_method_is_found_out(method, verdict, evidence, monkeypatch):
     monkeypatch.setitem(methods.METHODS, "tried", method)
     figures = measure("tried", evidence)
     assert judge("tried", figures).verdict == verdict, figures
-    assert figures["gain_low"] < figures["gain"] < figures["gain_high"] and figures["examples"] == 32 and figures["sensitivity_examples"] == 16
+    assert (
+        figures["gain_low"] < figures["gain"] < figures["gain_high"]
+        and figures["examples"] == 32
+        and figures["sensitivity_examples"] == 16
+    )
 
 
 def test_sensitivity_is_of_the_map_and_not_of_the_image(evidence, monkeypatch):
@@ -87,9 +103,14 @@ def test_the_table_is_aligned_and_the_best_comes_first():
     usual = dict.fromkeys(keys, 0.5) | {"randomisation_similarity": 0.1}
     gains = {"weak": (0.1, 0.05), "chance": (0.1, -0.1), "strong": (0.3, 0.2)}
     metrics = {name: usual | {"gain": gain, "gain_low": low, "gain_high": 0.5} for name, (gain, low) in gains.items()}
-    verdicts = ranked([*(judge(name, figures) for name, figures in metrics.items()), Verdict("deep_lift", REFUSED, "why not")], metrics)
+    verdicts = ranked(
+        [*(judge(name, figures) for name, figures in metrics.items()), Verdict("deep_lift", REFUSED, "why not")],
+        metrics,
+    )
     assert [row.method for row in verdicts] == ["strong", "weak", "chance", "deep_lift"]
     header, *lines, refused, last = table(verdicts, metrics).splitlines()
     assert all(line.index("0.500") == header.index("deletion") for line in lines) and last == "trust most here: strong"
-    assert refused.split() == ["deep_lift", "refused:", "why", "not"] and refused.index("refused") == header.index("verdict")
+    assert refused.split() == ["deep_lift", "refused:", "why", "not"] and refused.index("refused") == header.index(
+        "verdict"
+    )
     assert table(verdicts[2:], metrics).endswith("no method is to be trusted here")

@@ -11,8 +11,9 @@ from torch.nn import functional as F
 
 from leyden.data.packed import Split, read_split
 from leyden.files import write_json
+from leyden.models.checkpoint import load_checkpoint
 from leyden.models.image_model import ImageModel
-from leyden.models.load import load_checkpoint, predict_logits
+from leyden.runtimes.load import predict_logits
 from leyden.stages.explain.examples import describe
 from leyden.stages.explain.influence import influences, last_layer, write_influence
 from leyden.stages.explain.inputs import inputs_of
@@ -48,7 +49,9 @@ def test_influence_is_the_product_of_the_last_layer_s_gradients(module):
     state = torch.get_rng_state()
     found = influences(module, layer, inputs, torch.from_numpy(test.labels[rows]), train)
     assert torch.equal(torch.get_rng_state(), state) and found.shape == (3, len(train.labels))
-    ours = torch.stack([gradient(image, label) for image, label in zip(test.images[rows], test.labels[rows], strict=True)])
+    ours = torch.stack(
+        [gradient(image, label) for image, label in zip(test.images[rows], test.labels[rows], strict=True)]
+    )
     rows = [0, 5, 255, 256, 700]  # of several batches
     theirs = torch.stack([gradient(train.images[row], train.labels[row]) for row in rows])
     torch.testing.assert_close(found[:, rows], ours @ theirs.T, rtol=1e-3, atol=1e-6)
@@ -92,7 +95,12 @@ def test_the_table_names_training_examples_of_errors_or_else_of_doubts(module, t
     values = [float(row["influence"]) for row in rows]
     assert values[0] >= values[1] >= values[2] > 0 > values[5] >= values[4] >= values[3]
     train = read_split("artifacts/prepare", "train")
-    assert all(module.labels[train.labels[int(row["training_row"])]] == row["training_label"] == row["training_path"].split("/")[0] for row in rows)
+    assert all(
+        module.labels[train.labels[int(row["training_row"])]]
+        == row["training_label"]
+        == row["training_path"].split("/")[0]
+        for row in rows
+    )
     assert {row["training_label"] for row in rows if row["effect"] == "helpful"} == {rows[0]["label"]}
     assert [row["path"] for row in write(tmp_path, module, 1, ["right", "unsure"])] == ["b.png"] * 2
 
@@ -100,9 +108,18 @@ def test_the_table_names_training_examples_of_errors_or_else_of_doubts(module, t
 def test_without_influence_a_header_remains(module, tmp_path, capsys):
     assert write(tmp_path, module, 0, ["wrong", "wrong"]) == []
     facts = {"channels": 1, "image_size": [8, 8], "mean": [0.5], "std": [0.5]}
-    assert write(tmp_path, ImageModel({"class_path": f"{__name__}.TailNetwork"}, module.labels, facts), 3, ["wrong", "wrong"]) == []
+    assert (
+        write(
+            tmp_path, ImageModel({"class_path": f"{__name__}.TailNetwork"}, module.labels, facts), 3, ["wrong", "wrong"]
+        )
+        == []
+    )
     assert "a network that ends in a linear layer" in capsys.readouterr().out
     write_json(tmp_path / "report.json", {"shards": "s3://bucket/shards"})
     write_influence(tmp_path, module, tmp_path, [0], [{"chosen": "wrong"}], 3)
     assert "training examples, which are in shards" in capsys.readouterr().out
-    assert (tmp_path / "influence.csv").read_text().startswith("file,path,label,prediction,effect,rank,influence,training_row")
+    assert (
+        (tmp_path / "influence.csv")
+        .read_text()
+        .startswith("file,path,label,prediction,effect,rank,influence,training_row")
+    )

@@ -21,7 +21,11 @@ def test_every_method_points_at_the_evidence_of_its_own_image(name, cnn, transfo
     network = transformer if name == "attention_rollout" else cnn
     maps = attribute(name, network, known.images, known.labels, seed=0)
     assert maps.shape == known.inside.shape and maps.dtype == torch.float32 and maps.isfinite().all()
-    own, of_next, chance = share_inside(maps, known.inside), share_inside(maps.roll(1, 0), known.inside), share_of_chance(known.inside)
+    own, of_next, chance = (
+        share_inside(maps, known.inside),
+        share_inside(maps.roll(1, 0), known.inside),
+        share_of_chance(known.inside),
+    )
     assert own > (1.2 if name in UNSIGNED else 3) * max(chance, of_next)  # the next image's evidence lies elsewhere
     if name in UNSIGNED:
         assert maps.min() >= 0
@@ -57,7 +61,9 @@ def test_maps_are_of_the_class_that_is_asked_for(cnn, known):
 
 def refusal(name: str, network: nn.Module, images: torch.Tensor) -> str:
     with pytest.raises(Refused) as caught:
-        attribute(name, ExplainedNetwork(network.eval(), images), images, torch.zeros(len(images), dtype=torch.long), seed=0)
+        attribute(
+            name, ExplainedNetwork(network.eval(), images), images, torch.zeros(len(images), dtype=torch.long), seed=0
+        )
     return str(caught.value)
 
 
@@ -113,8 +119,13 @@ def test_a_network_that_cannot_be_traced_is_refused_where_that_matters(known):
 
 
 def test_grad_cam_needs_places_and_says_where_it_looks(cnn, transformer, known):
-    assert describe_layer("grad_cam", cnn) == "; looks at layer blocks.1.activation2, 8 x 8" and describe_layer("saliency", cnn) == ""
-    assert "no layer gives features with places" in refusal("grad_cam", nn.Sequential(nn.Flatten(), nn.Linear(256, 2)), known.images)
+    assert (
+        describe_layer("grad_cam", cnn) == "; looks at layer blocks.1.activation2, 8 x 8"
+        and describe_layer("saliency", cnn) == ""
+    )
+    assert "no layer gives features with places" in refusal(
+        "grad_cam", nn.Sequential(nn.Flatten(), nn.Linear(256, 2)), known.images
+    )
     assert "goes on with tokens" in refusal("grad_cam", transformer.original, known.images)
 
 

@@ -64,7 +64,8 @@ def test_every_method_points_at_the_deciding_step(name, sequences):
     near = (torch.arange(maps.shape[1]) - DECIDING).abs() <= reach
     assert (maps[:, DECIDING].abs() > 0.5 * maps.abs().amax(dim=1)).all() and not maps[:, ~near].any()
     (deletion, insertion), (wrong, wrongly), (chance, _) = (
-        areas_of(module.network, steps, order, 16) for order in (maps, -maps, torch.rand(maps.shape, generator=torch.Generator().manual_seed(0)))
+        areas_of(module.network, steps, order, 16)
+        for order in (maps, -maps, torch.rand(maps.shape, generator=torch.Generator().manual_seed(0)))
     )
     assert deletion.mean() < wrong.mean() and insertion.mean() > wrongly.mean()
     if name != "saliency":  # which does not tell for from against, and some of these steps speak against
@@ -80,7 +81,9 @@ def test_lengths_travel_along_and_padding_gets_nothing(name, network, sequences)
     assert not maps[~steps.inside].any() and maps[steps.inside].any()
     for row in (3, 68):  # of different batches
         alone = Steps(steps.values[[row], : steps.lengths[row]], steps.lengths[[row]], steps.targets[[row]])
-        torch.testing.assert_close(maps[[row], : steps.lengths[row]], attribute(name, module, alone), atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(
+            maps[[row], : steps.lengths[row]], attribute(name, module, alone), atol=1e-4, rtol=1e-3
+        )
 
 
 def test_only_steps_inside_a_sequence_are_deleted(sequences):
@@ -90,18 +93,27 @@ def test_only_steps_inside_a_sequence_are_deleted(sequences):
     areas = areas_of(module.network, steps, order, 16)
     for row in (3, 68):
         length = steps.lengths[row]
-        alone = areas_of(module.network, Steps(steps.values[[row], :length], steps.lengths[[row]], steps.targets[[row]]), order[[row], :length], 16)
+        alone = areas_of(
+            module.network,
+            Steps(steps.values[[row], :length], steps.lengths[[row]], steps.targets[[row]]),
+            order[[row], :length],
+            16,
+        )
         assert [float(area) for area in alone] == pytest.approx([float(area[row]) for area in areas])
 
 
-@pytest.mark.parametrize("network", NETWORKS[:2])  # the third's `if` makes steps along the path of which no gradient tells
+@pytest.mark.parametrize(
+    "network", NETWORKS[:2]
+)  # the third's `if` makes steps along the path of which no gradient tells
 def test_integrated_gradients_add_up_to_the_difference_of_logits(network, sequences):
     module = make_model(f"leyden.models.{network}", width=16)
     steps = take_all(module, sequences)
     with torch.no_grad():
         for weight in module.network.parameters():
             weight.mul_(2)  # an untrained network is nearly linear, and adds up too easily
-        gained = (module.network(steps.values, steps.lengths) - module.network(torch.zeros_like(steps.values), steps.lengths))[:, 1]
+        gained = (
+            module.network(steps.values, steps.lengths) - module.network(torch.zeros_like(steps.values), steps.lengths)
+        )[:, 1]
     assert gained.abs().mean() > 0.1
     torch.testing.assert_close(attribute("integrated_gradients", module, steps).sum(dim=1), gained, atol=5e-3, rtol=0)
 
@@ -116,7 +128,11 @@ def test_drawing_survives_a_single_step_and_a_map_of_zeros(length, tmp_path):
 def in_explained(in_sequences, tmp_path) -> Path:
     """Work in the folder of prepared sequences, beside a checkpoint of a network for them."""
     report = json.loads(Path("artifacts/prepare/report.json").read_text())
-    spec = {"network": {"class_path": "leyden.models.GRUClassifier", "init_args": {"width": 8}}, "labels": report["labels"], "input": report["input"]}
+    spec = {
+        "network": {"class_path": "leyden.models.GRUClassifier", "init_args": {"width": 8}},
+        "labels": report["labels"],
+        "input": report["input"],
+    }
     weights = {f"model.{name}": value for name, value in SequenceModel(**spec).state_dict().items()}
     torch.save({"leyden": spec, "state_dict": weights}, tmp_path / "model.ckpt")
     return tmp_path
@@ -128,19 +144,27 @@ def test_stage_writes_the_maps_of_the_sequences_that_it_names(in_explained):
     out = in_explained / "out"
     metrics = json.loads((out / "metrics.json").read_text())
     assert set(metrics) == {"integrated_gradients", "occlusion"}
-    assert {"deletion_auc", "random_insertion_auc", "gain_low", "randomisation_similarity", "examples"} < set(metrics["occlusion"])
+    assert {"deletion_auc", "random_insertion_auc", "gain_low", "randomisation_similarity", "examples"} < set(
+        metrics["occlusion"]
+    )
     with open(out / "examples.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     arrays, paths = np.load(out / "maps/maps.npz"), read_paths("artifacts/prepare", "test")
     sequences = read_sequence_split(Path("artifacts/prepare"), "test").sequences
     assert [row["path"] for row in rows] == [paths[number] for number in arrays["rows"]] and len(rows) == 4
-    assert np.array_equal(arrays["lengths"], sequences.lengths[arrays["rows"]]) and np.array_equal(arrays["values"], sequences[arrays["rows"]].values)
+    assert np.array_equal(arrays["lengths"], sequences.lengths[arrays["rows"]]) and np.array_equal(
+        arrays["values"], sequences[arrays["rows"]].values
+    )
     assert arrays["occlusion"].shape == arrays["values"].shape[:2]
     assert (arrays["occlusion"] != 0).sum() <= arrays["lengths"].sum()
     for name in yaml.safe_load((REPO / "dvc.yaml").read_text())["stages"]["explain"]["outs"]:
         assert (out / Path(name).relative_to("artifacts/explain")).exists(), name
     with open(out / "influence.csv", newline="", encoding="utf-8") as file:
-        assert {row["path"] for row in csv.DictReader(file)} <= {row["path"] for row in rows if row["chosen"] == "wrong"} != set()
+        assert (
+            {row["path"] for row in csv.DictReader(file)}
+            <= {row["path"] for row in rows if row["chosen"] == "wrong"}
+            != set()
+        )
     for row in rows:
         for suffix in ("", "-integrated_gradients", "-occlusion"):
             assert (out / "maps" / f"{Path(row['file']).stem}{suffix}.png").is_file()

@@ -62,7 +62,11 @@ def test_split_folders_hold_archives_and_archives_split_folders(tmp_path):
             pack(tmp_path / "plain" / split / name, tmp_path / "parts" / split / f"{name}.zip")
     for data in ("whole", "parts"):
         counts = prepare(tmp_path / data, tmp_path / "out")["counts"]
-        assert {split: sum(by_label.values()) for split, by_label in counts.items()} == {"train": 18, "val": 9, "test": 12}, data
+        assert {split: sum(by_label.values()) for split, by_label in counts.items()} == {
+            "train": 18,
+            "val": 9,
+            "test": 12,
+        }, data
 
 
 @pytest.mark.parametrize("name", ["all.zip", "all.tar", "all.tar.gz"])
@@ -72,9 +76,15 @@ def test_a_damaged_archive_is_named(name, damage, shapes, tmp_path, error_of):
     pack(shapes, archive)
     content = archive.read_bytes()
     if damage == "flipped":
-        middle = content.find(b"cercle/", len(content) // 2) if name == "all.tar" else len(content) // 2  # a tar has checksums of names alone
-        content = content[:middle] + bytes(255 - byte for byte in content[middle : middle + 200]) + content[middle + 200 :]
-    archive.write_bytes({"cut": content[: len(content) // 2], "text": b"not an archive", "empty": b"", "flipped": content}[damage])
+        middle = (
+            content.find(b"cercle/", len(content) // 2) if name == "all.tar" else len(content) // 2
+        )  # a tar has checksums of names alone
+        content = (
+            content[:middle] + bytes(255 - byte for byte in content[middle : middle + 200]) + content[middle + 200 :]
+        )
+    archive.write_bytes(
+        {"cut": content[: len(content) // 2], "text": b"not an archive", "empty": b"", "flipped": content}[damage]
+    )
     line = error_of("prepare", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "out"))
     assert "expected a whole archive" in line and name in line
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "shapes"]

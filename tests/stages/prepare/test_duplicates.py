@@ -11,7 +11,11 @@ from tests.stages.test_prepare import prepare
 
 
 def test_exact_pairs_name_the_first():
-    assert [tuple(pair) for pair in exact_pairs(["a", "b", "a", "c", "a", "b"])] == [("exact", 0, 2), ("exact", 0, 4), ("exact", 1, 5)]
+    assert [tuple(pair) for pair in exact_pairs(["a", "b", "a", "c", "a", "b"])] == [
+        ("exact", 0, 2),
+        ("exact", 0, 4),
+        ("exact", 1, 5),
+    ]
 
 
 def test_a_hash_has_a_bit_for_each_step_up():
@@ -27,11 +31,15 @@ def test_a_hash_has_a_bit_for_each_step_up():
 def test_bands_find_what_comparing_all_pairs_finds(max_distance):
     generator = np.random.default_rng(0)
     thumbs = generator.integers(0, 256, (400, 8, 9), np.uint8)
-    thumbs[200:] = np.clip(thumbs[:200] + generator.normal(0, np.linspace(0, 20, 200)[:, None, None], (200, 8, 9)), 0, 255).astype(np.uint8)
+    thumbs[200:] = np.clip(
+        thumbs[:200] + generator.normal(0, np.linspace(0, 20, 200)[:, None, None], (200, 8, 9)), 0, 255
+    ).astype(np.uint8)
     hashes = difference_hashes(thumbs)
     distances = BITS_SET[(hashes[:, None] ^ hashes).view(np.uint16).reshape(400, 400, 4)].sum(-1)
     differences = np.abs(thumbs[:, None].astype(int) - thumbs).mean((2, 3))
-    expected = {(i, j) for i, j in zip(*np.nonzero((distances <= max_distance) & (differences <= 10)), strict=True) if i < j}
+    expected = {
+        (i, j) for i, j in zip(*np.nonzero((distances <= max_distance) & (differences <= 10)), strict=True) if i < j
+    }
     found = near_pairs(thumbs, np.full(400, 32), max_distance)
     assert {(pair.first, pair.second) for pair in found} == expected and len(expected) > 3
 
@@ -54,7 +62,9 @@ def test_a_picture_saved_anew_is_a_near_duplicate_across_classes(tmp_path):
     for name in ("a", "b"):
         (tmp_path / "data" / name).mkdir(parents=True)
         for number in range(30):
-            noise = Image.fromarray(generator.integers(0, 256, (6, 6, 3), np.uint8)).resize((64, 48), Image.Resampling.BICUBIC)
+            noise = Image.fromarray(generator.integers(0, 256, (6, 6, 3), np.uint8)).resize(
+                (64, 48), Image.Resampling.BICUBIC
+            )
             noise.save(tmp_path / "data" / name / f"{number}.png")
     with Image.open(tmp_path / "data/a/7.png") as image:
         ImageEnhance.Brightness(image.resize((80, 60))).enhance(1.03).save(tmp_path / "data/b/again.jpg", quality=80)
@@ -62,5 +72,7 @@ def test_a_picture_saved_anew_is_a_near_duplicate_across_classes(tmp_path):
     found = prepare(tmp_path / "data", tmp_path / "out")["duplicates"]
     assert (found["exact"], found["conflicts"], found["near"], found["near_conflicts"]) == (1, 1, 1, 1)
     with open(tmp_path / "out/duplicates.csv", newline="", encoding="utf-8") as file:
-        rows = [(row["kind"], row["path"], row["other"], row["label"], row["other_label"]) for row in csv.DictReader(file)]
+        rows = [
+            (row["kind"], row["path"], row["other"], row["label"], row["other_label"]) for row in csv.DictReader(file)
+        ]
     assert rows == [("exact", "b/same.bmp", "a/7.png", "b", "a"), ("near", "b/again.jpg", "a/7.png", "b", "a")]

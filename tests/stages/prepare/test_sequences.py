@@ -46,7 +46,9 @@ def test_report_describes_the_training_values(sequences_prepared):
     report = read_report(sequences_prepared / "artifacts/prepare")
     train = read_examples(sequences_prepared / "artifacts/prepare", "train")[0].values
     assert report["input"]["features"] == 2
-    assert np.allclose(report["input"]["mean"], train.mean(0), atol=1e-5) and np.allclose(report["input"]["std"], train.std(0), rtol=1e-5)
+    assert np.allclose(report["input"]["mean"], train.mean(0), atol=1e-5) and np.allclose(
+        report["input"]["std"], train.std(0), rtol=1e-5
+    )
     assert report["files"]["length"]["max"] <= 59 and set(report["files"]["modes"]) == {"csv", "float64"}
     with Image.open(sequences_prepared / "artifacts/prepare/contact/2.png") as sheet:
         assert sheet.size == (256, 256) and len(sheet.getcolors(10_000)) > 3
@@ -55,7 +57,10 @@ def test_report_describes_the_training_values(sequences_prepared):
 def test_statistics_stand_a_large_offset():
     values = (1e6 + np.random.default_rng(0).normal(size=(100_000, 1))).astype(np.float32)
     mean, deviation = feature_statistics(values)
-    assert abs(mean[0] - values.astype(np.float64).mean()) < 1e-3 and abs(deviation[0] - values.astype(np.float64).std()) < 1e-3
+    assert (
+        abs(mean[0] - values.astype(np.float64).mean()) < 1e-3
+        and abs(deviation[0] - values.astype(np.float64).std()) < 1e-3
+    )
     assert feature_statistics(np.full((9, 1), 3.0, np.float32)) == ([3.0], [1.0])
 
 
@@ -86,7 +91,11 @@ def test_too_many_unusable_files_stop_the_stage(data, error_of):
 def test_duplicates_stay_together_and_are_named(data):
     for number in range(1, 12):
         name = f"{number}.npy" if number % 3 else f"{number}.csv"
-        values = np.load(data / "up" / name) if number % 3 else np.loadtxt(data / "up" / name, delimiter=",", skiprows=number % 2, ndmin=2)
+        values = (
+            np.load(data / "up" / name)
+            if number % 3
+            else np.loadtxt(data / "up" / name, delimiter=",", skiprows=number % 2, ndmin=2)
+        )
         np.save(data / "up" / f"copy {number}.npy", values.astype(np.float32))
         np.save(data / "down" / f"near {number}.npy", values * 1.0001)
     assert main(["prepare"]) == 0
@@ -109,9 +118,15 @@ def test_archives_and_manifests_hold_sequences_too(data, tmp_path):
     (tmp_path / "zipped").mkdir()
     (tmp_path / "all.zip").rename(tmp_path / "zipped/all.zip")
     assert main(["prepare", "--data=zipped"]) == 0
-    zipped = {row["path"].removeprefix("all.zip/"): (row["split"], row["sha256"]) for row in rows_of("artifacts/prepare/manifest.csv")}
+    zipped = {
+        row["path"].removeprefix("all.zip/"): (row["split"], row["sha256"])
+        for row in rows_of("artifacts/prepare/manifest.csv")
+    }
     assert zipped == plain
-    lines = ["path,label,group", *(f"{path},{path.split('/')[0]},{number % 40}" for number, path in enumerate(sorted(plain)))]
+    lines = [
+        "path,label,group",
+        *(f"{path},{path.split('/')[0]},{number % 40}" for number, path in enumerate(sorted(plain))),
+    ]
     (data / "manifest.csv").write_text("\n".join(lines))
     assert main(["prepare", "--seed=3"]) == 0
     groups: dict[str, set[str]] = {}

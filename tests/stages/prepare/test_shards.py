@@ -38,7 +38,9 @@ def test_shards_hold_what_the_training_array_holds(shapes, tmp_path):
     for name in ("manifest.csv", "labels.json", "rejected.csv", "val.images.npy", "test.labels.npy"):
         assert (tmp_path / "packed" / name).read_bytes() == (tmp_path / "sharded" / name).read_bytes(), name
     assert sharded["input"] == packed["input"] and sharded["counts"] == packed["counts"]
-    assert {path.name for path in (tmp_path / "packed").rglob("*")} - {path.name for path in (tmp_path / "sharded").rglob("*")} == {
+    assert {path.name for path in (tmp_path / "packed").rglob("*")} - {
+        path.name for path in (tmp_path / "sharded").rglob("*")
+    } == {
         "train.images.npy",
         "train.labels.npy",
     }
@@ -73,13 +75,17 @@ def test_same_input_same_place_and_bytes_and_other_data_elsewhere(shapes, tmp_pa
     assert len(examples_of(report["shards"], (20, 30, 3))) == sum(report["counts"]["train"].values())
 
 
-@pytest.mark.parametrize("fails", [(ArrayWriter, "append"), (shards_module.ShardWriter, "append"), (shards_module.ShardWriter, "close")])
+@pytest.mark.parametrize(
+    "fails", [(ArrayWriter, "append"), (shards_module.ShardWriter, "append"), (shards_module.ShardWriter, "close")]
+)
 def test_a_full_disk_leaves_nothing_half_written(fails, shapes, tmp_path, error_of, monkeypatch):
     def refuse(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(*fails, refuse)
-    assert "No space left" in error_of("prepare", "--data", str(shapes), "--out", str(tmp_path / "out"), f"--shards={tmp_path}/shards", *ARGS)
+    assert "No space left" in error_of(
+        "prepare", "--data", str(shapes), "--out", str(tmp_path / "out"), f"--shards={tmp_path}/shards", *ARGS
+    )
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and not path.is_relative_to(shapes)]
 
 
@@ -107,7 +113,10 @@ def test_packed_training_images_are_not_sought_in_shards(shapes, tmp_path):
 
 def test_a_damaged_shard_is_named(shapes, tmp_path):
     report = prepare(shapes, tmp_path / "out", f"--shards={tmp_path}/shards")
-    shard = Path(report["shards"]) / json.loads((Path(report["shards"]) / "index.json").read_text())["chunks"][1]["filename"]
+    shard = (
+        Path(report["shards"])
+        / json.loads((Path(report["shards"]) / "index.json").read_text())["chunks"][1]["filename"]
+    )
     shard.write_bytes(shard.read_bytes()[:-1])
     with pytest.raises(UserError, match=f"{shard.name}; it is damaged"):
         examples_of(report["shards"], (20, 30, 3))

@@ -41,7 +41,9 @@ def write_groups(data, groups):
         for name in SHAPES:
             for path in sorted((data / name).iterdir()):
                 number = int(path.stem.split()[-1])
-                writer.writerow([path.relative_to(data).as_posix(), name, f"patient {number % groups}" if number % 3 else ""])
+                writer.writerow(
+                    [path.relative_to(data).as_posix(), name, f"patient {number % groups}" if number % 3 else ""]
+                )
 
 
 def test_a_group_stays_on_one_side_whatever_comes_and_goes(shapes, tmp_path):
@@ -54,7 +56,11 @@ def test_a_group_stays_on_one_side_whatever_comes_and_goes(shapes, tmp_path):
     for row in rows:
         if row["group"]:
             by_group.setdefault(row["group"], set()).add(row["split"])
-    assert len(by_group) == 13 and all(len(splits) == 1 for splits in by_group.values()) and len(set.union(*by_group.values())) == 3
+    assert (
+        len(by_group) == 13
+        and all(len(splits) == 1 for splits in by_group.values())
+        and len(set.union(*by_group.values())) == 3
+    )
 
     for number in (4, 6, 7):
         next((shapes / "cercle").glob(f"* {number}.*")).unlink()
@@ -86,7 +92,11 @@ def test_leakage_between_own_splits_is_refused_and_can_be_allowed(own_splits, tm
     leaked = sorted((own_splits / "train/cercle").iterdir())[0]
     shutil.copy(leaked, own_splits / "test/carré/leak.png")
     line = error_of("prepare", "--data", str(own_splits), "--out", str(tmp_path / "out"))
-    assert "no image and no group in two splits; got 1" in line and "test/carré/leak.png (test)" in line and leaked.name in line
+    assert (
+        "no image and no group in two splits; got 1" in line
+        and "test/carré/leak.png (test)" in line
+        and leaked.name in line
+    )
     report = prepare(own_splits, tmp_path / "out", "--allow_leakage")
     assert report["duplicates"] | {"near": 0, "near_leaks": 0, "near_conflicts": 0} == {
         "exact": 1, "near": 0, "conflicts": 1, "near_conflicts": 0, "leaks": 1, "near_leaks": 0,
@@ -103,7 +113,8 @@ def test_leakage_between_own_splits_is_refused_and_can_be_allowed(own_splits, tm
 def test_a_group_in_two_own_splits_is_refused(own_splits, tmp_path, error_of):
     files = sorted(path.relative_to(own_splits).as_posix() for path in own_splits.rglob("*") if path.is_file())
     rows = [
-        f"{path},{path.split('/')[1]},{'camera' if index in (0, len(files) - 1) else ''},{path.split('/')[0]}" for index, path in enumerate(files)
+        f"{path},{path.split('/')[1]},{'camera' if index in (0, len(files) - 1) else ''},{path.split('/')[0]}"
+        for index, path in enumerate(files)
     ]
     (own_splits / "manifest.csv").write_text("path,label,group,split\n" + "\n".join(rows) + "\n", encoding="utf-8")
     line = error_of("prepare", "--data", str(own_splits), "--out", str(tmp_path / "out"))

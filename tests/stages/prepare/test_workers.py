@@ -51,5 +51,12 @@ def test_workers_of_a_killed_parent_end(tmp_path):
 
 
 def test_workers_of_the_command_that_the_pipeline_runs(shapes, tmp_path):
-    command = [sys.executable, REPO / "src/leyden", "prepare", f"--data={shapes}", f"--out={tmp_path}/out", "--num_workers=2"]
+    command = [
+        sys.executable,
+        REPO / "src/leyden",
+        "prepare",
+        f"--data={shapes}",
+        f"--out={tmp_path}/out",
+        "--num_workers=2",
+    ]
     subprocess.run(command, cwd=tmp_path, check=True)

@@ -24,7 +24,10 @@ def rgb(scheme: str, name: str) -> tuple[float, ...]:
 def contrast(first: tuple[float, ...], second: tuple[float, ...]) -> float:
     """Compute the contrast ratio of two sRGB colours. Source: WCAG 2.2, "contrast ratio"."""
     dark, light = sorted(
-        sum(weight * (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4) for weight, part in zip(WEIGHTS, colour, strict=True))
+        sum(
+            weight * (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4)
+            for weight, part in zip(WEIGHTS, colour, strict=True)
+        )
         for colour in (first, second)
     )
     return (light + 0.05) / (dark + 0.05)
@@ -48,7 +51,9 @@ def test_counts_can_be_read_on_the_fullest_cell_of_the_matrix(scheme: str, tone:
     shares = re.search(r"var\(--tone\) calc\((\d+)% \+ var\(--share\) \* (\d+)%\), var\(--raised\)", CSS)
     assert shares
     mix = (int(shares[1]) + int(shares[2])) / 100
-    cell = tuple(mix * top + (1 - mix) * under for top, under in zip(rgb(scheme, tone), rgb(scheme, "raised"), strict=True))
+    cell = tuple(
+        mix * top + (1 - mix) * under for top, under in zip(rgb(scheme, tone), rgb(scheme, "raised"), strict=True)
+    )
     assert contrast(rgb(scheme, "ink"), cell) >= AA_TEXT
 
 
@@ -65,9 +70,13 @@ def test_pages_can_be_heard(tmp_path: Path, name: str) -> None:
     page = artifacts.written(name)
     tags = Elements(page).tags
     levels = [int(tag[1]) for tag, _ in tags if re.fullmatch("h[1-6]", tag)]
-    assert levels[0] == levels.count(1) == 1 and all(after - before <= 1 for before, after in itertools.pairwise(levels))
+    assert levels[0] == levels.count(1) == 1 and all(
+        after - before <= 1 for before, after in itertools.pairwise(levels)
+    )
     assert [tag for tag, _ in tags].count("main") == 1 and {"nav", "dialog"} <= {tag for tag, _ in tags}
     assert all(attrs.get("scope") in ("col", "row") for tag, attrs in tags if tag == "th")
     assert page.count("<table") == page.count("<caption") > 0
-    assert all(attrs.get("alt") for tag, attrs in tags if tag == "img") and all(attrs.get("aria-label") for tag, attrs in tags if tag == "svg")
+    assert all(attrs.get("alt") for tag, attrs in tags if tag == "img") and all(
+        attrs.get("aria-label") for tag, attrs in tags if tag == "svg"
+    )
     assert all(attrs.get("aria-label") for _, attrs in tags if attrs.get("role") == "region")

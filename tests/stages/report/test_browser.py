@@ -27,13 +27,17 @@ def browser() -> Iterator[Any]:
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     found = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    found.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-reduced-motion", "value": "reduce"}]})
+    found.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-reduced-motion", "value": "reduce"}]}
+    )
     yield found
     found.quit()
 
 
 def visit(browser: Any, page: Path, width: int) -> None:
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False})
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    )
     browser.get(page.as_uri())
 
 
@@ -59,7 +63,9 @@ def test_every_link_leads_to_what_it_names(pages: Path, browser: Any, name: str)
         link.send_keys(Keys.ENTER)
         assert browser.current_url == target
         assert_whole(browser, 375)
-        top = browser.execute_script("return (document.querySelector(location.hash || 'main')).getBoundingClientRect().top")
+        top = browser.execute_script(
+            "return (document.querySelector(location.hash || 'main')).getBoundingClientRect().top"
+        )
         assert -1 <= top < 800, target
         if name not in browser.current_url:
             browser.back()
@@ -98,7 +104,11 @@ def test_a_plot_is_enlarged_moved_and_put_back(pages: Path, browser: Any, width:
     assert dialog.is_displayed() and dialog.accessible_name.startswith("loss by epoch")
     sheet = dialog.find_element("css selector", ".stage > div")
     transforms = [sheet.get_attribute("style")]
-    for press in (dialog.find_element("name", "in").click, lambda: dialog.send_keys(Keys.ARROW_LEFT), lambda: dialog.send_keys("0")):
+    for press in (
+        dialog.find_element("name", "in").click,
+        lambda: dialog.send_keys(Keys.ARROW_LEFT),
+        lambda: dialog.send_keys("0"),
+    ):
         press()
         wait(browser, lambda: sheet.get_attribute("style") != transforms[-1])
         transforms.append(sheet.get_attribute("style"))
@@ -174,16 +184,28 @@ def assert_whole(browser: Any, width: int) -> None:
     assert browser.execute_script("return performance.getEntriesByType('resource').map(entry => entry.name)") == []
     widths = browser.execute_script("return [...document.images].map(image => image.naturalWidth)")
     assert all(widths) and bool(widths) != browser.current_url.partition("#")[0].endswith("against.html")
-    assert browser.execute_script("return document.documentElement.scrollWidth") <= browser.execute_script("return innerWidth") == width
+    assert (
+        browser.execute_script("return document.documentElement.scrollWidth")
+        <= browser.execute_script("return innerWidth")
+        == width
+    )
 
 
 @pytest.mark.parametrize("width", [1280, 375])
 def test_browser_draws_the_imbalance_in_full_view(tmp_path: Path, browser: Any, width: int) -> None:
     artifacts = Artifacts(tmp_path, LABELS)
-    artifacts.change_report(counts={"train": {"ant": 300, "bee": 6, "cat": 30}, "val": dict.fromkeys(LABELS, 20), "test": dict.fromkeys(LABELS, 80)})
+    artifacts.change_report(
+        counts={
+            "train": {"ant": 300, "bee": 6, "cat": 30},
+            "val": dict.fromkeys(LABELS, 20),
+            "test": dict.fromkeys(LABELS, 80),
+        }
+    )
     artifacts.report()
     visit(browser, tmp_path / "report/data.html", width)
-    bars = browser.execute_script("return [...document.querySelectorAll('.bar span')].map(bar => bar.getBoundingClientRect().width)")
+    bars = browser.execute_script(
+        "return [...document.querySelectorAll('.bar span')].map(bar => bar.getBoundingClientRect().width)"
+    )
     table = browser.execute_script("return document.querySelector('.counts').getBoundingClientRect().width")
     assert bars == pytest.approx([table * count / 400 for count in (300, 20, 80, 6, 20, 80, 30, 20, 80)], abs=0.1)
     assert table <= width - 32
@@ -194,6 +216,10 @@ def test_browser_leads_from_a_finding_to_what_it_stands_on(tmp_path: Path, brows
     visit(browser, tmp_path / "report/index.html", 375)
     browser.find_element("partial link text", "files rejected").click()
     assert browser.current_url.endswith("/data.html#rejected")
-    assert 0 <= browser.execute_script("return document.querySelector('#rejected-heading').getBoundingClientRect().top") < 400
+    assert (
+        0
+        <= browser.execute_script("return document.querySelector('#rejected-heading').getBoundingClientRect().top")
+        < 400
+    )
     browser.find_element("partial link text", "The model").click()
     assert browser.current_url.endswith("/index.html")

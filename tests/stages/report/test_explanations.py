@@ -23,7 +23,10 @@ def test_an_explanation_no_better_than_chance_is_said(artifacts: Artifacts) -> N
     figures = json.loads((artifacts.root / "explain/metrics.json").read_text())["saliency"]
     write_json(artifacts.root / "explain/metrics.json", {"saliency": figures})
     page, card = artifacts.report()
-    assert "saliency was tested and does not beat a random map (deletion AUC 0.600, against 0.500; lower is better)" in page
+    assert (
+        "saliency was tested and does not beat a random map (deletion AUC 0.600, against 0.500; lower is better)"
+        in page
+    )
     assert "No better than a random map at finding what matters: saliency" in card
 
 
@@ -39,7 +42,9 @@ def test_what_explain_also_finds_is_shown(artifacts: Artifacts) -> None:
         ["lrp", "refused", "no rule for GELU"],
     ]
     write_rows(folder / "summary.csv", ["method", "verdict", "reason"], rows)
-    write_rows(folder / "concepts.csv", ["concept", "label", "p_value", "verdict"], [["stripes", "bee", 0.0123456, "for"]])
+    write_rows(
+        folder / "concepts.csv", ["concept", "label", "p_value", "verdict"], [["stripes", "bee", 0.0123456, "for"]]
+    )
     page, _ = artifacts.report()
     text = Elements(page).text
     assert (
@@ -54,15 +59,34 @@ def test_what_explain_also_finds_is_shown(artifacts: Artifacts) -> None:
 
 def test_training_examples_and_channels_are_shown_by_their_pictures(artifacts: Artifacts) -> None:
     folder = artifacts.root / "explain"
-    heads = ["file", "path", "label", "prediction", "effect", "rank", "influence", "training_row", "training_path", "training_label"]
+    heads = [
+        "file",
+        "path",
+        "label",
+        "prediction",
+        "effect",
+        "rank",
+        "influence",
+        "training_row",
+        "training_path",
+        "training_label",
+    ]
     taught = [["helpful", 1, 2.5, 1, "train ant/1.png", "ant"], ["harmful", 1, -1.5, 7, "train bee/7.png", "bee"]]
     write_rows(folder / "influence.csv", heads, [["00.png", "ant/0.png", "ant", "bee", *row] for row in taught])
     Image.new("RGB", (30, 20), "teal").save(folder / "channel.png")
     channels = [["ant", 3, "blocks", 1, 104, 0.25, 0.0625, "channel.png"], ["ant", 3, "blocks", 2, 7, 0.125, 0.03, ""]]
-    write_rows(folder / "channels.csv", ["label", "images", "layer", "rank", "channel", "conductance", "share", "file"], channels)
+    write_rows(
+        folder / "channels.csv",
+        ["label", "images", "layer", "rank", "channel", "conductance", "share", "file"],
+        channels,
+    )
     page, _ = artifacts.report()
     elements = Elements(page)
-    assert "image helped: ant harmed: bee" in elements.text and "ant channel 104: 6.2%" in elements.text and "channel 7" not in elements.text
+    assert (
+        "image helped: ant harmed: bee" in elements.text
+        and "ant channel 104: 6.2%" in elements.text
+        and "channel 7" not in elements.text
+    )
     images = np.load(artifacts.root / "prepare/train.images.npy")
     for row, path in ((1, "train ant/1.png"), (7, "train bee/7.png")):
         uri = re.search(rf'src="data:image/png;base64,([^"]+)"[^>]*alt="Training image {path}"', page)[1]

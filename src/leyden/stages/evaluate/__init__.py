@@ -9,15 +9,21 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 from leyden.data.packed import read_report
 from leyden.errors import UserError
 from leyden.files import replaced_folder, write_json
-from leyden.models.bootstrap import check_level
+from leyden.files.outputs import check_output, discard, is_made_by, resolved
 from leyden.models.image_model import ImageModel
-from leyden.models.load import Predictor, load
-from leyden.outputs import check_output, discard, is_made_by, resolved
+from leyden.runtimes.load import Predictor, load
 from leyden.stages.evaluate.abstention import abstain
 from leyden.stages.evaluate.against import compare_with, predict_other, verdict
-from leyden.stages.evaluate.figures import intervals_of, score
 from leyden.stages.evaluate.gate import check_names, failures
-from leyden.stages.evaluate.mistakes import CONFUSIONS, MISTAKES, SUSPECTS, list_confusions, list_mistakes, list_suspects
+from leyden.stages.evaluate.metrics import intervals_of, score
+from leyden.stages.evaluate.mistakes import (
+    CONFUSIONS,
+    MISTAKES,
+    SUSPECTS,
+    list_confusions,
+    list_mistakes,
+    list_suspects,
+)
 from leyden.stages.evaluate.plots import plot_confusion, plot_reliability, plot_robustness
 from leyden.stages.evaluate.predictions import Predictions, check_labels, predict_split, write_predictions
 from leyden.stages.evaluate.robustness import ATTACKS, check_kinds, list_accuracies, means
@@ -25,6 +31,7 @@ from leyden.stages.evaluate.robustness import COLUMNS as ACCURACIES
 from leyden.stages.evaluate.slices import COLUMNS as SLICES
 from leyden.stages.evaluate.slices import list_slices
 from leyden.stages.evaluate.tables import Row, class_table, reliability, write_rows
+from leyden.statistics.bootstrap import check_level
 
 
 def evaluate(
@@ -69,14 +76,18 @@ def evaluate(
         check_output(beside, "evaluate", inputs)
     check_level(confidence_level, "evaluate")
     if not 0 < abstain_precision <= 1:
-        raise UserError(f"evaluate.abstain_precision must lie in (0, 1]; got {abstain_precision}; set it in configs/evaluate.yaml")
+        raise UserError(
+            f"evaluate.abstain_precision must lie in (0, 1]; got {abstain_precision}; set it in configs/evaluate.yaml"
+        )
     check_kinds(robustness)
     predictor = load(model, trust=trust)
     check_labels(predictor, read_report(data)["labels"], model)
     test = predict_split(predictor, data, "test", batch_size)
     validation = predict_split(predictor, data, "val", batch_size)
     metrics = measure(test, top_k, num_resamples, confidence_level, seed)
-    metrics |= {"temperature": getattr(predictor, "temperature", 1.0)} | abstain(validation, test, abstain_precision, confidence_level)
+    metrics |= {"temperature": getattr(predictor, "temperature", 1.0)} | abstain(
+        validation, test, abstain_precision, confidence_level
+    )
     accuracies = measure_robustness(predictor, data, robustness, batch_size, confidence_level)
     metrics |= means(accuracies)
     check_names(require or {}, metrics)
@@ -108,7 +119,11 @@ def measure(test: Predictions, top_k: int, num_resamples: int, confidence_level:
     """Compute the headline figures with their intervals, and what they stand on."""
     metrics: dict[str, Any] = score(test, top_k)
     metrics |= intervals_of(test, metrics, top_k, num_resamples, confidence_level, seed)
-    return metrics | {"examples": len(test.labels), "errors": int((~test.is_right).sum()), "confidence_level": confidence_level}
+    return metrics | {
+        "examples": len(test.labels),
+        "errors": int((~test.is_right).sum()),
+        "confidence_level": confidence_level,
+    }
 
 
 def write(folder: Path, test: Predictions, metrics: dict[str, Any]) -> None:
@@ -125,8 +140,14 @@ def write(folder: Path, test: Predictions, metrics: dict[str, Any]) -> None:
 
 
 def summary(metrics: dict[str, Any], slices: list[Row], suspects: list[Row]) -> str:
-    weak = [f"{row['by']} {row['slice']} ({row['accuracy']:.1%} of {row['count']})" for row in slices if row["falls_short"]]
-    told = f"falls short on {', '.join(weak[:5])}" if weak else f"no slice of {len(slices)} falls short of the others by more than noise"
+    weak = [
+        f"{row['by']} {row['slice']} ({row['accuracy']:.1%} of {row['count']})" for row in slices if row["falls_short"]
+    ]
+    told = (
+        f"falls short on {', '.join(weak[:5])}"
+        if weak
+        else f"no slice of {len(slices)} falls short of the others by more than noise"
+    )
     return (
         f"evaluate: accuracy {metrics['accuracy']:.4f} [{metrics['accuracy_low']:.4f}, {metrics['accuracy_high']:.4f}] "
         f"on {metrics['examples']:,} test examples ({metrics['errors']} errors), calibration error {metrics['calibration_error']:.4f}; "
@@ -135,7 +156,9 @@ def summary(metrics: dict[str, Any], slices: list[Row], suspects: list[Row]) -> 
     )
 
 
-def measure_robustness(predictor: Predictor, data: Path, kinds: list[str], batch_size: int, confidence_level: float) -> list[Row]:
+def measure_robustness(
+    predictor: Predictor, data: Path, kinds: list[str], batch_size: int, confidence_level: float
+) -> list[Row]:
     """Measure what can be measured of this model, and say what cannot."""
     if not hasattr(predictor, "image_size"):
         return say_left_out(kinds, "are of images")

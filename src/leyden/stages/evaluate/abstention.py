@@ -4,8 +4,8 @@ from typing import Any
 
 from torch import Tensor
 
-from leyden.models.intervals import wilson
 from leyden.stages.evaluate.predictions import Predictions
+from leyden.statistics.wilson import wilson_interval
 
 
 def find_threshold(found: Predictions, precision: float) -> float:
@@ -25,8 +25,12 @@ def abstain(validation: Predictions, test: Predictions, precision: float, confid
     answered = test.confidence >= threshold
     count, right = int(answered.sum()), int((answered & test.is_right).sum())
     figures: dict[str, Any] = {"abstain_below": threshold, "abstain_coverage": count / len(answered)}
-    figures["abstain_coverage_low"], figures["abstain_coverage_high"] = wilson(count, len(answered), confidence_level)
+    figures["abstain_coverage_low"], figures["abstain_coverage_high"] = wilson_interval(
+        count, len(answered), confidence_level
+    )
     if count:
         figures["abstain_precision"] = right / count
-        figures["abstain_precision_low"], figures["abstain_precision_high"] = wilson(right, count, confidence_level)
+        figures["abstain_precision_low"], figures["abstain_precision_high"] = wilson_interval(
+            right, count, confidence_level
+        )
     return figures

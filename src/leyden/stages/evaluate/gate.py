@@ -2,7 +2,7 @@
 
 from leyden.errors import UserError
 from leyden.parsing import did_you_mean
-from leyden.stages.evaluate.figures import LESS_IS_BETTER
+from leyden.stages.evaluate.metrics import LESS_IS_BETTER
 
 BOUNDS = ("_low", "_high")
 
@@ -17,7 +17,9 @@ def check_names(require: dict[str, float], metrics: dict[str, float]) -> None:
         if name not in metrics:
             known = ", ".join(key for key in metrics if not key.endswith(BOUNDS))
             hint = did_you_mean(name, metrics)
-            raise UserError(f"expected evaluate.require to name figures ({known}, or these with _low and _high); got {name!r}{hint}; correct it")
+            raise UserError(
+                f"expected evaluate.require to name figures ({known}, or these with _low and _high); got {name!r}{hint}; correct it"
+            )
 
 
 def failures(require: dict[str, float], metrics: dict[str, float]) -> list[str]:

@@ -15,10 +15,19 @@ def plot_confusion(path: Path, confusion: np.ndarray, labels: list[str]) -> None
     axes = figure.subplots()
     shares = confusion / np.maximum(1, confusion.sum(axis=1, keepdims=True))
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set(xlabel="predicted", ylabel="actual", xticks=range(len(labels)), yticks=range(len(labels)), yticklabels=labels)
+    axes.set(
+        xlabel="predicted", ylabel="actual", xticks=range(len(labels)), yticks=range(len(labels)), yticklabels=labels
+    )
     axes.set_xticks(range(len(labels)), labels, rotation=90 if max(map(len, labels)) > 3 else 0)
     for row, column in zip(*np.nonzero(confusion), strict=True):
-        axes.text(column, row, str(confusion[row, column]), ha="center", va="center", color="white" if shares[row, column] > 0.5 else "black")
+        axes.text(
+            column,
+            row,
+            str(confusion[row, column]),
+            ha="center",
+            va="center",
+            color="white" if shares[row, column] > 0.5 else "black",
+        )
     figure.savefig(path, dpi=110)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from leyden.data.packed import read_examples, read_paths
 from leyden.errors import UserError
-from leyden.models.load import Predictor, calibrated, predict_logits
+from leyden.runtimes.load import Predictor, calibrated, predict_logits
 
 
 class Predictions(NamedTuple):
@@ -39,7 +39,9 @@ class Predictions(NamedTuple):
 
 def check_labels(predictor: Predictor, labels: list[str], model: Path) -> None:
     if predictor.labels != labels:
-        raise UserError(f"expected a model of the labels {', '.join(labels)}; {model} knows {', '.join(predictor.labels)}; train it on this data")
+        raise UserError(
+            f"expected a model of the labels {', '.join(labels)}; {model} knows {', '.join(predictor.labels)}; train it on this data"
+        )
 
 
 def predict_split(predictor: Predictor, data: Path, split: str, batch_size: int) -> Predictions:
@@ -53,9 +55,22 @@ def write_predictions(path: Path, found: Predictions) -> None:
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["path", "label", "prediction", "confidence", *(f"score:{name}" for name in found.names)])
-        columns = found.labels.tolist(), found.predicted.tolist(), found.confidence.tolist(), found.probabilities.tolist()
+        columns = (
+            found.labels.tolist(),
+            found.predicted.tolist(),
+            found.confidence.tolist(),
+            found.probabilities.tolist(),
+        )
         for image, label, predicted, sure, scores in zip(found.paths, *columns, strict=True):
-            writer.writerow([image, found.names[label], found.names[predicted], f"{sure:.6g}", *(f"{value:.6g}" for value in scores)])
+            writer.writerow(
+                [
+                    image,
+                    found.names[label],
+                    found.names[predicted],
+                    f"{sure:.6g}",
+                    *(f"{value:.6g}" for value in scores),
+                ]
+            )
 
 
 def read_predictions(path: Path, current: Predictions) -> Predictions:
@@ -68,14 +83,22 @@ def read_predictions(path: Path, current: Predictions) -> Predictions:
         rows = {row.get("path", ""): row for row in csv.DictReader(file)}
     columns = [f"score:{name}" for name in current.names]
     if not rows or any(column not in next(iter(rows.values())) for column in columns):
-        raise UserError(f"expected scores of the classes {', '.join(current.names)} in {path}; it has others; give a predictions.csv of this data")
+        raise UserError(
+            f"expected scores of the classes {', '.join(current.names)} in {path}; it has others; give a predictions.csv of this data"
+        )
     if missing := [name for name in current.paths if name not in rows]:
         raise UserError(
             f"expected a prediction of every test example in {path}; it lacks {len(missing)}, {missing[0]} say; evaluate that model again"
         )
     scores = torch.tensor([[number(rows[name][column]) for column in columns] for name in current.paths])
-    if wrong := [name for name, row in zip(current.paths, scores, strict=True) if not (row.isfinite().all() and row.min() >= 0 and row.sum() > 0)]:
-        raise UserError(f"expected probabilities in {path}; got other scores for {len(wrong)} examples, {wrong[0]} first; evaluate that model again")
+    if wrong := [
+        name
+        for name, row in zip(current.paths, scores, strict=True)
+        if not (row.isfinite().all() and row.min() >= 0 and row.sum() > 0)
+    ]:
+        raise UserError(
+            f"expected probabilities in {path}; got other scores for {len(wrong)} examples, {wrong[0]} first; evaluate that model again"
+        )
     smallest = torch.finfo(torch.float32).tiny
     return current._replace(log_probabilities=(scores / scores.sum(dim=1, keepdim=True)).clamp(min=smallest).log())
 

@@ -14,9 +14,9 @@ from torchvision.transforms.v2 import functional as transforms
 from leyden.data.packed import read_split
 from leyden.errors import UserError
 from leyden.models.image_model import ImageModel
-from leyden.models.intervals import wilson
-from leyden.models.load import Predictor
+from leyden.runtimes.load import Predictor
 from leyden.stages.evaluate.tables import Row
+from leyden.statistics.wilson import wilson_interval
 
 COLUMNS = ("kind", "strength", "accuracy", "accuracy_low", "accuracy_high", "examples")
 MAX_EXAMPLES = 1000  # evenly spread over the test split; their accuracy is known to 3% or better
@@ -50,7 +50,9 @@ def compress(images: Tensor, quality: float) -> Tensor:
 
 def rotate(images: Tensor, degrees: float) -> Tensor:
     """Rotate, one image this way and the next that way."""
-    one, other = (transforms.rotate(images, angle, transforms.InterpolationMode.BILINEAR) for angle in (degrees, -degrees))
+    one, other = (
+        transforms.rotate(images, angle, transforms.InterpolationMode.BILINEAR) for angle in (degrees, -degrees)
+    )
     return torch.where((torch.arange(len(images)) % 2 == 0).view(-1, 1, 1, 1), one, other)
 
 
@@ -79,17 +81,30 @@ def check_kinds(kinds: list[str]) -> None:
             )
 
 
-def list_accuracies(predictor: Predictor, data: Path, kinds: list[str], batch_size: int, confidence_level: float) -> list[Row]:
+def list_accuracies(
+    predictor: Predictor, data: Path, kinds: list[str], batch_size: int, confidence_level: float
+) -> list[Row]:
     """Measure the accuracy under each kind at each strength: rows of COLUMNS. Attacks need gradients, which exported files do not give."""
     images, labels = read_split(data, "test")
     rows = np.unique(np.linspace(0, len(labels) - 1, MAX_EXAMPLES).round().astype(int))
-    pixels, truth = torch.from_numpy(np.array(images[rows])).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(labels[rows])
+    pixels, truth = (
+        torch.from_numpy(np.array(images[rows])).permute(0, 3, 1, 2).contiguous(),
+        torch.from_numpy(labels[rows]),
+    )
     found = []
     for kind in kinds:
         for strength in CORRUPTIONS[kind].strengths if kind in CORRUPTIONS else EPSILONS:
-            right = sum(count_right(predictor, kind, strength, *part) for part in zip(pixels.split(batch_size), truth.split(batch_size), strict=True))
-            low, high = wilson(right, len(truth), confidence_level)
-            figures = {"accuracy": right / len(truth), "accuracy_low": low, "accuracy_high": high, "examples": len(truth)}
+            right = sum(
+                count_right(predictor, kind, strength, *part)
+                for part in zip(pixels.split(batch_size), truth.split(batch_size), strict=True)
+            )
+            low, high = wilson_interval(right, len(truth), confidence_level)
+            figures = {
+                "accuracy": right / len(truth),
+                "accuracy_low": low,
+                "accuracy_high": high,
+                "examples": len(truth),
+            }
             found.append({"kind": kind, "strength": strength} | figures)
     return found
 
@@ -111,8 +126,7 @@ class OfPixels(nn.Module):
         self.model = model
 
     def forward(self, pixels: Tensor) -> Tensor:
-        preprocess = self.model.preprocess
-        return self.model.network(preprocess.expanded((pixels - preprocess.mean) / preprocess.std)).float()
+        return self.model.network(self.model.preprocess.normalize(pixels)).float()
 
 
 def attack(network: nn.Module, kind: str, pixels: Tensor, labels: Tensor, epsilon: float) -> Tensor:
@@ -141,4 +155,6 @@ def attack(network: nn.Module, kind: str, pixels: Tensor, labels: Tensor, epsilo
 def means(rows: list[Row]) -> dict[str, float]:
     """Give one figure for each kind: the mean accuracy over its strengths."""
     kinds = dict.fromkeys(row["kind"] for row in rows)
-    return {f"{kind}_accuracy": float(np.mean([row["accuracy"] for row in rows if row["kind"] == kind])) for kind in kinds}
+    return {
+        f"{kind}_accuracy": float(np.mean([row["accuracy"] for row in rows if row["kind"] == kind])) for kind in kinds
+    }

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from leyden.data.packed import read_examples
-from leyden.models.intervals import wilson
 from leyden.stages.evaluate.predictions import Predictions
 from leyden.stages.evaluate.tables import Row
+from leyden.statistics.wilson import wilson_interval
 
 COLUMNS = ("by", "slice", "count", "errors", "accuracy", "accuracy_low", "accuracy_high", "p_value", "falls_short")
 NUM_PARTS = 4  # of a property that is a number, with as many examples each
@@ -31,12 +31,14 @@ def list_slices(found: Predictions, data: Path, confidence_level: float) -> list
     """
     slices = [each for each in slices_of(found, data) if each[2].sum() >= MIN_COUNT]
     wrong = ~found.is_right.numpy()
-    p_values = holm([fisher(int((wrong & rows).sum()), int(rows.sum()), int(wrong.sum()), len(wrong)) for _, _, rows in slices])
+    p_values = holm(
+        [fisher(int((wrong & rows).sum()), int(rows.sum()), int(wrong.sum()), len(wrong)) for _, _, rows in slices]
+    )
     level = 1 - (1 - confidence_level) / max(1, len(slices))
     found_rows = []
     for (by, name, rows), p_value in zip(slices, p_values, strict=True):
         count, errors = int(rows.sum()), int((wrong & rows).sum())
-        low, high = wilson(count - errors, count, level)
+        low, high = wilson_interval(count - errors, count, level)
         figures = {"accuracy": 1 - errors / count, "accuracy_low": low, "accuracy_high": high, "p_value": p_value}
         row: Row = {"by": by, "slice": name, "count": count, "errors": errors} | figures
         found_rows.append(row | {"falls_short": p_value < 1 - confidence_level})
@@ -62,14 +64,21 @@ def measure(data: Path) -> dict[str, np.ndarray]:
     """Measure what the model saw: brightness of images, in [0, 1]; length of sequences."""
     examples = read_examples(data, "test")[0]
     batches = (examples[start : start + BATCH_SIZE] for start in range(0, len(examples), BATCH_SIZE))
-    parts = [("length", batch[1]) if isinstance(batch, tuple) else ("brightness", batch.mean(axis=(1, 2, 3)) / 255) for batch in batches]
+    parts = [
+        ("length", batch[1]) if isinstance(batch, tuple) else ("brightness", batch.mean(axis=(1, 2, 3)) / 255)
+        for batch in batches
+    ]
     return {parts[0][0]: np.concatenate([values for _, values in parts])}
 
 
 def sizes(data: Path) -> dict[str, np.ndarray]:
     """Give the shorter side of each original image in pixels, where the manifest tells it."""
     rows = manifest(data)
-    return {"shorter_side": np.array([min(int(row["height"]), int(row["width"])) for row in rows])} if "height" in rows[0] else {}
+    return (
+        {"shorter_side": np.array([min(int(row["height"]), int(row["width"])) for row in rows])}
+        if "height" in rows[0]
+        else {}
+    )
 
 
 def by_value(by: str, values: np.ndarray) -> Iterator[Slice]:
@@ -89,7 +98,11 @@ def by_number(by: str, values: np.ndarray) -> Iterator[Slice]:
 def fisher(errors: int, count: int, all_errors: int, total: int) -> float:
     """Give the probability of so many errors or more in `count` of `total` examples if `all_errors` had fallen at random."""
     number = torch.arange(errors, min(count, all_errors) + 1, dtype=torch.float64)
-    ways = choose(all_errors, number) + choose(total - all_errors, count - number) - choose(total, torch.tensor(float(count)))
+    ways = (
+        choose(all_errors, number)
+        + choose(total - all_errors, count - number)
+        - choose(total, torch.tensor(float(count)))
+    )
     return min(1.0, float(ways.exp().sum()))
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from leyden.models.intervals import wilson
-from leyden.stages.evaluate.figures import NUM_BINS, bins_of
+from leyden.stages.evaluate.metrics import NUM_BINS, bins_of
+from leyden.statistics.wilson import wilson_interval
 
 Row = dict[str, Any]
 
@@ -18,10 +18,14 @@ def class_table(confusion: np.ndarray, labels: list[str], confidence_level: floa
     """Precision, recall, F1 and counts of each class; a figure without any example to stand on is blank."""
     rows = []
     for index, label in enumerate(labels):
-        right, actual, predicted = (int(n) for n in (confusion[index, index], confusion[index].sum(), confusion[:, index].sum()))
+        right, actual, predicted = (
+            int(n) for n in (confusion[index, index], confusion[index].sum(), confusion[:, index].sum())
+        )
         ratios = {"precision": (right, predicted), "recall": (right, actual), "f1": (2 * right, actual + predicted)}
-        row: Row = {"label": label, "count": actual} | {name: top / bottom if bottom else "" for name, (top, bottom) in ratios.items()}
-        row["recall_low"], row["recall_high"] = wilson(right, actual, confidence_level) if actual else ("", "")
+        row: Row = {"label": label, "count": actual} | {
+            name: top / bottom if bottom else "" for name, (top, bottom) in ratios.items()
+        }
+        row["recall_low"], row["recall_high"] = wilson_interval(right, actual, confidence_level) if actual else ("", "")
         rows.append(row | {"predicted": predicted, "right": right})
     return rows
 
@@ -32,7 +36,13 @@ def reliability(confidence: Tensor, is_right: Tensor) -> list[Row]:
     rows = []
     for number in bins.unique().tolist():
         inside = bins == number
-        rows.append({"confidence": float(confidence[inside].mean()), "accuracy": float(is_right[inside].float().mean()), "count": int(inside.sum())})
+        rows.append(
+            {
+                "confidence": float(confidence[inside].mean()),
+                "accuracy": float(is_right[inside].float().mean()),
+                "count": int(inside.sum()),
+            }
+        )
     return rows
 
 

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from leyden.data.packed import read_paths, read_split
 from leyden.files import replaced_folder, write_json
+from leyden.files.outputs import check_output
+from leyden.models.checkpoint import load_checkpoint
 from leyden.models.image_model import ImageModel
-from leyden.models.load import calibrated, load_checkpoint, predict_logits
 from leyden.models.sequence_model import SequenceModel
-from leyden.outputs import check_output
+from leyden.runtimes.load import calibrated, predict_logits
 from leyden.stages.explain.channels import write_channels
 from leyden.stages.explain.concepts import read_concepts, write_concepts
 from leyden.stages.explain.evidence import Evidence, measure
@@ -27,7 +28,16 @@ from leyden.stages.explain.tables import write_table
 from leyden.stages.explain.verdict import REFUSED, Figures, Verdict, judge, ranked, table
 
 BATCH_SIZE = 256
-DEFAULT_METHODS = ["integrated_gradients", "deep_lift", "gradient_shap", "smooth_grad", "saliency", "grad_cam", "guided_grad_cam", "occlusion"]
+DEFAULT_METHODS = [
+    "integrated_gradients",
+    "deep_lift",
+    "gradient_shap",
+    "smooth_grad",
+    "saliency",
+    "grad_cam",
+    "guided_grad_cam",
+    "occlusion",
+]
 M = TypeVar("M", ImageModel, SequenceModel)
 
 
@@ -73,7 +83,9 @@ def explain(
     shown_concepts = read_concepts(concepts, module)  # first: a folder that will not do is told at once
     if isinstance(module, SequenceModel):
         forgetful = randomise(module, seed)
-        explain_sequences(module, forgetful, data, out, methods, num_shown, num_evidence, num_deletion_steps, num_influential, seed)
+        explain_sequences(
+            module, forgetful, data, out, methods, num_shown, num_evidence, num_deletion_steps, num_influential, seed
+        )
         return
     split = read_split(data, "test")
     probabilities = calibrated(module, predict_logits(module, split.images, BATCH_SIZE)).softmax(1)
@@ -83,8 +95,12 @@ def explain(
     inputs = preprocessed(module, split.images[drawn])
     network, randomised = (ExplainedNetwork(each.network, inputs) for each in (module, randomise(module, seed)))
     evidence = Evidence(network, randomised, inputs, predicted[drawn], num_deletion_steps, seed)
-    metrics, maps, verdicts = run_methods(methods, evidence, preprocessed(module, split.images[shown]), predicted[shown])
-    rows = describe(module, probabilities[shown], [read_paths(data, "test")[row] for row in shown], split.labels[shown], reasons)
+    metrics, maps, verdicts = run_methods(
+        methods, evidence, preprocessed(module, split.images[shown]), predicted[shown]
+    )
+    rows = describe(
+        module, probabilities[shown], [read_paths(data, "test")[row] for row in shown], split.labels[shown], reasons
+    )
     with replaced_folder(out, "explain") as folder:
         write_json(folder / "metrics.json", metrics)
         write_table(folder / "summary.csv", [row._asdict() for row in verdicts], Verdict._fields)

@@ -80,7 +80,9 @@ def conductance(network: nn.Module, layer: str, inputs: Tensor, targets: Tensor)
     return torch.cat(found).detach().float()
 
 
-def draw_channels(folder: Path, module: ImageModel, layer: str, inputs: Tensor, images: Any, predicted: Tensor, rows: list[Row]) -> None:
+def draw_channels(
+    folder: Path, module: ImageModel, layer: str, inputs: Tensor, images: Any, predicted: Tensor, rows: list[Row]
+) -> None:
     """Draw through which pixels each class's first channel speaks at its most telling place, in the image where it says most."""
     method = NeuronConductance(module.network, module.network.get_submodule(layer))
     for row in rows:
@@ -103,7 +105,11 @@ def last_spatial_layer(network: nn.Module, inputs: Tensor) -> str | None:
         if isinstance(output, Tensor) and output.ndim == 4 and output[0, 0].numel() > 1:
             found.append(name)
 
-    handles = [part.register_forward_hook(lambda part, _, output, name=name: note(name, output)) for name, part in network.named_modules() if name]
+    handles = [
+        part.register_forward_hook(lambda part, _, output, name=name: note(name, output))
+        for name, part in network.named_modules()
+        if name
+    ]
     with torch.no_grad():
         network(inputs)
     for handle in handles:

@@ -23,7 +23,18 @@ MIN_IMAGES = 10
 NUM_RANDOM = 20  # random concepts behind each test, and as many counterparts
 MAX_IMAGES = 64  # test images of a class whose logits are followed
 LEVEL = 0.05
-COLUMNS = ("concept", "label", "images", "layer", "score", "sensitivity", "random_low", "random_high", "p_value", "verdict")
+COLUMNS = (
+    "concept",
+    "label",
+    "images",
+    "layer",
+    "score",
+    "sensitivity",
+    "random_low",
+    "random_high",
+    "p_value",
+    "verdict",
+)
 
 Concepts = dict[str, np.ndarray]  # images uint8 (N, H, W, C) by the concept's name
 
@@ -39,9 +50,15 @@ def read_concepts(folder: Path | None, module: Model) -> Concepts:
     if not isinstance(module, ImageModel):
         print("explain: without concepts, which are of images")
         return {}
-    names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")) if folder.is_dir() else []
+    names = (
+        sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+        if folder.is_dir()
+        else []
+    )
     if not names:
-        raise UserError(f"expected a folder with a sub-folder of images per concept; {folder} has none; set concepts in configs/explain.yaml")
+        raise UserError(
+            f"expected a folder with a sub-folder of images per concept; {folder} has none; set concepts in configs/explain.yaml"
+        )
     return {name: np.stack(read_images(folder / name, module)) for name in names}
 
 
@@ -53,7 +70,9 @@ def read_images(folder: Path, module: ImageModel) -> list[np.ndarray]:
         except UnreadableImageError as error:
             print(f"explain: left out {file}: {error}")
     if len(images) < MIN_IMAGES:
-        raise UserError(f"expected at least {MIN_IMAGES} readable images of a concept; {folder} has {len(images)}; add some or remove the folder")
+        raise UserError(
+            f"expected at least {MIN_IMAGES} readable images of a concept; {folder} has {len(images)}; add some or remove the folder"
+        )
     return images
 
 
@@ -87,14 +106,22 @@ def list_concepts(module: ImageModel, layer: str, concepts: Concepts, train: Any
     for number, (name, images) in enumerate(concepts.items()):
         generator = np.random.default_rng([seed, number])
         for label, scores, sensitivities in measure_concept(module, layer, images, train, test, labels, generator):
-            found = compare(float(sensitivities[:NUM_RANDOM].mean()), sensitivities[NUM_RANDOM:], len(labels) * len(concepts))
+            found = compare(
+                float(sensitivities[:NUM_RANDOM].mean()), sensitivities[NUM_RANDOM:], len(labels) * len(concepts)
+            )
             known: Row = {"concept": name, "label": module.labels[label], "images": len(images), "layer": layer}
             rows.append(known | {"score": round(float(scores[:NUM_RANDOM].mean()), 4)} | found)
     return rows
 
 
 def measure_concept(
-    module: ImageModel, layer: str, images: np.ndarray, train: Any, test: Split, labels: list[int], generator: np.random.Generator
+    module: ImageModel,
+    layer: str,
+    images: np.ndarray,
+    train: Any,
+    test: Split,
+    labels: list[int],
+    generator: np.random.Generator,
 ) -> list[tuple[int, Tensor, Tensor]]:
     """Follow each class's logit in the direction of a concept, and of random concepts of as many training images.
 
@@ -118,10 +145,18 @@ def measure_concept(
 
 def find_directions(module: ImageModel, layer: str, sets: list[np.ndarray]) -> Tensor:
     """Give directions (2 * NUM_RANDOM, values of the layer): of the first set beside each of the last, and of the others beside one each."""
-    own, *others = (Concept(number, str(number), inputs_of(module, images)[0].split(MAX_IMAGES)) for number, images in enumerate(sets))
+    own, *others = (
+        Concept(number, str(number), inputs_of(module, images)[0].split(MAX_IMAGES))
+        for number, images in enumerate(sets)
+    )
     counterparts = others[NUM_RANDOM:]
-    pairs = [[own, each] for each in counterparts] + [list(pair) for pair in zip(others[:NUM_RANDOM], counterparts, strict=True)]
-    with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]):  # captum's data loaders draw from torch's generator
+    pairs = [[own, each] for each in counterparts] + [
+        list(pair) for pair in zip(others[:NUM_RANDOM], counterparts, strict=True)
+    ]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        torch.random.fork_rng(devices=[]),
+    ):  # captum's data loaders draw from torch's generator
         # Not TCAV.interpret: for a second class it reads the files again, by a name of numpy's that is going away.
         cavs = TCAV(module.network, layer, classifier=LogisticDirection(), save_path=folder).compute_cavs(pairs)
     return torch.stack([cavs[f"{first.id}-{second.id}"][layer].stats["weights"][0] for first, second in pairs]).float()
@@ -150,7 +185,9 @@ def compare(value: float, random: Tensor, num_tests: int) -> Row:
     reach = float(t.isf(LEVEL / num_tests / 2, len(random) - 1)) * spread
     matters = "for" if value > mean else "against"
     figures = {"sensitivity": value, "random_low": mean - reach, "random_high": mean + reach, "p_value": p_value}
-    return {name: float(f"{figure:.4g}") for name, figure in figures.items()} | {"verdict": matters if p_value < LEVEL else "like random images"}
+    return {name: float(f"{figure:.4g}") for name, figure in figures.items()} | {
+        "verdict": matters if p_value < LEVEL else "like random images"
+    }
 
 
 class LogisticDirection(Classifier):  # type: ignore[misc]  # captum has no types
@@ -159,7 +196,9 @@ class LogisticDirection(Classifier):  # type: ignore[misc]  # captum has no type
     def __init__(self) -> None:
         from sklearn.linear_model import LogisticRegression
 
-        self.model = LogisticRegression(C=0.01, max_iter=1000)  # more values than images: the direction is to be kept smooth
+        self.model = LogisticRegression(
+            C=0.01, max_iter=1000
+        )  # more values than images: the direction is to be kept smooth
 
     def train_and_eval(self, dataloader: Any, **kwargs: Any) -> None:
         activations, labels = (torch.cat(parts) for parts in zip(*dataloader, strict=True))

@@ -35,7 +35,9 @@ def colour_bar(height: int, signed: bool) -> np.ndarray:
     strip.paste(Image.fromarray(to_bytes(steps[:, None].repeat(BAR_PX, axis=1))), (6, 0))
     words = {"for": "lt", "0": "lm", "against": "lb"} if signed else {"much": "lt", "none": "lb"}
     for number, (word, anchor) in enumerate(words.items()):
-        ImageDraw.Draw(strip).text((9 + BAR_PX, (height - 1) * number / (len(words) - 1)), word, "black", ImageFont.load_default(11), anchor)
+        ImageDraw.Draw(strip).text(
+            (9 + BAR_PX, (height - 1) * number / (len(words) - 1)), word, "black", ImageFont.load_default(11), anchor
+        )
     return np.asarray(strip)
 
 

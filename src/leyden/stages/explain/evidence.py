@@ -9,10 +9,10 @@ import torch
 from captum.metrics import infidelity, sensitivity_max
 from torch import Tensor
 
-from leyden.models.bootstrap import percentile_interval, resample_sums
 from leyden.stages.explain.methods import COMPLETE, attribute, seeded
 from leyden.stages.explain.methods.gradients import completeness_error
 from leyden.stages.explain.network import ExplainedNetwork
+from leyden.statistics.bootstrap import percentile_interval, resample_sums
 
 NUM_RESAMPLES, CONFIDENCE_LEVEL = 2000, 0.95
 NUM_PERTURBED = 10  # per image, for the infidelity
@@ -67,7 +67,9 @@ def measure(name: str, evidence: Evidence) -> dict[str, float]:
     seconds = (time.perf_counter() - started) / len(inputs)
     (deletion, insertion), (random_deletion, random_insertion) = evidence.areas(maps), evidence.chance
     gains = ((random_deletion - deletion) + (insertion - random_insertion)) / 2
-    low, high = percentile_interval(resample_sums(gains[:, None], NUM_RESAMPLES, seed)[:, 0] / len(gains), CONFIDENCE_LEVEL)
+    low, high = percentile_interval(
+        resample_sums(gains[:, None], NUM_RESAMPLES, seed)[:, 0] / len(gains), CONFIDENCE_LEVEL
+    )
     figures = {
         "deletion_auc": float(deletion.mean()),
         "insertion_auc": float(insertion.mean()),
@@ -81,10 +83,14 @@ def measure(name: str, evidence: Evidence) -> dict[str, float]:
         "examples": len(inputs),
         "sensitivity_examples": min(NUM_SENSITIVITY_EXAMPLES, len(inputs)),
     }
-    return figures | ({"completeness_error": completeness_error(network, inputs, maps, targets)} if name in COMPLETE else {})
+    return figures | (
+        {"completeness_error": completeness_error(network, inputs, maps, targets)} if name in COMPLETE else {}
+    )
 
 
-def areas_of(network: ExplainedNetwork, inputs: Tensor, maps: Tensor, targets: Tensor, num_steps: int) -> tuple[Tensor, Tensor]:
+def areas_of(
+    network: ExplainedNetwork, inputs: Tensor, maps: Tensor, targets: Tensor, num_steps: int
+) -> tuple[Tensor, Tensor]:
     """Delete and insert pixels in the order of maps (N, H, W), the highest first, and follow each target's probability.
 
     Returns:
@@ -125,10 +131,14 @@ def infidelity_of(network: ExplainedNetwork, inputs: Tensor, maps: Tensor, targe
         batch = slice(start, start + network.batch_size)
         size = len(inputs[batch])
         with seeded(seed):
-            untold += infidelity(network, blank, inputs[batch], spread[batch], None, None, targets[batch], NUM_PERTURBED, size, True).sum()
+            untold += infidelity(
+                network, blank, inputs[batch], spread[batch], None, None, targets[batch], NUM_PERTURBED, size, True
+            ).sum()
         with seeded(seed):
             zeros = torch.zeros_like(inputs[batch])
-            total += infidelity(network, blank, inputs[batch], zeros, None, None, targets[batch], NUM_PERTURBED, size).sum()
+            total += infidelity(
+                network, blank, inputs[batch], zeros, None, None, targets[batch], NUM_PERTURBED, size
+            ).sum()
     return float(untold / total.clamp(min=1e-12))
 
 
@@ -152,12 +162,16 @@ def sensitivity_of(name: str, evidence: Evidence) -> float:
 
     def explain(images: tuple[Tensor, ...] | Tensor, target: Tensor) -> tuple[Tensor]:
         inputs = images[0] if isinstance(images, tuple) else images
-        return (attribute(name, evidence.network, inputs, target, evidence.seed),)  # Captum would take a bare tensor for a tuple
+        return (
+            attribute(name, evidence.network, inputs, target, evidence.seed),
+        )  # Captum would take a bare tensor for a tuple
 
     few = slice(0, NUM_SENSITIVITY_EXAMPLES)
     with seeded(evidence.seed), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        found = sensitivity_max(explain, evidence.inputs[few], n_perturb_samples=NUM_NEIGHBOURS, target=evidence.targets[few])
+        found = sensitivity_max(
+            explain, evidence.inputs[few], n_perturb_samples=NUM_NEIGHBOURS, target=evidence.targets[few]
+        )
     return float(found.mean())
 
 

@@ -15,10 +15,23 @@ from leyden.stages.explain.inputs import inputs_of
 from leyden.stages.explain.tables import Row, write_table
 
 BATCH_SIZE = 256
-COLUMNS = ("file", "path", "label", "prediction", "effect", "rank", "influence", "training_row", "training_path", "training_label")
+COLUMNS = (
+    "file",
+    "path",
+    "label",
+    "prediction",
+    "effect",
+    "rank",
+    "influence",
+    "training_row",
+    "training_path",
+    "training_label",
+)
 
 
-def write_influence(folder: Path, module: Model, data: Path, shown: list[int], described: list[Row], num_influential: int) -> None:
+def write_influence(
+    folder: Path, module: Model, data: Path, shown: list[int], described: list[Row], num_influential: int
+) -> None:
     """List the training examples that helped and harmed most, of each error shown; without errors, of the least sure predictions.
 
     Args:
@@ -30,13 +43,21 @@ def write_influence(folder: Path, module: Model, data: Path, shown: list[int], d
         num_influential: How many of either kind, at most; 0 leaves them out.
     """
     reasons = [row["chosen"] for row in described]
-    numbers = [number for number, reason in enumerate(reasons) if reason == ("wrong" if "wrong" in reasons else "unsure")]
+    numbers = [
+        number for number, reason in enumerate(reasons) if reason == ("wrong" if "wrong" in reasons else "unsure")
+    ]
     rows: list[Row] = []
     if num_influential and numbers:
         if "shards" in read_report(data):
             print("explain: without influence of training examples, which are in shards")
         else:
-            rows = list_influences(module, data, [shown[number] for number in numbers], [described[number] for number in numbers], num_influential)
+            rows = list_influences(
+                module,
+                data,
+                [shown[number] for number in numbers],
+                [described[number] for number in numbers],
+                num_influential,
+            )
     write_table(folder / "influence.csv", rows, COLUMNS)
 
 
@@ -51,10 +72,17 @@ def list_influences(module: Model, data: Path, shown: list[int], described: list
     scores = influences(module, layer, inputs, torch.from_numpy(test.labels[shown]), train)
     rows = []
     for own, example in zip(scores, described, strict=True):
-        for effect, order in (("helpful", own.argsort(descending=True, stable=True)), ("harmful", own.argsort(stable=True))):
+        for effect, order in (
+            ("helpful", own.argsort(descending=True, stable=True)),
+            ("harmful", own.argsort(stable=True)),
+        ):
             wanted = [row for row in order[:count].tolist() if own[row] * (1 if effect == "helpful" else -1) > 0]
             for rank, row in enumerate(wanted, start=1):
-                found = {"training_row": row, "training_path": paths[row], "training_label": module.labels[train.labels[row]]}
+                found = {
+                    "training_row": row,
+                    "training_path": paths[row],
+                    "training_label": module.labels[train.labels[row]],
+                }
                 known = {name: example[name] for name in ("file", "path", "label", "prediction")}
                 rows.append(known | {"effect": effect, "rank": rank, "influence": float(f"{own[row]:.6g}")} | found)
     return rows
@@ -79,7 +107,9 @@ def influences(module: Model, layer: nn.Linear, inputs: tuple[Tensor, ...], labe
 
     Source: Pruthi et al., "Estimating training data influence by tracing gradient descent", 2020, equation 1.
     """
-    batches = DataLoader(Batches(module, train), batch_size=None, generator=torch.Generator())  # else it draws from torch's own
+    batches = DataLoader(
+        Batches(module, train), batch_size=None, generator=torch.Generator()
+    )  # else it draws from torch's own
     tracer = TracInCPFast(
         module.network,
         layer,
@@ -117,4 +147,7 @@ def last_layer(network: nn.Module, inputs: tuple[Tensor, ...]) -> nn.Linear | No
         logits = network(*inputs)
     for handle in handles:
         handle.remove()
-    return next((layer for layer, output in outputs.items() if output.shape == logits.shape and torch.equal(output, logits)), None)
+    return next(
+        (layer for layer, output in outputs.items() if output.shape == logits.shape and torch.equal(output, logits)),
+        None,
+    )

@@ -59,7 +59,9 @@ def rewrite(network: nn.Module, inputs: Tensor) -> nn.Module | None:
     """Fold norms and separate ReLUs; None where torch.fx cannot follow the network, or the logits would change."""
     try:
         graph = separate_rectifiers(fold_norms(fx.symbolic_trace(network))).requires_grad_(False).eval()
-        with torch.enable_grad():  # a network that takes another way without gradients is explained on the way with them
+        with (
+            torch.enable_grad()
+        ):  # a network that takes another way without gradients is explained on the way with them
             same = torch.allclose(graph(inputs), network(inputs), rtol=1e-3, atol=1e-4)
     except Exception:  # tracing runs the network's own code on proxies: nearly anything may be raised
         return None
@@ -72,7 +74,11 @@ def fold_norms(graph: fx.GraphModule) -> fx.GraphModule:
     for node in list(graph.graph.nodes):
         if node.op == "call_module" and isinstance(modules[node.target], nn.BatchNorm2d):
             before = node.args[0]
-            if before.op == "call_module" and isinstance(layer := modules[before.target], nn.Conv2d) and len(before.users) == 1:
+            if (
+                before.op == "call_module"
+                and isinstance(layer := modules[before.target], nn.Conv2d)
+                and len(before.users) == 1
+            ):
                 graph.add_submodule(before.target, fuse_conv_bn_eval(layer, modules[node.target]))
                 node.replace_all_uses_with(before)
                 graph.graph.erase_node(node)

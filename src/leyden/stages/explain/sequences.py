@@ -13,9 +13,8 @@ from leyden.data.packed import read_paths
 from leyden.data.sequences import Sequences, read_sequence_split
 from leyden.errors import UserError
 from leyden.files import replaced_folder, write_json
-from leyden.models.bootstrap import percentile_interval, resample_sums
-from leyden.models.load import calibrated, predict_logits
 from leyden.models.sequence_model import SequenceModel
+from leyden.runtimes.load import calibrated, predict_logits
 from leyden.stages.explain.channels import COLUMNS as CHANNELS
 from leyden.stages.explain.concepts import COLUMNS as CONCEPTS
 from leyden.stages.explain.evidence import rank_similarity
@@ -24,6 +23,7 @@ from leyden.stages.explain.influence import write_influence
 from leyden.stages.explain.inputs import inputs_of
 from leyden.stages.explain.tables import Row, write_table
 from leyden.stages.explain.verdict import REFUSED, Verdict, judge, ranked, table
+from leyden.statistics.bootstrap import percentile_interval, resample_sums
 
 BATCH_SIZE = 64
 NUM_STEPS = 32  # of integrated gradients
@@ -63,13 +63,21 @@ def explain_sequences(
     drawn = np.random.default_rng(seed).permutation(len(split.labels))[:num_evidence]
     evidence = take(module, split.sequences, drawn, probabilities.argmax(1))
     metrics = {name: measure(name, module, randomised, evidence, num_deletion_steps, seed) for name in methods}
-    refused = [Verdict(name, REFUSED, f"is of images; for sequences there are {', '.join(METHODS)}") for name in asked if name not in METHODS]
+    refused = [
+        Verdict(name, REFUSED, f"is of images; for sequences there are {', '.join(METHODS)}")
+        for name in asked
+        if name not in METHODS
+    ]
     verdicts = ranked([judge(name, metrics[name]) for name in methods] + refused, metrics)
     shown = take(module, split.sequences, np.array(rows), probabilities.argmax(1))
     maps = {name: attribute(name, module, shown).numpy() for name in methods}
     paths = read_paths(data, "test")
     described = describe(module, probabilities[rows], [paths[row] for row in rows], split.labels[rows], reasons)
-    arrays: dict[str, Any] = {"rows": np.array(rows), "values": split.sequences[np.array(rows)].values, "lengths": shown.lengths.numpy()} | maps
+    arrays: dict[str, Any] = {
+        "rows": np.array(rows),
+        "values": split.sequences[np.array(rows)].values,
+        "lengths": shown.lengths.numpy(),
+    } | maps
     with replaced_folder(out, "explain") as folder:
         write_json(folder / "metrics.json", metrics)
         write_table(folder / "summary.csv", [row._asdict() for row in verdicts], Verdict._fields)
@@ -90,7 +98,9 @@ def applicable(methods: list[str]) -> list[str]:
     """
     kept = [name for name in methods if name in METHODS]
     if methods and not kept:
-        raise UserError(f"expected a method for sequences, {', '.join(METHODS)}; got {', '.join(methods)}; set methods in configs/explain.yaml")
+        raise UserError(
+            f"expected a method for sequences, {', '.join(METHODS)}; got {', '.join(methods)}; set methods in configs/explain.yaml"
+        )
     return kept
 
 
@@ -117,13 +127,19 @@ def integrated_gradients(network: torch.nn.Module, steps: Steps) -> Tensor:
     """Source: Sundararajan et al., 2017. The baseline is 0: the training set's mean of each feature."""
     method = IntegratedGradients(network)
     return method.attribute(
-        steps.values, target=steps.targets, additional_forward_args=(steps.lengths,), n_steps=NUM_STEPS, internal_batch_size=BATCH_SIZE
+        steps.values,
+        target=steps.targets,
+        additional_forward_args=(steps.lengths,),
+        n_steps=NUM_STEPS,
+        internal_batch_size=BATCH_SIZE,
     )
 
 
 def saliency(network: torch.nn.Module, steps: Steps) -> Tensor:
     """Source: Simonyan et al., 2014. Sizes of gradients; they say where, not for or against."""
-    return Saliency(network).attribute(steps.values.clone().requires_grad_(), target=steps.targets, additional_forward_args=(steps.lengths,))
+    return Saliency(network).attribute(
+        steps.values.clone().requires_grad_(), target=steps.targets, additional_forward_args=(steps.lengths,)
+    )
 
 
 def occlusion(network: torch.nn.Module, steps: Steps) -> Tensor:
@@ -145,7 +161,9 @@ def occlusion(network: torch.nn.Module, steps: Steps) -> Tensor:
 METHODS = {"integrated_gradients": integrated_gradients, "saliency": saliency, "occlusion": occlusion}
 
 
-def measure(name: str, module: SequenceModel, randomised: SequenceModel, steps: Steps, num_steps: int, seed: int) -> dict[str, float]:
+def measure(
+    name: str, module: SequenceModel, randomised: SequenceModel, steps: Steps, num_steps: int, seed: int
+) -> dict[str, float]:
     """Measure a method against random maps and on a model that forgot what it learned.
 
     Returns:
@@ -159,12 +177,20 @@ def measure(name: str, module: SequenceModel, randomised: SequenceModel, steps: 
     areas = areas_of(module.network, steps, maps, num_steps)
     random_areas = areas_of(module.network, steps, chance, num_steps)
     gains = ((random_areas[0] - areas[0]) + (areas[1] - random_areas[1])) / 2
-    low, high = percentile_interval(resample_sums(gains[:, None], NUM_RESAMPLES, seed)[:, 0] / len(gains), CONFIDENCE_LEVEL)
+    low, high = percentile_interval(
+        resample_sums(gains[:, None], NUM_RESAMPLES, seed)[:, 0] / len(gains), CONFIDENCE_LEVEL
+    )
     others = attribute(name, randomised, steps)
-    alike = [rank_similarity(maps[[row], :length], others[[row], :length]) for row, length in enumerate(steps.lengths.tolist())]
+    alike = [
+        rank_similarity(maps[[row], :length], others[[row], :length])
+        for row, length in enumerate(steps.lengths.tolist())
+    ]
     return {
         **{f"{curve}_auc": float(area.mean()) for curve, area in zip(("deletion", "insertion"), areas, strict=True)},
-        **{f"random_{curve}_auc": float(area.mean()) for curve, area in zip(("deletion", "insertion"), random_areas, strict=True)},
+        **{
+            f"random_{curve}_auc": float(area.mean())
+            for curve, area in zip(("deletion", "insertion"), random_areas, strict=True)
+        },
         **{"gain": float(gains.mean()), "gain_low": low, "gain_high": high},
         "randomisation_similarity": float(np.mean(alike)),
         "seconds_per_image": seconds,  # the key is the report's, for examples of either kind
@@ -183,7 +209,9 @@ def areas_of(network: torch.nn.Module, steps: Steps, maps: Tensor, num_steps: in
 
     Source: Petsiuk et al., "RISE", 2018, section 4.
     """
-    order = maps.masked_fill(~steps.inside, -torch.inf).argsort(dim=1, descending=True, stable=True).argsort(dim=1)  # padding comes last
+    order = (
+        maps.masked_fill(~steps.inside, -torch.inf).argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+    )  # padding comes last
     shares = torch.linspace(0, 1, num_steps + 1)
     curves: tuple[list[Tensor], list[Tensor]] = [], []
     for share in shares:
@@ -217,7 +245,14 @@ def draw_steps(path: Path, curves: np.ndarray, values: np.ndarray | None) -> Non
     if values is not None:
         strength = values / (np.abs(values).max() or 1)
         axes.imshow(
-            strength[None], cmap="bwr", vmin=-1, vmax=1, alpha=0.6, extent=(-0.5, len(values) - 0.5, *axes.get_ylim()), aspect="auto", zorder=0
+            strength[None],
+            cmap="bwr",
+            vmin=-1,
+            vmax=1,
+            alpha=0.6,
+            extent=(-0.5, len(values) - 0.5, *axes.get_ylim()),
+            aspect="auto",
+            zorder=0,
         )
     axes.set(xlabel="time step", ylabel="standardised")
     figure.savefig(path, dpi=100)

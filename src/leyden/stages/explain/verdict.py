@@ -35,7 +35,12 @@ def ranked(verdicts: list[Verdict], metrics: dict[str, Figures]) -> list[Verdict
 
 def table(verdicts: list[Verdict], metrics: dict[str, Figures]) -> str:
     """Align a row for each method, and say which to trust most."""
-    keys = {"gain": "gain", "deletion_auc": "deletion", "insertion_auc": "insertion", "randomisation_similarity": "randomised"}
+    keys = {
+        "gain": "gain",
+        "deletion_auc": "deletion",
+        "insertion_auc": "insertion",
+        "randomisation_similarity": "randomised",
+    }
     keys |= {"infidelity": "infidelity", "sensitivity_max": "sensitivity", "completeness_error": "incomplete"}
     rows = [["method", "verdict", *keys.values(), "ms an image"]]
     for method, verdict, reason in verdicts:

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import leyden
 from leyden.files import replaced_folder, write_json
+from leyden.files.outputs import check_output
 from leyden.models.build import Model
-from leyden.models.load import load_checkpoint
-from leyden.models.trust import record_published
-from leyden.outputs import check_output
-from leyden.stages.export.check import Proof, Tolerances, ask_checkpoint
+from leyden.models.checkpoint import load_checkpoint
+from leyden.stages.export.check import Reference, Tolerances, ask_checkpoint
+from leyden.stages.export.export_job import ExportJob
 from leyden.stages.export.inputs import inputs_of
 from leyden.stages.export.inspect import inspect_model
 from leyden.stages.export.request import Request
 from leyden.stages.export.rows import eager_row, summary, table
-from leyden.stages.export.written import Written
+from leyden.trust import record_published
 
 FORMATS = {
     "aoti": ["fp32"],
@@ -66,7 +66,9 @@ def export(
     with replaced_folder(out, "export") as folder, tempfile.TemporaryDirectory() as temporary:
         asked = [(name, precision) for name, precisions in formats.items() for precision in precisions]
         files = [
-            Written(name, Request(module, folder / "model", precision, describe(module, precision, license), calibration))
+            ExportJob(
+                name, Request(module, folder / "model", precision, describe(module, precision, license), calibration)
+            )
             for name, precision in asked
         ]
         for file in files:
@@ -75,7 +77,7 @@ def export(
             file.finish()
         saved = Path(temporary, "examples.npz")
         examples.save(saved)
-        proof = Proof(saved, labels, tolerance, ask_checkpoint(model, saved))
+        proof = Reference(saved, labels, tolerance, ask_checkpoint(model, saved))
         rows = []
         for file in files:  # one by one, since their speed is measured
             rows.append(file.row(proof))

@@ -59,7 +59,9 @@ def trace_int8(request: Request) -> torch.export.ExportedProgram:
 
     from leyden.stages.export.quantised import trace_quantised
 
-    return trace_quantised(request, x86.X86InductorQuantizer().set_global(x86.get_default_x86_inductor_quantization_config()))
+    return trace_quantised(
+        request, x86.X86InductorQuantizer().set_global(x86.get_default_x86_inductor_quantization_config())
+    )
 
 
 def clean(name: str, content: bytes) -> tuple[str, bytes] | None:
@@ -69,7 +71,9 @@ def clean(name: str, content: bytes) -> tuple[str, bytes] | None:
     if name.endswith(".so"):
         return "data/aotinductor/model/model.wrapper.so", without_local_paths(stripped(content), Path(cache_dir()))
     if name.endswith(".wrapper_metadata.json"):
-        return "data/aotinductor/model/model.wrapper_metadata.json", json.dumps(json.loads(content), sort_keys=True).encode()
+        return "data/aotinductor/model/model.wrapper_metadata.json", json.dumps(
+            json.loads(content), sort_keys=True
+        ).encode()
     return name, content
 
 
@@ -80,5 +84,8 @@ def stripped(library: bytes) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.so")
         path.write_bytes(library)
-        subprocess.run([strip, "--strip-all", "--remove-section=.note.gnu.build-id", "--remove-section=.comment", str(path)], check=True)
+        subprocess.run(
+            [strip, "--strip-all", "--remove-section=.note.gnu.build-id", "--remove-section=.comment", str(path)],
+            check=True,
+        )
         return path.read_bytes()

@@ -22,7 +22,9 @@ def rewrite(path: Path, change: Change, extra: dict[str, str]) -> None:
     with zipfile.ZipFile(path) as archive:
         root = archive.namelist()[0].split("/")[0]
         members = [change(name.removeprefix(f"{root}/"), archive.read(name)) for name in archive.namelist()]
-    kept = [member for member in members if member is not None] + [(name, text.encode()) for name, text in extra.items()]
+    kept = [member for member in members if member is not None] + [
+        (name, text.encode()) for name, text in extra.items()
+    ]
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, content in kept:
             archive.writestr(zipfile.ZipInfo(f"model/{name}", EPOCH), content)
@@ -31,6 +33,14 @@ def rewrite(path: Path, change: Change, extra: dict[str, str]) -> None:
 def without_local_paths(content: bytes, *others: Path) -> bytes:
     """Blank the paths of this machine out of a binary, keeping its length: each of their bytes becomes a dot."""
     paths = sysconfig.get_paths()
-    folders = {paths["purelib"], paths["platlib"], paths["include"], str(Path.home()), tempfile.gettempdir(), str(Path.cwd()), *map(str, others)}
+    folders = {
+        paths["purelib"],
+        paths["platlib"],
+        paths["include"],
+        str(Path.home()),
+        tempfile.gettempdir(),
+        str(Path.cwd()),
+        *map(str, others),
+    }
     names = b"|".join(re.escape(folder.encode()) for folder in sorted(folders - {"/"}, key=len, reverse=True))
     return re.sub(b"(?:" + names + rb")/[^\0]*", lambda found: b"." * len(found[0]), content)

@@ -14,11 +14,11 @@ import torch
 
 import leyden
 from leyden.errors import UserError
-from leyden.models.intervals import wilson
-from leyden.models.runtimes.examples import batches, load_examples
-from leyden.models.runtimes.measure import BATCH_SIZES
+from leyden.runtimes.examples import batches, load_examples
+from leyden.runtimes.measure import BATCH_SIZES
 from leyden.stages.export.inputs import tensors
 from leyden.stages.export.request import Request, Step
+from leyden.statistics.wilson import wilson_interval
 
 SECONDS = 600  # after which a file is taken to hang
 # glibc gives large blocks back at every call and asks for them anew: eager PyTorch would look up to twice as slow as it is.
@@ -65,7 +65,7 @@ class Answers:
 
 
 @dataclass
-class Proof:
+class Reference:
     """The test examples (a file) with their labels (N,), and the checkpoint's own answers on them."""
 
     examples: Path
@@ -77,21 +77,25 @@ class Proof:
         return getattr(self.tolerances, precision)
 
 
-def ask(file: Path, examples: Path) -> Answers:
+def run_in_subprocess(file: Path, examples: Path) -> Answers:
     """Run a model file in a fresh process.
 
     Raises:
         UserError: if the process fails.
     """
     answers = examples.with_name("answers.npz")
-    command = [sys.executable, "-P", "-m", "leyden.models.runtimes.measure", str(file), str(examples), str(answers)]
+    command = [sys.executable, "-P", "-m", "leyden.runtimes.measure", str(file), str(examples), str(answers)]
     # The code beside this one, also where another copy is installed; in no stage's folder, which are named like packages.
     source = str(Path(leyden.__file__).parents[1])
-    env = os.environ | ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))}
+    env = (
+        os.environ | ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))}
+    )
     try:
         done = subprocess.run(command, env=env, capture_output=True, text=True, errors="replace", timeout=SECONDS)
     except subprocess.TimeoutExpired as error:
-        raise UserError(f"{file.name}: expected answers within {SECONDS} s; its process still ran; nothing is published") from error
+        raise UserError(
+            f"{file.name}: expected answers within {SECONDS} s; its process still ran; nothing is published"
+        ) from error
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["it said nothing"])[-1][:200]
         raise UserError(
@@ -108,13 +112,15 @@ def ask_checkpoint(file: Path, examples: Path) -> Answers:
     Raises:
         UserError: if the process fails, or a logit is NaN or infinite.
     """
-    answers = ask(file, examples)
+    answers = run_in_subprocess(file, examples)
     if not all(np.isfinite(logits).all() for logits in (*answers.logits.values(), answers.edges)):
-        raise UserError(f"expected finite logits of {file}; got NaN or infinity on test examples; nothing is published; train it again")
+        raise UserError(
+            f"expected finite logits of {file}; got NaN or infinity on test examples; nothing is published; train it again"
+        )
     return answers
 
 
-def prove(proof: Proof, request: Request) -> dict[str, Any]:
+def verify(proof: Reference, request: Request) -> dict[str, Any]:
     """Compare a file with the checkpoint at several batch sizes.
 
     Returns:
@@ -123,9 +129,15 @@ def prove(proof: Proof, request: Request) -> dict[str, Any]:
     Raises:
         UserError: if the file differs by more than the tolerance, or lost its labels.
     """
-    answers, name, labels = ask(request.path, proof.examples), request.path.name, proof.expected.figures["labels"]
+    answers, name, labels = (
+        run_in_subprocess(request.path, proof.examples),
+        request.path.name,
+        proof.expected.figures["labels"],
+    )
     if answers.figures["labels"] != labels:
-        raise UserError(f"{name}: expected the labels {labels}; the file carries {answers.figures['labels']}; nothing is published")
+        raise UserError(
+            f"{name}: expected the labels {labels}; the file carries {answers.figures['labels']}; nothing is published"
+        )
     figures = compare(answers, proof.expected, proof.labels)
     tolerance = proof.tolerance(request.precision)
     if not is_within(tolerance, figures["max_abs_diff"], figures["top1_agreement"]):
@@ -138,17 +150,23 @@ def prove(proof: Proof, request: Request) -> dict[str, Any]:
 
 
 def is_within(tolerance: Tolerance, difference: float, agreement: float) -> bool:
-    return difference <= tolerance.max_abs_diff and agreement >= tolerance.top1_agreement  # false for what is not a number
+    return (
+        difference <= tolerance.max_abs_diff and agreement >= tolerance.top1_agreement
+    )  # false for what is not a number
 
 
 def compare(answers: Answers, expected: Answers, labels: np.ndarray) -> dict[str, Any]:
     """Give the worst of all batch sizes: differences on all that was run, agreement on all examples, accuracy on the whole set."""
     reference = expected.logits[BATCH_SIZES[0]]
     pairs = [(logits, reference[: len(logits)]) for logits in answers.logits.values()]
-    right = min(int((logits.argmax(1) == labels).sum()) for logits in answers.logits.values() if len(logits) == len(labels))
-    low, high = wilson(right, len(labels), 0.95)
+    right = min(
+        int((logits.argmax(1) == labels).sum()) for logits in answers.logits.values() if len(logits) == len(labels)
+    )
+    low, high = wilson_interval(right, len(labels), 0.95)
     return {
-        "max_abs_diff": max(finite(np.abs(logits - other).max(initial=0)) for logits, other in [*pairs, (answers.edges, expected.edges)]),
+        "max_abs_diff": max(
+            finite(np.abs(logits - other).max(initial=0)) for logits, other in [*pairs, (answers.edges, expected.edges)]
+        ),
         "mean_abs_diff": max(finite(np.abs(logits - other).mean()) for logits, other in pairs),
         "top1_agreement": min(float((logits.argmax(1) == other.argmax(1)).mean()) for logits, other in pairs),
         "accuracy": right / len(labels),
@@ -163,7 +181,7 @@ def finite(difference: float) -> float:
     return float(difference) if math.isfinite(difference) else math.inf
 
 
-def locate(proof: Proof, request: Request, figures: dict[str, Any]) -> str:
+def locate(proof: Reference, request: Request, figures: dict[str, Any]) -> str:
     """Tell how far the model was from the checkpoint after each step to the file, and which step was the first to go beyond the tolerance."""
     tolerance, found = proof.tolerance(request.precision), {}
     reference = torch.from_numpy(proof.expected.logits[BATCH_SIZES[0]])

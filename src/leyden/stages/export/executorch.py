@@ -25,5 +25,7 @@ def write(request: Request) -> None:
     metadata = json.loads(request.metadata)
     metadata["input"]["max_batch"] = MAX_BATCH
     text = json.dumps(metadata, ensure_ascii=False, sort_keys=True)
-    lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()], constant_methods={"leyden": text})
+    lowered = to_edge_transform_and_lower(
+        program, partitioner=[XnnpackPartitioner()], constant_methods={"leyden": text}
+    )
     lowered.to_executorch().save(str(request.path))

@@ -12,8 +12,8 @@ from leyden.data.sequences import SequenceSplit
 from leyden.errors import UserError
 from leyden.models.build import Model
 from leyden.models.image_model import ImageModel
-from leyden.models.runtimes.examples import Examples, ImageExamples, SequenceExamples
 from leyden.models.sequence_model import SequenceModel
+from leyden.runtimes.examples import Examples, ImageExamples, SequenceExamples
 
 
 class Inputs(Protocol):
@@ -47,7 +47,9 @@ class ImageInputs:
         return ({0: torch.export.Dim("batch", min=1, max=max_batch)},)
 
     def describe(self) -> dict[str, Any]:
-        return {"input": {"name": "images", "dtype": "uint8", "shape": ["batch", *self.shape]} | self.module.spec["input"]}
+        return {
+            "input": {"name": "images", "dtype": "uint8", "shape": ["batch", *self.shape]} | self.module.spec["input"]
+        }
 
     def read(self, folder: Path, split: str, count: int) -> tuple[Examples, np.ndarray]:
         images, labels = read_split(folder, split)
@@ -61,7 +63,9 @@ class SequenceInputs:
         self.module, self.names = module, ["values", "lengths"]
 
     def example(self, batch_size: int) -> tuple[Tensor, ...]:
-        lengths = torch.arange(batch_size).remainder(4) + 4  # unequal ones, of which none is 1: that would be taken for a constant
+        lengths = (
+            torch.arange(batch_size).remainder(4) + 4
+        )  # unequal ones, of which none is 1: that would be taken for a constant
         return torch.zeros(batch_size, int(lengths.max()), self.module.features), lengths
 
     def dynamic_shapes(self, max_batch: int | None = None) -> tuple[dict[int, Any], ...]:
@@ -70,12 +74,17 @@ class SequenceInputs:
 
     def describe(self) -> dict[str, Any]:
         values = {"name": "values", "dtype": "float32", "shape": ["batch", "time", self.module.features]}
-        return {"input": values | self.module.spec["input"], "lengths": {"name": "lengths", "dtype": "int64", "shape": ["batch"]}}
+        return {
+            "input": values | self.module.spec["input"],
+            "lengths": {"name": "lengths", "dtype": "int64", "shape": ["batch"]},
+        }
 
     def read(self, folder: Path, split: str, count: int) -> tuple[Examples, np.ndarray]:
         found = read_examples(folder, split)
         if not isinstance(found, SequenceSplit):
-            raise UserError(f"expected sequences, which the model takes; {folder} holds images; prepare what it was trained on")
+            raise UserError(
+                f"expected sequences, which the model takes; {folder} holds images; prepare what it was trained on"
+            )
         return SequenceExamples(*found.sequences[:count]), found.labels[:count]
 
 

@@ -16,7 +16,10 @@ from leyden.stages.export.inputs import inputs_of
 
 def inspect_model(module: Model) -> str:
     """Describe a model as text: a table of its layers for one example, what folding its batch norms saves, and the exported graph."""
-    return "\n\n".join([layer_table(module, *inputs_of(module).example(1)), fold_line(module.network), graph_text(module)]) + "\n"
+    return (
+        "\n\n".join([layer_table(module, *inputs_of(module).example(1)), fold_line(module.network), graph_text(module)])
+        + "\n"
+    )
 
 
 @torch.no_grad()
@@ -24,7 +27,10 @@ def layer_table(module: nn.Module, *inputs: Tensor) -> str:
     """Lay out each layer that was run: kind, shape that came out, parameters, floating-point operations."""
     shapes: dict[str, Any] = {}
     layers = {name: layer for name, layer in module.named_modules() if not list(layer.children())}
-    hooks = [layer.register_forward_hook(lambda _, args, out, name=name: shapes.update({name: tuple(out.shape)})) for name, layer in layers.items()]
+    hooks = [
+        layer.register_forward_hook(lambda _, args, out, name=name: shapes.update({name: tuple(out.shape)}))
+        for name, layer in layers.items()
+    ]
     with FlopCounterMode(display=False) as counter:
         module(*inputs)
     for hook in hooks:
@@ -33,11 +39,25 @@ def layer_table(module: nn.Module, *inputs: Tensor) -> str:
     rows = [["layer", "kind", "output", "parameters", "FLOPs"]]
     for name, shape in shapes.items():
         own = sum(parameter.numel() for parameter in layers[name].parameters())
-        rows.append([name, type(layers[name]).__name__, "x".join(map(str, shape)), f"{own:,}", f"{flops.get(name, 0):,}"])
-    rows.append(["all", "", "", f"{sum(parameter.numel() for parameter in module.parameters()):,}", f"{counter.get_total_flops():,}"])
+        rows.append(
+            [name, type(layers[name]).__name__, "x".join(map(str, shape)), f"{own:,}", f"{flops.get(name, 0):,}"]
+        )
+    rows.append(
+        [
+            "all",
+            "",
+            "",
+            f"{sum(parameter.numel() for parameter in module.parameters()):,}",
+            f"{counter.get_total_flops():,}",
+        ]
+    )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     aligned = [
-        [cell.rjust(width) if column > 2 else cell.ljust(width) for column, (cell, width) in enumerate(zip(row, widths, strict=True))] for row in rows
+        [
+            cell.rjust(width) if column > 2 else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        for row in rows
     ]
     return "\n".join("  ".join(row).rstrip() for row in aligned)
 
@@ -48,7 +68,9 @@ def fold_norms(network: nn.Module) -> nn.Module:
     Source: Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", 2018, section 3.2.
     """
     folded = fx.symbolic_trace(copy.deepcopy(network).eval())
-    layers: dict[Any, Any] = {node: folded.get_submodule(str(node.target)) for node in folded.graph.nodes if node.op == "call_module"}
+    layers: dict[Any, Any] = {
+        node: folded.get_submodule(str(node.target)) for node in folded.graph.nodes if node.op == "call_module"
+    }
     calls = Counter(node.target for node in layers)  # a layer that is used twice has two norms
     for node, norm in layers.items():
         if not isinstance(norm, _BatchNorm):

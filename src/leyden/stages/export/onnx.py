@@ -10,7 +10,7 @@ import onnx
 import torch
 from torch import Tensor
 
-from leyden.models.runtimes.examples import batches
+from leyden.runtimes.examples import batches
 from leyden.stages.export.request import Request, Step, reduced
 
 SUFFIX = ".onnx"
@@ -29,7 +29,9 @@ def write(request: Request) -> None:
     strip(proto.graph)
     for function in proto.functions:
         strip(function)
-    onnx.helper.set_model_props(proto, {"leyden": request.metadata, "exporter": f"torch.onnx (dynamo) of torch {torch.__version__}"})
+    onnx.helper.set_model_props(
+        proto, {"leyden": request.metadata, "exporter": f"torch.onnx (dynamo) of torch {torch.__version__}"}
+    )
     onnx.checker.check_model(proto)
     request.path.write_bytes(proto.SerializeToString(deterministic=True))
 

@@ -15,8 +15,12 @@ def trace(request: Request, batch_size: int = 2, max_batch: int = MAX_BATCH) -> 
     return program
 
 
-def trace_module(module: nn.Module, request: Request, batch_size: int = 2, max_batch: int = MAX_BATCH) -> torch.export.ExportedProgram:
-    program = torch.export.export(module, request.inputs.example(batch_size), dynamic_shapes=request.inputs.dynamic_shapes(max_batch))
+def trace_module(
+    module: nn.Module, request: Request, batch_size: int = 2, max_batch: int = MAX_BATCH
+) -> torch.export.ExportedProgram:
+    program = torch.export.export(
+        module, request.inputs.example(batch_size), dynamic_shapes=request.inputs.dynamic_shapes(max_batch)
+    )
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # it holds paths of this machine
     return program

@@ -5,7 +5,7 @@ from torch import nn
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 from torchao.quantization.pt2e.quantizer import Quantizer
 
-from leyden.models.runtimes.examples import batches
+from leyden.runtimes.examples import batches
 from leyden.stages.export.inputs import tensors
 from leyden.stages.export.program import trace, trace_module
 from leyden.stages.export.request import Request
@@ -13,7 +13,9 @@ from leyden.stages.export.request import Request
 CALIBRATION_BATCH = 64
 
 
-def trace_quantised(request: Request, quantizer: Quantizer, batch_size: int = 2, max_batch: int = 1 << 20) -> torch.export.ExportedProgram:
+def trace_quantised(
+    request: Request, quantizer: Quantizer, batch_size: int = 2, max_batch: int = 1 << 20
+) -> torch.export.ExportedProgram:
     """Trace the model, quantise what `quantizer` names, calibrate it on the request's images, and trace the result.
 
     A model that was trained to be quantised goes the same road: what it learned is in its weights.

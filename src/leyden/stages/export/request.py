@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from leyden.models.build import Model
 from leyden.models.image_model import ImageModel
-from leyden.models.runtimes.examples import Examples
+from leyden.runtimes.examples import Examples
 from leyden.stages.export.inputs import Inputs, inputs_of
 
 Step = Callable[..., Tensor]
@@ -41,7 +41,7 @@ class Request:
         return inputs_of(self.module)
 
 
-class Reduced(nn.Module):
+class HalfPrecisionModel(nn.Module):
     """A model whose network computes in half precision; preprocessing and logits stay in float32."""
 
     def __init__(self, module: ImageModel, dtype: torch.dtype) -> None:
@@ -53,12 +53,12 @@ class Reduced(nn.Module):
         return self.network(self.preprocess(images).to(self.dtype)).float()
 
 
-HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+HALF_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def reduced(request: Request) -> nn.Module:
     """Give the model in the precision asked for, where that is a floating-point one."""
-    if request.precision not in HALVES:
+    if request.precision not in HALF_DTYPES:
         return request.module
     assert isinstance(request.module, ImageModel)  # no writer offers halves of sequences
-    return Reduced(request.module, HALVES[request.precision]).eval()
+    return HalfPrecisionModel(request.module, HALF_DTYPES[request.precision]).eval()

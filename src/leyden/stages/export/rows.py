@@ -5,7 +5,7 @@ from typing import Any
 
 from leyden.files import sha256
 from leyden.models.build import Model
-from leyden.stages.export.check import Proof, compare
+from leyden.stages.export.check import Reference, compare
 from leyden.stages.export.request import CannotWriteError
 
 COLUMNS = {
@@ -41,7 +41,7 @@ def skipped_row(error: Exception) -> dict[str, Any]:
     return {"file": "", "status": "skipped", "reason": reason}
 
 
-def eager_row(module: Model, proof: Proof) -> dict[str, Any]:
+def eager_row(module: Model, proof: Reference) -> dict[str, Any]:
     size = sum(tensor.nbytes for tensor in module.state_dict().values())
     row = {"format": "eager", "precision": "fp32", "file": "", "bytes": size, "status": "checked", "reason": ""}
     return row | compare(proof.expected, proof.expected, proof.labels)
@@ -60,5 +60,8 @@ def summary(row: dict[str, Any]) -> str:
 def table(rows: list[dict[str, Any]]) -> str:
     """Lay rows out as a Markdown table."""
     lines = [list(COLUMNS.values()), ["---"] * len(COLUMNS)]
-    lines += [[f"{value:.4g}" if isinstance(value := row.get(key, ""), float) else str(value) for key in COLUMNS] for row in rows]
+    lines += [
+        [f"{value:.4g}" if isinstance(value := row.get(key, ""), float) else str(value) for key in COLUMNS]
+        for row in rows
+    ]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"

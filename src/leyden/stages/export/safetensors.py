@@ -4,7 +4,7 @@ import json
 
 from safetensors.torch import save
 
-from leyden.stages.export.request import HALVES, Request
+from leyden.stages.export.request import HALF_DTYPES, Request
 
 SUFFIX = ".safetensors"
 PRECISIONS = SEQUENCES = ("fp32", "fp16", "bf16")
@@ -12,7 +12,7 @@ PRECISIONS = SEQUENCES = ("fp32", "fp16", "bf16")
 
 def write(request: Request) -> None:
     """Write the weights, rounded to the precision asked for; preprocessing and network are in the metadata, not in the weights."""
-    dtype = HALVES.get(request.precision)
+    dtype = HALF_DTYPES.get(request.precision)
     state = {name: tensor.contiguous() for name, tensor in request.module.state_dict().items()}
     if dtype is not None:
         state = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in state.items()}

@@ -49,4 +49,8 @@ def write(request: Request) -> None:
     request.steps["exported"] = scripted
     torch.jit.save(scripted, request.path, _extra_files={"leyden.json": request.metadata})
     # The sources' line numbers hold paths of this machine, and the id is a hash of them; a program runs without.
-    rewrite(request.path, lambda name, content: None if name.endswith((".debug_pkl", "serialization_id")) else (name, content), {})
+    rewrite(
+        request.path,
+        lambda name, content: None if name.endswith((".debug_pkl", "serialization_id")) else (name, content),
+        {},
+    )

@@ -6,20 +6,20 @@ from pathlib import Path
 
 from leyden.data.packed import SPLITS
 from leyden.files import replaced_folder, write_json
-from leyden.outputs import check_output
-from leyden.stages.prepare.candidates import are_sequences, find_candidates
+from leyden.files.outputs import check_output
 from leyden.stages.prepare.contact import write_contact_sheets
+from leyden.stages.prepare.discovery import are_sequences, find_candidates
 from leyden.stages.prepare.duplicates import find_pairs
 from leyden.stages.prepare.findings import count_examples, describe_duplicates, summary
 from leyden.stages.prepare.images import Form, pack_images
-from leyden.stages.prepare.judging import Limits, judge
-from leyden.stages.prepare.packing import room_for, write_tables
+from leyden.stages.prepare.packing import report_disk_full, write_tables
+from leyden.stages.prepare.pixel_cache import PixelCache
 from leyden.stages.prepare.reading import Source, read_examples
 from leyden.stages.prepare.sequences import judge_sequences, pack_sequences, reject_other_widths
 from leyden.stages.prepare.settings import Storage, check_rejected, check_settings, pixels_to_keep
-from leyden.stages.prepare.shards import HELD, SAMPLE, check_place, check_shards, drop_sample
+from leyden.stages.prepare.shards import HELD_OUT_SPLITS, SAMPLE, check_place, check_shards, drop_sample
 from leyden.stages.prepare.splits import check_leakage, draw_splits
-from leyden.stages.prepare.spool import Spool
+from leyden.stages.prepare.validation import Limits, judge
 
 
 def prepare(
@@ -75,9 +75,11 @@ def prepare(
     if shards:
         check_shards(shards, shard_mb, crop_margin, storage, candidates)
         limits = limits._replace(image_size=None, max_kept_pixels=0)  # nothing waits on the disk: it may be too small
-    with room_for(out), replaced_folder(out, "prepare") as folder, closing(Spool(folder)) as spool:
+    with report_disk_full(out), replaced_folder(out, "prepare") as folder, closing(PixelCache(folder)) as spool:
         source = Source(data, num_workers, spool, max_pixels)
-        examples = read_examples(source, candidates, judge_sequences if sequential else partial(judge, limits), limits.image_size)
+        examples = read_examples(
+            source, candidates, judge_sequences if sequential else partial(judge, limits), limits.image_size
+        )
         if sequential:
             reject_other_widths(examples)
         check_rejected(examples.rejected, len(candidates), max_rejected_fraction)
@@ -98,6 +100,8 @@ def prepare(
             report = pack_images(folder, examples, splits, source, form)
         write_json(folder / "report.json", report | findings)
         if not sequential:
-            write_contact_sheets(folder, folder / "contact", len(examples.labels), (SAMPLE, *HELD) if shards else SPLITS)
+            write_contact_sheets(
+                folder, folder / "contact", len(examples.labels), (SAMPLE, *HELD_OUT_SPLITS) if shards else SPLITS
+            )
             drop_sample(folder)
     print(summary(report | findings))

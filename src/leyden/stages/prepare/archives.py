@@ -19,7 +19,7 @@ from leyden.errors import UserError
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 
 
-class Listed(NamedTuple):
+class FileEntry(NamedTuple):
     """A file: `path` names it to the user; `place` says where it would lie if archives were unpacked beside themselves."""
 
     path: str
@@ -28,7 +28,7 @@ class Listed(NamedTuple):
     member: str = ""
 
 
-def list_files(data: Path) -> Iterator[Listed]:
+def list_files(data: Path) -> Iterator[FileEntry]:
     """List the files of a folder and of its archives, in the order in which they are read.
 
     Raises:
@@ -41,22 +41,31 @@ def list_files(data: Path) -> Iterator[Listed]:
             if path.lower().endswith(ARCHIVES):
                 yield from list_archive(data, path)
             else:
-                yield Listed(path, tuple(path.split("/")))
+                yield FileEntry(path, tuple(path.split("/")))
     except OSError as error:
-        raise UserError(f"expected to read {error.filename or data}; got: {error.strerror}; mend its permissions or move it away") from error
+        raise UserError(
+            f"expected to read {error.filename or data}; got: {error.strerror}; mend its permissions or move it away"
+        ) from error
 
 
-def list_archive(data: Path, archive: str) -> Iterator[Listed]:
+def list_archive(data: Path, archive: str) -> Iterator[FileEntry]:
     """List an archive's files; images at its top are a class of the archive's name, a folder around everything is left out."""
     *parents, name = archive.split("/")
-    stem = next(name[: -len(suffix)] for suffix in sorted(ARCHIVES, key=len, reverse=True) if name.lower().endswith(suffix))
+    stem = next(
+        name[: -len(suffix)] for suffix in sorted(ARCHIVES, key=len, reverse=True) if name.lower().endswith(suffix)
+    )
     with opened(data / archive) as file:
         members = file.namelist() if isinstance(file, zipfile.ZipFile) else list_tar(file)
     places = {member: parts for member in members if (parts := visible_parts(member))}
     skip = is_wrapped(list(places.values()))
     for member, parts in places.items():
         below = parts[skip:]
-        yield Listed(f"{archive}/{member.removeprefix('./')}", (*parents, *([stem] if len(below) == 1 else []), *below), archive, member)
+        yield FileEntry(
+            f"{archive}/{member.removeprefix('./')}",
+            (*parents, *([stem] if len(below) == 1 else []), *below),
+            archive,
+            member,
+        )
 
 
 def list_tar(archive: tarfile.TarFile) -> list[str]:
@@ -84,7 +93,12 @@ def is_wrapped(places: list[tuple[str, ...]]) -> bool:
     """Tell whether one folder, itself neither class nor split, holds all the folders of an archive."""
     tops = {parts[0] for parts in places}
     examples = [parts for parts in places if parts[-1].lower().endswith(tuple(IMAGE_SUFFIXES | SEQUENCE_SUFFIXES))]
-    return len(tops) == 1 and not tops & set(SPLITS) and all(len(parts) > 2 for parts in examples) and len({parts[1] for parts in examples}) > 1
+    return (
+        len(tops) == 1
+        and not tops & set(SPLITS)
+        and all(len(parts) > 2 for parts in examples)
+        and len({parts[1] for parts in examples}) > 1
+    )
 
 
 @contextmanager
@@ -98,14 +112,18 @@ def opened(path: Path) -> Iterator[zipfile.ZipFile | tarfile.TarFile]:
         with zipfile.ZipFile(path) if path.suffix.lower() == ".zip" else tarfile.open(path) as file:
             yield file
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
-        raise UserError(f"expected a whole archive; {path} cannot be read ({error}); fetch it again, or unpack it into a folder") from error
+        raise UserError(
+            f"expected a whole archive; {path} cannot be read ({error}); fetch it again, or unpack it into a folder"
+        ) from error
     except OSError as error:
         if error.errno is not None:
             raise
-        raise UserError(f"expected a whole archive; {path} is damaged ({error}); fetch it again") from error  # gzip.BadGzipFile
+        raise UserError(
+            f"expected a whole archive; {path} is damaged ({error}); fetch it again"
+        ) from error  # gzip.BadGzipFile
 
 
-def read_contents(data: Path, files: Iterable[Listed]) -> Iterator[bytes | None]:
+def read_contents(data: Path, files: Iterable[FileEntry]) -> Iterator[bytes | None]:
     """Give files' bytes where they lie in archives, which one process must read in their order; None for a file of its own."""
     for archive, group in groupby(files, key=lambda file: file.archive):
         members = [file.member for file in group]
@@ -113,7 +131,11 @@ def read_contents(data: Path, files: Iterable[Listed]) -> Iterator[bytes | None]
             yield from (None for _ in members)
             continue
         with opened(data / archive) as file:
-            yield from (file.read(member) for member in members) if isinstance(file, zipfile.ZipFile) else read_tar(file, set(members))
+            yield from (
+                (file.read(member) for member in members)
+                if isinstance(file, zipfile.ZipFile)
+                else read_tar(file, set(members))
+            )
 
 
 def read_tar(archive: tarfile.TarFile, wanted: set[str]) -> Iterator[bytes]:

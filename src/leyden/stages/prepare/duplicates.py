@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from leyden.stages.prepare.examples import AnyJudged
-from leyden.stages.prepare.judging import THUMB_SHAPE
+from leyden.stages.prepare.validation import THUMB_SHAPE
 
 MIN_SIDE_PX = 16  # below, the miniature is the image itself: of 1,797 digits of 8x8 it pairs 18, each drawn anew, and the hash alone 22,289
 MIN_CONTRAST = 32  # between a miniature's brightest and darkest pixel; below, the hash is noise
@@ -29,7 +29,11 @@ class Pair(NamedTuple):
 def exact_pairs(digests: Sequence[str]) -> list[Pair]:
     """Pair each image with the first one of the same pixels."""
     first: dict[str, int] = {}
-    return [Pair("exact", found, number) for number, digest in enumerate(digests) if (found := first.setdefault(digest, number)) != number]
+    return [
+        Pair("exact", found, number)
+        for number, digest in enumerate(digests)
+        if (found := first.setdefault(digest, number)) != number
+    ]
 
 
 def near_pairs(thumbs: np.ndarray, sides: np.ndarray, max_distance: int) -> list[Pair]:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from leyden.stages.prepare.candidates import Candidate
-from leyden.stages.prepare.spool import Place
+from leyden.stages.prepare.discovery import Candidate
+from leyden.stages.prepare.pixel_cache import CacheEntry
 
 Shape = tuple[int, int, int]
 
@@ -35,7 +35,7 @@ class Examples:
     labels: list[str]
     candidates: list[Candidate] = field(default_factory=list)
     judged: list[Any] = field(default_factory=list)
-    places: list[Place | None] = field(default_factory=list)
+    places: list[CacheEntry | None] = field(default_factory=list)
     rejected: list[tuple[str, str]] = field(default_factory=list)
 
     @property

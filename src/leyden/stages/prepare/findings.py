@@ -10,11 +10,11 @@ from typing import Any
 from leyden.data.packed import SPLITS, open_images
 from leyden.errors import UserError
 from leyden.files import sha256
-from leyden.stages.prepare.candidates import Candidate
+from leyden.stages.prepare.discovery import Candidate
 from leyden.stages.prepare.duplicates import Pair
 from leyden.stages.prepare.examples import Shape
-from leyden.stages.prepare.judging import Judged
 from leyden.stages.prepare.packing import channel_statistics
+from leyden.stages.prepare.validation import ValidImage
 
 
 def describe_arrays(folder: Path, labels: list[str], shape: Shape, stored: Shape) -> dict[str, Any]:
@@ -32,7 +32,9 @@ def describe_arrays(folder: Path, labels: list[str], shape: Shape, stored: Shape
     }
 
 
-def count_examples(candidates: Sequence[Candidate], splits: Sequence[str], labels: list[str]) -> dict[str, dict[str, int]]:
+def count_examples(
+    candidates: Sequence[Candidate], splits: Sequence[str], labels: list[str]
+) -> dict[str, dict[str, int]]:
     """Count each class in each split.
 
     Raises:
@@ -49,11 +51,14 @@ def count_examples(candidates: Sequence[Candidate], splits: Sequence[str], label
                 "add images, or change the fractions or the seed in configs/prepare.yaml"
             )
         if absent:
-            print(f"prepare: warning: no {split} example of {', '.join(absent)}: too few images to be in every split", file=sys.stderr)
+            print(
+                f"prepare: warning: no {split} example of {', '.join(absent)}: too few images to be in every split",
+                file=sys.stderr,
+            )
     return counts
 
 
-def describe_files(judged: Sequence[Judged]) -> dict[str, Any]:
+def describe_files(judged: Sequence[ValidImage]) -> dict[str, Any]:
     """Describe the images as their files have them: sizes in pixels, aspect ratios (width / height), modes."""
     return {
         "height": spread([image.height for image in judged]),
@@ -63,7 +68,7 @@ def describe_files(judged: Sequence[Judged]) -> dict[str, Any]:
     }
 
 
-def describe_storage(judged: Sequence[Judged], stored: Shape, num_encoded: int | None) -> str:
+def describe_storage(judged: Sequence[ValidImage], stored: Shape, num_encoded: int | None) -> str:
     """Say how the images are stored; `num_encoded` is None for pixels."""
     if num_encoded is not None:
         kept = f"{num_encoded:,} of {len(judged):,} images encoded anew" if num_encoded else "all bytes kept"
@@ -76,7 +81,9 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     return {"min": min(values), "median": statistics.median_low(values), "max": max(values)}
 
 
-def describe_duplicates(pairs: Sequence[Pair], candidates: Sequence[Candidate], splits: Sequence[str], num_leaks: int) -> dict[str, int]:
+def describe_duplicates(
+    pairs: Sequence[Pair], candidates: Sequence[Candidate], splits: Sequence[str], num_leaks: int
+) -> dict[str, int]:
     """Count pairs: of a kind, of two labels (`conflicts` where the pixels are the same), of two splits.
 
     `leaks` are images and groups that lie in two splits; `near_leaks` are pictures that nearly do.
@@ -97,7 +104,9 @@ def describe_duplicates(pairs: Sequence[Pair], candidates: Sequence[Candidate], 
 def examples_in_words(report: dict[str, Any]) -> str:
     if "features" in report["input"]:
         length = report["files"]["length"]
-        return f"sequences of {length['min']:,} to {length['max']:,} time steps, {report['input']['features']} feature(s)"
+        return (
+            f"sequences of {length['min']:,} to {length['max']:,} time steps, {report['input']['features']} feature(s)"
+        )
     size, stored_size = ("x".join(map(str, sides)) for sides in (report["input"]["image_size"], report["stored_size"]))
     margin = f" (stored as {stored_size})" if stored_size != size else ""
     return f"images of {size}{margin}, {report['input']['channels']} channel(s)"

@@ -31,8 +31,14 @@ def pack_images(folder: Path, examples: Examples, splits: Sequence[str], source:
     files = {"files": describe_files(examples.judged)}
     if form.shards:
         place = place_of(form.shards, folder / "manifest.csv", shape, form.shard_mb)
-        found = write_sharded(folder, place, examples, splits, partial(packed_rows, source, shape=shape), shape, form.shard_mb)
-        return found | files | {"stored": f"{describe_storage(examples.judged, stored, None)}, training images in shards at {place}"}
+        found = write_sharded(
+            folder, place, examples, splits, partial(packed_rows, source, shape=shape), shape, form.shard_mb
+        )
+        return (
+            found
+            | files
+            | {"stored": f"{describe_storage(examples.judged, stored, None)}, training images in shards at {place}"}
+        )
     num_encoded = None
     if choose_storage(form.storage, len(splits), stored) == "jpeg":
         num_encoded = write_jpegs(folder, jpeg_files(source, examples, stored[2]), splits)

@@ -12,14 +12,14 @@ from leyden.data.packed import SPLITS, ArrayWriter, Images
 from leyden.errors import DISK_FULL, UserError
 from leyden.stages.prepare.duplicates import Pair
 from leyden.stages.prepare.examples import Examples
-from leyden.stages.prepare.judging import Judged
+from leyden.stages.prepare.validation import ValidImage
 
 ROWS_PER_BLOCK = 256
 MAX_DECODED = 10_000
 
 
 @contextmanager
-def room_for(out: Path) -> Iterator[None]:
+def report_disk_full(out: Path) -> Iterator[None]:
     """Say in a line that the disk is full.
 
     Raises:
@@ -42,7 +42,13 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]
         writer.writerows(rows)
 
 
-def write_pixels(folder: Path, rows: Iterable[np.ndarray], splits: Sequence[str], shape: tuple[int, ...], names: Sequence[str] = SPLITS) -> None:
+def write_pixels(
+    folder: Path,
+    rows: Iterable[np.ndarray],
+    splits: Sequence[str],
+    shape: tuple[int, ...],
+    names: Sequence[str] = SPLITS,
+) -> None:
     """Write the rows, as they come, to their split's array."""
     with array_writers(folder, "images", shape, names) as writers:
         for row, split in zip(rows, splits, strict=True):
@@ -64,7 +70,9 @@ def write_jpegs(folder: Path, files: Iterable[tuple[bytes, bool]], splits: Seque
 
 
 @contextmanager
-def array_writers(folder: Path, kind: str, row_shape: tuple[int, ...], names: Sequence[str] = SPLITS) -> Iterator[dict[str, ArrayWriter]]:
+def array_writers(
+    folder: Path, kind: str, row_shape: tuple[int, ...], names: Sequence[str] = SPLITS
+) -> Iterator[dict[str, ArrayWriter]]:
     """Open an array per split; all are closed at the end, whatever happens."""
     with ExitStack() as stack:
         writers = {split: ArrayWriter(folder / f"{split}.{kind}.npy", row_shape) for split in names}
@@ -75,23 +83,36 @@ def array_writers(folder: Path, kind: str, row_shape: tuple[int, ...], names: Se
 
 def write_labels(folder: Path, labels: Sequence[int], splits: Sequence[str], names: Sequence[str] = SPLITS) -> None:
     for split in names:
-        np.save(folder / f"{split}.labels.npy", np.array([label for label, own in zip(labels, splits, strict=True) if own == split], np.int64))
+        np.save(
+            folder / f"{split}.labels.npy",
+            np.array([label for label, own in zip(labels, splits, strict=True) if own == split], np.int64),
+        )
 
 
 def write_tables(folder: Path, examples: Examples, splits: Sequence[str], pairs: Sequence[Pair]) -> None:
     """Write where each row came from, what was left out, and what occurs twice."""
     files = examples.candidates
     write_table(folder / "rejected.csv", ["path", "reason"], examples.rejected)
-    sides = [known.shape[:2] if isinstance(known, Judged) else () for known in examples.judged]  # of images alone
+    sides = [known.shape[:2] if isinstance(known, ValidImage) else () for known in examples.judged]  # of images alone
     columns = ["path", "label", "split", "sha256", "group", *(["height", "width"] if any(sides) else [])]
     found = zip(files, splits, examples.judged, sides, strict=True)
     rows = ((file.path, file.label, split, known.digest, file.group, *side) for file, split, known, side in found)
     write_table(folder / "manifest.csv", columns, rows)
     doubles = (
-        (kind, files[second].path, files[first].path, files[second].label, files[first].label, splits[second], splits[first])
+        (
+            kind,
+            files[second].path,
+            files[first].path,
+            files[second].label,
+            files[first].label,
+            splits[second],
+            splits[first],
+        )
         for kind, first, second in pairs
     )
-    write_table(folder / "duplicates.csv", ["kind", "path", "other", "label", "other_label", "split", "other_split"], doubles)
+    write_table(
+        folder / "duplicates.csv", ["kind", "path", "other", "label", "other_label", "split", "other_split"], doubles
+    )
 
 
 def channel_statistics(images: Images) -> tuple[list[float], list[float]]:

@@ -13,11 +13,11 @@ from tqdm import tqdm
 
 from leyden.data.images import fit
 from leyden.errors import UserError
-from leyden.stages.prepare.archives import Listed, read_contents
-from leyden.stages.prepare.candidates import Candidate
+from leyden.stages.prepare.archives import FileEntry, read_contents
+from leyden.stages.prepare.discovery import Candidate
 from leyden.stages.prepare.examples import AnyJudged, Examples, Shape
-from leyden.stages.prepare.judging import Job, Judged, as_jpeg, reread
-from leyden.stages.prepare.spool import Spool, as_image
+from leyden.stages.prepare.pixel_cache import PixelCache, as_image
+from leyden.stages.prepare.validation import Job, ValidImage, as_jpeg, reread
 from leyden.stages.prepare.workers import ITEMS_PER_CHUNK, run_chunks
 
 Result = TypeVar("Result")
@@ -28,7 +28,7 @@ class Source(NamedTuple):
 
     data: Path
     num_workers: int | None
-    spool: Spool
+    spool: PixelCache
     max_pixels: int
 
 
@@ -49,7 +49,9 @@ def read_examples(
     examples = Examples(sorted({candidate.label for candidate in candidates}))
     files = [candidate.file for candidate in candidates]
     results = run_over(judge, source, files)
-    for candidate, found in zip(candidates, tqdm(results, "prepare", len(files), unit="file", disable=not sys.stderr.isatty()), strict=True):
+    for candidate, found in zip(
+        candidates, tqdm(results, "prepare", len(files), unit="file", disable=not sys.stderr.isatty()), strict=True
+    ):
         if isinstance(found, str):
             examples.rejected.append((candidate.path, found))
             continue
@@ -61,13 +63,15 @@ def read_examples(
     return examples
 
 
-def run_over(function: Callable[[Job], Sequence[Result]], source: Source, files: Sequence[Listed]) -> Iterator[Result]:
+def run_over(
+    function: Callable[[Job], Sequence[Result]], source: Source, files: Sequence[FileEntry]
+) -> Iterator[Result]:
     """Apply a function to files in chunks, in order."""
     chunks = run_chunks(function, jobs(source.data, files), -(-len(files) // ITEMS_PER_CHUNK), source.num_workers)
     return (result for chunk in chunks for result in chunk)
 
 
-def jobs(data: Path, files: Sequence[Listed]) -> Iterator[Job]:
+def jobs(data: Path, files: Sequence[FileEntry]) -> Iterator[Job]:
     contents = zip((file.path for file in files), read_contents(data, files), strict=True)
     while chunk := list(islice(contents, ITEMS_PER_CHUNK)):
         yield str(data), chunk
@@ -79,9 +83,13 @@ def packed_rows(source: Source, examples: Examples, shape: Shape) -> Iterator[np
     Raises:
         UserError: if a large image that was good a moment ago is so no more.
     """
-    large = [candidate.file for candidate, place in zip(examples.candidates, examples.places, strict=True) if place is None]
+    large = [
+        candidate.file for candidate, place in zip(examples.candidates, examples.places, strict=True) if place is None
+    ]
     again = run_over(partial(reread, source.max_pixels, shape), source, large)
-    for candidate, place in zip(examples.candidates, tqdm(examples.places, "pack", unit="image", disable=not sys.stderr.isatty()), strict=True):
+    for candidate, place in zip(
+        examples.candidates, tqdm(examples.places, "pack", unit="image", disable=not sys.stderr.isatty()), strict=True
+    ):
         if place is not None:
             pixels = source.spool.get(place)
             yield pixels if pixels.shape == shape else fit(as_image(pixels), shape[2], shape[:2])
@@ -103,11 +111,13 @@ def jpeg_files(source: Source, examples: Examples, channels: int) -> Iterator[tu
 
 def unchanged(candidate: Candidate, found: Result | str) -> Result:
     if isinstance(found, str):
-        raise UserError(f"expected {candidate.path} to stay as it was; it changed while it was read ({found}); run `leyden prepare` again")
+        raise UserError(
+            f"expected {candidate.path} to stay as it was; it changed while it was read ({found}); run `leyden prepare` again"
+        )
     return found
 
 
-def packed_shape(judged: Sequence[Judged], image_size: tuple[int, int] | None, max_image_size: int) -> Shape:
+def packed_shape(judged: Sequence[ValidImage], image_size: tuple[int, int] | None, max_image_size: int) -> Shape:
     """Derive channels (1 if every image is grey, else 3) and the model's size: the one asked for, or the images' median, within bounds."""
     height = statistics.median_low(image.height for image in judged)
     width = statistics.median_low(image.width for image in judged)

@@ -16,8 +16,8 @@ from leyden.files import sha256
 from leyden.stages.prepare.contact import PER_SIDE
 from leyden.stages.prepare.examples import Examples, label_indices
 from leyden.stages.prepare.findings import spread
-from leyden.stages.prepare.judging import THUMB_SHAPE, Job, read_files
-from leyden.stages.prepare.spool import Spool
+from leyden.stages.prepare.pixel_cache import PixelCache
+from leyden.stages.prepare.validation import THUMB_SHAPE, Job, read_files
 
 BYTES_PER_VALUE = 4
 CELL_PX = 64
@@ -96,7 +96,7 @@ def reject_other_widths(examples: Examples) -> None:
     examples.places = [examples.places[number] for number in kept]
 
 
-def pack_sequences(folder: Path, examples: Examples, splits: Sequence[str], spool: Spool) -> dict[str, Any]:
+def pack_sequences(folder: Path, examples: Examples, splits: Sequence[str], spool: PixelCache) -> dict[str, Any]:
     """Write values, offsets, labels and contact sheets, and describe them as report.json has it."""
     labels = np.array(label_indices(examples), np.int64)
     features = examples.judged[0].features
@@ -119,7 +119,9 @@ def pack_sequences(folder: Path, examples: Examples, splits: Sequence[str], spoo
 def describe_sequences(folder: Path, examples: Examples) -> dict[str, Any]:
     arrays = [folder / f"{split}.{kind}.npy" for split in SPLITS for kind in ("values", "offsets", "labels")]
     values = np.load(folder / "train.values.npy", mmap_mode="r")
-    mean, deviation = feature_statistics(values)  # of the training sequences alone: the others are not the model's to know
+    mean, deviation = feature_statistics(
+        values
+    )  # of the training sequences alone: the others are not the model's to know
     lengths = [sequence.length for sequence in examples.judged]
     return {
         "labels": examples.labels,
@@ -143,7 +145,9 @@ def feature_statistics(values: np.ndarray) -> tuple[list[float], list[float]]:
         sums += np.stack([(block - centre).sum(axis=0), ((block - centre) ** 2).sum(axis=0)])
     mean, square = sums / len(values)
     deviation = np.sqrt(np.maximum(square - mean**2, 0))
-    return (centre[0] + mean).tolist(), np.where(deviation > 1e-12, deviation, 1.0).tolist()  # a constant feature becomes 0
+    return (centre[0] + mean).tolist(), np.where(
+        deviation > 1e-12, deviation, 1.0
+    ).tolist()  # a constant feature becomes 0
 
 
 def blocks(values: np.ndarray, steps: int = 1 << 16) -> Iterator[np.ndarray]:

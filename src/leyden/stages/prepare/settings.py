@@ -33,7 +33,9 @@ def pixels_to_keep(
     return with_margin(image_size, crop_margin) if image_size else None, round(max_image_size * crop_margin) ** 2
 
 
-def check_settings(val_fraction: float, test_fraction: float, crop_margin: float, near_duplicate_distance: int, num_workers: int | None) -> None:
+def check_settings(
+    val_fraction: float, test_fraction: float, crop_margin: float, near_duplicate_distance: int, num_workers: int | None
+) -> None:
     """Check what a type does not.
 
     Raises:

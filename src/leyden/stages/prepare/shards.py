@@ -13,13 +13,13 @@ import numpy as np
 from leyden.data.packed import ArrayWriter
 from leyden.errors import UserError
 from leyden.files import replaced_folder, sha256
-from leyden.outputs import check_apart, check_file
-from leyden.stages.prepare.candidates import Candidate, are_sequences
+from leyden.files.outputs import check_apart, check_file
 from leyden.stages.prepare.contact import PER_SIDE
+from leyden.stages.prepare.discovery import Candidate, are_sequences
 from leyden.stages.prepare.examples import Examples, Shape, label_indices
 from leyden.stages.prepare.packing import count_levels, statistics_of, write_labels, write_pixels
 
-HELD = ("val", "test")  # packed as arrays: later stages read them whole, and every epoch reads val
+HELD_OUT_SPLITS = ("val", "test")  # packed as arrays: later stages read them whole, and every epoch reads val
 SAMPLE = "sample"
 Reader = Callable[[Examples], Iterator[np.ndarray]]
 
@@ -35,7 +35,9 @@ def check_place(shards: str, others: Sequence[Path]) -> None:
         check_file(Path(shards, "index.json"))
 
 
-def check_shards(shards: str, shard_mb: float, crop_margin: float, storage: str, candidates: Sequence[Candidate]) -> None:
+def check_shards(
+    shards: str, shard_mb: float, crop_margin: float, storage: str, candidates: Sequence[Candidate]
+) -> None:
     """Check before any image is read that shards can be written.
 
     Raises:
@@ -50,12 +52,18 @@ def check_shards(shards: str, shard_mb: float, crop_margin: float, storage: str,
     try:
         import litdata  # noqa: F401
     except ImportError as error:
-        raise UserError(f"expected litdata to write shards to {shards}; {error.name} is missing; install leyden[streaming]") from error
+        raise UserError(
+            f"expected litdata to write shards to {shards}; {error.name} is missing; install leyden[streaming]"
+        ) from error
     if are_sequences(candidates):
-        raise UserError("expected images for shards; the data holds sequences, which are packed; set shards to null in configs/prepare.yaml")
+        raise UserError(
+            "expected images for shards; the data holds sequences, which are packed; set shards to null in configs/prepare.yaml"
+        )
     archive = next((candidate.file.archive for candidate in candidates if candidate.file.archive), None)
     if archive:
-        raise UserError(f"expected image files, which are read in a random order for shards; got the archive {archive}; unpack it")
+        raise UserError(
+            f"expected image files, which are read in a random order for shards; got the archive {archive}; unpack it"
+        )
 
 
 def part(examples: Examples, splits: Sequence[str], training: bool) -> tuple[Examples, list[str]]:
@@ -63,7 +71,9 @@ def part(examples: Examples, splits: Sequence[str], training: bool) -> tuple[Exa
     chosen = np.array([number for number, split in enumerate(splits) if (split == "train") == training], np.int64)
     if training:
         chosen = np.random.default_rng(0).permutation(chosen)
-    fields = ([values[number] for number in chosen] for values in (examples.candidates, examples.judged, examples.places))
+    fields = (
+        [values[number] for number in chosen] for values in (examples.candidates, examples.judged, examples.places)
+    )
     return Examples(examples.labels, *fields), [splits[number] for number in chosen]
 
 
@@ -103,15 +113,17 @@ class ShardWriter:
             path.unlink()
 
 
-def write_sharded(folder: Path, place: str, examples: Examples, splits: Sequence[str], read: Reader, shape: Shape, shard_mb: float) -> dict[str, Any]:
+def write_sharded(
+    folder: Path, place: str, examples: Examples, splits: Sequence[str], read: Reader, shape: Shape, shard_mb: float
+) -> dict[str, Any]:
     """Write training images to shards, the others to arrays; describe them."""
     held, held_splits = part(examples, splits, training=False)
-    write_pixels(folder, read(held), held_splits, shape, HELD)
-    write_labels(folder, label_indices(held), held_splits, HELD)
+    write_pixels(folder, read(held), held_splits, shape, HELD_OUT_SPLITS)
+    write_labels(folder, label_indices(held), held_splits, HELD_OUT_SPLITS)
     training, _ = part(examples, splits, training=True)
     labels = label_indices(training)
     found = write_shards(folder, place, keep_sample(folder, read(training), labels, shape), labels, shape, shard_mb)
-    arrays = [folder / f"{split}.{kind}.npy" for split in HELD for kind in ("images", "labels")]
+    arrays = [folder / f"{split}.{kind}.npy" for split in HELD_OUT_SPLITS for kind in ("images", "labels")]
     height, width, channels = shape
     return {
         "labels": examples.labels,
@@ -143,7 +155,9 @@ def drop_sample(folder: Path) -> None:
         (folder / f"{SAMPLE}.{kind}.npy").unlink(missing_ok=True)
 
 
-def write_shards(folder: Path, place: str, rows: Iterator[np.ndarray], labels: Sequence[int], shape: Shape, shard_mb: float) -> dict[str, Any]:
+def write_shards(
+    folder: Path, place: str, rows: Iterator[np.ndarray], labels: Sequence[int], shape: Shape, shard_mb: float
+) -> dict[str, Any]:
     """Write shards to a place; the list of them comes last, so that they are there as a whole or not at all."""
     with written_to(folder, place) as (local, url):
         writer = ShardWriter(local, url, shape, shard_mb)
@@ -182,4 +196,6 @@ def upload(path: Path, url: str) -> None:
     try:
         storage(url.partition("://")[0], os.getpid()).upload_file(str(path), url)
     except Exception as error:  # each storage has errors of its own
-        raise UserError(f"expected to write {url}; got: {' '.join(str(error).split())[:200]}; mend it and run `leyden prepare` again") from error
+        raise UserError(
+            f"expected to write {url}; got: {' '.join(str(error).split())[:200]}; mend it and run `leyden prepare` again"
+        ) from error

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 
 from leyden.errors import UserError
-from leyden.stages.prepare.candidates import Candidate
+from leyden.stages.prepare.discovery import Candidate
 from leyden.stages.prepare.duplicates import Pair
 from leyden.stages.prepare.examples import Examples
 
@@ -50,13 +50,18 @@ def check_leakage(candidates: Sequence[Candidate], splits: Sequence[str], pairs:
         UserError: if there are any and that is not allowed.
     """
     first_of: dict[str, int] = {}
-    leaks = [(pair.first, pair.second) for pair in pairs if pair.kind == "exact" and splits[pair.first] != splits[pair.second]]
+    leaks = [
+        (pair.first, pair.second)
+        for pair in pairs
+        if pair.kind == "exact" and splits[pair.first] != splits[pair.second]
+    ]
     for number, candidate in enumerate(candidates):
         if candidate.group and splits[number] != splits[first := first_of.setdefault(candidate.group, number)]:
             leaks.append((first, number))
     if leaks and not allowed:
         named = "; ".join(
-            f"{candidates[first].path} ({splits[first]}) and {candidates[second].path} ({splits[second]})" for first, second in leaks[:3]
+            f"{candidates[first].path} ({splits[first]}) and {candidates[second].path} ({splits[second]})"
+            for first, second in leaks[:3]
         )
         raise UserError(
             f"expected no image and no group in two splits; got {len(leaks)} such pairs: {named}; "

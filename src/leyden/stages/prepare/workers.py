@@ -25,7 +25,9 @@ Chunk = TypeVar("Chunk")
 Result = TypeVar("Result")
 
 
-def run_chunks(function: Callable[[Chunk], Result], chunks: Iterable[Chunk], num_chunks: int, num_workers: int | None) -> Iterator[Result]:
+def run_chunks(
+    function: Callable[[Chunk], Result], chunks: Iterable[Chunk], num_chunks: int, num_workers: int | None
+) -> Iterator[Result]:
     """Apply a function to chunks, in order.
 
     Args:
@@ -50,12 +52,16 @@ def run_chunks(function: Callable[[Chunk], Result], chunks: Iterable[Chunk], num
     try:
         yield from in_order(pool, function, chunks, num_workers * CHUNKS_PER_WORKER)
     except BrokenProcessPool as error:
-        raise UserError("expected the worker processes to live; one was killed, for want of memory perhaps; set num_workers to 1") from error
+        raise UserError(
+            "expected the worker processes to live; one was killed, for want of memory perhaps; set num_workers to 1"
+        ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def in_order(pool: ProcessPoolExecutor, function: Callable[[Chunk], Result], chunks: Iterator[Chunk], window: int) -> Iterator[Result]:
+def in_order(
+    pool: ProcessPoolExecutor, function: Callable[[Chunk], Result], chunks: Iterator[Chunk], window: int
+) -> Iterator[Result]:
     under_way: deque[Future[Result]] = deque()
     for chunk in chunks:
         under_way.append(pool.submit(function, chunk))

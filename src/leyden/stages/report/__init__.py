@@ -6,9 +6,9 @@ from typing import Any
 import leyden
 from leyden.errors import UserError
 from leyden.files import replaced_folder
-from leyden.outputs import check_output
-from leyden.stages.report.against import Comparison, compare_runs
-from leyden.stages.report.answer import answer_of, tiles_of
+from leyden.files.outputs import check_output
+from leyden.stages.report.answer import answer_of, headline_metrics
+from leyden.stages.report.comparison import Comparison, compare_runs
 from leyden.stages.report.dataset import Dataset, read_dataset
 from leyden.stages.report.evaluation import Evaluation, read_evaluation
 from leyden.stages.report.explanations import Explanations, read_explanations
@@ -55,7 +55,7 @@ def report(
     if num_errors < 1:
         raise UserError(f"report.num_errors must be at least 1; got {num_errors}; set it in configs/report.yaml")
     dataset = read_dataset(prepare, data)
-    facts = facts_of(
+    facts = template_context(
         dataset,
         read_training(train) if train.is_dir() else None,
         read_evaluation(evaluate, prepare, num_errors, dataset.noun) if evaluate.is_dir() else None,
@@ -82,13 +82,19 @@ def write(out: Path, written: dict[str, str]) -> None:
 def compare_with(other: Path, prepare: Path, train: Path, evaluate: Path, export: Path, noun: str) -> Comparison:
     check_run(other)
     if not evaluate.is_dir():
-        raise UserError(f"expected {evaluate}, to be compared with {other}, which is not there; run `leyden evaluate` first")
+        raise UserError(
+            f"expected {evaluate}, to be compared with {other}, which is not there; run `leyden evaluate` first"
+        )
     theirs = read_run(str(other), other / "prepare", other / "train", other / "evaluate", other / "export", noun)
     return compare_runs(theirs, read_run("this", prepare, train, evaluate, export, noun))
 
 
-def facts_of(
-    dataset: Dataset, training: Training | None, evaluation: Evaluation | None, exports: Exports | None, explanations: Explanations | None
+def template_context(
+    dataset: Dataset,
+    training: Training | None,
+    evaluation: Evaluation | None,
+    exports: Exports | None,
+    explanations: Explanations | None,
 ) -> dict[str, Any]:
     """Gather what the templates name."""
     findings = findings_of(dataset)
@@ -98,7 +104,7 @@ def facts_of(
         "judgement": judgement_of(checks),
         "checks": checks,
         "answer": answer_of(training, evaluation, exports, explanations),
-        "tiles": tiles_of(training, evaluation, exports, explanations),
+        "tiles": headline_metrics(training, evaluation, exports, explanations),
         "dataset": dataset,
         "noun": dataset.noun,
         "findings": findings,

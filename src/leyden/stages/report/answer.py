@@ -17,7 +17,9 @@ class Tile(NamedTuple):
     note: str
 
 
-def answer_of(training: Training | None, evaluation: Evaluation | None, exports: Exports | None, explanations: Explanations | None) -> str:
+def answer_of(
+    training: Training | None, evaluation: Evaluation | None, exports: Exports | None, explanations: Explanations | None
+) -> str:
     """Say in one sentence how good the model is, whether its files agree, and whether its explanations beat chance."""
     if training is None:
         return "No model was trained yet."
@@ -29,19 +31,39 @@ def answer_of(training: Training | None, evaluation: Evaluation | None, exports:
     return sentence("; ".join(parts))
 
 
-def tiles_of(training: Training | None, evaluation: Evaluation | None, exports: Exports | None, explanations: Explanations | None) -> list[Tile]:
+def headline_metrics(
+    training: Training | None, evaluation: Evaluation | None, exports: Exports | None, explanations: Explanations | None
+) -> list[Tile]:
     """Give the headline figures of the stages that were run."""
     tiles = []
     if evaluation:
         metrics = evaluation.metrics
-        tiles.append(Tile("test accuracy", percent(metrics["accuracy"]), f"{evaluation.level} interval {evaluation.interval('accuracy')}"))
-        tiles.append(Tile("errors", f"{metrics['errors']:,}", f"of {plural(metrics['examples'], f'test {evaluation.noun}')}"))
+        tiles.append(
+            Tile(
+                "test accuracy",
+                percent(metrics["accuracy"]),
+                f"{evaluation.level} interval {evaluation.interval('accuracy')}",
+            )
+        )
+        tiles.append(
+            Tile("errors", f"{metrics['errors']:,}", f"of {plural(metrics['examples'], f'test {evaluation.noun}')}")
+        )
         tiles.append(Tile("calibration error", decimal(metrics["calibration_error"]), "0 is best"))
     if training and "parameters" in training.metrics:
-        tiles.append(Tile("parameters", f"{training.metrics['parameters']:,}", f"trained in {duration(training.metrics.get('seconds'))}"))
+        tiles.append(
+            Tile(
+                "parameters",
+                f"{training.metrics['parameters']:,}",
+                f"trained in {duration(training.metrics.get('seconds'))}",
+            )
+        )
     if exports and exports.fastest:
         tiles.append(
-            Tile("fastest file", times(exports.fastest["speed_up_b1"]), f"{name_of(exports.fastest)}, over eager PyTorch, one {exports.noun}")
+            Tile(
+                "fastest file",
+                times(exports.fastest["speed_up_b1"]),
+                f"{name_of(exports.fastest)}, over eager PyTorch, one {exports.noun}",
+            )
         )
     if explanations and explanations.best:
         figures = explanations.metrics[explanations.best]

@@ -15,7 +15,9 @@ from leyden.stages.report.wording import words
 SPLITS = ("train", "val", "test")  # a split keeps its colour from chart to chart
 # Colours that no plot would choose; the page's own take their place.
 INK, FAINT, SERIES = "#010203", "#010204", ("#010205", "#010206", "#010207", "#010208")
-PAGE_COLOURS = {INK: "currentColor", FAINT: "var(--faint)"} | {colour: f"var(--series-{rank})" for rank, colour in enumerate(SERIES, start=1)}
+PAGE_COLOURS = {INK: "currentColor", FAINT: "var(--faint)"} | {
+    colour: f"var(--series-{rank})" for rank, colour in enumerate(SERIES, start=1)
+}
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,
@@ -111,5 +113,8 @@ def draw_reliability(bins: list[dict[str, str]], noun: str) -> Markup:
         lower.bar(confidence, counts, width=0.05, color=SERIES[0])
         lower.set(xlabel="confidence", ylabel=f"{noun}s", xlim=(0, 1.02))
 
-    found = "; ".join(f"confidence {c:.2f}, accuracy {a:.2f}, {n:.0f} {noun}s" for c, a, n in zip(confidence, accuracy, counts, strict=True))
+    found = "; ".join(
+        f"confidence {c:.2f}, accuracy {a:.2f}, {n:.0f} {noun}s"
+        for c, a, n in zip(confidence, accuracy, counts, strict=True)
+    )
     return draw("reliability", f"Reliability diagram: {found}", 4.6, 3.9, plot)

@@ -51,10 +51,16 @@ def count_confusion(outcomes: list[tuple[str, str]], labels: list[str]) -> Confu
     """Count outcomes (label, prediction)."""
     counts = Counter(outcomes)
     totals = Counter(label for label, _ in outcomes)
-    wrong = sorted(((count, pair) for pair, count in counts.items() if pair[0] != pair[1]), key=lambda found: (-found[0], found[1]))
+    wrong = sorted(
+        ((count, pair) for pair, count in counts.items() if pair[0] != pair[1]), key=lambda found: (-found[0], found[1])
+    )
     pairs = [Pair(*pair, count, count / totals[pair[0]]) for count, pair in wrong[:MAX_PAIRS]]
     small = len(labels) <= MAX_MATRIX_CLASSES
-    matrix = [[cell_of(counts[row, column], totals[row], row == column) for column in labels] for row in labels] if small else None
+    matrix = (
+        [[cell_of(counts[row, column], totals[row], row == column) for column in labels] for row in labels]
+        if small
+        else None
+    )
     return Confusion(labels, matrix, pairs, len(wrong))
 
 

@@ -86,11 +86,15 @@ class Dataset:
             return ", ".join(f"{value:,} {words(name)}" for name, value in self.input.items() if isinstance(value, int))
         height, width = self.input["image_size"]
         channels = self.input["channels"]
-        return f"{height} {TIMES} {width} pixels (height {TIMES} width), {COLOURS.get(channels, f'{channels} channels')}"
+        return (
+            f"{height} {TIMES} {width} pixels (height {TIMES} width), {COLOURS.get(channels, f'{channels} channels')}"
+        )
 
     @property
     def channels(self) -> list[Channel]:
-        names = CHANNEL_NAMES.get(self.input.get("channels", 0)) or [str(number) for number in range(len(self.input["mean"]))]
+        names = CHANNEL_NAMES.get(self.input.get("channels", 0)) or [
+            str(number) for number in range(len(self.input["mean"]))
+        ]
         return [Channel(*row) for row in zip(names, self.input["mean"], self.input["std"], strict=True)][:MAX_CHANNELS]
 
 
@@ -107,7 +111,9 @@ def read_dataset(prepare: Path, data: Path) -> Dataset:
         num_bytes=found["bytes"],
         classes=count_classes(found["labels"], found["counts"]),
         counts={split: sum(found["counts"][split].values()) for split in SPLITS},
-        spreads=[Spread(words(name), UNITS.get(name, ""), values) for name, values in files.items() if "median" in values],
+        spreads=[
+            Spread(words(name), UNITS.get(name, ""), values) for name, values in files.items() if "median" in values
+        ],
         modes=files.get("modes", {}),
         num_rejected=len(rejected),
         rejected=rejected[:MAX_REJECTED],

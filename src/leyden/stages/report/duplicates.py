@@ -93,8 +93,13 @@ def tally(kind: str, pairs: list[Pair]) -> Tally:
 
 
 def add_pictures(pairs: list[Pair], prepare: Path) -> list[Pair]:
-    pictures = pictures_of_paths(prepare, {example.path for pair in pairs for example in pair.examples}, PICTURE_SIDE_PX)
-    return [Pair(pair.kind, (with_picture(pair.examples[0], pictures), with_picture(pair.examples[1], pictures))) for pair in pairs]
+    pictures = pictures_of_paths(
+        prepare, {example.path for pair in pairs for example in pair.examples}, PICTURE_SIDE_PX
+    )
+    return [
+        Pair(pair.kind, (with_picture(pair.examples[0], pictures), with_picture(pair.examples[1], pictures)))
+        for pair in pairs
+    ]
 
 
 def with_picture(example: Example, pictures: dict[str, Picture]) -> Example:
@@ -107,4 +112,6 @@ def find_split_groups(manifest: list[dict[str, str]]) -> list[tuple[str, dict[st
     for row in manifest:
         if group := row.get("group"):
             counts[group][row["split"]] += 1
-    return [(group, {split: own[split] for split in SPLITS if own[split]}) for group, own in counts.items() if len(own) > 1]
+    return [
+        (group, {split: own[split] for split in SPLITS if own[split]}) for group, own in counts.items() if len(own) > 1
+    ]

@@ -28,7 +28,16 @@ MEANINGS = {
     "calibration_error": "gap between confidence and accuracy; 0 is best",
 }
 TITLES = {"macro_f1": "macro F1", "auroc": "AUROC", "brier_score": "Brier score"}
-NOT_SCORES = ("examples", "errors", "confidence_level", "temperature", "abstain_below", "abstain_coverage", "abstain_precision", "required")
+NOT_SCORES = (
+    "examples",
+    "errors",
+    "confidence_level",
+    "temperature",
+    "abstain_below",
+    "abstain_coverage",
+    "abstain_precision",
+    "required",
+)
 
 
 class Score(NamedTuple):
@@ -86,8 +95,12 @@ def read_evaluation(evaluate: Path, prepare: Path, num_errors: int, noun: str) -
     metrics = read_json(evaluate / "metrics.json", "evaluate")
     labels = read_report(prepare)["labels"]
     predictions = read_predictions(evaluate / "predictions.csv")
-    if [prediction.path for prediction in predictions] != read_paths(prepare, "test") or not {p.label for p in predictions} <= set(labels):
-        raise UserError(f"expected predictions of the examples in {prepare}; {evaluate}/predictions.csv has others; run `leyden evaluate` again")
+    if [prediction.path for prediction in predictions] != read_paths(prepare, "test") or not {
+        p.label for p in predictions
+    } <= set(labels):
+        raise UserError(
+            f"expected predictions of the examples in {prepare}; {evaluate}/predictions.csv has others; run `leyden evaluate` again"
+        )
     chosen = choose(predictions, num_errors)
     slices = read_if_there(evaluate / "errors/slices.csv")
     accuracies = read_if_there(evaluate / "robustness/accuracy.csv")
@@ -99,7 +112,9 @@ def read_evaluation(evaluate: Path, prepare: Path, num_errors: int, noun: str) -
         confusion=count_confusion([(prediction.label, prediction.prediction) for prediction in predictions], labels),
         bins=read_rows(evaluate / "calibration.csv", "evaluate"),
         commonest_share=max(Counter(prediction.label for prediction in predictions).values()) / len(predictions),
-        shown=list(zip(chosen, pictures_of_rows(prepare, "test", [prediction.row for prediction in chosen]), strict=True)),
+        shown=list(
+            zip(chosen, pictures_of_rows(prepare, "test", [prediction.row for prediction in chosen]), strict=True)
+        ),
         noun=noun,
         weak=[row for row in slices if row["falls_short"] == "True"],
         num_slices=len(slices),
@@ -118,5 +133,7 @@ def score_of(name: str, metrics: dict[str, Any]) -> Score:
     write = percent if name.endswith(("accuracy", "precision")) else decimal
     low, high = metrics.get(f"{name}_low"), metrics.get(f"{name}_high")
     interval = f"{write(low)} to {write(high)}" if low is not None and high is not None else ""
-    meaning = MEANINGS.get(name) or ("the right label is among the best " + name[4:-9] if name.startswith("top_") else "")
+    meaning = MEANINGS.get(name) or (
+        "the right label is among the best " + name[4:-9] if name.startswith("top_") else ""
+    )
     return Score(TITLES.get(name) or " ".join(map(acronym, name.split("_"))), write(metrics[name]), interval, meaning)

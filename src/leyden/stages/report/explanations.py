@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from leyden.files import read_json
-from leyden.stages.report.influence import Channel, Taught, read_channels, read_taught
+from leyden.stages.report.influence import Channel, Influences, read_channels, read_taught
 from leyden.stages.report.pictures import Picture, picture_of_file
 from leyden.stages.report.rows import expect, read_if_there, read_rows
 from leyden.stages.report.wording import decimal, words
@@ -14,7 +14,12 @@ MAX_ALIKE = 0.5  # of maps before and after the model forgot all: beyond, they s
 MAX_CONCEPTS = 20
 TRUSTED = "trust here"  # the verdict in summary.csv, whose rows begin with the best method
 # Figures that only some methods or runs have.
-EXTRA = {"gain": "Gain", "infidelity": "Infidelity", "sensitivity_max": "Sensitivity", "completeness_error": "Completeness error"}
+EXTRA = {
+    "gain": "Gain",
+    "infidelity": "Infidelity",
+    "sensitivity_max": "Sensitivity",
+    "completeness_error": "Completeness error",
+}
 
 
 @dataclass
@@ -35,7 +40,7 @@ class Explanations:
     num_drawn: int
     files: dict[str, Path] = field(default_factory=dict)  # of drawn examples, by their path in the data
     judged: dict[str, dict[str, str]] = field(default_factory=dict)  # verdict and reason by method, refused ones too
-    taught: list[Taught] = field(default_factory=list)
+    taught: list[Influences] = field(default_factory=list)
     channels: list[Channel] = field(default_factory=list)
     concepts: list[dict[str, str]] = field(default_factory=list)
 
@@ -43,7 +48,11 @@ class Explanations:
     def best(self) -> str | None:
         """The best of the trusted methods, or else of all: the stage's own first one, or that of the lowest deletion AUC."""
         ranked = [name for name in self.judged if name in self.trusted]
-        return ranked[0] if ranked else min(self.trusted or self.metrics, key=lambda name: self.metrics[name]["deletion_auc"], default=None)
+        return (
+            ranked[0]
+            if ranked
+            else min(self.trusted or self.metrics, key=lambda name: self.metrics[name]["deletion_auc"], default=None)
+        )
 
     @property
     def trusted(self) -> list[str]:
@@ -92,9 +101,15 @@ def is_trusted(figures: dict[str, float], judged: dict[str, str]) -> bool:
 
 
 def read_explanations(explain: Path, prepare: Path) -> Explanations:
-    metrics = {name: figures for name, figures in read_json(explain / "metrics.json", "explain").items() if "deletion_auc" in figures}
+    metrics = {
+        name: figures
+        for name, figures in read_json(explain / "metrics.json", "explain").items()
+        if "deletion_auc" in figures
+    }
     judged = {row["method"]: row for row in read_if_there(explain / "summary.csv")}
-    metrics = {name: metrics[name] for name in (*judged, *metrics) if name in metrics}  # the best first, where that was judged
+    metrics = {
+        name: metrics[name] for name in (*judged, *metrics) if name in metrics
+    }  # the best first, where that was judged
     rows = read_rows(explain / "examples.csv", "explain")
     return Explanations(
         metrics,
@@ -111,7 +126,11 @@ def read_explanations(explain: Path, prepare: Path) -> Explanations:
 def read_example(explain: Path, row: dict[str, str], methods: list[str]) -> Example:
     path = explain / row["file"]
     maps = [(name, map_file(path, name)) for name in methods]
-    return Example(row, picture_of_file(expect(path, "explain")), [(name, picture_of_file(drawn)) for name, drawn in maps if drawn.is_file()])
+    return Example(
+        row,
+        picture_of_file(expect(path, "explain")),
+        [(name, picture_of_file(drawn)) for name, drawn in maps if drawn.is_file()],
+    )
 
 
 def map_file(image: Path, method: str) -> Path:

@@ -31,7 +31,9 @@ class Exports:
     def verdict(self) -> str:
         """Say whether every file agrees with the checkpoint."""
         names = [name_of(row) for row in self.files]
-        failed = [f"{name_of(row)} ({row.get('reason') or row['status']})" for row in self.files if row["status"] != "checked"]
+        failed = [
+            f"{name_of(row)} ({row.get('reason') or row['status']})" for row in self.files if row["status"] != "checked"
+        ]
         skipped = [f"{name_of(row)} ({row['reason']})" for row in self.skipped]
         left_out = f"; skipped: {listed(skipped)}" if skipped else ""
         if not names:

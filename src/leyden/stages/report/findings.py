@@ -32,7 +32,9 @@ def verdict_of(findings: list[Finding]) -> str:
     to_mend = sum(finding.must_mend for finding in findings)
     to_see = len(findings) - to_mend
     if to_mend:
-        return f"Not yet fit to train on: {plural(to_mend, 'thing')} to mend{f', {to_see} to look at' if to_see else ''}."
+        return (
+            f"Not yet fit to train on: {plural(to_mend, 'thing')} to mend{f', {to_see} to look at' if to_see else ''}."
+        )
     if to_see:
         return f"Fit to train on; {plural(to_see, 'thing is', 'things are')} worth a look."
     return "Fit to train on: no check found anything to mend or to look at."
@@ -53,10 +55,16 @@ def find_in_duplicates(duplicates: Duplicates) -> Iterator[Finding]:
         advice = "If they show the same thing, the scores flatter: give both one group in a manifest, or remove one."
         yield Finding(f"{plural(near.two_splits, 'pair')} of near copies in two splits", advice, "duplicates")
     if near.two_labels:
-        yield Finding(f"{plural(near.two_labels, 'pair')} of near copies with two labels", "One of the labels may be wrong.", "duplicates")
+        yield Finding(
+            f"{plural(near.two_labels, 'pair')} of near copies with two labels",
+            "One of the labels may be wrong.",
+            "duplicates",
+        )
     if duplicates.harmless:
         advice = "They count twice, which does no harm while they are few."
-        yield Finding(f"{plural(duplicates.harmless, 'pair')} of copies within a split and a class", advice, "duplicates")
+        yield Finding(
+            f"{plural(duplicates.harmless, 'pair')} of copies within a split and a class", advice, "duplicates"
+        )
 
 
 def find_in_classes(dataset: Dataset) -> Iterator[Finding]:
@@ -69,11 +77,19 @@ def find_in_classes(dataset: Dataset) -> Iterator[Finding]:
         )
         yield Finding(title, advice, "classes")
     for place, split in enumerate(dataset.counts):
-        few = [row.label for row in dataset.classes if row.counts[place] < (FEW_TO_LEARN_FROM if split == "train" else 1)]
+        few = [
+            row.label for row in dataset.classes if row.counts[place] < (FEW_TO_LEARN_FROM if split == "train" else 1)
+        ]
         if few:
             what = f"fewer than {FEW_TO_LEARN_FROM} training" if split == "train" else f"no {split}"
-            advice = "Too few to learn it well." if split == "train" else "How well the model names it there is not known."
-            yield Finding(f"{plural(len(few), 'class', 'classes')} with {what} {dataset.noun}s", f"{named(few)}. {advice}", "classes")
+            advice = (
+                "Too few to learn it well." if split == "train" else "How well the model names it there is not known."
+            )
+            yield Finding(
+                f"{plural(len(few), 'class', 'classes')} with {what} {dataset.noun}s",
+                f"{named(few)}. {advice}",
+                "classes",
+            )
 
 
 def find_in_files(dataset: Dataset) -> Iterator[Finding]:
@@ -84,11 +100,17 @@ def find_in_files(dataset: Dataset) -> Iterator[Finding]:
     for name, _, values in dataset.spreads:
         if name == "aspect ratio" and values["max"] > ASPECT_SPREAD * values["min"]:
             title = f"Aspect ratios from {decimal(values['min'], 2)} to {decimal(values['max'], 2)} (width / height)"
-            yield Finding(title, "All are brought to one shape, whatever their own: look whether some are too distorted.", "files")
+            yield Finding(
+                title, "All are brought to one shape, whatever their own: look whether some are too distorted.", "files"
+            )
     if len(dataset.modes) > 1:
         title = f"Files of {len(dataset.modes)} modes ({listed([f'{count:,} {mode}' for mode, count in dataset.modes.items()])})"
         yield Finding(title, "If a class has a mode of its own, a model may learn that in place of the class.", "files")
 
 
 def named(labels: list[str]) -> str:
-    return listed(labels[:MAX_NAMED]) if len(labels) <= MAX_NAMED else ", ".join([*labels[:MAX_NAMED], "\N{HORIZONTAL ELLIPSIS}"])
+    return (
+        listed(labels[:MAX_NAMED])
+        if len(labels) <= MAX_NAMED
+        else ", ".join([*labels[:MAX_NAMED], "\N{HORIZONTAL ELLIPSIS}"])
+    )

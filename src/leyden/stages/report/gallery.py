@@ -19,4 +19,7 @@ class Shown(NamedTuple):
 def gallery_of(evaluation: Evaluation | None, explanations: Explanations | None) -> list[Shown]:
     """Join what evaluation and explanation say of the same examples."""
     shown = evaluation.shown if evaluation else []
-    return [Shown(prediction, image, explanations.map_of(prediction.path) if explanations else None) for prediction, image in shown]
+    return [
+        Shown(prediction, image, explanations.map_of(prediction.path) if explanations else None)
+        for prediction, image in shown
+    ]

@@ -15,7 +15,7 @@ class Influential(NamedTuple):
     image: Picture | None
 
 
-class Taught(NamedTuple):
+class Influences(NamedTuple):
     """A test example as influence.csv tells of it, and the training examples that helped most and that harmed most."""
 
     row: dict[str, str]
@@ -31,16 +31,20 @@ class Channel(NamedTuple):
     image: Picture
 
 
-def read_taught(explain: Path, prepare: Path) -> list[Taught]:
+def read_taught(explain: Path, prepare: Path) -> list[Influences]:
     rows = read_if_there(explain / "influence.csv")
     images = pictures_of_rows(prepare, "train", [int(row["training_row"]) for row in rows])
     found = []
     for file, group in groupby(map(Influential, rows, images), key=lambda each: each.row["file"]):
         each = list(group)
         sides = [[one for one in each if one.row["effect"] == effect] for effect in ("helpful", "harmful")]
-        found.append(Taught(each[0].row, picture_of_file(explain / file), *sides))
+        found.append(Influences(each[0].row, picture_of_file(explain / file), *sides))
     return found
 
 
 def read_channels(explain: Path) -> list[Channel]:
-    return [Channel(row, picture_of_file(explain / row["file"])) for row in read_if_there(explain / "channels.csv") if row["file"]]
+    return [
+        Channel(row, picture_of_file(explain / row["file"]))
+        for row in read_if_there(explain / "channels.csv")
+        if row["file"]
+    ]

@@ -71,18 +71,29 @@ def judge_accuracy(evaluation: Evaluation | None) -> Iterator[Check]:
     always = evaluation.commonest_share
     gate = ", ".join(f"{words(name)} {wanted:g}" for name, wanted in required.items())
     if metrics["accuracy_low"] <= always:
-        evidence = f"{interval}: no better than always giving the commonest label ({percent(always)}), as far as one can tell."
+        evidence = (
+            f"{interval}: no better than always giving the commonest label ({percent(always)}), as far as one can tell."
+        )
         yield Check(AGAINST, title, evidence, "scores")
     elif not required:
         evidence = f"{interval}. What would be enough was not said: evaluate.require in configs/evaluate.yaml."
         yield Check(WEIGH, title, evidence, "scores")
     elif metrics["accuracy_low"] < required.get("accuracy", 0):
-        yield Check(WEIGH, title, f"{interval}: meets what was required ({gate}), but on other {evaluation.noun}s it might not.", "scores")
+        yield Check(
+            WEIGH,
+            title,
+            f"{interval}: meets what was required ({gate}), but on other {evaluation.noun}s it might not.",
+            "scores",
+        )
     else:
         yield Check(FOR, title, f"{interval}; meets what was required: {gate}.", "scores")
     error = metrics["calibration_error"]
-    off = f"A stated confidence is off by {decimal(error)} on average; up to {MAX_CALIBRATION_ERROR:g} is taken as good."
-    yield Check(*((FOR, "Well calibrated") if error <= MAX_CALIBRATION_ERROR else (WEIGH, "Badly calibrated")), off, "scores")
+    off = (
+        f"A stated confidence is off by {decimal(error)} on average; up to {MAX_CALIBRATION_ERROR:g} is taken as good."
+    )
+    yield Check(
+        *((FOR, "Well calibrated") if error <= MAX_CALIBRATION_ERROR else (WEIGH, "Badly calibrated")), off, "scores"
+    )
 
 
 def judge_data(dataset: Dataset, findings: list[Finding], training: Training) -> Iterator[Check]:
@@ -101,10 +112,19 @@ def judge_exports(exports: Exports | None) -> Iterator[Check]:
         return
     failed = [row for row in exports.files if row["status"] != "checked"]
     if failed:
-        yield Check(AGAINST, f"{plural(len(failed), 'exported file')} not shown to agree", sentence(exports.verdict()), "exports")
+        yield Check(
+            AGAINST,
+            f"{plural(len(failed), 'exported file')} not shown to agree",
+            sentence(exports.verdict()),
+            "exports",
+        )
         return
     fastest = exports.fastest
-    speed = f" The fastest, {name_of(fastest)}, is {times(fastest['speed_up_b1'])} as fast as eager PyTorch on one {exports.noun}." if fastest else ""
+    speed = (
+        f" The fastest, {name_of(fastest)}, is {times(fastest['speed_up_b1'])} as fast as eager PyTorch on one {exports.noun}."
+        if fastest
+        else ""
+    )
     title = f"{plural(len(exports.files), 'exported file')} checked"
     yield Check(FOR, title, sentence(exports.verdict()) + speed, "exports")
 
@@ -114,7 +134,9 @@ def judge_weaknesses(evaluation: Evaluation) -> Iterator[Check]:
     if evaluation.weak:
         worst = min(evaluation.weak, key=lambda row: float(row["accuracy"]))
         evidence = f"Worst: {words(worst['by'])} {worst['slice']}, {percent(worst['accuracy'])} of {worst['count']} {evaluation.noun}s."
-        yield Check(WEIGH, f"{plural(len(evaluation.weak), 'slice falls', 'slices fall')} short", evidence, "weaknesses")
+        yield Check(
+            WEIGH, f"{plural(len(evaluation.weak), 'slice falls', 'slices fall')} short", evidence, "weaknesses"
+        )
     elif evaluation.num_slices:
         evidence = f"None of {evaluation.num_slices} slices (by class, brightness, size, group) is worse than the others by more than chance."
         yield Check(FOR, "No weak slice", evidence, "weaknesses")
@@ -122,7 +144,10 @@ def judge_weaknesses(evaluation: Evaluation) -> Iterator[Check]:
     if few:
         title = f"{plural(len(few), 'class', 'classes')} with fewer than {FEW_EXAMPLES} test {evaluation.noun}s"
         yield Check(
-            WEIGH, title, "How well they are named is hardly known: " + listed(few[:5]) + ("." if len(few) <= 5 else ", and others."), "scores"
+            WEIGH,
+            title,
+            "How well they are named is hardly known: " + listed(few[:5]) + ("." if len(few) <= 5 else ", and others."),
+            "scores",
         )
     if evaluation.robustness:
         yield judge_robustness(evaluation)
@@ -141,6 +166,13 @@ def judge_robustness(evaluation: Evaluation) -> Check:
 
 def judge_explanations(explanations: Explanations | None) -> Check:
     if explanations is None:
-        return Check(WEIGH, "Not explained", "leyden explain shows what it looks at, and measures whether that can be believed.", "explanations")
-    side, title = (FOR, "Explanations that beat chance") if explanations.trusted else (WEIGH, "No explanation can be trusted")
+        return Check(
+            WEIGH,
+            "Not explained",
+            "leyden explain shows what it looks at, and measures whether that can be believed.",
+            "explanations",
+        )
+    side, title = (
+        (FOR, "Explanations that beat chance") if explanations.trusted else (WEIGH, "No explanation can be trusted")
+    )
     return Check(side, title, sentence(explanations.verdict()), "explanations")

@@ -12,11 +12,19 @@ MAX_NAMED = 10
 
 
 def limits_of(
-    dataset: Dataset, findings: list[Finding], evaluation: Evaluation | None, exports: Exports | None, explanations: Explanations | None
+    dataset: Dataset,
+    findings: list[Finding],
+    evaluation: Evaluation | None,
+    exports: Exports | None,
+    explanations: Explanations | None,
 ) -> list[str]:
     """List the limits, one sentence each."""
     noun = dataset.noun
-    limits = [f"{finding.title}: {finding.advice[:1].lower()}{finding.advice[1:]}" for finding in findings if finding.must_mend] + [
+    limits = [
+        f"{finding.title}: {finding.advice[:1].lower()}{finding.advice[1:]}"
+        for finding in findings
+        if finding.must_mend
+    ] + [
         f"The test {noun}s come from the same source as the training {noun}s: others (another device, place or time) may be named less well.",
         f"{noun.capitalize()}s of one subject may be in several splits, unless the data came split by subject; that would flatter the scores.",
     ]
@@ -33,7 +41,9 @@ def limits_of(
 
 
 def limits_of_scores(evaluation: Evaluation) -> list[str]:
-    limits = [f"A stated confidence is off by {decimal(evaluation.metrics['calibration_error'])} on average (expected calibration error)."]
+    limits = [
+        f"A stated confidence is off by {decimal(evaluation.metrics['calibration_error'])} on average (expected calibration error)."
+    ]
     few = [row["label"] for row in evaluation.classes if int(row["count"]) < FEW_EXAMPLES]
     if few:
         named = listed(few[:MAX_NAMED]) + (", ..." if len(few) > MAX_NAMED else "")
@@ -42,5 +52,7 @@ def limits_of_scores(evaluation: Evaluation) -> list[str]:
         )
     worst = evaluation.weakest(1)
     if worst and float(worst[0]["recall"]) < 1:
-        limits.append(f"The class most often missed is {worst[0]['label']}: {percent(worst[0]['recall'])} of its test {evaluation.noun}s were found.")
+        limits.append(
+            f"The class most often missed is {worst[0]['label']}: {percent(worst[0]['recall'])} of its test {evaluation.noun}s were found."
+        )
     return limits

@@ -30,7 +30,9 @@ class Picture(NamedTuple):
 
 def picture_of_array(pixels: np.ndarray, max_side_px: int = MAX_SIDE_PX) -> Picture:
     """Encode an image uint8 (H, W, C)."""
-    return encode(Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)), max_side_px)
+    return encode(
+        Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)), max_side_px
+    )
 
 
 def picture_of_file(path: Path, max_side_px: int = MAX_SIDE_PX) -> Picture:
@@ -38,7 +40,9 @@ def picture_of_file(path: Path, max_side_px: int = MAX_SIDE_PX) -> Picture:
         return encode(image, max_side_px)
 
 
-def pictures_of_rows(prepare: Path, split: str, rows: Sequence[int], max_side_px: int = MAX_SIDE_PX) -> list[Picture | None]:
+def pictures_of_rows(
+    prepare: Path, split: str, rows: Sequence[int], max_side_px: int = MAX_SIDE_PX
+) -> list[Picture | None]:
     """Encode packed images by their rows in a split; other examples have no picture."""
     report = read_report(prepare)
     if "image_size" not in report["input"] or (split == "train" and "shards" in report):

@@ -22,10 +22,15 @@ class Prediction(NamedTuple):
 
 def read_predictions(path: Path) -> list[Prediction]:
     rows = read_columns(path, "evaluate", ["path", "label", "prediction", "confidence"])
-    return [Prediction(number, image, label, predicted, float(sure)) for number, (image, label, predicted, sure) in enumerate(rows)]
+    return [
+        Prediction(number, image, label, predicted, float(sure))
+        for number, (image, label, predicted, sure) in enumerate(rows)
+    ]
 
 
 def choose(predictions: list[Prediction], count: int) -> list[Prediction]:
     """Choose the surest errors, or the least sure right ones where there is no error."""
     errors = [prediction for prediction in predictions if not prediction.is_right]
-    return sorted(errors, key=lambda p: -p.confidence)[:count] or sorted(predictions, key=lambda p: p.confidence)[:count]
+    return (
+        sorted(errors, key=lambda p: -p.confidence)[:count] or sorted(predictions, key=lambda p: p.confidence)[:count]
+    )

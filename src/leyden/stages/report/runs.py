@@ -38,7 +38,13 @@ def check_run(artifacts: Path) -> None:
     Raises:
         UserError: with what is missing in it.
     """
-    for name in ("prepare/report.json", "prepare/manifest.csv", "evaluate/metrics.json", "evaluate/predictions.csv", "evaluate/per_class.csv"):
+    for name in (
+        "prepare/report.json",
+        "prepare/manifest.csv",
+        "evaluate/metrics.json",
+        "evaluate/predictions.csv",
+        "evaluate/per_class.csv",
+    ):
         if not (artifacts / name).is_file():
             raise UserError(
                 f"report.against must be a run's artifacts folder; got {artifacts}, without {name}; give a copy of artifacts/ as `make repro` left it"
@@ -54,7 +60,11 @@ def read_run(name: str, prepare: Path, train: Path, evaluate: Path, export: Path
         metrics=read_json(evaluate / "metrics.json", "evaluate"),
         predictions={prediction.path: prediction for prediction in read_predictions(evaluate / "predictions.csv")},
         classes={row["label"]: row for row in read_rows(evaluate / "per_class.csv", "evaluate")},
-        hashes={row["path"]: row["sha256"] for row in read_rows(prepare / "manifest.csv", "prepare") if row["split"] == "test"},
+        hashes={
+            row["path"]: row["sha256"]
+            for row in read_rows(prepare / "manifest.csv", "prepare")
+            if row["split"] == "test"
+        },
         data_hash=found["data_hash"],
         counts={split: sum(own.values()) for split, own in found["counts"].items()},
         curves=curves_of(read_rows(train / "curves.csv", "fit")) if has_training else {},

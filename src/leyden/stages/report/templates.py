@@ -55,6 +55,13 @@ def render_card(facts: dict[str, Any]) -> str:
 
 def environment(**options: Any) -> Environment:
     loader = FileSystemLoader(HERE)
-    made = Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, **options)
+    made = Environment(
+        loader=loader,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        **options,
+    )
     made.filters |= {name: getattr(wording, name) for name in FILTERS} | {"count": "{:,}".format}
     return made

@@ -14,7 +14,11 @@ from leyden.stages.report.rows import expect, read_rows
 Curves = dict[str, dict[str, list[tuple[float, float]]]]  # of a metric, by split: (epoch, value)
 MAX_CHARTS = 6
 MAX_ROWS = 200
-UNRECORDED: dict[str, Any] = {"code_version": "", "data_hash": "", "versions": {}}  # of a training older than its provenance.json
+UNRECORDED: dict[str, Any] = {
+    "code_version": "",
+    "data_hash": "",
+    "versions": {},
+}  # of a training older than its provenance.json
 
 
 @dataclass

@@ -13,7 +13,11 @@ def percent(share: float | str | None) -> str:
     if value is None:
         return UNKNOWN
     decimals = 1
-    while decimals < 4 and f"{100 * value:.{decimals}f}" in (f"{0:.{decimals}f}", f"{100:.{decimals}f}") and 1e-9 < value < 1 - 1e-9:
+    while (
+        decimals < 4
+        and f"{100 * value:.{decimals}f}" in (f"{0:.{decimals}f}", f"{100:.{decimals}f}")
+        and 1e-9 < value < 1 - 1e-9
+    ):
         decimals += 1
     return f"{100 * value:.{decimals}f}%"
 

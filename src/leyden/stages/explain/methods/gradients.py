@@ -14,7 +14,9 @@ MAX_COMPLETENESS_ERROR = 0.02  # DeepLIFT's rules add up but for rounding
 
 def integrated_gradients(network: ExplainedNetwork, inputs: Tensor, targets: Tensor) -> Tensor:
     """Source: Sundararajan et al., 2017."""
-    return IntegratedGradients(network).attribute(inputs, target=targets, n_steps=NUM_STEPS, internal_batch_size=network.batch_size)
+    return IntegratedGradients(network).attribute(
+        inputs, target=targets, n_steps=NUM_STEPS, internal_batch_size=network.batch_size
+    )
 
 
 def saliency(network: ExplainedNetwork, inputs: Tensor, targets: Tensor) -> Tensor:
@@ -31,14 +33,21 @@ def smooth_grad(network: ExplainedNetwork, inputs: Tensor, targets: Tensor) -> T
     """Source: Smilkov et al., 2017. Saliency, averaged over noise on the image."""
     noise = NOISE_FRACTION * float(inputs.detach().max() - inputs.detach().min())
     tunnel = NoiseTunnel(Saliency(network))
-    return tunnel.attribute(inputs, target=targets, nt_type="smoothgrad", nt_samples=NUM_SAMPLES, nt_samples_batch_size=1, stdevs=noise)
+    return tunnel.attribute(
+        inputs, target=targets, nt_type="smoothgrad", nt_samples=NUM_SAMPLES, nt_samples_batch_size=1, stdevs=noise
+    )
 
 
 def gradient_shap(network: ExplainedNetwork, inputs: Tensor, targets: Tensor) -> Tensor:
     """Source: Lundberg and Lee, 2017; Erion et al., "Expected gradients", 2021. Gradients at random points on the way from the baseline."""
     method, baseline = GradientShap(network), torch.zeros_like(inputs[:1])
-    drawn = [method.attribute(inputs, baselines=baseline, n_samples=1, stdevs=0.05, target=targets) for _ in range(NUM_SAMPLES)]
-    return torch.stack([each.detach() for each in drawn]).mean(dim=0)  # one by one: Captum would hold all samples of all images at once
+    drawn = [
+        method.attribute(inputs, baselines=baseline, n_samples=1, stdevs=0.05, target=targets)
+        for _ in range(NUM_SAMPLES)
+    ]
+    return torch.stack([each.detach() for each in drawn]).mean(
+        dim=0
+    )  # one by one: Captum would hold all samples of all images at once
 
 
 def deep_lift(network: ExplainedNetwork, inputs: Tensor, targets: Tensor) -> Tensor:
@@ -52,7 +61,9 @@ def deep_lift(network: ExplainedNetwork, inputs: Tensor, targets: Tensor) -> Ten
     except (RuntimeError, AssertionError) as error:
         raise Refused(f"Captum's DeepLIFT does not take this network: {' '.join(str(error).split())[:200]}") from error
     if (missed := completeness_error(network, inputs, maps.detach().sum(1), targets)) > MAX_COMPLETENESS_ERROR:
-        raise Refused(f"its maps miss what the logits gained by {missed:.0%}: the network has non-linear parts that DeepLIFT has no rule for")
+        raise Refused(
+            f"its maps miss what the logits gained by {missed:.0%}: the network has non-linear parts that DeepLIFT has no rule for"
+        )
     return maps
 
 

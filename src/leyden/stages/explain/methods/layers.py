@@ -36,7 +36,9 @@ def attention_rollout(network: ExplainedNetwork, inputs: Tensor, targets: Tensor
         raise Refused("the network tells no attention maps; leyden.models.PatchTransformer does")
     with torch.no_grad():
         steps = original.attention_maps(inputs).mean(dim=2)
-    reached = torch.full_like(steps[:, 0, :1], 1 / steps.shape[-1])  # (B, 1, T): the mean pool reads all patches equally
+    reached = torch.full_like(
+        steps[:, 0, :1], 1 / steps.shape[-1]
+    )  # (B, 1, T): the mean pool reads all patches equally
     for step in reversed(steps.unbind(dim=1)):
         reached = (reached @ step + reached) / 2
     patches = reached.view(len(inputs), 1, *original.grid)
@@ -52,11 +54,17 @@ def last_spatial(network: ExplainedNetwork) -> Output:
         Refused: if there is none, or the network goes on with tokens, which remember places in their own way.
     """
     outputs = network.outputs
-    spatial = [number for number, output in enumerate(outputs) if len(output.shape) == 4 and output.shape[2] * output.shape[3] > 1]
+    spatial = [
+        number
+        for number, output in enumerate(outputs)
+        if len(output.shape) == 4 and output.shape[2] * output.shape[3] > 1
+    ]
     if not spatial:
         raise Refused("no layer gives features with places (B, C, H, W) for Grad-CAM to weigh")
     if any(len(output.shape) == 3 for output in outputs[spatial[-1] :]):
-        raise Refused("the network goes on with tokens (B, T, F) after its last layer with places, which is too early for Grad-CAM")
+        raise Refused(
+            "the network goes on with tokens (B, T, F) after its last layer with places, which is too early for Grad-CAM"
+        )
     return outputs[spatial[-1]]
 
 
@@ -67,14 +75,25 @@ def check_rectified(network: ExplainedNetwork, inputs: Tensor) -> None:
         Refused: if it has another non-linear part, or torch.fx could not find its ReLUs.
     """
     if not network.rewritten:
-        raise Refused("torch.fx cannot trace the network, so that no one knows whether each ReLU is a module of its own")
-    linear = [layer.register_forward_hook(lambda layer, given, _: given[0]) for layer in network.modules() if isinstance(layer, nn.ReLU)]
+        raise Refused(
+            "torch.fx cannot trace the network, so that no one knows whether each ReLU is a module of its own"
+        )
+    linear = [
+        layer.register_forward_hook(lambda layer, given, _: given[0])
+        for layer in network.modules()
+        if isinstance(layer, nn.ReLU)
+    ]
     pools = [layer for layer in network.modules() if isinstance(layer, MAX_POOLS)]
-    linear += [layer.register_forward_hook(lambda layer, given, out: F.adaptive_avg_pool2d(given[0], out.shape[2:])) for layer in pools]
+    linear += [
+        layer.register_forward_hook(lambda layer, given, out: F.adaptive_avg_pool2d(given[0], out.shape[2:]))
+        for layer in pools
+    ]
     try:
         nothing, once, twice = (network.predict(inputs[:2] * factor).double() for factor in (0, 1, 2))
     finally:
         for handle in linear:
             handle.remove()
     if (twice - 2 * once + nothing).abs().max() > 1e-3 * (twice - nothing).abs().max():
-        raise Refused("guided backpropagation is defined for ReLU only; without its ReLUs this network is still not linear")
+        raise Refused(
+            "guided backpropagation is defined for ReLU only; without its ReLUs this network is still not linear"
+        )

@@ -16,13 +16,19 @@ def occlusion(network: ExplainedNetwork, inputs: Tensor, targets: Tensor) -> Ten
     stride = tuple(max(1, side // 2) for side in window)
     channels = inputs.shape[1]
     with torch.no_grad():
-        return Occlusion(network).attribute(inputs, target=targets, sliding_window_shapes=(channels, *window), strides=(channels, *stride))
+        return Occlusion(network).attribute(
+            inputs, target=targets, sliding_window_shapes=(channels, *window), strides=(channels, *stride)
+        )
 
 
 def feature_ablation(network: ExplainedNetwork, inputs: Tensor, targets: Tensor) -> Tensor:
     """Blank one cell of a grid of 8 x 8 after the other."""
     with torch.no_grad():
-        return per_pixel(FeatureAblation(network).attribute(inputs, target=targets, feature_mask=grid(inputs, FINE_CELLS)), inputs, FINE_CELLS)
+        return per_pixel(
+            FeatureAblation(network).attribute(inputs, target=targets, feature_mask=grid(inputs, FINE_CELLS)),
+            inputs,
+            FINE_CELLS,
+        )
 
 
 def kernel_shap(network: ExplainedNetwork, inputs: Tensor, targets: Tensor) -> Tensor:

@@ -1,0 +1,66 @@
+"""Training images that one pass over memory gathers, augments and normalises."""
+
+import torch
+from torch import Tensor
+
+from leyden.data.augment import Augment, AugmentParams, Margin, zoom_boxes
+from leyden.ops.crop import crop_flip_normalize
+from leyden.ops.resample import resample_normalize
+
+
+class FusedImages:
+    """A batch of images that are gathered, augmented and normalised when the training step asks for them.
+
+    The model alone knows its normalisation constants, so it passes them to `normalize`: the data never normalises.
+    """
+
+    def __init__(
+        self,
+        stored: Tensor,
+        rows: Tensor,
+        params: AugmentParams,
+        augment: Augment,
+        size: tuple[int, int],
+        margin: Margin,
+    ) -> None:
+        """Describe the batch.
+
+        Args:
+            stored: Images uint8 (N, H, W, C) as they are stored: the whole split, or the batch alone.
+            rows: Rows of `stored` that make the batch, int64 (B,).
+            params: Random augmentation parameters of each example.
+            augment: Which augmentations are on.
+            size: Height and width of the images in pixels, as the model takes them.
+            margin: Rows and columns by which stored images are larger.
+        """
+        self._stored, self._rows, self._augment = stored, rows, augment
+        self._params = AugmentParams(*(param.to(rows.device) for param in params))
+        self._size, self._margin = size, margin
+        self._normalized: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def normalize(self, scale: Tensor, shift: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return augmented images scale * pixel + shift, (B, C, H, W); they are computed once, for the first constants.
+
+        Args:
+            scale: Factor of each channel for pixels from 0 to 255, float32 (C,).
+            shift: Offset of each channel, float32 (C,).
+            dtype: float32 or bfloat16.
+        """
+        if self._normalized is None:
+            device = self._rows.device
+            self._normalized = self._compute(scale.to(device), shift.to(device), dtype)
+        return self._normalized
+
+    def _compute(self, scale: Tensor, shift: Tensor, dtype: torch.dtype) -> Tensor:
+        params = self._params
+        if self._augment.resized_crop:
+            boxes = zoom_boxes(params.zoom, self._size[0] + self._margin[0], self._size[1] + self._margin[1])
+            return resample_normalize(
+                self._stored, self._rows, boxes, params.flip, params.hole, scale, shift, self._size, dtype
+            )
+        crops = params.top, params.left, params.flip, params.hole
+        padding = self._augment.padding(*self._size, self._margin)
+        return crop_flip_normalize(self._stored, self._rows, *crops, scale, shift, self._size, padding, dtype)

@@ -1,0 +1,95 @@
+"""Exported files, each in its own runtime: one small file per runtime, imported when a file of its kind is opened.
+
+Nothing here needs torch unless the runtime does: what is told of a file's memory and start is what its own users will see.
+"""
+
+import importlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from leyden.errors import UserError
+from leyden.trust.checksum import verify_checksum
+from leyden.trust.description import check_description
+
+Run = Callable[..., np.ndarray]  # one array for each input
+
+# suffix: (module with `read(path, trust) -> (run, description)`, the package that it needs)
+RUNTIMES = {
+    ".ckpt": ("checkpoint", "torch"),
+    ".onnx": ("onnx_runtime", "onnxruntime"),
+    ".pt2": ("torch_package", "torch"),
+    ".torchscript": ("torchscript", "torch"),
+    ".pte": ("executorch", "executorch"),
+    ".xml": ("openvino", "openvino"),
+    ".safetensors": ("safetensors", "safetensors"),
+}
+
+
+@dataclass
+class OpenedModel:
+    """A model file that runs: `run` maps uint8 images (B, C, H, W), or values (B, T, F) and lengths (B,), to float32 logits (B, K).
+
+    Its `description` is the metadata in the file.
+    """
+
+    run: Run
+    description: dict[str, Any]
+
+    @property
+    def labels(self) -> list[str]:
+        return self.description["labels"]
+
+
+def open_model(path: Path, trust: bool = False) -> OpenedModel:
+    """Open a model file in its own runtime.
+
+    Args:
+        path: The file.
+        trust: Open it even if it runs code; without, only if this project has published it.
+
+    Raises:
+        UserError: if its runtime is not installed, or the file is damaged, is code that is not trusted, or was not written
+            by `leyden export`.
+    """
+    runtime = import_runtime(path)
+    verify_checksum(path)
+    run, description = runtime.read(path, trust)
+    if not description:
+        raise UserError(f"expected a file written by `leyden export`; {path} carries no labels; export the model anew")
+    description = json.loads(description) if isinstance(description, str) else description
+    check_description(description, path)
+    return OpenedModel(split_batches(run, description["input"].get("max_batch")), description)
+
+
+def import_runtime(path: Path) -> Any:
+    """Import what runs a file, by its suffix.
+
+    Raises:
+        UserError: if there is none, or the package that it needs is not installed.
+    """
+    if path.suffix not in RUNTIMES:
+        raise UserError(f"expected a model file ({', '.join(RUNTIMES)}); got {path.name}")
+    module, package = RUNTIMES[path.suffix]
+    try:
+        return importlib.import_module(f"leyden.runtimes.{module}")
+    except ImportError as error:
+        raise UserError(
+            f"expected {package} to run {path.name}; it is not installed ({error}); run `make`, or install leyden[export]"
+        ) from error
+
+
+def split_batches(run: Run, max_batch: int | None) -> Run:
+    """Split a batch where the file has a limit."""
+    if not max_batch:
+        return run
+
+    def run_parts(*inputs: np.ndarray) -> np.ndarray:
+        starts = range(0, len(inputs[0]), max_batch)
+        return np.concatenate([run(*(each[start : start + max_batch] for each in inputs)) for start in starts])
+
+    return run_parts

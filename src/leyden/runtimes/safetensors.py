@@ -1,0 +1,30 @@
+"""safetensors files: weights, and in the metadata what the network is built from."""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+
+from leyden.models.build import rebuild_model
+from leyden.models.checkpoint import check_weights, load_weights
+from leyden.runtimes import Run
+from leyden.runtimes.checkpoint import array_function
+from leyden.trust.description import check_description
+
+
+def read(path: Path, trust: bool) -> tuple[Run, str]:
+    with safe_open(path, framework="pt") as file:
+        text = (file.metadata() or {}).get("leyden", "")
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    if not text:
+        return array_function(torch.nn.Identity()), ""
+    description = json.loads(text)
+    check_description(description, path, names_network=True)
+    check_weights(weights, path)
+    preprocessing = {
+        name: value for name, value in description["input"].items() if name not in ("name", "dtype", "shape")
+    }
+    model = rebuild_model(description | {"input": preprocessing}, path, trust)
+    load_weights(model, weights, path)
+    return array_function(model.eval()), text

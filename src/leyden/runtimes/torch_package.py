@@ -1,0 +1,34 @@
+"""torch's .pt2 files: programs of torch.export, which are data, and packages that AOTInductor compiled, which are code."""
+
+import warnings
+import zipfile
+from pathlib import Path
+
+import torch
+
+from leyden.runtimes import Run
+from leyden.runtimes.checkpoint import array_function
+from leyden.runtimes.program import load_program
+from leyden.trust import is_trusted, require_trust
+from leyden.trust.archives import check_archive
+
+DESCRIPTION = "extra/leyden.json"  # below the archive's root
+
+
+def read(path: Path, trust: bool) -> tuple[Run, str]:
+    check_archive(path)
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        description = next((archive.read(name).decode() for name in names if name.partition("/")[2] == DESCRIPTION), "")
+    if any("aotinductor" in name.lower() for name in names):
+        require_trust(path, trust, "AOTInductor's library")
+        from torch._inductor import aoti_load_package
+
+        return array_function(aoti_load_package(str(path))), description
+    if not is_trusted(path, trust):
+        return array_function(load_program(path)), description
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message="The given buffer is not writable"
+        )  # torch 2.11 warns of its own reader
+        return array_function(torch.export.load(path).module()), description

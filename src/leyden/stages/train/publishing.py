@@ -1,0 +1,65 @@
+"""What a finished training leaves in artifacts/train."""
+
+import csv
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
+
+from leyden.errors import UserError
+from leyden.files import replaced_folder, sha256, write_json
+from leyden.models.checkpoint import check_checkpoint, unpickle
+from leyden.training.cli import LeydenCLI
+from leyden.training.monitoring import peak_memory_mb
+from leyden.trust import record_published
+
+PUBLISHED = Path("artifacts/train")
+KEPT = ("epoch", "global_step", "pytorch-lightning_version", "state_dict", "leyden")  # without the optimizer's state
+
+
+@rank_zero_only
+def publish(cli: LeydenCLI, seconds: float) -> None:
+    """Write the best checkpoint, its scores and the curves of the run to artifacts/train.
+
+    Args:
+        cli: The finished training.
+        seconds: How long it took.
+
+    Raises:
+        UserError: if no epoch was validated, or the monitored score is not finite.
+    """
+    run = cli.run
+    if not run.best.is_file():
+        raise UserError(
+            "expected at least one validated epoch; got none; "
+            "let an epoch end and be validated (max_epochs, max_steps, limit_val_batches)"
+        )
+    best = unpickle(run.best)
+    rows = list(csv.DictReader((run.folder / "curves.csv").read_text().splitlines()))
+    best_row = next(row for row in rows if int(row["epoch"]) == best["epoch"])
+    metrics: dict[str, Any] = {name: float(value) for name, value in best_row.items() if "/" in name}
+    if not math.isfinite(metrics.get(cli.config.checkpoint.monitor, 0)):
+        raise UserError(
+            f"expected a finite {cli.config.checkpoint.monitor} in some epoch; got none; nothing is published; "
+            "`leyden doctor` finds the cause"
+        )
+    check_checkpoint(best, run.best)
+    metrics["epoch"] = best["epoch"]
+    metrics["parameters"] = sum(parameter.numel() for parameter in cli.model.parameters())
+    metrics["seconds"] = round(seconds, 2)
+    metrics["peak_memory_mb"] = round(peak_memory_mb())
+    with replaced_folder(PUBLISHED, "train") as folder:
+        torch.save({key: best[key] for key in KEPT}, folder / "model.ckpt")
+        digest = sha256(folder / "model.ckpt")
+        record_published([digest])
+        for name in ("curves.csv", "config.yaml"):
+            (folder / name).write_bytes((run.folder / name).read_bytes())
+        write_json(folder / "metrics.json", metrics)
+        provenance = {key: value for key, value in cli.model.provenance.items() if key != "config"}
+        write_json(folder / "provenance.json", provenance | {"model_sha256": digest})
+    rank_zero_info(
+        f"fit: best epoch {best['epoch'] + 1} of {len(rows)}: val/accuracy {metrics['val/accuracy']:.4f}, "
+        f"val/loss {metrics['val/loss']:.4f}; {PUBLISHED}/model.ckpt written in {seconds:.1f} s"
+    )

@@ -1,0 +1,98 @@
+import pytest
+import torch
+
+from leyden import Classifier, UserError
+from leyden.training.execution import Execution
+from leyden.training.mixing import Mixing
+from leyden.training.schedules import Schedule
+
+NETWORK = {"class_path": "leyden.models.ResNet", "init_args": {"width": 4, "depths": [1]}}
+GREY = {"channels": 1, "image_size": [8, 8], "mean": [0.3], "std": [0.4]}
+
+
+def test_loss_falls_on_one_batch():
+    torch.manual_seed(0)
+    model = Classifier(NETWORK, ["a", "b"], GREY)
+    images, labels = torch.randint(0, 256, (16, 1, 8, 8), dtype=torch.uint8), torch.arange(16) % 2
+    optimizer = model.optimizer(model.parameters())
+    losses = []
+    for _ in range(60):
+        loss = model.training_step((images, labels), 0)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.6 * losses[0]
+
+
+def test_a_checkpoint_of_other_labels_is_refused():
+    ours, theirs = Classifier(NETWORK, ["a", "b"], GREY), Classifier(NETWORK, ["a", "c"], GREY)
+    checkpoint: dict = {}
+    theirs.on_save_checkpoint(checkpoint)
+    with pytest.raises(UserError, match="expected a checkpoint of labels"):
+        ours.on_load_checkpoint(checkpoint)
+    with pytest.raises(UserError, match="does not describe its network"):
+        ours.on_load_checkpoint({})
+
+
+def test_convolutions_are_channels_last_unless_asked_otherwise():
+    colour = {**GREY, "channels": 3, "mean": [0.3] * 3, "std": [0.4] * 3}
+    stems = [
+        Classifier(NETWORK, ["a", "b"], colour, execution=Execution(channels_last=flag)).model.network.stem[0]
+        for flag in (True, False)
+    ]
+    assert [stem.weight.is_contiguous(memory_format=torch.channels_last) for stem in stems] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "expected"),
+    [
+        (lambda: {"schedule": Schedule(warmup_fraction=1)}, r"warmup_fraction must lie in \[0, 1\); got 1"),
+        (lambda: {"label_smoothing": -0.1}, "label_smoothing must lie in"),
+        (lambda: {"mixing": Mixing(mixup_alpha=-1)}, "mixup_alpha must lie in"),
+        (lambda: {"adversarial_epsilon": 1.1}, r"adversarial_epsilon must lie in \[0, 1\]; got 1.1"),
+        (lambda: {"class_weights": {"a": -1}}, "a must lie in"),
+        (
+            lambda: {"execution": Execution(compile="eager", checkpoint_modules=["torch.nn.Conv2d"])},
+            "expected compile or checkpoint_modules",
+        ),
+    ],
+)
+def test_settings_out_of_range_are_refused(wrong, expected):
+    with pytest.raises(UserError, match=expected):
+        Classifier(NETWORK, ["a", "b"], GREY, **wrong())
+    Classifier(NETWORK, ["a", "b"], GREY, adversarial_epsilon=1)
+
+
+def test_a_digit_is_a_name_too():
+    assert Classifier(NETWORK, ["2", "3"], GREY, class_weights={3: 2.0}).class_weights.tolist() == [1.0, 2.0]
+
+
+def test_class_weights_by_name_and_by_count():
+    assert Classifier(NETWORK, ["a", "b"], GREY).class_weights is None
+    assert Classifier(NETWORK, ["a", "b"], GREY, class_weights={"b": 3.0}).class_weights.tolist() == [1.0, 3.0]
+    automatic = Classifier(NETWORK, ["a", "b"], GREY, class_weights="auto", class_counts=[30, 10]).class_weights
+    assert torch.allclose(automatic, torch.tensor([40 / 60, 2.0]))
+    with pytest.raises(UserError, match="expected class_weights by class name"):
+        Classifier(NETWORK, ["a", "b"], GREY, class_weights={"c": 3.0})
+    with pytest.raises(UserError, match="expected class_counts for class_weights: auto"):
+        Classifier(NETWORK, ["a", "b"], GREY, class_weights="auto")
+
+
+def test_weighted_losses_of_halves_have_the_mean_of_the_whole():
+    """Else processes and accumulated batches would train otherwise than one large batch, whose labels are mixed otherwise."""
+    weighted = Classifier(NETWORK, ["a", "b"], GREY, class_weights={"b": 9.0})
+    logits, labels = torch.randn(6, 2), torch.tensor([0, 0, 0, 0, 1, 1])
+    halves = [weighted._loss(logits[part], labels[part]) for part in (slice(3), slice(3, 6))]
+    assert torch.allclose(torch.stack(halves).mean(), weighted._loss(logits, labels))
+
+
+def test_class_weights_change_the_training_loss_only():
+    torch.manual_seed(0)
+    batch = torch.randint(0, 256, (8, 1, 8, 8), dtype=torch.uint8), torch.tensor([0, 1] * 4)
+    plain, weighted = (Classifier(NETWORK, ["a", "b"], GREY, class_weights=weights) for weights in (None, {"b": 9.0}))
+    weighted.load_state_dict(plain.state_dict())
+    assert plain.training_step(batch, 0) != weighted.training_step(batch, 0)
+    for model in (plain.eval(), weighted.eval()):
+        model.validation_step(batch, 0)
+    assert plain.val_scores.compute() == weighted.val_scores.compute()

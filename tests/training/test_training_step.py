@@ -1,0 +1,146 @@
+"""What a step is made of under Lightning's Trainer: accumulated batches, clipped gradients, float32 losses in every precision."""
+
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.plugins import MixedPrecision
+from torch import nn
+from torch.utils.data import DataLoader
+
+from leyden import Classifier
+from leyden.training.adversarial import attack
+from leyden.training.mixing import Mixing
+from leyden.training.schedules import Schedule
+from tests.training.test_classifier import GREY
+
+FP16 = "16-mixed on the CPU"
+
+
+class Plain(nn.Module):
+    """A network without batch norm: nothing depends on how examples are divided into batches."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64, 16), nn.Tanh(), nn.Linear(16, num_classes))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.layers(images)
+
+
+def train(
+    batches,
+    precision="32-true",
+    lr=0.5,
+    schedule="cosine",
+    epochs=2,
+    classifier: dict[str, Any] | None = None,
+    **options,
+):
+    """Train; give the weights before and after."""
+    torch.manual_seed(0)
+    network = {"class_path": f"{__name__}.Plain", "init_args": {}}
+    sgd = lambda parameters: torch.optim.SGD(parameters, lr=lr)  # noqa: E731
+    model = Classifier(
+        network, ["a", "b"], GREY, sgd, schedule=Schedule(schedule, warmup_fraction=0.0), **(classifier or {})
+    )
+    before = nn.utils.parameters_to_vector(model.parameters()).detach().clone()
+    plugins, precision = ([MixedPrecision("16-mixed", "cpu")], None) if precision == FP16 else ([], precision)
+    quiet = {
+        "logger": False,
+        "num_sanity_val_steps": 0,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    trainer = Trainer(accelerator="cpu", max_epochs=epochs, precision=precision, plugins=plugins, **quiet, **options)
+    trainer.fit(model, DataLoader(batches, batch_size=None), DataLoader(batches[:1], batch_size=None))
+    return (
+        model,
+        before.float(),
+        nn.utils.parameters_to_vector(model.parameters()).detach().float(),
+        trainer.global_step,
+    )
+
+
+def make_batches(count, size):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (count * size, 1, 8, 8), dtype=torch.uint8, generator=generator)
+    labels = torch.randint(0, 2, (count * size,), generator=generator)
+    return list(zip(images.split(size), labels.split(size), strict=True))
+
+
+@pytest.mark.parametrize("count", [8, 10, 3])
+def test_accumulated_batches_equal_one_batch_the_last_incomplete_group_too(count):
+    """10 batches in groups of 4 make steps of 4, 4 and 2."""
+    small = make_batches(count, 6)
+    groups = [small[start : start + 4] for start in range(0, count, 4)]
+    large = [tuple(torch.cat(part) for part in zip(*group, strict=True)) for group in groups]
+    _, before, accumulated, steps = train(small, accumulate_grad_batches=4)
+    _, _, whole, whole_steps = train(large)
+    assert steps == whole_steps == 2 * len(groups)
+    moved = (whole - before).abs().max()
+    assert moved > 0.01 and (accumulated - whole).abs().max() < 1e-5 * moved
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", FP16])
+@pytest.mark.parametrize("algorithm", ["norm", "value"])
+def test_gradients_are_clipped_after_accumulation_and_unscaling(precision, algorithm):
+    options = {"precision": precision, "lr": 1.0, "schedule": "constant", "epochs": 1, "accumulate_grad_batches": 2}
+    bound = {"gradient_clip_val": 0.002, "gradient_clip_algorithm": algorithm}
+    _, before, free, steps = train(make_batches(2, 8), **options)
+    _, _, clipped, _ = train(make_batches(2, 8), **options, **bound)
+    assert steps == 1
+    size = torch.linalg.vector_norm if algorithm == "norm" else lambda moved: moved.abs().max()
+    assert size(free - before) > 0.01
+    assert float(size(clipped - before)) == pytest.approx(0.002, rel=1e-3)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "bf16-true", FP16])
+def test_losses_and_their_targets_are_float32_in_every_precision(precision, monkeypatch):
+    seen = []
+    cross_entropy = nn.functional.cross_entropy
+
+    def watched(logits, targets, weight=None, **options):
+        loss = cross_entropy(logits, targets, weight=weight, **options)
+        seen.append(
+            {
+                logits.dtype,
+                loss.dtype,
+                *(() if weight is None else (weight.dtype,)),
+                *((targets.dtype,) if targets.ndim == 2 else ()),
+            }
+        )
+        return loss
+
+    monkeypatch.setattr(nn.functional, "cross_entropy", watched)
+    for extra in ({}, {"mixing": Mixing(mixup_alpha=0.4), "class_weights": {"b": 3.0}}):
+        model, before, after, _ = train(make_batches(4, 16), precision, classifier=extra)
+        assert next(model.parameters()).dtype == (torch.bfloat16 if precision == "bf16-true" else torch.float32)
+        assert not torch.equal(before, after) and torch.isfinite(after).all()
+    assert len(seen) == 20 and all(dtypes == {torch.float32} for dtypes in seen)
+
+
+def test_training_on_attacked_images_makes_attacks_weaker():
+    """The first pixel says the class 9 times in 10; all others say it too, together better, but each within an attack's reach.
+
+    Source: Tsipras et al., "Robustness may be at odds with accuracy", 2019, section 2.1.
+    """
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 2, (256,), generator=generator)
+    pixels = 0.5 + 0.04 * (2 * labels - 1)[:, None] + 0.1 * torch.randn(256, 64, generator=generator)
+    pixels[:, 0] = torch.where(torch.rand(256, generator=generator) < 0.9, labels, 1 - labels)
+    images = (255 * pixels.clamp(0, 1)).byte().view(256, 1, 8, 8)
+    batches, found = list(zip(images.split(32), labels.split(32), strict=True)), []
+    for epsilon in (0.0, 0.08):
+        model, *_ = train(
+            batches, lr=0.1, epochs=15, classifier={"adversarial_epsilon": epsilon, "label_smoothing": 0.0}
+        )
+        preprocess, network = model.model.preprocess, model.model.network
+        clean = preprocess(images)
+        loss_of = lambda each, network=network: nn.functional.cross_entropy(network(each), labels)  # noqa: E731
+        moved = attack(clean, loss_of, 0.08, preprocess.mean, preprocess.std)
+        found.append([float((network(each).argmax(1) == labels).float().mean()) for each in (clean, moved)])
+    (clean_before, attacked_before), (clean_after, attacked_after) = found
+    assert attacked_after > attacked_before + 0.1 and clean_before >= clean_after > 0.7, found

@@ -1,0 +1,212 @@
+"""A training that starts from an earlier model: what it takes over, what it freezes, and what it forgets."""
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from leyden import Classifier, UserError
+from leyden.cli import main
+from leyden.models.build import build_model
+from leyden.training.warm_start import InheritedWeights, WarmStart, head_names
+from tests.conftest import REPO
+from tests.training.test_interruption import differences, run_killed
+
+GREY = {"channels": 1, "image_size": [8, 8], "mean": [0.3], "std": [0.4]}
+SMALL = ("-c", "configs/train.yaml", "--network.init_args.width=4", "--trainer.precision=32-true")
+
+
+@pytest.fixture(scope="session")
+def two_tasks(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Digits 0 to 4 with a model of them (old.ckpt, and old_last.ckpt with its optimizer), and digits 5 to 9, both packed."""
+    folder = tmp_path_factory.mktemp("tasks")
+    for name, digits in (("old", "01234"), ("new", "56789"), ("both", "3456")):
+        (folder / name).mkdir()
+        for digit in digits:
+            (folder / name / digit).symlink_to(trained / "data" / digit)
+        assert main(["prepare", f"--data={folder}/{name}", f"--out={folder}/{name}-packed"]) == 0
+    (folder / "configs").symlink_to(REPO / "configs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main(["fit", *SMALL, "--data.folder=old-packed", "--trainer.max_epochs=6"]) == 0
+        Path("artifacts/train/model.ckpt").rename("old.ckpt")
+        next(Path("runs").glob("*/last.ckpt")).rename("old_last.ckpt")
+    return folder
+
+
+@pytest.fixture
+def workspace(two_tasks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    for name in ("configs", "old-packed", "new-packed", "both-packed", "old.ckpt", "old_last.ckpt"):
+        (tmp_path / name).symlink_to(two_tasks / name)
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+
+
+def network(path: Path | str) -> dict[str, torch.Tensor]:
+    state = torch.load(path, weights_only=True)["state_dict"]
+    return {key: value for key, value in state.items() if key.startswith("model.network.")}
+
+
+def changed(path: Path | str) -> set[str]:
+    """Name what is no longer as in old.ckpt."""
+    old, new = network("old.ckpt"), network(path)
+    return {key.removeprefix("model.network.") for key in old if not torch.equal(old[key], new[key])}
+
+
+def fit_new(*args: str) -> int:
+    return main(["fit", *SMALL, "--data.folder=new-packed", "--model.start_from.path=old.ckpt", *args])
+
+
+@pytest.mark.parametrize(
+    ("class_path", "init_args"),
+    [
+        ("leyden.models.ResNet", {"width": 4}),
+        ("leyden.models.EarlyExitNet", {"width": 4}),
+        ("leyden.models.PatchTransformer", {"width": 8, "depth": 1}),
+        ("torchvision.models.resnet18", {}),
+    ],
+)
+def test_the_head_is_what_follows_the_number_of_labels(class_path, init_args):
+    found = head_names(build_model({"class_path": class_path, "init_args": init_args}, ["a", "b"], GREY))
+    assert found and all(name.endswith((".weight", ".bias")) and ("head" in name or "fc" in name) for name in found)
+
+
+def test_a_head_of_other_labels_starts_anew_even_where_it_would_fit(workspace, caplog, capsys):
+    """Digits 5 to 9 are as many as 0 to 4."""
+    assert fit_new("--trainer.max_epochs=1", "--model.start_from.freeze_epochs=1") == 0
+    frozen = changed("artifacts/train/model.ckpt")
+    assert frozen and all(name.startswith("head") for name in frozen), (
+        "weights or batch statistics of the frozen backbone have moved"
+    )
+    assert "old.ckpt; starts anew: network.head" in caplog.text + capsys.readouterr().err
+    assert fit_new("--trainer.max_epochs=2", "--model.start_from.freeze_epochs=1") == 0
+    released = changed(
+        next(path for path in Path("runs").glob("*/last.ckpt") if torch.load(path, weights_only=True)["epoch"] == 1)
+    )
+    assert "stem.0.weight" in released and "stem.1.running_mean" in released
+
+
+def test_a_start_is_worth_epochs(workspace):
+    scores = []
+    for args in ([], ["--model.start_from=old.ckpt"]):
+        assert main(["fit", *SMALL, "--data.folder=both-packed", "--trainer.max_epochs=1", *args]) == 0
+        scores.append(json.loads(Path("artifacts/train/metrics.json").read_text())["val/accuracy"])
+    assert scores[1] > scores[0] + 0.1
+
+
+def test_same_labels_keep_their_head(workspace):
+    before = Classifier(*spec_of("old.ckpt"), start_from="old.ckpt")
+    assert all(torch.equal(value, before.state_dict()[key]) for key, value in network("old.ckpt").items())
+
+
+def test_where_all_is_taken_over_nothing_is_frozen(workspace, caplog, capsys):
+    args = [
+        "--data.folder=old-packed",
+        "--model.start_from.path=old.ckpt",
+        "--model.start_from.freeze_epochs=1",
+        "--trainer.max_epochs=1",
+    ]
+    assert main(["fit", *SMALL, *args]) == 0
+    assert "nothing starts anew: freeze_epochs freezes nothing" in caplog.text + capsys.readouterr().err
+    assert "stem.0.weight" in changed("artifacts/train/model.ckpt")
+
+
+def spec_of(path: str) -> tuple[dict, list[str], dict]:
+    spec = torch.load(path, weights_only=True)["leyden"]
+    return spec["network"], spec["labels"], spec["input"]
+
+
+def test_a_killed_fine_tuning_ends_as_an_undisturbed_one(workspace, monkeypatch):
+    """In the frozen epoch, at its end, and in the released one."""
+    monkeypatch.setenv("PYTHONPATH", str(REPO), prepend=":")
+    args = [
+        *SMALL,
+        f"--data.folder={workspace}/new-packed",
+        f"--model.start_from.path={workspace}/old.ckpt",
+        "--model.start_from.freeze_epochs=1",
+        "--trainer.max_epochs=3",
+        "--resume.every_steps=1",
+    ]
+    moments = [("step", 4), ("epoch_end", 1), ("step", 3), ("step", 3)]
+    folders = [workspace / name for name in ("killed", "whole")]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "configs").symlink_to(REPO / "configs")
+    assert run_killed(moments, args, *folders) == [-signal.SIGKILL] * len(moments) + [0]
+    states = [torch.load(next((folder / "runs").glob("*/last.ckpt")), weights_only=True) for folder in folders]
+    finals = [
+        {key: state[key] for key in ("state_dict", "optimizer_states", "lr_schedulers", "global_step")}
+        for state in states
+    ]
+    assert differences(*finals) == []
+
+
+def test_where_gradients_are_awaited_they_are_dropped(tmp_path):
+    model = build_model({"class_path": "leyden.models.ResNet", "init_args": {"width": 4}}, ["a", "b"], GREY)
+    checkpoint: dict = {"state_dict": {f"model.{key}": value for key, value in model.state_dict().items()}}
+    torch.save(checkpoint | {"leyden": model.spec | {"labels": ["a", "c"]}}, path := tmp_path / "given.ckpt")
+    taken = InheritedWeights(WarmStart(str(path), freeze_epochs=1), model)
+    taken.freeze(0, drops_gradients=True)
+    model(torch.zeros(2, 1, 8, 8, dtype=torch.uint8)).sum().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    taken.drop_gradients(0)
+    left = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
+    assert left == {"network.head.weight", "network.head.bias"}
+
+
+def test_what_a_network_fixes_or_has_learnt_stays(tmp_path):
+    """A scale of FastCNN is fixed at 1, and its first layer is set to whiten the first batch: not again, where it was taken over."""
+    made = {"class_path": "leyden.models.FastCNN", "init_args": {"widths": [8, 8, 8]}}
+    old = build_model(made, ["a", "b"], GREY)
+    torch.save(
+        {"state_dict": {f"model.{key}": value for key, value in old.state_dict().items()}, "leyden": old.spec},
+        path := tmp_path / "given.ckpt",
+    )
+    model = Classifier(made, ["a", "b"], GREY, start_from=str(path))
+    fixed = {name for name, parameter in model.model.named_parameters() if not parameter.requires_grad}
+    model.inherited.freeze(1, drops_gradients=False)
+    assert fixed and fixed == {
+        name for name, parameter in model.model.named_parameters() if not parameter.requires_grad
+    }
+    model.trainer = SimpleNamespace(
+        global_step=0, current_epoch=1, world_size=1, strategy=SimpleNamespace(broadcast=lambda state: state)
+    )
+    model.on_train_batch_start(
+        (torch.randint(0, 255, (8, 1, 8, 8), dtype=torch.uint8), torch.zeros(8, dtype=torch.long)), 0
+    )
+    assert all(torch.equal(value, old.state_dict()[name]) for name, value in model.model.state_dict().items())
+
+
+def test_continuing_takes_the_moments_but_not_the_schedule(workspace):
+    model = Classifier(*spec_of("old.ckpt"), start_from=WarmStart("old_last.ckpt", mode="continue"))
+    theirs = torch.load("old_last.ckpt", weights_only=True)["optimizer_states"][0]
+    optimizer = model.optimizer(model.parameters())
+    model.inherited.restore(optimizer)
+    ours = optimizer.state_dict()
+    assert differences(ours["state"], theirs["state"]) == [] and ours["state"][0]["step"] > 0
+    assert ours["param_groups"][0]["lr"] == 4e-3 and theirs["param_groups"][0]["lr"] == pytest.approx(0, abs=1e-4)
+    with pytest.raises(UserError, match="expected the kind of optimizer that the checkpoint was trained with; got SGD"):
+        model.inherited.restore(torch.optim.SGD(model.parameters(), lr=0.1))
+    assert main(["fit", *SMALL, "--data.folder=old-packed", "--trainer.fast_dev_run=1", "--model.start_from.path=old_last.ckpt",
+                 "--model.start_from.mode=continue"]) == 0  # fmt: skip
+
+
+def test_what_cannot_be_started_from(workspace, error_of):
+    assert "expected a checkpoint to start from at nope.ckpt" in error_of(
+        "fit", *SMALL, "--data.folder=new-packed", "--model.start_from=nope.ckpt"
+    )
+    mode = "--model.start_from.mode=continue"
+    for folder, path in (
+        ("old-packed", "old.ckpt"),
+        ("new-packed", "old_last.ckpt"),
+    ):  # no optimizer's state; other labels
+        line = error_of("fit", *SMALL, f"--data.folder={folder}", f"--model.start_from.path={path}", mode)
+        assert "expected the same network and labels, and an optimizer's state" in line
+    other = "--network=torchvision.models.squeezenet1_0"
+    assert "no weights fit" in error_of(
+        "fit", "-c", "configs/train.yaml", other, "--data.folder=new-packed", "--model.start_from=old.ckpt"
+    )
