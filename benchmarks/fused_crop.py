@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from leyden.ops.crop import Crops, compute_reference, crop_flip_normalize
+from leyden.ops.crop import CropArgs, compute_reference, crop_flip_normalize
 from timing import Row
 
 NUM_IMAGES, BATCH_SIZE, SIDE, PADDING = 50_000, 256, 32, 4
@@ -43,20 +43,20 @@ def measure_dtype(images: Tensor, dtype: torch.dtype) -> Row:
     )
 
 
-def compute_fused(crops: Crops) -> Tensor:
+def compute_fused(crops: CropArgs) -> Tensor:
     return crop_flip_normalize(*crops)
 
 
-def time_batch(compute: Callable[[Crops], Tensor], crops: Crops) -> float:
+def time_batch(compute: Callable[[CropArgs], Tensor], crops: CropArgs) -> float:
     started = time.perf_counter()
     compute(crops)
     return time.perf_counter() - started
 
 
-def draw_crops(images: Tensor, dtype: torch.dtype) -> Crops:
+def draw_crops(images: Tensor, dtype: torch.dtype) -> CropArgs:
     mean, std = torch.tensor(MEAN), torch.tensor(STD)
     top, left = torch.randint(0, 2 * PADDING + 1, (2, BATCH_SIZE))
-    return Crops(
+    return CropArgs(
         images,
         rows=torch.randint(0, len(images), (BATCH_SIZE,)),
         top=top,

@@ -1,9 +1,9 @@
-"""Crops of every kind, and a cache of the tests' own to build their kernel in."""
+"""Random crops of every kind, and a separate cache in which the tests compile the kernels."""
 
 import pytest
 import torch
 
-from leyden.ops.crop import Crops
+from leyden.ops.crop import CropArgs
 from leyden.ops.shared_library import load_library
 
 DTYPES = [torch.float32, torch.bfloat16]
@@ -11,7 +11,7 @@ DTYPES = [torch.float32, torch.bfloat16]
 
 @pytest.fixture(autouse=True, scope="package")
 def compiled(tmp_path_factory):
-    """Build in a cache of the tests' own; where there is no compiler, the warning is an error here."""
+    """Compile in a separate cache; without a compiler, the warning is an error here."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         load_library.cache_clear()
@@ -19,8 +19,8 @@ def compiled(tmp_path_factory):
     load_library.cache_clear()
 
 
-def draw_crops(seed: int, dtype: torch.dtype = torch.float32, batch_size: int = 40) -> Crops:
-    """Draw images, and crops of every kind: other sizes, at the border, mirrored, with holes that reach outside."""
+def draw_crops(seed: int, dtype: torch.dtype = torch.float32, batch_size: int = 40) -> CropArgs:
+    """Draw images and crops of every kind: of various sizes, at the border, mirrored, with holes that reach outside."""
     generator = torch.Generator().manual_seed(seed)
 
     def draw(low: int, high: int, *shape: int) -> torch.Tensor:
@@ -29,7 +29,7 @@ def draw_crops(seed: int, dtype: torch.dtype = torch.float32, batch_size: int = 
     channels, height, width = [1, 3, 3, 4][seed % 4], int(draw(1, 40)), int(draw(1, 40))
     pad_y, pad_x = draw(0, 4, 2).tolist()
     size = (int(draw(1, height + 2 * pad_y)), int(draw(1, width + 2 * pad_x))) if seed % 2 else (height, width)
-    return Crops(
+    return CropArgs(
         images=draw(0, 255, 9, height, width, channels).to(torch.uint8),
         rows=draw(0, 8, batch_size),
         top=draw(0, height + 2 * pad_y - size[0], batch_size),
@@ -42,3 +42,10 @@ def draw_crops(seed: int, dtype: torch.dtype = torch.float32, batch_size: int = 
         padding=(pad_y, pad_x),
         dtype=dtype,
     )
+
+
+def assert_same_bits(result: torch.Tensor, expected: torch.Tensor) -> None:
+    assert result.dtype == expected.dtype
+    assert result.stride() == expected.stride()
+    bits = torch.int16 if result.dtype == torch.bfloat16 else torch.int32
+    assert torch.equal(result.view(bits), expected.view(bits))

@@ -1,4 +1,4 @@
-"""The fused crop as an operator of torch: checked by torch itself, compiled and exported."""
+"""The fused crop as a custom torch operator: checked by `opcheck`, compiled and exported."""
 
 import pytest
 import torch
@@ -8,8 +8,8 @@ from leyden.ops.crop import crop_flip_normalize
 from tests.ops.conftest import DTYPES, draw_crops
 
 
-class Brightened(nn.Module):
-    """The operator between operations that a compiler may touch."""
+class CropBetweenOperations(nn.Module):
+    """The operator with operations before and after it, which a compiler may transform."""
 
     def forward(
         self,
@@ -36,7 +36,7 @@ def draw_arguments(seed: int, batch_size: int) -> tuple[Tensor, ...]:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_torch_finds_the_operator_well_formed(dtype):
+def test_operator_passes_opcheck(dtype):
     crops = draw_crops(3, dtype)
     torch.library.opcheck(crop_flip_normalize, tuple(crops))
     without_backward = ("test_schema", "test_autograd_registration", "test_faketensor")
@@ -46,14 +46,15 @@ def test_torch_finds_the_operator_well_formed(dtype):
 
 
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
-def test_it_compiles_without_a_graph_break(backend):
-    model, arguments = Brightened(), draw_arguments(3, 40)
-    out = torch.compile(model, fullgraph=True, backend=backend)(*arguments)
-    assert torch.equal(out, model(*arguments)) and out.stride() == model(*arguments).stride()
+def test_compiles_without_a_graph_break(backend):
+    model, arguments = CropBetweenOperations(), draw_arguments(3, 40)
+    out, expected = torch.compile(model, fullgraph=True, backend=backend)(*arguments), model(*arguments)
+    assert torch.equal(out, expected)
+    assert out.stride() == expected.stride()
 
 
-def test_it_exports_with_any_batch_size():
-    model, batch = Brightened(), torch.export.Dim("batch", min=2)
+def test_exports_with_a_dynamic_batch_size():
+    model, batch = CropBetweenOperations(), torch.export.Dim("batch", min=2)
     shapes = (None, *[{0: batch}] * 5, None, None)
     program = torch.export.export(model, draw_arguments(3, 40), dynamic_shapes=shapes)
     assert "leyden.crop_flip_normalize.default" in str(program.graph)
@@ -61,7 +62,7 @@ def test_it_exports_with_any_batch_size():
     assert torch.equal(program.module()(*others), model(*others))
 
 
-def test_a_wrong_shape_is_refused_while_tracing():
+def test_a_wrong_shape_is_an_error_while_tracing():
     images, rows, *others = draw_arguments(3, 40)
     with pytest.raises(Exception, match=r"expected top torch.int64 \(39,\)"):
-        torch.export.export(Brightened(), (images, rows[1:], *others))
+        torch.export.export(CropBetweenOperations(), (images, rows[1:], *others))

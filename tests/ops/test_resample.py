@@ -1,16 +1,16 @@
-"""The fused resize: equal to its reference bit for bit, and to cutting and interpolating step by step; never outside its memory."""
+"""The fused resize equals its reference bit for bit, and separate operations; it never leaves its memory."""
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-from leyden.ops.resample import Resampling, compute_reference, resample_normalize
+from leyden.ops.resample import ResampleArgs, compute_reference, resample_normalize
 from leyden.ops.shared_library import load_library
-from tests.ops.conftest import DTYPES
+from tests.ops.conftest import DTYPES, assert_same_bits
 
 
-def draw_boxes(seed: int, dtype: torch.dtype = torch.float32, batch_size: int = 20) -> Resampling:
-    """Draw images, and boxes of every kind: to be enlarged and shrunk, of one pixel, at the border, mirrored, with holes that reach outside."""
+def draw_boxes(seed: int, dtype: torch.dtype = torch.float32, batch_size: int = 20) -> ResampleArgs:
+    """Draw images and boxes of every kind: enlarged and shrunk, of one pixel, at the border, mirrored, with holes."""
     generator = torch.Generator().manual_seed(seed)
 
     def draw(low: int, high: int, *shape: int) -> torch.Tensor:
@@ -19,7 +19,7 @@ def draw_boxes(seed: int, dtype: torch.dtype = torch.float32, batch_size: int = 
     channels, height, width = (1, 3)[seed % 2], int(draw(1, 40)), int(draw(1, 40))
     top, left = draw(0, height - 1, batch_size), draw(0, width - 1, batch_size)
     rows, columns = 1 + draw(0, 99, batch_size) % (height - top), 1 + draw(0, 99, batch_size) % (width - left)
-    return Resampling(
+    return ResampleArgs(
         images=draw(0, 255, 9, height, width, channels).to(torch.uint8),
         rows=draw(0, 8, batch_size),
         box=torch.stack([top, left, rows, columns], dim=1),
@@ -35,89 +35,89 @@ def draw_boxes(seed: int, dtype: torch.dtype = torch.float32, batch_size: int = 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("seed", range(16))
 def test_kernel_equals_the_reference_bit_for_bit(seed, dtype):
-    task = draw_boxes(seed, dtype)
-    out, expected = resample_normalize(*task), compute_reference(task)
-    assert load_library.cache_info().currsize >= 1 and out.dtype == dtype and out.stride() == expected.stride()
-    bits = torch.int16 if dtype == torch.bfloat16 else torch.int32
-    assert torch.equal(out.view(bits), expected.view(bits))
+    args = draw_boxes(seed, dtype)
+    out = resample_normalize(*args)
+    assert load_library.cache_info().currsize >= 1
+    assert out.dtype == dtype
+    assert_same_bits(out, compute_reference(args))
 
 
 @pytest.mark.parametrize(
-    "compute", [lambda task: resample_normalize(*task), compute_reference], ids=["kernel", "reference"]
+    "compute", [lambda args: resample_normalize(*args), compute_reference], ids=["kernel", "reference"]
 )
 @pytest.mark.parametrize("seed", range(8))
-def test_it_is_slice_interpolate_normalize_and_erase(seed, compute):
-    """The meaning, example by example, in operations that anyone would write; torch's own antialiased resize differs by rounding alone."""
-    task = draw_boxes(seed)
-    out = compute(task)
+def test_result_equals_slice_interpolate_normalize_and_erase(seed, compute):
+    """Torch's own antialiased resize differs only by rounding."""
+    args = draw_boxes(seed)
+    out = compute(args)
     assert out.is_contiguous(memory_format=torch.channels_last)
-    for example, (row, (top, left, height, width)) in enumerate(zip(task.rows, task.box.tolist(), strict=True)):
-        box = task.images[row, top : top + height, left : left + width].permute(2, 0, 1).float()
+    for example, (row, (top, left, height, width)) in enumerate(zip(args.rows, args.box.tolist(), strict=True)):
+        box = args.images[row, top : top + height, left : left + width].permute(2, 0, 1).float()
         image = F.interpolate(box[None], out.shape[2:], mode="bilinear", antialias=True)[0]
-        image = image.flip(2) if task.flip[example] else image
-        image = image * task.scale[:, None, None] + task.shift[:, None, None]
-        y, x, hole_height, hole_width = task.hole[example].tolist()
+        image = image.flip(2) if args.flip[example] else image
+        image = image * args.scale[:, None, None] + args.shift[:, None, None]
+        y, x, hole_height, hole_width = args.hole[example].tolist()
         image[:, max(y, 0) : max(y + hole_height, 0), max(x, 0) : max(x + hole_width, 0)] = 0
         assert torch.allclose(out[example], image, atol=1e-4 * 255 / 50)
 
 
-def test_the_whole_at_its_own_size_is_the_image():
-    task = draw_boxes(1)
-    count, height, width, channels = task.images.shape
+def test_a_full_box_at_its_original_size_is_the_image():
+    args = draw_boxes(1)
+    count, height, width, channels = args.images.shape
     box, hole = torch.tensor([[0, 0, height, width]] * count), torch.zeros(count, 4, dtype=torch.int64)
     ones, flip = torch.ones(channels), torch.zeros(count, dtype=torch.bool)
-    out = resample_normalize(task.images, torch.arange(count), box, flip, hole, ones, 0 * ones, (height, width))
-    assert torch.equal(out.permute(0, 2, 3, 1), task.images.float())
+    out = resample_normalize(args.images, torch.arange(count), box, flip, hole, ones, 0 * ones, (height, width))
+    assert torch.equal(out.permute(0, 2, 3, 1), args.images.float())
 
 
-def test_one_thread_and_two_give_the_same():
-    task, threads = draw_boxes(1, batch_size=301), torch.get_num_threads()
+def test_result_does_not_depend_on_the_number_of_threads():
+    args, num_threads = draw_boxes(1, batch_size=301), torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        one = resample_normalize(*task)
+        one = resample_normalize(*args)
         torch.set_num_threads(2)
-        two = resample_normalize(*task)
+        two = resample_normalize(*args)
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(num_threads)
     assert torch.equal(one, two)
 
 
 def test_empty_batch_and_strided_arguments():
-    task = draw_boxes(3)
-    none = [task[i][:0] for i in range(1, 5)]
-    assert resample_normalize(task.images, *none, *task[5:]).shape == (0, 3, *task.size)
-    strided = [task[i][::2] for i in range(1, 5)]
-    assert torch.equal(resample_normalize(task.images, *strided, *task[5:]), resample_normalize(*task)[::2])
+    args = draw_boxes(3)
+    empty = [args[i][:0] for i in range(1, 5)]
+    assert resample_normalize(args.images, *empty, *args[5:]).shape == (0, 3, *args.size)
+    strided = [args[i][::2] for i in range(1, 5)]
+    assert torch.equal(resample_normalize(args.images, *strided, *args[5:]), resample_normalize(*args)[::2])
 
 
 @pytest.mark.parametrize(
-    "compute", [lambda task: resample_normalize(*task), compute_reference], ids=["kernel", "reference"]
+    "compute", [lambda args: resample_normalize(*args), compute_reference], ids=["kernel", "reference"]
 )
 @pytest.mark.parametrize("value", [-1, 10**6, -(2**63), 2**63 - 1])
 @pytest.mark.parametrize(
     ("name", "column"), [("rows", None), *(("box", column) for column in range(4)), ("hole", 0), ("hole", 2)]
 )
-def test_a_value_out_of_range_is_refused(name, column, value, compute):
-    task = draw_boxes(3)
-    changed = getattr(task, name).clone()
+def test_a_value_out_of_range_is_an_error(name, column, value, compute):
+    args = draw_boxes(3)
+    changed = getattr(args, name).clone()
     changed[(-1,) if column is None else (-1, column)] = value
     if name == "hole" and (abs(value) < 2**31) and not (column == 2 and value < 0):
-        assert torch.isfinite(compute(task._replace(hole=changed))).all()
+        assert torch.isfinite(compute(args._replace(hole=changed))).all()
     else:
         with pytest.raises(ValueError, match=f"expected {name}.*got .*{value}"):
-            compute(task._replace(**{name: changed}))
+            compute(args._replace(**{name: changed}))
 
 
 @pytest.mark.parametrize("axis", [0, 1])
-def test_a_box_must_end_in_the_image(axis):
-    task = draw_boxes(3)
-    side, changed = task.images.shape[1 + axis], task.box.clone()
+def test_a_box_that_ends_outside_the_image_is_an_error(axis):
+    args = draw_boxes(3)
+    side, changed = args.images.shape[1 + axis], args.box.clone()
     changed[0, axis], changed[0, 2 + axis] = side - 1, 1
-    resample_normalize(*task._replace(box=changed))
+    resample_normalize(*args._replace(box=changed))
     for length in (0, 2):
         changed[0, 2 + axis] = length
         with pytest.raises(ValueError, match=f"expected box's {('height', 'width')[axis]} from 1"):
-            resample_normalize(*task._replace(box=changed))
+            resample_normalize(*args._replace(box=changed))
 
 
 @pytest.mark.parametrize(
@@ -136,25 +136,25 @@ def test_a_box_must_end_in_the_image(axis):
         ("size", lambda size: (0, 3), "size"),
     ],
 )
-def test_a_wrong_shape_type_or_device_is_refused(name, change, expected):
-    task = draw_boxes(3)
+def test_a_wrong_shape_dtype_or_device_is_an_error(name, change, expected):
+    args = draw_boxes(3)
     with pytest.raises(ValueError, match=rf"expected {expected}.*; got .*; "):
-        resample_normalize(*task._replace(**{name: change(getattr(task, name))}))
+        resample_normalize(*args._replace(**{name: change(getattr(args, name))}))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_torch_finds_the_operator_well_formed_and_compiles_it(dtype):
-    task = draw_boxes(3, dtype)
-    torch.library.opcheck(resample_normalize, tuple(task))
-    compiled = torch.compile(lambda *args: resample_normalize(*args) + 1, fullgraph=True, backend="aot_eager")
-    assert torch.equal(compiled(*task), resample_normalize(*task) + 1)
+def test_operator_passes_opcheck_and_compiles(dtype):
+    args = draw_boxes(3, dtype)
+    torch.library.opcheck(resample_normalize, tuple(args))
+    compiled = torch.compile(lambda *values: resample_normalize(*values) + 1, fullgraph=True, backend="aot_eager")
+    assert torch.equal(compiled(*args), resample_normalize(*args) + 1)
 
 
-def test_without_a_compiler_the_reference_is_taken(tmp_path, monkeypatch):
+def test_without_a_compiler_the_reference_is_used(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("CXX", str(tmp_path / "missing"))
     load_library.cache_clear()
-    task = draw_boxes(1)
-    with pytest.warns(UserWarning, match=r"^resample.cpp: no compiled kernel"):
-        assert torch.equal(resample_normalize(*task), compute_reference(task))
+    args = draw_boxes(1)
+    with pytest.warns(UserWarning, match=r"^expected to compile resample.cpp; got: "):
+        assert torch.equal(resample_normalize(*args), compute_reference(args))
     load_library.cache_clear()

@@ -1,1 +1,1 @@
-"""Custom operators, each beside its plain-torch reference. Imports torch only."""
+"""Custom operators, each next to its plain-torch reference. Imports only torch."""

@@ -1,24 +1,23 @@
-// The CPU kernel of leyden::crop_flip_normalize; crop.py says what it computes, and holds the reference that it equals bit for bit.
+// The CPU kernel of leyden::crop_flip_normalize; crop.py documents it, and has the reference that it equals bit for bit.
 
 #include <algorithm>
-#include <atomic>
 #include <cstdint>
 #include <cstring>
 #include <vector>
 
-#include "output.h"
+#include "packed_images.h"
 
 namespace {
 
-struct Task {
+struct CropArgs {
     const uint8_t* images;  // (num_images, height, width, channels)
-    const int64_t* rows;    // (B,), as top, left and flip
+    const int64_t* rows;    // (B,), as are top, left and flip
     const int64_t* top;
     const int64_t* left;
     const uint8_t* flip;
     const int64_t* hole;  // (B, 4)
     int64_t num_images, height, width, channels, out_height, out_width, pad_y, pad_x;
-    std::vector<float> scale, shift;  // one value per element of a row of the output, so that the loop over it has no period
+    std::vector<float> scale, shift;  // (out_width * channels,), repeated for every pixel of a row
     void* out;                        // (B, out_height, out_width, channels)
 };
 
@@ -27,7 +26,7 @@ void normalize(const uint8_t* __restrict pixels, const float* __restrict scale, 
     for (int64_t i = 0; i < count; ++i) store(static_cast<float>(pixels[i]) * scale[i] + shift[i], out + i);
 }
 
-// The number of channels is a constant here, so that a pixel moves as one.
+// The number of channels is a compile-time constant here, so that the compiler moves whole pixels.
 template <int64_t channels>
 void mirror(const uint8_t* __restrict pixels, uint8_t* __restrict out, int64_t count) {
     for (int64_t x = 0; x < count; ++x)
@@ -40,75 +39,59 @@ void mirror(const uint8_t* pixels, uint8_t* out, int64_t count, int64_t channels
     for (int64_t x = 0; x < count; ++x) std::memcpy(out + x * channels, pixels + (count - 1 - x) * channels, channels);
 }
 
-// Whether the example reads inside the images only.
-bool is_valid(const Task& task, int64_t example) {
-    return within(task.rows[example], 0, task.num_images - 1) &&
-           within(task.top[example], 0, task.height + 2 * task.pad_y - task.out_height) &&
-           within(task.left[example], 0, task.width + 2 * task.pad_x - task.out_width) &&
-           is_valid_hole(task.hole + 4 * example);
+// Whether the crop lies within its padded image.
+bool is_valid(const CropArgs& args, int64_t example) {
+    return is_between(args.rows[example], 0, args.num_images - 1) &&
+           is_between(args.top[example], 0, args.height + 2 * args.pad_y - args.out_height) &&
+           is_between(args.left[example], 0, args.width + 2 * args.pad_x - args.out_width) &&
+           is_valid_hole(args.hole + 4 * example);
 }
 
+// Returns whether the example is valid; its output is written only then.
 template <typename Out>
-void fill_example(const Task& task, int64_t example, std::vector<uint8_t>& staged) {
-    const int64_t channels = task.channels, row_size = task.out_width * channels;
-    const uint8_t* image = task.images + task.rows[example] * task.height * task.width * channels;
-    Out* out = static_cast<Out*>(task.out) + example * task.out_height * row_size;
+bool fill_example(const CropArgs& args, int64_t example, std::vector<uint8_t>& buffer) {
+    if (!is_valid(args, example)) return false;
+    const int64_t channels = args.channels, row_size = args.out_width * channels;
+    const uint8_t* image = args.images + args.rows[example] * args.height * args.width * channels;
+    Out* out = static_cast<Out*>(args.out) + example * args.out_height * row_size;
 
-    // Columns of the image that the crop shows, and where they begin in a row of the output.
-    const int64_t left = task.left[example] - task.pad_x;
-    const int64_t first = std::max<int64_t>(left, 0), count = std::max<int64_t>(std::min(left + task.out_width, task.width) - first, 0);
-    const bool flip = task.flip[example];
-    const int64_t begin = flip ? left + task.out_width - first - count : first - left;
+    // The image columns inside the crop, and the output column at which they begin.
+    const int64_t left = args.left[example] - args.pad_x;
+    const int64_t first = std::max<int64_t>(left, 0), count = std::max<int64_t>(std::min(left + args.out_width, args.width) - first, 0);
+    const bool flip = args.flip[example];
+    const int64_t begin = flip ? left + args.out_width - first - count : first - left;
 
-    std::fill(staged.begin(), staged.end(), 0);
-    for (int64_t y = 0; y < task.out_height; ++y, out += row_size) {
-        const int64_t source_y = task.top[example] - task.pad_y + y;
-        if (count == 0 || !within(source_y, 0, task.height - 1)) {
-            std::fill(staged.begin(), staged.end(), 0);
+    std::fill(buffer.begin(), buffer.end(), 0);
+    for (int64_t y = 0; y < args.out_height; ++y, out += row_size) {
+        const int64_t source_y = args.top[example] - args.pad_y + y;
+        if (count == 0 || !is_between(source_y, 0, args.height - 1)) {
+            std::fill(buffer.begin(), buffer.end(), 0);
         } else {
-            const uint8_t* pixels = image + (source_y * task.width + first) * channels;
-            uint8_t* shown = staged.data() + begin * channels;
-            flip ? mirror(pixels, shown, count, channels) : static_cast<void>(std::memcpy(shown, pixels, count * channels));
+            const uint8_t* pixels = image + (source_y * args.width + first) * channels;
+            uint8_t* visible = buffer.data() + begin * channels;
+            flip ? mirror(pixels, visible, count, channels) : static_cast<void>(std::memcpy(visible, pixels, count * channels));
         }
-        normalize(staged.data(), task.scale.data(), task.shift.data(), out, row_size);
-        blank(task.hole + 4 * example, y, task.out_width, channels, out);
+        normalize(buffer.data(), args.scale.data(), args.shift.data(), out, row_size);
+        fill_hole(args.hole + 4 * example, y, args.out_width, channels, out);
     }
-}
-
-// The span of examples that falls to one thread; returns whether all were valid.
-template <typename Out>
-bool fill_examples(const Task& task, int64_t begin, int64_t end) {
-    std::vector<uint8_t> staged(task.out_width * task.channels);
-    bool valid = true;
-    for (int64_t example = begin; example < end; ++example) {
-        if (is_valid(task, example)) fill_example<Out>(task, example, staged);
-        else valid = false;
-    }
-    return valid;
+    return true;
 }
 
 template <typename Out>
-bool fill_batch(const Task& task, int64_t batch_size, int64_t threads) {
-    std::atomic<bool> valid{true};
-// torch's Linux wheels (seen in 2.13) have loaded libgomp.so.1 already, so both share one pool of threads.
-#pragma omp parallel for num_threads(threads) schedule(static, 1)
-    for (int64_t part = 0; part < threads; ++part) {
-        if (!fill_examples<Out>(task, batch_size * part / threads, batch_size * (part + 1) / threads)) valid = false;
-    }
-    return valid;
+bool fill_batch(const CropArgs& args, int64_t batch_size, int64_t num_threads) {
+    return fill_in_parallel(
+        batch_size, num_threads, num_threads, [&] { return std::vector<uint8_t>(args.out_width * args.channels); },
+        [&](int64_t example, std::vector<uint8_t>& buffer) { return fill_example<Out>(args, example, buffer); });
 }
 
 }  // namespace
 
-// Returns 0, or 1 where an example asked for pixels outside the images: its output is then undefined.
+// Returns 0, or 1 if a value of an example is out of range: that example's output is then undefined.
 extern "C" int crop_flip_normalize(const uint8_t* images, const int64_t* rows, const int64_t* top, const int64_t* left, const uint8_t* flip,
                                    const int64_t* hole, const float* scale, const float* shift, void* out, int64_t batch_size,
                                    int64_t num_images, int64_t height, int64_t width, int64_t channels, int64_t out_height, int64_t out_width,
-                                   int64_t pad_y, int64_t pad_x, int64_t is_bfloat16, int64_t threads) {
-    Task task{images, rows, top, left, flip, hole, num_images, height, width, channels, out_height, out_width, pad_y, pad_x, {}, {}, out};
-    for (int64_t x = 0; x < out_width; ++x) {
-        task.scale.insert(task.scale.end(), scale, scale + channels);
-        task.shift.insert(task.shift.end(), shift, shift + channels);
-    }
-    return !(is_bfloat16 ? fill_batch<uint16_t>(task, batch_size, threads) : fill_batch<float>(task, batch_size, threads));
+                                   int64_t pad_y, int64_t pad_x, int64_t is_bfloat16, int64_t num_threads) {
+    const CropArgs args{images, rows, top, left, flip, hole, num_images, height, width, channels, out_height, out_width, pad_y, pad_x,
+                        repeat_channels(scale, channels, out_width), repeat_channels(shift, channels, out_width), out};
+    return !(is_bfloat16 ? fill_batch<uint16_t>(args, batch_size, num_threads) : fill_batch<float>(args, batch_size, num_threads));
 }

@@ -1,6 +1,5 @@
-"""From packed uint8 images to what a network takes, in one pass: gather, resize a box, mirror, normalise, cut out."""
+"""Packed uint8 images to network inputs in one pass over memory: gather, resize, mirror, normalise, blank a hole."""
 
-import ctypes
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,12 +7,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from leyden.ops.crop import HOLE_LIMIT, VALUES_PER_THREAD, blank, check_images, check_ranges, is_between
-from leyden.ops.shared_library import load_library
+from leyden.ops.packed_images import allocate_output, check_tensors, check_values, fill_hole, is_between, run_kernel
 
 
-class Resampling(NamedTuple):
-    """The operator's arguments; `resample_normalize` describes them."""
+class ResampleArgs(NamedTuple):
+    """The arguments of `resample_normalize`, which describes them."""
 
     images: Tensor
     rows: Tensor
@@ -38,18 +36,18 @@ def resample_normalize(
     size: Sequence[int],
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """Pick examples out of packed images, resize a box of each, mirror and normalise it, and blank a hole; no gradient is defined.
+    """Select boxes of packed images, resize, mirror and normalise them, and blank a hole; not differentiable.
 
-    The resize is bilinear, antialiased where it shrinks. On a CPU this is resample.cpp, which equals bit for bit the plain-torch reference
-    that runs on other devices, and where no compiler is.
+    The resize is bilinear, with antialiasing where it shrinks. On a CPU this is resample.cpp, which equals the
+    plain-torch reference bit for bit. The reference runs on other devices, and where no compiler is available.
 
     Args:
-        images: uint8 (N, H, W, C), contiguous, C 1 or 3; may be a whole data set.
-        rows: int64 (B,), the examples.
-        box: int64 (B, 4), top, left, height and width in pixels of what is resized, inside the image.
-        flip: bool (B,), whether it is mirrored left to right.
-        hole: int64 (B, 4), top, left, height and width of a box set to 0 (the mean colour) in the output; it may reach outside, and
-            height 0 is none.
+        images: uint8 (N, H, W, C), contiguous, with 1 or 3 channels; may be a whole data set.
+        rows: int64 (B,), indices of the examples.
+        box: int64 (B, 4), top, left, height and width in pixels of the box that is resized, inside the image.
+        flip: bool (B,), whether the box is mirrored horizontally.
+        hole: int64 (B, 4), top, left, height and width of a box in the output that is set to 0 (the mean colour); it
+            may extend beyond the output, and a height of 0 means no hole.
         scale: float32 (C,); a pixel from 0 to 255 becomes pixel * scale + shift.
         shift: float32 (C,).
         size: h and w of the output.
@@ -59,145 +57,92 @@ def resample_normalize(
         (B, C, h, w) of that dtype, channels_last in memory.
 
     Raises:
-        ValueError: if a shape, dtype or device is another, or a value outside its range. On an accelerator values are asserted
-            on the device, without waiting for it.
+        ValueError: if a shape, dtype or device is wrong, or a value is out of range. On an accelerator, values are
+            checked by asserts on the device, without synchronisation.
     """
-    task = Resampling(images, rows, box, flip, hole, scale, shift, size, dtype)
-    check_tensors(task)
-    return compute_reference(task)
+    args = ResampleArgs(images, rows, box, flip, hole, scale, shift, size, dtype)
+    check(args)
+    return compute_reference(args)
 
 
 @resample_normalize.register_kernel("cpu")
-def compute_on_cpu(*args: Any) -> Tensor:
-    """Run the compiled kernel; it checks the values that it reads, and the reference says what was wrong."""
-    task = Resampling(*args)
-    check_tensors(task)
-    library = load_library(Path(__file__).with_suffix(".cpp"))
-    if library is None:
-        return compute_reference(task)
-    out = allocate(task)
-    tensors = [value.contiguous() for value in task if isinstance(value, Tensor)]  # held until the call returns
-    pointers = [ctypes.c_void_p(tensor.data_ptr()) for tensor in (*tensors, out)]
-    threads = min(torch.get_num_threads(), 1 + out.numel() // VALUES_PER_THREAD)
-    numbers = (len(task.rows), *task.images.shape, *task.size, task.dtype == torch.bfloat16, threads)
-    if library.resample_normalize(*pointers, *map(ctypes.c_int64, numbers)):
-        check_values(task)
-        raise AssertionError("the kernel refused what the reference takes")
-    return out
+def compute_on_cpu(*values: Any) -> Tensor:
+    args = ResampleArgs(*values)
+    check(args)
+    return run_kernel("resample_normalize", Path(__file__).with_suffix(".cpp"), args, compute_reference)
 
 
 @resample_normalize.register_fake
-def describe(*args: Any) -> Tensor:
-    task = Resampling(*args)
-    check_tensors(task)
-    return allocate(task)
+def infer_output(*values: Any) -> Tensor:
+    args = ResampleArgs(*values)
+    check(args)
+    return allocate_output(args)
 
 
-def allocate(task: Resampling) -> Tensor:
-    """Make the output, (B, C, h, w) in channels_last memory."""
-    images = task.images
-    return images.new_empty((task.rows.shape[0], *task.size, images.shape[3]), dtype=task.dtype).permute(0, 3, 1, 2)
-
-
-def compute_reference(task: Resampling) -> Tensor:
-    """Compute the same from torch's own operations, on any device.
+def compute_reference(args: ResampleArgs) -> Tensor:
+    """Compute the operator in plain torch, on any device.
 
     Raises:
-        ValueError: if a value lies outside its range.
+        ValueError: if a value is out of range.
     """
-    check_values(task)
-    top, left, height, width = task.box.T
-    y_first, y_weight = weigh_box(top, height, task.size[0], task.images.shape[1])
-    x_first, x_weight = weigh_box(left, width, task.size[1], task.images.shape[2])
-    x_first = torch.where(task.flip[:, None], x_first.flip(1), x_first)
-    x_weight = torch.where(task.flip[:, None, None], x_weight.flip(1), x_weight)
-    examples = torch.arange(len(task.rows), device=task.rows.device)[:, None]
-    wide = task.images.new_zeros((), dtype=torch.float32)
+    _, image_height, image_width, _ = args.images.shape
+    top, left, height, width = args.box.T
+    check_values(
+        args,
+        {
+            "box's top": (top, 0, image_height - 1),
+            "box's left": (left, 0, image_width - 1),
+            "box's height": (height, 1, image_height - top),
+            "box's width": (width, 1, image_width - left),
+        },
+    )
+    y_first, y_weight = compute_taps(top, height, args.size[0], image_height)
+    x_first, x_weight = compute_taps(left, width, args.size[1], image_width)
+    x_first = torch.where(args.flip[:, None], x_first.flip(1), x_first)
+    x_weight = torch.where(args.flip[:, None, None], x_weight.flip(1), x_weight)
+    examples = torch.arange(len(args.rows), device=args.rows.device)[:, None]
+    wide = args.images.new_zeros((), dtype=torch.float32)  # becomes (B, w, H, C)
     for tap in range(x_weight.shape[2]):
-        wide = (
-            wide + task.images[task.rows[:, None], :, x_first + tap] * x_weight[:, :, tap, None, None]
-        )  # (B, w, H, C)
-    out = wide.new_zeros(())
+        wide = wide + args.images[args.rows[:, None], :, x_first + tap] * x_weight[:, :, tap, None, None]
+    out = wide.new_zeros(())  # becomes (B, h, w, C)
     for tap in range(y_weight.shape[2]):
-        out = out + wide[examples, :, y_first + tap] * y_weight[:, :, tap, None, None]  # (B, h, w, C)
-    out = blank(out * task.scale + task.shift, task.hole)
-    return out.to(task.dtype).permute(0, 3, 1, 2)
+        out = out + wide[examples, :, y_first + tap] * y_weight[:, :, tap, None, None]
+    out = fill_hole(out * args.scale + args.shift, args.hole)
+    return out.to(args.dtype).permute(0, 3, 1, 2)
 
 
-def weigh_box(start: Tensor, length: Tensor, size: int, side: int) -> tuple[Tensor, Tensor]:
-    """Give the pixels and weights that resize an interval of each example to `size`: bilinear, antialiased where it shrinks.
+def compute_taps(start: Tensor, length: Tensor, size: int, side: int) -> tuple[Tensor, Tensor]:
+    """Return the pixels and weights that resize an interval of each example: bilinear, antialiased where it shrinks.
 
     Args:
         start: int64 (B,), first pixel of the interval.
-        length: int64 (B,), its pixels.
-        size: Pixels that come out.
-        side: Pixels of the image, which the interval lies in.
+        length: int64 (B,), number of pixels in the interval.
+        size: Number of output pixels.
+        side: Number of pixels along this axis of the image, which contains the interval.
 
     Returns:
         The first of K neighbouring pixels, int64 (B, size), and their weights, float32 (B, size, K), which sum to 1.
 
-    Source: Pillow's `Image.resize` with a triangle filter; `torch.nn.functional.interpolate(..., antialias=True)` is the same.
+    Source: Pillow's `Image.resize` with a triangle filter; `F.interpolate(..., antialias=True)` computes the same.
     """
     ratio = (length / size)[:, None]
-    reach = ratio.clamp(min=1)  # of the triangle, to each side
+    radius = ratio.clamp(min=1)  # of the triangle filter
     centre = (torch.arange(size, device=start.device) + 0.5) * ratio
-    num_taps = min(side, int(2 * reach.max()) + 1 if len(start) and reach.max() > 1 else 2)
-    first = ((centre - reach + 0.5).floor().long() + start[:, None]).clamp(0, side - num_taps)
+    num_taps = min(side, int(2 * radius.max()) + 1 if len(start) and radius.max() > 1 else 2)
+    first = ((centre - radius + 0.5).floor().long() + start[:, None]).clamp(0, side - num_taps)
     pixel = first[..., None] + torch.arange(num_taps, device=start.device) - start[:, None, None]
-    weight = (1 - ((pixel + 0.5 - centre[..., None]) / reach[..., None]).abs()).clamp(min=0)
+    weight = (1 - ((pixel + 0.5 - centre[..., None]) / radius[..., None]).abs()).clamp(min=0)
     weight = weight * is_between(pixel, 0, length[:, None, None] - 1)
-    total = sum(weight.unbind(2), start=weight.new_zeros(()))  # in this order, which the kernel has too
+    total = sum(weight.unbind(2), start=weight.new_zeros(()))  # summed in the same order as in the kernel
     return first, weight / total[..., None]
 
 
-def check_tensors(task: Resampling) -> None:
-    """Check all that is known without reading values.
+def check(args: ResampleArgs) -> None:
+    """Check everything that is known without reading the tensors' values.
 
     Raises:
-        ValueError: if a shape, dtype or device is another.
+        ValueError: if a shape, dtype or device is wrong.
     """
-    images = task.images
-    check_images(images)
-    if images.shape[3] not in (1, 3):
-        raise ValueError(f"expected images of 1 or 3 channels; got {images.shape[3]}; take the others away")
-    batch, channels = (task.rows.numel(),), images.shape[3:]
-    expected = {
-        "rows": (torch.int64, batch),
-        "box": (torch.int64, (*batch, 4)),
-        "flip": (torch.bool, batch),
-        "hole": (torch.int64, (*batch, 4)),
-        "scale": (torch.float32, channels),
-        "shift": (torch.float32, channels),
-    }
-    for name, (dtype, shape) in expected.items():
-        tensor = getattr(task, name)
-        if tensor.dtype != dtype or tuple(tensor.shape) != tuple(shape) or tensor.device != images.device:
-            found = f"{tensor.dtype} {tuple(tensor.shape)} on {tensor.device}"
-            raise ValueError(
-                f"expected {name} {dtype} {tuple(shape)} on {images.device}; got {found}; convert or move it"
-            )
-    if task.dtype not in (torch.float32, torch.bfloat16):
-        raise ValueError(f"expected dtype float32 or bfloat16; got {task.dtype}; convert the result")
-    if len(task.size) != 2 or min(task.size) < 1:
-        raise ValueError(f"expected size (h, w) from 1; got {task.size}; correct it")
-
-
-def check_values(task: Resampling) -> None:
-    """Check rows, boxes and holes against their ranges.
-
-    Raises:
-        ValueError: if one lies outside.
-    """
-    count, height, width, _ = task.images.shape
-    top, left, rows, columns = task.box.T
-    check_ranges(
-        (
-            ("rows", task.rows, 0, count - 1),
-            ("box's top", top, 0, height - 1),
-            ("box's left", left, 0, width - 1),
-            ("box's height", rows, 1, height - top),
-            ("box's width", columns, 1, width - left),
-            ("hole's top and left", task.hole[:, :2], -HOLE_LIMIT, HOLE_LIMIT),
-            ("hole's height and width", task.hole[:, 2:], 0, HOLE_LIMIT),
-        )
-    )
+    if args.images.ndim == 4 and args.images.shape[3] not in (1, 3):
+        raise ValueError(f"expected images of 1 or 3 channels; got {args.images.shape[3]}; remove the others")
+    check_tensors(args, box=(4,))
