@@ -1,4 +1,4 @@
-"""The command: quick, helpful, and wrong input in one line."""
+"""The command line: help, lazy imports, default configs, completion, and mistakes as one error line."""
 
 import subprocess
 import sys
@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from leyden.cli import main, verbs
+from leyden.cli import available_verbs, main
 
 
 def test_help_lists_every_verb(capsys):
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
-    assert all(verb in out for verb in verbs())
+    assert [verb for verb in available_verbs() if verb not in out] == []
 
 
 def test_help_and_prepare_import_neither_torch_nor_lightning():
@@ -25,7 +25,7 @@ def test_help_and_prepare_import_neither_torch_nor_lightning():
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_unknown_verb_names_the_nearest(error_of):
+def test_unknown_verb_suggests_the_nearest(error_of):
     assert "did you mean 'prepare'?" in error_of("prepair")
 
 
@@ -44,7 +44,7 @@ def test_version(capsys):
         (["--val_fraction=0.9"], "sum to less than 1; got 0.9 and 0.2"),
     ],
 )
-def test_mistakes_of_a_plain_stage(error_of, args, expected):
+def test_mistakes_in_the_options_of_a_verb(error_of, args, expected):
     assert expected in error_of("prepare", *args)
 
 
@@ -53,7 +53,7 @@ def test_mistake_in_a_config_file(error_of, tmp_path):
     assert "did you mean 'max_image_size'?" in error_of("prepare", "-c", str(tmp_path / "bad.yaml"))
 
 
-def test_debug_shows_the_traceback(monkeypatch):
+def test_leyden_debug_shows_the_traceback(monkeypatch):
     from leyden.errors import UserError
 
     monkeypatch.setenv("LEYDEN_DEBUG", "1")
@@ -61,7 +61,7 @@ def test_debug_shows_the_traceback(monkeypatch):
         main(["prepare", "--data=nowhere"])
 
 
-def test_a_verb_reads_its_own_config_unless_another_is_named(tmp_path, monkeypatch, error_of):
+def test_a_verb_reads_its_default_config_unless_a_different_one_is_named(tmp_path, monkeypatch, error_of):
     monkeypatch.chdir(tmp_path)
     Path("configs").mkdir()
     Path("configs/prepare.yaml").write_text("data: from-own\n")
@@ -71,15 +71,16 @@ def test_a_verb_reads_its_own_config_unless_another_is_named(tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])
-def test_completion_script_is_valid_and_knows_verbs_and_keys(shell, capsys, tmp_path, in_trained):
+def test_completion_script_is_valid_and_completes_verbs_and_keys(shell, capsys, tmp_path, in_trained):
     assert main(["completion", shell]) == 0
     script = capsys.readouterr().out
-    assert "evaluate" in script and "--trainer.max_epochs" in script and "--data.init_args.batch_size" in script
+    for word in ("evaluate", "--trainer.max_epochs", "--data.init_args.batch_size"):
+        assert word in script
     if shell == "bash":
         (tmp_path / "leyden.bash").write_text(script)
-        ask = 'source "$0"; COMP_WORDS=(leyden ev); COMP_CWORD=1; _leyden; echo "${COMPREPLY[@]}"'
+        complete = 'source "$0"; COMP_WORDS=(leyden ev); COMP_CWORD=1; _leyden; echo "${COMPREPLY[@]}"'
         done = subprocess.run(
-            ["bash", "-c", ask, str(tmp_path / "leyden.bash")], capture_output=True, text=True, check=True
+            ["bash", "-c", complete, str(tmp_path / "leyden.bash")], capture_output=True, text=True, check=True
         )
         assert done.stdout.split() == ["evaluate"]
 

@@ -1,4 +1,4 @@
-"""`leyden VERB`: finds the verb's stage and imports only that."""
+"""The command line: `leyden VERB` imports only the stage that runs the verb."""
 
 import errno
 import importlib
@@ -11,29 +11,30 @@ from typing import Any
 
 from leyden.errors import DISK_FULL, UserError
 
-# verb: (module, what it does); the function bears the verb's name unless the module runs several verbs.
+# verb: (module, description). The module has a function `main` if it runs several verbs, else one named after the verb.
 VERBS = {
-    "sample": ("leyden.stages.sample", "write the sample data to data/"),
-    "prepare": ("leyden.stages.prepare", "read, check, split and pack labelled images"),
-    "fit": ("leyden.stages.train", "train a model (LightningCLI); resumes where it was interrupted"),
-    "tune": ("leyden.stages.train", "suggest a learning rate and a batch size for fit's arguments"),
+    "sample": ("leyden.stages.sample", "write the sample data set to data/"),
+    "prepare": ("leyden.stages.prepare", "read, check, split and pack labelled images or sequences"),
+    "fit": ("leyden.stages.train", "train a model, or resume an interrupted training"),
+    "tune": ("leyden.stages.train", "suggest a learning rate and a batch size for fit"),
     "validate": ("leyden.stages.train", "score a checkpoint on the validation split"),
     "test": ("leyden.stages.train", "score a checkpoint on the test split"),
-    "doctor": ("leyden.stages.doctor", "look for what is wrong with model or data, in a few steps; writes nothing"),
-    "evaluate": ("leyden.stages.evaluate", "predict the test split; scores with intervals, plots, errors"),
-    "export": ("leyden.stages.export", "write the model for other programs, each file checked against it"),
-    "explain": ("leyden.stages.explain", "show what the model looks at, and how far to trust it"),
-    "report": ("leyden.stages.report", "gather all of it in one page and a model card"),
-    "predict": ("leyden.stages.predict", "name what images show: leyden predict MODEL PATH..."),
-    "compare": ("leyden.stages.compare", "tell what a model gained and lost against another: leyden compare OLD NEW"),
-    "completion": ("leyden.completion", "print a completion script for bash or zsh"),
+    "doctor": ("leyden.stages.doctor", "find problems with model or data in a few training steps; writes no files"),
+    "evaluate": ("leyden.stages.evaluate", "predict the test split; write metrics with intervals, plots and errors"),
+    "export": ("leyden.stages.export", "export the model to other formats, and verify each file"),
+    "explain": ("leyden.stages.explain", "show what the model looks at, and how reliable the explanations are"),
+    "report": ("leyden.stages.report", "summarise all results in one page and a model card"),
+    "predict": ("leyden.stages.predict", "predict the labels of files: leyden predict MODEL PATH..."),
+    "compare": ("leyden.stages.compare", "compare two models on the same test data: leyden compare OLD NEW"),
+    "completion": ("leyden.completion", "print a shell completion script for bash or zsh"),
 }
 STAGES = Path(__file__).parent / "stages"
 HELP = """usage: leyden VERB [-c CONFIG]... [--key=value]...
 
 {verbs}
 
-`leyden VERB --help` tells a verb's options. A verb reads configs/VERB.yaml (fit, tune, doctor, validate, test: train.yaml) unless -c names others.
+Run `leyden VERB --help` for the options of a verb. Without -c, a verb reads configs/VERB.yaml if it exists
+(fit, tune, doctor, validate and test: configs/train.yaml).
 """
 
 
@@ -41,13 +42,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb.
 
     Returns:
-        Exit code: 0 done; 1 `doctor` found a failure; 2 a mistake that the user can mend, said in one line; 130 interrupted.
+        Exit code: 0 for success, 1 if `doctor` found a failure, 2 for a mistake that the user can fix (printed as one
+        line), 130 if interrupted.
     """
     if argv is None:
-        sys.path.append(str(Path.cwd()))  # classes of your own, in a file there
+        sys.path.append(str(Path.cwd()))  # so that configs can name the user's own classes in files there
     args = list(sys.argv[1:] if argv is None else argv)
     if not args or args[0] in ("-h", "--help", "help"):
-        print(HELP.format(verbs="\n".join(f"  {verb:<11} {text}" for verb, text in verbs().items())), end="")
+        print(HELP.format(verbs="\n".join(f"  {verb:<11} {text}" for verb, text in available_verbs().items())), end="")
         return 0
     if args[0] in ("-V", "--version"):
         from leyden import __version__
@@ -65,33 +67,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if os.environ.get("LEYDEN_DEBUG") == "1" or error.errno not in (*DISK_FULL, errno.EPIPE):
             raise
-        place = f" for {error.filename}" if error.filename else ""
+        path = f" for {error.filename}" if error.filename else ""
         print(
-            f"leyden {verb}: expected to write all output; got: {error.strerror}{place}; nothing was replaced",
+            f"leyden {verb}: expected to write all output; got: {error.strerror}{path}; correct this and run it again "
+            "(earlier results are unchanged)",
             file=sys.stderr,
         )
         return 2
     except KeyboardInterrupt:
-        print(f"leyden {verb}: interrupted; the same command continues or starts over", file=sys.stderr)
+        print(f"leyden {verb}: interrupted; run the same command again to resume or start over", file=sys.stderr)
         return 130
     return 0
 
 
-def verbs() -> dict[str, str]:
-    """Tell what each verb does; a stage that was deleted from the project has none."""
-    there = {f"leyden.stages.{path.stem}" for path in STAGES.iterdir()} | {"leyden.completion"}
-    return {verb: text for verb, (module, text) in VERBS.items() if module in there}
+def available_verbs() -> dict[str, str]:
+    """Return the description of each verb, leaving out those whose stage was deleted from the project."""
+    modules = {f"leyden.stages.{path.stem}" for path in STAGES.iterdir()} | {"leyden.completion"}
+    return {verb: text for verb, (module, text) in VERBS.items() if module in modules}
 
 
 def run(verb: str, args: list[str]) -> None:
-    """Import the verb's stage and call it with what the config files and the command line say."""
-    if verb not in verbs():
+    """Import the verb's stage, and call it with the values from the config files and the command line."""
+    if verb not in available_verbs():
         from leyden.parsing import did_you_mean
 
-        raise UserError(f"expected a verb; got {verb!r}{did_you_mean(verb, verbs())}; `leyden --help` lists them")
+        raise UserError(
+            f"expected a verb; got {verb!r}{did_you_mean(verb, available_verbs())}; run `leyden --help` for the list"
+        )
     stage = importlib.import_module(VERBS[verb][0])
     args = with_default_config(stage, args)
-    if hasattr(stage, "main"):  # a stage that parses for itself: LightningCLI
+    if hasattr(stage, "main"):  # the stage has its own parser: LightningCLI
         stage.main(verb, args)
         return
     function = getattr(stage, verb)
@@ -99,15 +104,15 @@ def run(verb: str, args: list[str]) -> None:
 
 
 def with_default_config(stage: ModuleType, args: list[str]) -> list[str]:
-    """Add the stage's own config, configs/STAGE.yaml, if the command line has none; `CONFIG` in a stage names another."""
+    """Add configs/STAGE.yaml if the command line names no config; a stage's `CONFIG` is a different name for it."""
     name = getattr(stage, "CONFIG", stage.__name__.split(".")[-1])
     path = Path("configs", f"{name}.yaml")
-    named = any(arg.startswith("--config") or (arg.startswith("-c") and not arg.startswith("--")) for arg in args)
-    return args if named or not path.is_file() else ["--config", str(path), *args]
+    has_config = any(arg.startswith("--config") or (arg.startswith("-c") and not arg.startswith("--")) for arg in args)
+    return args if has_config or not path.is_file() else ["--config", str(path), *args]
 
 
 def parse(function: Callable[..., Any], verb: str, args: list[str]) -> dict[str, Any]:
-    """Read a function's arguments: those without a default are positional, the others options and config keys."""
+    """Parse a function's arguments: those without a default are positional, the others are options and config keys."""
     from leyden.parsing import one_line_errors
 
     parser = function_parser(function, verb)
@@ -117,7 +122,7 @@ def parse(function: Callable[..., Any], verb: str, args: list[str]) -> dict[str,
 
 
 def function_parser(function: Callable[..., Any], verb: str) -> Any:
-    """Make a parser of a function's signature and docstring."""
+    """Build a parser from a function's signature and docstring."""
     import inspect
     import typing
 
@@ -132,8 +137,10 @@ def function_parser(function: Callable[..., Any], verb: str) -> Any:
     parser.add_argument("-c", "--config", action="config", help="Config file; several are merged from left to right.")
     for name, param in inspect.signature(function).parameters.items():
         if param.default is param.empty:
-            many = typing.get_args(param.annotation) if typing.get_origin(param.annotation) is list else ()
-            options: dict[str, Any] = {"type": many[0], "nargs": "+"} if many else {"type": param.annotation}
+            is_list = typing.get_origin(param.annotation) is list
+            options = (
+                {"type": typing.get_args(param.annotation)[0], "nargs": "+"} if is_list else {"type": param.annotation}
+            )
             parser.add_argument(name, help=helps.get(name), **options)
         elif param.annotation is bool:
             parser.add_argument(f"--{name}", action="store_true", help=helps.get(name))

@@ -1,10 +1,10 @@
-"""A completion script for bash or zsh: verbs, and each verb's options and config keys."""
+"""`leyden completion`: a script that completes verbs, options and config keys in bash and zsh."""
 
 import importlib
 from collections.abc import Iterable
 from typing import Any, Literal
 
-from leyden.cli import VERBS, function_parser, verbs, with_default_config
+from leyden.cli import VERBS, available_verbs, function_parser, with_default_config
 
 SCRIPT = """{compat}_leyden() {{
   local word="${{COMP_WORDS[COMP_CWORD]}}" words
@@ -21,40 +21,41 @@ complete -o nospace -F _leyden leyden
 
 
 def completion(shell: Literal["bash", "zsh"]) -> None:
-    """Print a completion script; use it with `source <(leyden completion bash)`, or keep it in a file.
+    """Print a shell completion script. Enable it with `source <(leyden completion bash)`.
 
     Args:
         shell: bash or zsh.
     """
-    cases = "\n".join(f'      {verb}) words="{" ".join(sorted(words_of(verb)))}" ;;' for verb in verbs())
+    verbs = available_verbs()
+    cases = "\n".join(f'      {verb}) words="{" ".join(sorted(completions_of(verb)))}" ;;' for verb in verbs)
     compat = "autoload -U +X bashcompinit && bashcompinit\n" if shell == "zsh" else ""
-    print(SCRIPT.format(compat=compat, verbs=" ".join(verbs()), cases=cases), end="")
+    print(SCRIPT.format(compat=compat, verbs=" ".join(verbs), cases=cases), end="")
 
 
-def words_of(verb: str) -> Iterable[str]:
-    """List a verb's options, the keys of its config files among them."""
+def completions_of(verb: str) -> Iterable[str]:
+    """Return a verb's options, and the keys of its default config as options."""
     module = importlib.import_module(VERBS[verb][0])
     args = with_default_config(module, [])
     if hasattr(module, "options"):
-        keys = set(module.options())
+        options = set(module.options())
     else:
         actions = function_parser(getattr(module, verb), verb)._actions
-        keys = {option for action in actions for option in action.option_strings if option.startswith("--")}
-    return {"--help", "--config", *keys, *(f"--{key}=" for key in keys_of(args[1:]))}
+        options = {option for action in actions for option in action.option_strings if option.startswith("--")}
+    return {"--help", "--config", *options, *(f"--{key}=" for key in config_keys(args[1:]))}
 
 
-def keys_of(files: list[str]) -> Iterable[str]:
-    """List the dotted keys of YAML files."""
+def config_keys(paths: list[str]) -> Iterable[str]:
+    """Yield the dotted keys of YAML files."""
     import yaml
 
-    for file in files:
-        with open(file, encoding="utf-8") as opened:
-            yield from flatten(yaml.safe_load(opened))
+    for path in paths:
+        with open(path, encoding="utf-8") as file:
+            yield from dotted_keys(yaml.safe_load(file))
 
 
-def flatten(tree: dict[str, Any], prefix: str = "") -> Iterable[str]:
+def dotted_keys(tree: dict[str, Any], prefix: str = "") -> Iterable[str]:
     for key, value in tree.items():
         if isinstance(value, dict):
-            yield from flatten(value, f"{prefix}{key}.")
+            yield from dotted_keys(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}"

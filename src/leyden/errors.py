@@ -1,4 +1,4 @@
-"""The one error that a user is meant to read, and those of the operating system that say: no room."""
+"""UserError, the one exception that is shown to users as a message, and the error numbers of a full disk."""
 
 import errno
 
@@ -6,4 +6,4 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class UserError(Exception):
-    """What was expected, what came, what to do: one line on stderr, exit code 2."""
+    """A mistake that the user can fix: one line on stderr with what was expected, what came and what to do."""
