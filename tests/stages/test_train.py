@@ -150,7 +150,7 @@ def test_help_tells_the_essential_options_first(workspace, capsys):
         (["--network=leyden.models.ResNot"], "has no attribute 'ResNot'"),
         (
             ["--data.init_args.folder=nowhere"],
-            "expected nowhere/report.json, which is not there; run `leyden prepare` first",
+            "expected nowhere/report.json; not found; run `leyden prepare` first",
         ),
         (["--network.init_args.width=-3"], "negative dimension -3"),
         (["--trainer.limit_train_batches=2.5"], "limit_train_batches"),

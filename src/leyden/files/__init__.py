@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files and folders that are written atomically: a reader sees the complete old one or the complete new one."""
 
 import functools
 import hashlib
@@ -9,50 +9,60 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from leyden.errors import UserError
-from leyden.files.outputs import KEPT, check_file, check_folder, is_stream, mark, one_line_errors, resolved
-from leyden.files.partials import partial_of, put_in_place
+from leyden.files.outputs import (
+    PRESERVED,
+    check_file,
+    check_folder,
+    is_stream,
+    one_line_errors,
+    resolved,
+    write_marker,
+)
+from leyden.files.partials import create_partial, move_into_place
+from leyden.files.tables import require_file
 
 
 @contextmanager
 def replaced_folder(folder: Path, owner: str, marked: bool = True) -> Iterator[Path]:
-    """Make an empty folder that takes the place of `folder` when the block ends well, and vanishes when it fails.
+    """Yield an empty folder that replaces `folder` if the block succeeds, and is removed if it raises.
 
-    A reader finds the whole old folder or the whole new one, even after a kill or with several writers.
+    Readers see the complete old folder or the complete new one, even if the process is killed or several processes
+    write at once.
 
     Args:
-        folder: Where it goes; a symlink is followed.
-        owner: What makes it, a verb or a stage: what another one made, or a user, is not replaced.
-        marked: Leave the owner's name, and those of its files, in the folder; without, only a stage's own under artifacts/ is replaced later.
+        folder: The folder to replace; symlinks are followed.
+        owner: The verb or stage that writes it. Folders written by other verbs or by the user are never replaced.
+        marked: Write the owner's name and the names of its files into the folder. A folder without them is replaced
+            later only if it is the stage's own under artifacts/.
 
     Raises:
-        UserError: if there is something else, or the folder cannot be made.
+        UserError: if something else exists there, or the folder cannot be created.
     """
     folder = Path(folder)
     target = resolved(folder)
     check_folder(folder, owner)
     with ExitStack() as stack:
         with one_line_errors(folder):
-            partial = stack.enter_context(partial_of(target, Path.mkdir))
+            partial = stack.enter_context(create_partial(target, Path.mkdir))
         yield partial
         with one_line_errors(folder):
             if marked:
-                mark(partial, owner)
+                write_marker(partial, owner)
             with suppress(FileNotFoundError):
                 shutil.copymode(target, partial)
-                shutil.copy2(target / KEPT, partial)
-            put_in_place(partial, target, functools.partial(check_folder, folder, owner))
+                shutil.copy2(target / PRESERVED, partial)
+            move_into_place(partial, target, functools.partial(check_folder, folder, owner))
 
 
 @contextmanager
 def replaced_file(path: Path) -> Iterator[Path]:
-    """Make an empty file that takes the place of `path` when the block ends well, and vanishes when it fails.
+    """Yield an empty file that replaces `path` if the block succeeds, and is removed if it raises.
 
-    A symlink is followed, and permissions are kept. A pipe, a device or a descriptor (/dev/stdout) is yielded
-    itself: open it to append.
+    Symlinks are followed and permissions are kept. For a pipe, a device or a descriptor (/dev/stdout), `path` itself is
+    yielded: open it to append.
 
     Raises:
-        UserError: if it is a folder, or cannot be made.
+        UserError: if it is a folder, or cannot be created.
     """
     path = Path(path)
     check_file(path)
@@ -62,7 +72,7 @@ def replaced_file(path: Path) -> Iterator[Path]:
     target = resolved(path)
     with ExitStack() as stack:
         with one_line_errors(path):
-            partial = stack.enter_context(partial_of(target, functools.partial(Path.touch, exist_ok=False)))
+            partial = stack.enter_context(create_partial(target, functools.partial(Path.touch, exist_ok=False)))
         yield partial
         with one_line_errors(path):
             if target.exists():
@@ -76,18 +86,16 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path, verb: str) -> Any:
-    """Read a file that `leyden VERB` makes.
+    """Read a JSON file that `leyden VERB` writes.
 
     Raises:
-        UserError: if it is not there; the message names the verb.
+        UserError: if it does not exist; the message names the verb.
     """
-    if not Path(path).is_file():
-        raise UserError(f"expected {path}, which is not there; run `leyden {verb}` first (or `make repro`)")
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    return json.loads(require_file(Path(path), verb).read_text(encoding="utf-8"))
 
 
 def sha256(*paths: Path) -> str:
-    """Hash the contents of files, in the order given."""
+    """Hash the concatenated contents of files."""
     digest = hashlib.sha256()
     for path in paths:
         with open(path, "rb") as file:

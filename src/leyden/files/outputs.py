@@ -1,4 +1,4 @@
-"""Where a verb may write: a place that is free, empty or of its own making, and apart from what it reads."""
+"""Checks of output paths: a verb replaces only what it wrote itself, and never what it reads."""
 
 import os
 import stat
@@ -7,84 +7,91 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from leyden.errors import DISK_FULL, UserError
-from leyden.files.partials import name_beside, remove
+from leyden.files.partials import partial_name, remove
 
-MARKER = ".leyden"  # the name of what made a folder, and below it those of the files that it wrote
-KEPT = ".gitignore"  # DVC writes it beside outputs
-BY_OTHERS = (MARKER, KEPT, ".DS_Store", "Thumbs.db", "desktop.ini")  # no work of anybody's
+MARKER = (
+    ".leyden"  # its first line names the verb or stage that wrote the folder, the other lines the files that it wrote
+)
+PRESERVED = ".gitignore"  # DVC writes it beside outputs
+IGNORED = (MARKER, PRESERVED, ".DS_Store", "Thumbs.db", "desktop.ini")  # not the user's work
 
 
 @contextmanager
 def one_line_errors(out: Path) -> Iterator[None]:
-    """Raise the operating system's errors as UserError; not a full disk, which callers handle."""
+    """Raise the operating system's errors as UserError, except for a full disk, which callers handle."""
     try:
         yield
     except OSError as error:
         if error.errno in DISK_FULL:
             raise
-        reason = f"got: {error.strerror}; name another place or change its permissions"
+        reason = f"got: {error.strerror}; choose a different path or change its permissions"
         raise UserError(f"expected to write {out}; {reason}") from error
 
 
 def resolved(path: Path) -> Path:
-    """Return the absolute path, with symlinks followed; a loop of them ends as an error when it is written to."""
+    """Return the absolute path with symlinks followed; a loop of symlinks is an error only when it is written to."""
     return Path(os.path.realpath(path))
 
 
 def check_output(out: Path, owner: str, inputs: Iterable[Path]) -> None:
-    """Check before any long work that a folder may be written.
+    """Check that a folder may be written, before any long computation.
 
     Args:
         out: The folder.
-        owner: What makes it, as in `replaced_folder`.
+        owner: The verb or stage that writes it, as in `replaced_folder`.
         inputs: Files and folders that are read.
 
     Raises:
-        UserError: if it is, holds or lies in an input, holds what `owner` has not made, or cannot be made.
+        UserError: if it is, contains or is inside an input, contains files that `owner` did not write, or cannot be
+            created.
     """
-    check_apart(out, inputs)
+    check_no_overlap(out, inputs)
     check_folder(out, owner)
 
 
-def check_apart(out: Path, inputs: Iterable[Path], option: str = "--out") -> None:
-    """Check that writing `out`, a file or a folder, changes nothing that is read.
+def check_no_overlap(out: Path, inputs: Iterable[Path], option: str = "--out") -> None:
+    """Check that writing `out`, a file or a folder, does not change an input.
 
     Raises:
-        UserError: if it is an input, holds one or lies in one.
+        UserError: if it is, contains or is inside an input.
     """
     target = resolved(out)
-    for given in inputs:
-        source = resolved(given)
+    for path in inputs:
+        source = resolved(path)
         if target == source or source in target.parents or target in source.parents:
-            relation = "is" if target == source else "lies in" if source in target.parents else "holds"
-            wrong = f"{out} {relation} {given}; give another {option}"
-            raise UserError(f"expected an output apart from what is read; {wrong}")
+            relation = "is" if target == source else "is inside" if source in target.parents else "contains"
+            raise UserError(
+                f"expected an output separate from all inputs; {out} {relation} {path}; choose a different {option}"
+            )
 
 
 def check_folder(out: Path, owner: str) -> None:
-    """Check that a folder may be made or replaced.
+    """Check that a folder may be created or replaced.
 
     Raises:
-        UserError: if it holds what `owner` has not made, or cannot be made.
+        UserError: if it contains files that `owner` did not write, or cannot be created.
     """
     with one_line_errors(out):
         check_target(out, resolved(out), owner)
 
 
 def check_target(out: Path, target: Path, owner: str) -> None:
-    # One look each: another process may put its own there meanwhile.
+    """Check the resolved path `target` of the folder `out`."""
+    # A single lstat call: another process may replace the folder in the meantime.
     with suppress(FileNotFoundError, NotADirectoryError):
         if not stat.S_ISDIR(target.lstat().st_mode):
-            raise UserError(f"expected a folder to write to; {out} is a file; name another place")
+            raise UserError(f"expected a folder to write to; {out} is a file; choose a different path")
     if os.path.ismount(target):
-        raise UserError(f"expected a folder that can be replaced; {out} is a mount point; name a folder inside it")
+        raise UserError(f"expected a folder that can be replaced; {out} is a mount point; choose a folder inside it")
     if target == Path.cwd() or target in Path.cwd().parents:
-        raise UserError(f"expected a folder that can be replaced; {out} holds the current one; name a folder inside it")
-    check_parent(out, target)
-    if (name := find_stranger(target, owner)) is not None:
         raise UserError(
-            f"expected no {out} yet, an empty folder or an earlier result of {owner}; it holds other files ({name}), "
-            "which would be lost; name another place, or move them away"
+            f"expected a folder that can be replaced; {out} contains the current folder; choose a folder inside it"
+        )
+    check_parent(out, target)
+    if (name := find_foreign_file(target, owner)) is not None:
+        raise UserError(
+            f"expected {out} to be missing, empty or an earlier result of {owner}; it contains other files ({name}), "
+            "which would be lost; choose a different path, or move them away"
         )
 
 
@@ -92,29 +99,29 @@ def check_file(out: Path) -> None:
     """Check that a file may be written.
 
     Raises:
-        UserError: if it is a folder, a socket, a loop of links or read-only, or cannot be made.
+        UserError: if it is a folder, a socket, a loop of symlinks or read-only, or cannot be created.
     """
     with one_line_errors(out):
         target = resolved(out)
-        kinds = {"folder": out.is_dir(), "socket": out.is_socket(), "loop of links": target.is_symlink()}
+        kinds = {"folder": out.is_dir(), "socket": out.is_socket(), "loop of symlinks": target.is_symlink()}
         kinds["read-only file"] = target.is_file() and not os.access(target, os.W_OK)
-        if kind := next((kind for kind, is_one in kinds.items() if is_one), None):
-            raise UserError(f"expected a file to write; {out} is a {kind}; name a file")
+        if kind := next((kind for kind, is_kind in kinds.items() if is_kind), None):
+            raise UserError(f"expected a file to write; {out} is a {kind}; choose a different path")
         if not is_stream(out):
             check_parent(out, target)
 
 
 def check_parent(out: Path, target: Path) -> None:
-    """Check the nearest folder above that exists.
+    """Check the nearest parent folder that exists.
 
     Raises:
-        UserError: if it is a file, or may not be written to.
+        UserError: if it is a file, or not writable.
     """
-    above = next(folder for folder in target.parents if folder.exists())
-    if not above.is_dir():
-        raise UserError(f"expected to write {out}; {above} is a file, not a folder; name another place")
-    if not os.access(above, os.W_OK | os.X_OK):
-        reason = f"{above} may not be written to; name another place or change its permissions"
+    parent = next(folder for folder in target.parents if folder.exists())
+    if not parent.is_dir():
+        raise UserError(f"expected to write {out}; {parent} is a file, not a folder; choose a different path")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        reason = f"{parent} is not writable; choose a different path or change its permissions"
         raise UserError(f"expected to write {out}; {reason}")
 
 
@@ -124,7 +131,7 @@ def is_stream(path: Path) -> bool:
         mode = path.stat().st_mode
     except OSError:
         return False
-    return any(map(is_descriptor, links_of(path))) or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+    return any(map(is_descriptor, follow_links(path))) or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def is_descriptor(path: Path) -> bool:
@@ -132,60 +139,62 @@ def is_descriptor(path: Path) -> bool:
     return folder in (Path("/dev"), Path("/dev/fd")) or Path("/proc") in folder.parents
 
 
-def links_of(path: Path) -> Iterator[Path]:
-    """Yield a path and the links that it leads through; it exists, so they end."""
+def follow_links(path: Path) -> Iterator[Path]:
+    """Yield an existing path, and every path that its symlinks lead through."""
     yield path
     while path.is_symlink():
         path = path.parent / path.readlink()
         yield path
 
 
-def find_stranger(target: Path, owner: str) -> str | None:
-    """Return the name of a file in a folder that `owner` has not written; None where there is no such folder or file."""
+def find_foreign_file(target: Path, owner: str) -> str | None:
+    """Return the name of a file in a folder that `owner` did not write; None if there is no such file, or no folder."""
     with suppress(FileNotFoundError):
         before = target.stat()
-        if (written := written_by(target, owner)) is None:
+        if (own_files := read_own_files(target, owner)) is None:
             return None
-        found = next((name for name in files_in(target) if name not in written), None)
-        if found is None or os.path.samestat(before, target.stat()):
-            return found
-    # Another process has put its own there, and removes the one that was looked at.
-    return find_stranger(target, owner) if target.exists() else None
+        name = next((name for name in list_files(target) if name not in own_files), None)
+        if name is None or os.path.samestat(before, target.stat()):
+            return name
+    # Another process replaced the folder while it was read.
+    return find_foreign_file(target, owner) if target.exists() else None
 
 
-def written_by(target: Path, owner: str) -> set[str] | None:
-    """Return the files that `owner` says it wrote, by the folder's marker; None where all are its own: a stage's under artifacts/."""
+def read_own_files(target: Path, owner: str) -> set[str] | None:
+    """Return the files that the marker lists for `owner`; None if all are its own: a stage's folder in artifacts/."""
     if target.parent == resolved(Path("artifacts")) and target.name in (owner, f"{owner}-failed"):
         return None
     marker = target / MARKER
     if not marker.is_file() or marker.is_symlink():
         return set()
-    name, *files = marker.read_bytes().decode(errors="surrogateescape").split("\n")  # as os.walk names them
+    name, *files = (
+        marker.read_bytes().decode(errors="surrogateescape").split("\n")
+    )  # file names as os.walk decodes them
     return set(files) if name == owner else set()
 
 
-def files_in(folder: Path) -> Iterator[str]:
-    """Yield the names of all files below a folder, but for those that programs leave everywhere."""
+def list_files(folder: Path) -> Iterator[str]:
+    """Yield the relative names of all files below a folder, except those that other programs leave in any folder."""
     for parent, folders, files in os.walk(folder):
         links = [name for name in folders if Path(parent, name).is_symlink()]
-        names = (name for name in (*files, *links) if name not in BY_OTHERS)
+        names = (name for name in (*files, *links) if name not in IGNORED)
         yield from (os.path.relpath(os.path.join(parent, name), folder) for name in names)  # noqa: PTH118
 
 
-def mark(folder: Path, owner: str) -> None:
-    """Write which files of a folder are its owner's."""
-    lines = "\n".join([owner, *sorted(files_in(folder))])
+def write_marker(folder: Path, owner: str) -> None:
+    """Record in a folder which files `owner` wrote."""
+    lines = "\n".join([owner, *sorted(list_files(folder))])
     (folder / MARKER).write_bytes(f"{lines}\n".encode(errors="surrogateescape"))
 
 
 def is_made_by(target: Path, owner: str) -> bool:
-    """Return whether a folder is there, and nothing in it but what `owner` wrote."""
-    return target.is_dir() and any(target.iterdir()) and find_stranger(target, owner) is None
+    """Return whether a folder exists, is not empty and contains only files that `owner` wrote."""
+    return target.is_dir() and any(target.iterdir()) and find_foreign_file(target, owner) is None
 
 
 def discard(folder: Path, owner: str) -> None:
-    """Remove a folder if `owner` has made it."""
+    """Remove a folder if `is_made_by` its owner."""
     if not folder.is_symlink() and is_made_by(resolved(folder), owner):
-        with suppress(FileNotFoundError):  # another process does the same
-            folder.rename(gone := name_beside(folder))
-            remove(gone)
+        with suppress(FileNotFoundError):  # another process is removing it too
+            folder.rename(discarded := partial_name(folder))
+            remove(discarded)

@@ -1,4 +1,4 @@
-"""Half-written outputs: uniquely named beside their target, locked while written, moved in place in one step."""
+"""Partial files and folders: uniquely named beside their target, locked while written, moved into place in one step."""
 
 import ctypes
 import errno
@@ -14,22 +14,22 @@ from pathlib import Path
 
 try:
     import fcntl
-except ImportError:  # Windows: nothing is locked there, and nothing is considered stale
+except ImportError:  # Windows: partials are not locked there, and never considered stale
     fcntl = None  # type: ignore[assignment]
 
-TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
-AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of Linux: fcntl.h, fs.h
+NOT_EMPTY = (errno.ENOTEMPTY, errno.EEXIST)
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # from Linux's fcntl.h and fs.h
 
 
 @contextmanager
-def partial_of(target: Path, make: Callable[[Path], object]) -> Iterator[Path]:
-    """Make a partial file or folder for `target`; what its name holds at the end is removed.
+def create_partial(target: Path, create: Callable[[Path], object]) -> Iterator[Path]:
+    """Create a partial file or folder for `target`; what has its name when the block ends is removed.
 
-    Those of killed processes are removed first: their locks can be taken.
+    Partials left by processes that were killed are removed first: they are recognised by their locks, which are free.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    remove_stale(target)
-    partial, lock = make_locked(target, make)
+    remove_stale_partials(target)
+    partial, lock = create_locked(target, create)
     try:
         yield partial
     finally:
@@ -37,14 +37,14 @@ def partial_of(target: Path, make: Callable[[Path], object]) -> Iterator[Path]:
         os.close(lock)
 
 
-def make_locked(target: Path, make: Callable[[Path], object]) -> tuple[Path, int]:
-    """Make a partial and lock it, until the descriptor is closed or the process ends."""
+def create_locked(target: Path, create: Callable[[Path], object]) -> tuple[Path, int]:
+    """Create a partial and lock it until the returned descriptor is closed or the process ends."""
     while True:
-        partial = name_beside(target)
-        make(partial)
-        with suppress(FileNotFoundError):  # considered stale before it was locked
+        partial = partial_name(target)
+        create(partial)
+        with suppress(FileNotFoundError):  # another process removed it as stale before it was locked
             lock = os.open(partial, os.O_RDONLY)
-            with suppress(OSError):  # file systems without locks: nobody takes it for stale there
+            with suppress(OSError):  # on file systems without locks no process considers it stale
                 if fcntl:
                     fcntl.flock(lock, fcntl.LOCK_EX)
             if partial.exists():
@@ -52,24 +52,27 @@ def make_locked(target: Path, make: Callable[[Path], object]) -> tuple[Path, int
             os.close(lock)
 
 
-def name_beside(target: Path, kind: str = "") -> Path:
+def partial_name(target: Path, kind: str = "") -> Path:
     return target.with_name(f".{target.name}.{secrets.token_hex(4)}{kind}.leyden.partial")
 
 
-def remove_stale(target: Path) -> None:
-    """Remove partials that no process writes any more. What was moved aside stays while nothing is in its place."""
+def remove_stale_partials(target: Path) -> None:
+    """Remove partials that no process is writing; an old result moved aside is kept while `target` is missing."""
     pattern = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{8}}(\.old)?\.leyden\.partial")
-    with suppress(PermissionError):  # a folder may be written to and not listed
+    with suppress(PermissionError):  # the parent folder may be writable but not readable
         for path in target.parent.iterdir():
-            if (named := pattern.fullmatch(path.name)) and (not named[1] or target.exists()):
+            if (match := pattern.fullmatch(path.name)) and (not match[1] or target.exists()):
                 remove_unlocked(path)
 
 
 def remove_unlocked(path: Path) -> None:
+    """Remove a file or folder unless another process has locked it."""
     if fcntl is None:
         return
-    with suppress(OSError):  # gone, or locked
-        lock = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)  # a pipe of that name would not open
+    with suppress(OSError):  # already removed, or locked
+        lock = os.open(
+            path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW
+        )  # without O_NONBLOCK, opening a pipe would block
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if stat.S_ISREG(mode := os.fstat(lock).st_mode) or stat.S_ISDIR(mode):
@@ -79,49 +82,49 @@ def remove_unlocked(path: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder, where it is there; another process may do the same."""
+    """Remove a file or folder if it exists; another process may be removing it too."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
 
 
-def put_in_place(partial: Path, target: Path, check: Callable[[], None]) -> None:
-    """Move a folder to `target`; what was there before is removed, or moved to `partial` for its owner to remove.
+def move_into_place(partial: Path, target: Path, check: Callable[[], None]) -> None:
+    """Move a folder to `target`; an old folder there is removed, or moved to `partial` for the caller to remove.
 
-    Others may do the same at once: all succeed, and one whole folder stays.
+    Several processes may do this at the same time: all succeed, and one complete folder remains.
 
     Args:
-        partial: The folder, on the same file system.
-        target: Where it goes; a folder or nothing.
+        partial: The folder, on the same file system as `target`.
+        target: Where it goes; a folder, or nothing.
         check: Called before a folder that is not empty is replaced; raises if it must not be.
     """
     while True:
         try:
-            partial.rename(target)  # nothing is there, or an empty folder
-            remove_stale(target)  # what one that was killed between two steps had moved aside
+            partial.rename(target)  # succeeds if nothing is there, or an empty folder
+            remove_stale_partials(target)  # old results that a process killed between two steps had moved aside
             return
         except OSError as error:
-            if error.errno not in TAKEN:
+            if error.errno not in NOT_EMPTY:
                 raise
         check()
         if exchange(partial, target) or replace_in_two_steps(partial, target):
             return
 
 
-def exchange(one: Path, other: Path) -> bool:
-    """Swap two names, so that neither is ever missing; return False where the (file) system cannot."""
+def exchange(first: Path, second: Path) -> bool:
+    """Swap two names so that neither is ever missing; return False where the operating or file system cannot."""
     try:
         renameat2 = ctypes.CDLL(None).renameat2 if sys.platform == "linux" else None
     except AttributeError:  # a C library from before 2018
         renameat2 = None
-    names = os.fsencode(one), os.fsencode(other)
+    names = os.fsencode(first), os.fsencode(second)
     return renameat2 is not None and renameat2(AT_FDCWD, names[0], AT_FDCWD, names[1], RENAME_EXCHANGE) == 0
 
 
 def replace_in_two_steps(partial: Path, target: Path) -> bool:
-    """Move a folder to `target`, and what was there aside first; False where another process came in between."""
-    old = name_beside(target, ".old")
+    """Move the old folder aside and `partial` to `target`; return False if another process wrote there in between."""
+    old = partial_name(target, ".old")
     try:
         target.rename(old)
     except FileNotFoundError:
@@ -129,14 +132,14 @@ def replace_in_two_steps(partial: Path, target: Path) -> bool:
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        remove(target)  # a folder of an image's lower layer (overlayfs) can be removed and not renamed
+        remove(target)  # overlayfs can remove, but not rename, a folder from a lower layer of a container image
     try:
         partial.rename(target)
-        done = True
+        is_done = True
     except OSError as error:
-        if error.errno not in TAKEN:
+        if error.errno not in NOT_EMPTY:
             old.rename(target)
             raise
-        done = False
+        is_done = False
     remove(old)
-    return done
+    return is_done

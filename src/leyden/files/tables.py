@@ -27,7 +27,7 @@ def read_table(path: Path, verb: str) -> list[dict[str, str]]:
 
 
 def read_columns(path: Path, verb: str, names: Sequence[str]) -> list[list[str]]:
-    """Read some columns of a table, in the order of `names`; a table with a score per class may have a thousand columns.
+    """Read some columns of a table, in the order of `names`: with a score per class, a table can have 1,000 columns.
 
     Raises:
         UserError: if it does not exist; the message names the verb.

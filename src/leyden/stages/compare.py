@@ -9,7 +9,7 @@ from torch import Tensor
 from leyden.data.packed import read_examples, read_report
 from leyden.errors import UserError
 from leyden.files import write_json
-from leyden.files.outputs import check_apart, check_file, is_stream
+from leyden.files.outputs import check_file, check_no_overlap, is_stream
 from leyden.runtimes.load import Predictor, load, predict_logits
 from leyden.statistics.bootstrap import check_level
 from leyden.statistics.mcnemar import compare_paired
@@ -43,7 +43,7 @@ def compare(
             timm); files that this project has published do not need it.
     """
     check_file(out)
-    check_apart(out, [old, new, data])
+    check_no_overlap(out, [old, new, data])
     check_level(confidence_level, "compare")
     examples, labels = read_examples(data, "test")
     names = read_report(data)["labels"]

@@ -17,7 +17,7 @@ from leyden.data.sequences import SUFFIXES as SEQUENCE_SUFFIXES
 from leyden.data.sequences import Sequences, UnreadableSequenceError, read_sequence
 from leyden.errors import UserError
 from leyden.files import replaced_file
-from leyden.files.outputs import check_apart, check_file, is_stream
+from leyden.files.outputs import check_file, check_no_overlap, is_stream
 from leyden.runtimes.load import Examples, Predictor, calibrated, load, run_model
 
 Row = list[str]
@@ -46,7 +46,7 @@ def predict(
             timm); files that this project has published do not need it.
     """
     check_file(out)
-    check_apart(out, [model, *(path for path in paths if not path.is_dir())])
+    check_no_overlap(out, [model, *(path for path in paths if not path.is_dir())])
     predictor = load(model, trust=trust)
     suffixes = SEQUENCE_SUFFIXES if takes_sequences(predictor) else IMAGE_SUFFIXES
     files = [file for path in paths for file in expand(path, suffixes)]
@@ -55,7 +55,7 @@ def predict(
             f"expected files of {', '.join(sorted(suffixes))}; found none in {', '.join(map(str, paths))}; name others"
         )
     if out.suffix.lower() in suffixes:  # it would be read the next time, if not now
-        check_apart(out, [*paths, *files])
+        check_no_overlap(out, [*paths, *files])
     top_k = min(top_k, len(predictor.labels))
     failed = not_finite = 0
     with replaced_file(out) as partial, open(partial, "a", newline="", encoding="utf-8") as file:

@@ -13,7 +13,7 @@ import numpy as np
 from leyden.data.packed import ArrayWriter
 from leyden.errors import UserError
 from leyden.files import replaced_folder, sha256
-from leyden.files.outputs import check_apart, check_file
+from leyden.files.outputs import check_file, check_no_overlap
 from leyden.stages.prepare.contact import PER_SIDE
 from leyden.stages.prepare.discovery import Candidate, are_sequences
 from leyden.stages.prepare.examples import Examples, Shape, label_indices
@@ -31,7 +31,7 @@ def check_place(shards: str, others: Sequence[Path]) -> None:
         UserError: if they may not.
     """
     if "://" not in shards:
-        check_apart(Path(shards), others, "--shards")
+        check_no_overlap(Path(shards), others, "--shards")
         check_file(Path(shards, "index.json"))
 
 

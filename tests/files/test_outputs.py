@@ -1,4 +1,4 @@
-"""An output path destroys nothing that the verb has not made, and nothing that it reads."""
+"""Verbs never overwrite or remove files that they did not write, or that they read."""
 
 import csv
 import json
@@ -36,7 +36,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def precious(tmp_path: Path) -> Path:
-    """A folder of the user's."""
+    """A folder with the user's own files."""
     (tmp_path / "precious/photos").mkdir(parents=True)
     (tmp_path / "precious/photos/holiday.jpg").write_bytes(b"the only copy")
     (tmp_path / "precious/notes.txt").write_text("mine")
@@ -44,13 +44,14 @@ def precious(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("verb", FOLDER_VERBS)
-def test_a_folder_of_the_users_is_untouched(verb, in_trained, precious, error_of):
+def test_a_folder_with_the_users_files_is_unchanged(verb, in_trained, precious, error_of):
     before = contents(precious)
     line = error_of(verb, *FOLDER_VERBS[verb], f"--out={precious}")
-    assert f"an earlier result of {verb}; it holds other files" in line and contents(precious) == before
+    assert f"an earlier result of {verb}; it contains other files" in line
+    assert contents(precious) == before
 
 
-def test_what_another_verb_has_made_is_not_replaced_but_ones_own_is(in_trained, tmp_path, error_of):
+def test_a_verb_replaces_its_own_results_but_not_those_of_another_verb(in_trained, tmp_path, error_of):
     assert main(["report", f"--out={tmp_path}/out"]) == 0
     (tmp_path / "out/index.html").write_text("old")
     before = contents(tmp_path / "out")
@@ -61,16 +62,16 @@ def test_what_another_verb_has_made_is_not_replaced_but_ones_own_is(in_trained, 
 
 
 @pytest.mark.parametrize("name", [".git/HEAD", "CNAME", "notes/today.txt", ".leydenignore"])
-def test_what_a_user_put_into_a_folder_that_a_verb_made_is_kept(name, in_trained, tmp_path, error_of):
+def test_files_that_a_user_added_to_a_result_are_kept(name, in_trained, tmp_path, error_of):
     assert main(["report", f"--out={tmp_path}/out"]) == 0
     (tmp_path / "out" / name).parent.mkdir(exist_ok=True)
     (tmp_path / "out" / name).write_text("mine")
     before = contents(tmp_path / "out")
-    assert f"it holds other files ({name})" in error_of("report", f"--out={tmp_path}/out")
+    assert f"it contains other files ({name})" in error_of("report", f"--out={tmp_path}/out")
     assert contents(tmp_path / "out") == before
 
 
-def test_what_programs_leave_everywhere_is_no_work_and_what_dvc_ignores_goes_on(in_trained, tmp_path):
+def test_ds_store_is_ignored_and_gitignore_and_permissions_are_kept(in_trained, tmp_path):
     (tmp_path / "out").mkdir(mode=0o700)
     for _ in range(2):
         assert main(["report", f"--out={tmp_path}/out"]) == 0
@@ -84,16 +85,16 @@ def test_what_programs_leave_everywhere_is_no_work_and_what_dvc_ignores_goes_on(
 @pytest.mark.parametrize(
     "make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("other")], ids=["folder", "pipe", "link"]
 )
-def test_only_a_file_is_a_marker(make, precious, error_of, in_trained):
+def test_a_marker_that_is_not_a_file_is_ignored(make, precious, error_of, in_trained):
     (precious / "other").write_text("report\nphotos/holiday.jpg\nnotes.txt\nother\n")
     make(precious / ".leyden")
     before = contents(precious / "photos")
-    assert "it holds other files" in error_of("report", f"--out={precious}")
+    assert "it contains other files" in error_of("report", f"--out={precious}")
     assert contents(precious / "photos") == before
 
 
-@pytest.mark.parametrize("place", [".", "..", "../work"])
-def test_the_current_folder_is_not_replaced(place, in_trained, tmp_path, monkeypatch, error_of):
+@pytest.mark.parametrize("location", [".", "..", "../work"])
+def test_the_current_folder_is_not_replaced(location, in_trained, tmp_path, monkeypatch, error_of):
     reads = [f"--data={in_trained}/data"] + [
         f"--{name}={in_trained}/artifacts/{name}" for name in ("prepare", "train", "evaluate", "export", "explain")
     ]
@@ -103,16 +104,17 @@ def test_the_current_folder_is_not_replaced(place, in_trained, tmp_path, monkeyp
         ["report", *reads],
         ["evaluate", f"--model={in_trained}/{MODEL}", f"--data={in_trained}/artifacts/prepare"],
     ):
-        assert "holds the current one" in error_of(*args, f"--out={place}")
+        assert "contains the current folder" in error_of(*args, f"--out={location}")
 
 
 def test_fit_does_not_replace_its_data(workspace, error_of):
     Path("artifacts/train").mkdir()
     shutil.copytree("artifacts/prepare", "artifacts/train/packed")
-    assert "holds artifacts/train/packed" in error_of(
+    assert "contains artifacts/train/packed" in error_of(
         "fit", "--data.init_args.folder=artifacts/train/packed", "--trainer.max_epochs=1"
     )
-    assert Path("artifacts/train/packed/report.json").is_file() and not Path("runs").exists()
+    assert Path("artifacts/train/packed/report.json").is_file()
+    assert not Path("runs").exists()
 
 
 def test_an_empty_folder_is_used(in_trained, tmp_path):
@@ -122,8 +124,10 @@ def test_an_empty_folder_is_used(in_trained, tmp_path):
 
 
 @pytest.mark.parametrize("owner", ["train", "report"])
-def test_a_stages_folder_under_artifacts_is_its_own_and_a_linked_one_is_not(owner, tmp_path, precious, monkeypatch):
-    """As versions before the marker, or a clone of a repository, leave it."""
+def test_a_stage_replaces_its_folder_in_artifacts_without_a_marker_but_not_a_linked_one(
+    owner, tmp_path, precious, monkeypatch
+):
+    """Versions before the marker, and clones of a repository, have no marker there."""
     monkeypatch.chdir(tmp_path)
     Path("artifacts", owner).mkdir(parents=True)
     Path("artifacts", owner, "metrics.json").touch()
@@ -133,7 +137,7 @@ def test_a_stages_folder_under_artifacts_is_its_own_and_a_linked_one_is_not(owne
     shutil.rmtree(Path("artifacts", owner))
     Path("artifacts", owner).symlink_to(precious)
     before = contents(precious)
-    with pytest.raises(Exception, match="it holds other files"), replaced_folder(Path("artifacts", owner), owner):
+    with pytest.raises(Exception, match="it contains other files"), replaced_folder(Path("artifacts", owner), owner):
         pass
     assert contents(precious) == before
 
@@ -145,13 +149,14 @@ def test_a_link_to_a_folder_is_followed(dangling, in_trained, tmp_path):
     (tmp_path / "out").symlink_to("disk")
     for _ in range(2):
         assert main(["report", f"--out={tmp_path}/out"]) == 0
-    assert (tmp_path / "out").is_symlink() and (tmp_path / "disk/index.html").is_file()
+    assert (tmp_path / "out").is_symlink()
+    assert (tmp_path / "disk/index.html").is_file()
     assert names(tmp_path) == ["disk", "out"]
 
 
 @pytest.fixture
 def copies(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Work in a folder with copies of the data and of what was made of it, none of them under artifacts/."""
+    """Work in a folder with copies of the data and of the stages' results, none of them under artifacts/."""
     for source, name in (("data/3", "photos/3"), ("data/4", "photos/4"), ("artifacts/prepare", "packed")):
         shutil.copytree(trained / source, tmp_path / name)
     shutil.copytree(trained / "artifacts/train", tmp_path / "model")
@@ -190,14 +195,15 @@ SCORED = ["--model=model/model.ckpt", "--data=packed"]
     ],
     ids=lambda args: f"{args[0]} {args[-1]}",
 )
-def test_what_is_read_is_not_written_over_into_or_around(args, copies, error_of):
+def test_an_output_that_overlaps_an_input_is_refused(args, copies, error_of):
     before = contents(copies)
     line = error_of(*args)
-    assert "expected an output apart from what is read" in line and "; give another --" in line
+    assert "expected an output separate from all inputs" in line
+    assert "; choose a different --" in line
     assert contents(copies) == before
 
 
-def test_a_folder_named_failed_of_the_users_is_kept(in_trained, tmp_path, error_of):
+def test_a_failed_folder_with_the_users_files_is_kept(in_trained, tmp_path, error_of):
     args = ["evaluate", *FOLDER_VERBS["evaluate"], f"--out={tmp_path}/out"]
     (tmp_path / "out-failed").mkdir()
     (tmp_path / "out-failed/notes.txt").touch()
@@ -206,7 +212,7 @@ def test_a_folder_named_failed_of_the_users_is_kept(in_trained, tmp_path, error_
     assert names(tmp_path / "out-failed") == ["notes.txt"]
 
 
-def test_ones_own_failed_folder_is_removed_when_nothing_fails_any_more(in_trained, tmp_path, error_of):
+def test_the_failed_folder_is_removed_after_a_success(in_trained, tmp_path, error_of):
     args = ["evaluate", *FOLDER_VERBS["evaluate"], f"--out={tmp_path}/out"]
     error_of(*args, "--require={accuracy: 1.01}")
     assert names(tmp_path) == ["out-failed"]
@@ -216,12 +222,13 @@ def test_ones_own_failed_folder_is_removed_when_nothing_fails_any_more(in_traine
 
 @pytest.mark.parametrize("verb", FILE_VERBS)
 class TestFiles:
-    def test_a_linked_file_is_replaced_behind_the_link_with_its_permissions(self, verb, in_trained, tmp_path):
+    def test_a_symlink_is_followed_and_permissions_are_kept(self, verb, in_trained, tmp_path):
         (tmp_path / "real").write_text("old")
         (tmp_path / "real").chmod(0o640)
         (tmp_path / "out").symlink_to("real")
         assert main([verb, *FILE_VERBS[verb], f"--out={tmp_path}/out"]) == 0
-        assert (tmp_path / "out").readlink() == Path("real") and (tmp_path / "real").read_text() != "old"
+        assert (tmp_path / "out").readlink() == Path("real")
+        assert (tmp_path / "real").read_text() != "old"
         assert (tmp_path / "real").stat().st_mode & 0o777 == 0o640
         assert names(tmp_path) == ["out", "real"]
 
@@ -245,8 +252,8 @@ class TestFiles:
         os.close(device)
         os.close(terminal)
 
-    def test_a_descriptor_is_written_to_and_nothing_else_is_printed_there(self, verb, in_trained, tmp_path, capsys):
-        """As with --out /dev/stdout >> file: what the file held before stays."""
+    def test_a_descriptor_is_appended_to_and_messages_go_to_stderr(self, verb, in_trained, tmp_path, capsys):
+        """As with --out /dev/stdout >> file."""
         with open(tmp_path / "log", "w+") as file:
             file.write("before\n")
             file.flush()
@@ -255,31 +262,37 @@ class TestFiles:
         assert first == "before"
         check_written(verb, rest)
         printed = capsys.readouterr()
-        assert printed.out == "" and printed.err.startswith(f"{verb}: ")
+        assert printed.out == ""
+        assert printed.err.startswith(f"{verb}: ")
 
-    def test_a_link_to_a_descriptor_is_one(self, verb, in_trained, tmp_path):
+    def test_a_symlink_to_a_descriptor_is_appended_to(self, verb, in_trained, tmp_path):
         with open(tmp_path / "log", "w+") as file:
             (tmp_path / "out").symlink_to(f"/dev/fd/{file.fileno()}")
             file.write("before\n")
             file.flush()
             assert main([verb, *FILE_VERBS[verb], f"--out={tmp_path}/out"]) == 0
-        assert (tmp_path / "log").read_text().startswith("before\n") and (tmp_path / "out").is_symlink()
+        assert (tmp_path / "log").read_text().startswith("before\n")
+        assert (tmp_path / "out").is_symlink()
 
-    def test_a_full_disk_is_one_line(self, verb, in_trained, error_of):
+    def test_a_full_disk_is_one_error_line(self, verb, in_trained, error_of):
         assert "No space left on device" in error_of(verb, *FILE_VERBS[verb], "--out=/dev/full")
 
-    def test_a_loop_of_links_and_a_read_only_file_are_kept(self, verb, in_trained, tmp_path, error_of, monkeypatch):
+    def test_a_loop_of_symlinks_and_a_read_only_file_are_refused(
+        self, verb, in_trained, tmp_path, error_of, monkeypatch
+    ):
         (tmp_path / "loop").symlink_to("other")
         (tmp_path / "other").symlink_to("loop")
-        assert "is a loop of links" in error_of(verb, *FILE_VERBS[verb], f"--out={tmp_path}/loop")
+        assert "is a loop of symlinks" in error_of(verb, *FILE_VERBS[verb], f"--out={tmp_path}/loop")
         assert names(tmp_path) == ["loop", "other"]
         (tmp_path / "final.csv").write_text("mine")
-        monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "final.csv")  # root may write anywhere
+        monkeypatch.setattr(
+            os, "access", lambda path, mode: Path(path).name != "final.csv"
+        )  # root may write everywhere
         assert "is a read-only file" in error_of(verb, *FILE_VERBS[verb], f"--out={tmp_path}/final.csv")
 
-    def test_a_folder_is_not_a_file(self, verb, in_trained, precious, error_of):
+    def test_a_folder_is_refused(self, verb, in_trained, precious, error_of):
         before = contents(precious)
-        assert "precious is a folder; name a file" in error_of(verb, *FILE_VERBS[verb], f"--out={precious}")
+        assert "precious is a folder; choose a different path" in error_of(verb, *FILE_VERBS[verb], f"--out={precious}")
         assert contents(precious) == before
 
 
@@ -288,52 +301,62 @@ def check_written(verb: str, text: str) -> None:
         assert json.loads(text)["accuracy_change"] == 0
     else:
         header, row = csv.reader(text.splitlines())
-        assert header[0] == "path" and row[0] == "data/3/0003.png"
+        assert header[0] == "path"
+        assert row[0] == "data/3/0003.png"
 
 
-def test_predictions_beside_the_images_are_no_input(copies):
+def test_earlier_predictions_beside_the_images_are_not_an_input(copies):
     for _ in range(2):
         assert main(["predict", "model/model.ckpt", "."]) == 0
     assert Path("predictions.csv").is_file()
 
 
-def test_predictions_do_not_become_sequences(in_sequences, tmp_path, monkeypatch, error_of):
+def test_predictions_beside_sequences_are_refused_because_they_could_be_read_as_one(
+    in_sequences, tmp_path, monkeypatch, error_of
+):
     shutil.copytree("data", tmp_path / "data")
     monkeypatch.setattr(
         leyden.stages.predict, "load", lambda *_, **__: SimpleNamespace(labels=["down", "up"], features=2)
     )
     monkeypatch.chdir(tmp_path / "data")
     line = error_of("predict", "model.ckpt", ".")
-    assert "predictions.csv lies in .; give another --out" in line and not Path("predictions.csv").exists()
+    assert "predictions.csv is inside .; choose a different --out" in line
+    assert not Path("predictions.csv").exists()
 
 
 @pytest.mark.parametrize(
-    ("verb", "place"),
+    ("verb", "location"),
     [
         *((verb, "file") for verb in FOLDER_VERBS),
-        *((verb, place) for verb in (*FOLDER_VERBS, *FILE_VERBS) for place in ("file/below", "/proc/nowhere/below")),
+        *(
+            (verb, location)
+            for verb in (*FOLDER_VERBS, *FILE_VERBS)
+            for location in ("file/below", "/proc/nowhere/below")
+        ),
     ],
 )
-def test_a_place_that_cannot_be_written_is_one_line(verb, place, in_trained, tmp_path, error_of):
+def test_a_path_that_cannot_be_written_is_one_error_line(verb, location, in_trained, tmp_path, error_of):
     (tmp_path / "file").write_text("mine")
-    line = error_of(verb, *(FOLDER_VERBS | FILE_VERBS)[verb], f"--out={tmp_path / place}")
-    assert line.startswith(f"leyden {verb}: expected ") and place.split("/below")[0] in line
+    line = error_of(verb, *(FOLDER_VERBS | FILE_VERBS)[verb], f"--out={tmp_path / location}")
+    assert line.startswith(f"leyden {verb}: expected ")
+    assert location.split("/below")[0] in line
     assert contents(tmp_path) == {"file": b"mine"}
 
 
-def test_a_place_without_permission_is_one_line_before_any_work(in_trained, tmp_path, error_of, monkeypatch):
-    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)  # root may write anywhere
+def test_missing_permission_is_one_error_line_before_any_computation(in_trained, tmp_path, error_of, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)  # root may write everywhere
     for verb, args in (FOLDER_VERBS | FILE_VERBS).items():
-        assert f"{tmp_path} may not be written to" in error_of(verb, *args, f"--out={tmp_path}/out")
+        assert f"{tmp_path} is not writable" in error_of(verb, *args, f"--out={tmp_path}/out")
 
 
-def test_sample_keeps_what_is_there(precious, error_of):
+def test_sample_keeps_an_existing_folder(precious, error_of):
     before = contents(precious)
-    assert "move it away first" in error_of("sample", f"--out={precious}") and contents(precious) == before
+    assert "move it away first" in error_of("sample", f"--out={precious}")
+    assert contents(precious) == before
 
 
 @pytest.mark.parametrize("name", [b"\xff.png", "a\u2028b.png".encode(), b"a\x0bb.png"])
-def test_ones_own_file_is_recognised_whatever_its_name(name, tmp_path):
+def test_a_verbs_own_files_are_recognised_under_any_name(name, tmp_path):
     for _ in range(2):
         with replaced_folder(tmp_path / "out", "report") as folder:
             (folder / os.fsdecode(name)).touch()
