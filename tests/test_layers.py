@@ -1,4 +1,4 @@
-"""The house: who may import whom, and dvc.yaml's dependencies, which must be what a stage imports."""
+"""Which package may import which, and dvc.yaml's dependencies, which must be the modules that a stage imports."""
 
 import ast
 from pathlib import Path
@@ -12,12 +12,12 @@ STAGES = sorted(
     for path in (PACKAGE / "stages").iterdir()
     if path.stem != "__init__" and not path.stem.startswith("__pyc")
 )
-# What decides no result, how files are written and which are trusted: no stage runs again after an edit there.
+# Modules that affect no result, such as how files are written and which are trusted: editing them re-runs no stage.
 PLUMBING = {
     "leyden",
-    *(f"leyden.{name}" for name in ("cli", "completion", "errors", "parsing", "stages")),
-    *(f"leyden.{room}" for room in ("files", "trust")),
-    *(f"leyden.{room}.{path.stem}" for room in ("files", "trust") for path in (PACKAGE / room).glob("*.py")),
+    *(f"leyden.{name}" for name in ("class_paths", "cli", "completion", "errors", "parsing", "stages")),
+    *(f"leyden.{package}" for package in ("files", "trust")),
+    *(f"leyden.{package}.{path.stem}" for package in ("files", "trust") for path in (PACKAGE / package).glob("*.py")),
 }
 DVC = yaml.safe_load((PACKAGE.parents[1] / "dvc.yaml").read_text())
 
@@ -28,14 +28,14 @@ def module_name(path: Path) -> str:
 
 
 def imports_of(path: Path) -> set[str]:
-    """Modules that a file imports, functions' own imports included."""
-    found = set()
+    """Return the modules that a file imports, also inside functions."""
+    modules = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            found |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return found
+            modules |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return modules
 
 
 FILES = {module_name(path): path for path in PACKAGE.rglob("*.py")}
@@ -45,7 +45,8 @@ def files_in(prefix: str) -> dict[str, Path]:
     return {name: path for name, path in FILES.items() if name == prefix or name.startswith(prefix + ".")}
 
 
-LAYERS = (  # the lowest first; rooms of one layer do not import one another, but for the exceptions below
+# From the lowest to the highest. Packages of one layer do not import each other, except as listed below.
+LAYERS = (
     ("errors", "files", "trust", "artifacts", "ops", "statistics"),
     ("data", "models", "runtimes"),
     ("training",),
@@ -61,41 +62,47 @@ EXCEPTIONS = {
 WITHOUT_LIGHTNING = ("ops", "statistics", "trust", "runtimes")
 
 
-def forbidden_to(room: str) -> tuple[str, ...]:
-    """Rooms of the same layer and of higher ones."""
-    level = next(number for number, rooms in enumerate(LAYERS) if room in rooms)
-    banned = {other for rooms in LAYERS[level:] for other in rooms} - {room, *EXCEPTIONS.get(room, ())}
-    return (*(f"leyden.{other}" for other in sorted(banned)), *(("lightning",) if room in WITHOUT_LIGHTNING else ()))
+def forbidden_imports(package: str) -> tuple[str, ...]:
+    """Return the packages of the same layer and of higher ones."""
+    level = next(number for number, packages in enumerate(LAYERS) if package in packages)
+    forbidden = {other for packages in LAYERS[level:] for other in packages} - {package, *EXCEPTIONS.get(package, ())}
+    lightning = ("lightning",) if package in WITHOUT_LIGHTNING else ()
+    return (*(f"leyden.{other}" for other in sorted(forbidden)), *lightning)
 
 
-def test_every_room_has_a_layer():
-    rooms = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
-    assert rooms <= {room for rooms in LAYERS for room in rooms}
+def test_every_package_has_a_layer():
+    packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert packages <= {package for packages in LAYERS for package in packages}
 
 
 @pytest.mark.parametrize(
-    ("layer", "forbidden"),
+    ("package", "forbidden"),
     [
-        *((f"leyden.{room}", forbidden_to(room)) for rooms in LAYERS for room in rooms if room != "stages"),
+        *(
+            (f"leyden.{package}", forbidden_imports(package))
+            for packages in LAYERS
+            for package in packages
+            if package != "stages"
+        ),
         *(
             (f"leyden.stages.{stage}", tuple(f"leyden.stages.{other}" for other in STAGES if other != stage))
             for stage in STAGES
         ),
     ],
 )
-def test_a_layer_imports_only_what_lies_below(layer, forbidden):
-    assert files_in(layer), layer
+def test_a_package_imports_only_lower_layers(package, forbidden):
+    assert files_in(package), package
     wrong = [
-        (name, found)
-        for name, path in files_in(layer).items()
-        for found in imports_of(path)
-        if any(found == banned or found.startswith(banned + ".") for banned in forbidden)
+        (name, imported)
+        for name, path in files_in(package).items()
+        for imported in imports_of(path)
+        if any(f"{imported}.".startswith(f"{other}.") for other in forbidden)
     ]
     assert wrong == []
 
 
 def needed_by(stage: str) -> set[str]:
-    """Modules of this package that a stage imports, directly or not."""
+    """Return the modules of leyden that a stage imports, directly or indirectly."""
     waiting, seen = list(files_in(f"leyden.stages.{stage}")), set()
     while waiting:
         name = waiting.pop()
@@ -109,12 +116,10 @@ def needed_by(stage: str) -> set[str]:
 def test_dvc_stage_depends_on_the_modules_that_it_imports(stage):
     covered = [PACKAGE.parents[1] / dep for dep in DVC["stages"][stage]["deps"] if dep.startswith("src")]
     missing = [name for name in needed_by(stage) if not any(FILES[name].is_relative_to(dep) for dep in covered)]
-    missing = [
-        name for name in missing if name not in ("leyden.data", "leyden.models", "leyden.statistics")
-    ]  # packages' own docstrings
-    assert missing == []
+    # The __init__.py files of these packages hold only a docstring.
+    assert [name for name in missing if name not in ("leyden.data", "leyden.models", "leyden.statistics")] == []
 
 
-def test_every_source_file_keeps_the_house_size():
+def test_no_source_file_is_longer_than_400_lines():
     for path in PACKAGE.rglob("*.py"):
         assert len(path.read_text().splitlines()) <= 400, path

@@ -1,24 +1,25 @@
-"""Parsers' errors, pages of types and usage included, as one line with the nearest valid key."""
+"""Errors of argument parsers, which span many lines with types and usage, as one line with the nearest valid key."""
 
 import argparse
 import dataclasses
 import difflib
-import importlib
 import inspect
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from leyden.class_paths import import_path
 from leyden.errors import UserError
 
-UNKNOWN = re.compile(r"(?:unrecognized arguments: (?:--)?|does not accept option '|Option ')([\w.+-]+)")
-EXPECTED = re.compile(r"Expected an? (?:<class '([\w.]+)'>|([\w ]+))")
-GOT = re.compile(r"(?:Got value: |Given value: |, val=)(.+?)\)?$", re.MULTILINE)
-MISSING = re.compile(r"Requirement '(\w+)[^']*' not met|No module named '?(\w+)")
-# What jsonargparse prints around the one thing that is wrong.
-FRAME = re.compile(
-    r"Does not validate against|Subtypes:|Errors:|Expected a <class 'NoneType'>|Given value|Expected a path but|Problem with given class_path"
+UNKNOWN_KEY = re.compile(r"(?:unrecognized arguments: (?:--)?|does not accept option '|Option ')([\w.+-]+)")
+EXPECTED_TYPE = re.compile(r"Expected an? (?:<class '([\w.]+)'>|([\w ]+))")
+VALUE = re.compile(r"(?:Got value: |Given value: |, val=)(.+?)\)?$", re.MULTILINE)
+MISSING_PACKAGE = re.compile(r"Requirement '(\w+)[^']*' not met|No module named '?(\w+)")
+# Lines that jsonargparse prints around the actual mistake.
+CONTEXT_LINE = re.compile(
+    r"Does not validate against|Subtypes:|Errors:|Expected a <class 'NoneType'>|Given value|Expected a path but|"
+    r"Problem with given class_path"
 )
 
 
@@ -27,33 +28,37 @@ def one_line_errors(parser: Any) -> Iterator[None]:
     """Raise a parser's errors as UserError.
 
     Raises:
-        UserError: for an unknown key, a wrong type, a missing file, or a class that refuses its arguments.
+        UserError: for an unknown key, a wrong type, a missing file, or a class that rejects its arguments.
     """
     try:
         yield
     except (argparse.ArgumentError, TypeError, ValueError) as error:
-        raise UserError(explain(str(error), parser)) from error
+        raise UserError(summarize(str(error), parser)) from error
 
 
-def explain(message: str, parser: Any) -> str:
-    """Say what is wrong in one line."""
-    if missing := MISSING.search(message):
+def summarize(message: str, parser: Any) -> str:
+    """Summarise a parser's error message in one line."""
+    if missing := MISSING_PACKAGE.search(message):
         name = missing[1] or missing[2]
-        return f"expected the package {name}, which is not installed; `uv pip install {name}`, leave its config away, or correct the path"
-    if unknown := UNKNOWN.search(message):
-        word = unknown[1]
-        return f"unknown key {word!r}{did_you_mean(word.split('.')[-1], known_names(message, parser))}; --help and --print_config list them"
+        return (
+            f"expected the package {name}, which is not installed; "
+            f"run `uv pip install {name}`, remove the config that needs it, or correct the path"
+        )
+    if unknown := UNKNOWN_KEY.search(message):
+        key = unknown[1]
+        hint = did_you_mean(key.split(".")[-1], known_names(message, parser))
+        return f"unknown key {key!r}{hint}; --help and --print_config list them"
     key = ".".join(re.findall(r'Parser key "([^"]+)"', message))
     types = [
-        named or text
-        for named, text in EXPECTED.findall(message)
-        if named != "NoneType" and not text.startswith("path")
+        class_name or text
+        for class_name, text in EXPECTED_TYPE.findall(message)
+        if class_name != "NoneType" and not text.startswith("path")
     ]
-    if types and (got := GOT.findall(message)):
-        nested = re.search(r"val='(.*?)'", got[-1])
-        return f"{key}: expected {' or '.join(dict.fromkeys(types))}; got {nested[1] if nested else got[-1]}"
+    if types and (values := VALUE.findall(message)):
+        nested = re.search(r"val='(.*?)'", values[-1])
+        return f"{key}: expected {' or '.join(dict.fromkeys(types))}; got {nested[1] if nested else values[-1]}"
     lines = [re.sub(r'^Parser key "[^"]+":\s*', "", line.strip(" -")) for line in message.splitlines()]
-    rest = "; ".join(line for line in lines if line and not FRAME.match(line))
+    rest = "; ".join(line for line in lines if line and not CONTEXT_LINE.match(line))
     return f"{key}: {rest}" if key and key != "config" else rest
 
 
@@ -61,23 +66,24 @@ def known_names(message: str, parser: Any) -> set[str]:
     """Collect the parser's keys, and the arguments of the classes that a message names."""
     names = {action.dest.split(".")[-1] for action in parser._actions}
     for path in re.findall(r"'([\w.]+\.\w+)'", message):
-        module, _, name = path.rpartition(".")
         try:
-            found = getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError):
+            function = import_path(path)
+        except ImportError:
             continue
-        if callable(found):
-            names |= set(argument_names(found))
+        if callable(function):
+            names |= set(argument_names(function))
     return names
 
 
-def argument_names(found: Any) -> Iterator[str]:
-    for name, param in inspect.signature(found).parameters.items():
+def argument_names(function: Callable[..., Any]) -> Iterator[str]:
+    """Yield the names of a function's or class's arguments, and of the fields of those that are dataclasses."""
+    for name, param in inspect.signature(function).parameters.items():
         yield name
         if dataclasses.is_dataclass(param.annotation):
             yield from (field.name for field in dataclasses.fields(param.annotation))
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f" (did you mean {near[0]!r}?)" if near else ""
+    """Return a hint that names the nearest known word, or an empty string."""
+    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" (did you mean {matches[0]!r}?)" if matches else ""

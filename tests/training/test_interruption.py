@@ -211,7 +211,9 @@ def test_a_full_disk_keeps_the_last_good_checkpoint_and_says_so(workspace, monke
 
     def watched(self, trainer):
         original(self, trainer)
-        seen.append([*sorted(path.name for path in self.run.folder.glob("*.ckpt")), resumption.is_whole(self.run.last)])
+        seen.append(
+            [*sorted(path.name for path in self.run.folder.glob("*.ckpt")), resumption.is_intact(self.run.last)]
+        )
 
     monkeypatch.setattr(resumption.Resume, "save", watched)
     args = [*ARGS, "--trainer.max_epochs=1", "--network=leyden.models.ResNet", "--network.init_args.width=4"]

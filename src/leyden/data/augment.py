@@ -4,7 +4,6 @@ Draws are made on the CPU from a seed, apart from their use: they are the same o
 `leyden.ops` takes the same draws as the plain-torch path here.
 """
 
-import importlib
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from leyden.class_paths import import_path
 from leyden.data.colour import jitter
 from leyden.errors import UserError
 from leyden.ops.resample import resample_normalize
@@ -176,10 +176,9 @@ def import_class(class_path: str) -> Any:
     Raises:
         UserError: if there is none of that path.
     """
-    module, _, name = class_path.rpartition(".")
     try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+        return import_path(class_path)
+    except ImportError as error:
         raise UserError(
             f"expected the class path of a transform, torchvision.transforms.v2.RandAugment say; got {class_path!r}"
         ) from error

@@ -7,7 +7,7 @@ from typing import Any
 from leyden.errors import UserError
 from leyden.models.image_model import ImageModel, NetworkSpec
 from leyden.models.sequence_model import SequenceModel
-from leyden.trust import reading
+from leyden.trust.network_classes import building_from_file
 from leyden.trust.offline import offline
 
 Model = ImageModel | SequenceModel
@@ -18,26 +18,28 @@ def build_model(network: NetworkSpec, labels: list[str], input: dict[str, Any]) 
     return SequenceModel(network, labels, input) if "features" in input else ImageModel(network, labels, input)
 
 
-def rebuild_model(description: dict[str, Any], path: Path, trust: bool = False, named: Iterable[str] = ()) -> Model:
+def rebuild_model(
+    description: dict[str, Any], path: Path, trust: bool = False, allowed_class_paths: Iterable[str] = ()
+) -> Model:
     """Build the model that a file describes, without its weights; nothing is downloaded, whatever the file asks for.
 
     Args:
         description: `network`, `labels` and `input`, which `check_description` has found in order.
         path: The file.
         trust: Whether the user trusts the file: it may then name any class that can be imported.
-        named: Class paths that the user's command line or config names.
+        allowed_class_paths: Class paths that the user's command line or config names.
 
     Raises:
         UserError: if it names code that is not trusted, or cannot be built.
     """
     network, labels, input = (description[key] for key in ("network", "labels", "input"))
-    with reading(path, trust, named), offline() as asked:
+    with building_from_file(path, trust, allowed_class_paths), offline() as attempted:
         try:
             return build_model(network, labels, input)
         except UserError:
             raise
         except Exception as error:  # whatever a network's own code meets in arguments that nobody checked
-            reason = f"it asks {asked[0]} for weights" if asked else " ".join(str(error).split())[:200]
+            reason = f"it asks {attempted[0]} for weights" if attempted else " ".join(str(error).split())[:200]
             raise UserError(
                 f"expected the network {network['class_path']} of {path}; it cannot be built: {reason}"
             ) from error

@@ -96,21 +96,23 @@ def has_gaps(name: str, value: Tensor) -> bool:
     return bool((~numbers.isfinite() if is_learned else numbers.isnan()).any())
 
 
-def load_checkpoint(path: Path, device: str = "cpu", trust: bool = False, named: Iterable[str] = ()) -> Model:
+def load_checkpoint(
+    path: Path, device: str = "cpu", trust: bool = False, allowed_class_paths: Iterable[str] = ()
+) -> Model:
     """Load a checkpoint's model in evaluation mode.
 
     Args:
         path: The checkpoint.
         device: Where its weights go.
         trust: Whether it may name any class that can be imported.
-        named: Class paths that the user's command line or config names.
+        allowed_class_paths: Class paths that the user's command line or config names.
 
     Raises:
         UserError: if it is damaged, of other code, or not trusted.
     """
     checkpoint = read_checkpoint(path)
     spec = checkpoint["leyden"]
-    model = rebuild_model(spec, path, trust, named)
+    model = rebuild_model(spec, path, trust, allowed_class_paths)
     load_weights(
         model,
         {

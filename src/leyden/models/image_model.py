@@ -1,7 +1,6 @@
 """A network together with its preprocessing and labels: what is trained, saved, exported and explained."""
 
 import difflib
-import importlib
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from leyden.class_paths import import_path
 from leyden.errors import UserError
-from leyden.trust import check_class, reader
+from leyden.trust.network_classes import check_network_class, current_source
 
 NetworkSpec = dict[str, Any]  # {"class_path": "leyden.models.ResNet", "init_args": {"width": 32}}
 DOWNLOADING = ("torchvision.", "timm.")  # their arguments that ask for pretrained weights, and the values that do not:
@@ -130,7 +130,8 @@ def build_network(
     known = inspect.signature(make).parameters
     open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
     args = dict(spec.get("init_args") or {})
-    if reader.get() and spec["class_path"].startswith(DOWNLOADING):  # a file holds all weights, and starts no download
+    # A model file holds all weights, and starts no download.
+    if current_source.get() and spec["class_path"].startswith(DOWNLOADING):
         args |= {key: value for key, value in PRETRAINED.items() if key in known or key in args}
     for key in args:
         if key not in known and not open_ended:
@@ -156,11 +157,10 @@ def import_network(class_path: str) -> Callable[..., nn.Module]:
     Raises:
         UserError: if the path leads to anything else, or only a file that is not trusted names it.
     """
-    check_class(class_path)
-    module, _, name = class_path.rpartition(".")
+    check_network_class(class_path)
     try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+        found = import_path(class_path)
+    except ImportError as error:
         raise UserError(
             f"expected the path of a network class; {class_path!r} cannot be imported ({error}); check class_path"
         ) from error

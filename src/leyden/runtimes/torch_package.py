@@ -9,8 +9,8 @@ import torch
 from leyden.runtimes import Run
 from leyden.runtimes.checkpoint import array_function
 from leyden.runtimes.program import load_program
-from leyden.trust import is_trusted, require_trust
 from leyden.trust.archives import check_archive
+from leyden.trust.records import is_trusted, require_trust
 
 DESCRIPTION = "extra/leyden.json"  # below the archive's root
 

@@ -7,8 +7,8 @@ import torch
 
 from leyden.runtimes import Run
 from leyden.runtimes.checkpoint import array_function
-from leyden.trust import require_trust
 from leyden.trust.archives import check_archive
+from leyden.trust.records import require_trust
 
 
 def read(path: Path, trust: bool) -> tuple[Run, str]:

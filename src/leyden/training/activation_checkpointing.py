@@ -1,7 +1,6 @@
 """Activation checkpointing: parts of a network compute their activations again in the backward pass and store none of them."""
 
 import functools
-import importlib
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from leyden.class_paths import import_path
 from leyden.errors import UserError
 
 
@@ -21,10 +21,9 @@ def checkpoint_modules(network: nn.Module, class_paths: Sequence[str]) -> None:
         UserError: if a path names no module class, or one that the network has no part of.
     """
     for path in class_paths:
-        module, _, name = path.rpartition(".")
         try:
-            wanted = getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError, ValueError) as error:
+            wanted = import_path(path)
+        except ImportError as error:
             raise UserError(
                 f"expected the path of a module class in checkpoint_modules; {path!r} cannot be imported; correct it"
             ) from error

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from leyden.class_paths import class_paths_of
 from leyden.errors import UserError
 from leyden.models.build import Model
 from leyden.models.checkpoint import load_checkpoint
 from leyden.models.image_model import ImageModel
 from leyden.models.sequence_model import SequenceModel
-from leyden.trust import class_paths_of
 
 
 @dataclass
@@ -54,7 +54,9 @@ class Distiller:
                 f"expected a teacher's weight in [0, 1] and a temperature above 0; got {teacher.weight} and {teacher.temperature}"
             )
         self.temperature, self.weight = teacher.temperature, teacher.weight
-        loaded = load_checkpoint(Path(teacher.path), trust=teacher.trust, named=class_paths_of(student.spec["network"]))
+        loaded = load_checkpoint(
+            Path(teacher.path), trust=teacher.trust, allowed_class_paths=class_paths_of(student.spec["network"])
+        )
         self.teacher, self.student = loaded.requires_grad_(False), student
         if self.teacher.labels != student.labels:
             ours, theirs = (", ".join(model.labels) for model in (student, self.teacher))

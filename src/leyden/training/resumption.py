@@ -21,7 +21,7 @@ from leyden.data.replica import rank_and_world_size
 from leyden.errors import DISK_FULL, UserError
 from leyden.files import replaced_file
 from leyden.training.run_folder import Run
-from leyden.trust.archives import is_whole
+from leyden.trust.archives import is_intact
 
 STOPPED = (
     128 + signal.SIGINT,
@@ -171,7 +171,7 @@ def newest_checkpoint(run: Run) -> Path | None:
     """Give the newest whole checkpoint of a run; of a damaged one it is said that it is passed over."""
     for path in (run.last, run.previous):
         if path.exists():
-            if is_whole(path):
+            if is_intact(path):
                 return path
             rank_zero_info(f"fit: {path} is damaged; takes the one before it")
     return None

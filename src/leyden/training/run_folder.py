@@ -14,8 +14,8 @@ from filelock import FileLock, Timeout
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 import leyden
+from leyden.class_paths import class_paths_of
 from leyden.files import sha256, write_json
-from leyden.trust import class_paths_of
 
 RUNS = Path("runs")
 NUM_SHOWN = 5  # changed settings that are told one by one

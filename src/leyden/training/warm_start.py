@@ -8,11 +8,11 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from leyden.class_paths import class_paths_of
 from leyden.errors import UserError
 from leyden.models.build import Model, build_model
 from leyden.models.channel_pruning import select_channels
 from leyden.models.checkpoint import load_checkpoint, read_checkpoint
-from leyden.trust import class_paths_of
 
 
 @dataclass
@@ -55,7 +55,9 @@ class InheritedWeights:
         }
         ours = {key: value for key, value in model.state_dict().items() if key.startswith("network.")}
         if start.mode == "prune":
-            wide = load_checkpoint(Path(start.path), trust=start.trust, named=class_paths_of(model.spec["network"]))
+            wide = load_checkpoint(
+                Path(start.path), trust=start.trust, allowed_class_paths=class_paths_of(model.spec["network"])
+            )
             chosen = select_channels(wide.network, model.network.state_dict())
             theirs = {f"network.{key}": value for key, value in chosen.items()}
         renewed = head_names(model) if checkpoint["leyden"]["labels"] != model.labels else set()

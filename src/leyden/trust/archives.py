@@ -7,40 +7,47 @@ from pathlib import Path, PurePosixPath
 
 from leyden.errors import UserError
 
-FOLDER = 0x10  # attribute of a member, as MS-DOS has it
-MOST_TIMES, ALLOWANCE = 4, 16 << 20  # torch compresses only sources of TorchScript
-REMEDY = "copy it again, or make it anew with `leyden fit` or `leyden export`"
+DIRECTORY_ATTRIBUTE = 0x10  # MS-DOS attribute of a member that is a folder
+# A compressed archive may hold this many times its size: torch compresses only the source code in TorchScript files.
+MAX_EXPANSION_RATIO, EXPANSION_ALLOWANCE_BYTES = 4, 16 << 20
+REMEDY = "copy the file again, or create it again with `leyden fit` or `leyden export`"
 
 
 def check_archive(path: Path) -> None:
-    """Compare each member with its CRC-32, which torch writes and does not check, and refuse what two readers could read differently.
+    """Check every CRC-32, which torch writes but does not check, and refuse what two readers could read differently.
 
     Raises:
-        UserError: if the file is no zip archive, is damaged, or has a member that is a folder, inflates to far more than the file holds,
-            or has an absolute, upward or repeated name.
+        UserError: if the file is not a zip archive, is damaged, expands to far more than its size, or has a member that
+            is a folder or whose name is absolute, leads upwards or occurs twice.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-            too_large = sum(info.file_size for info in members) > MOST_TIMES * path.stat().st_size + ALLOWANCE
-            damaged = "all of it" if too_large else archive.testzip()
+            max_bytes = MAX_EXPANSION_RATIO * path.stat().st_size + EXPANSION_ALLOWANCE_BYTES
+            is_too_large = sum(info.file_size for info in members) > max_bytes
+            damaged = "the whole archive" if is_too_large else archive.testzip()
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError, ValueError) as error:
         raise UserError(
-            f"expected a whole model file; {path} cannot be read ({error}): it is damaged or of another kind; {REMEDY}"
+            f"expected an intact model file; {path} cannot be read ({error}): it is damaged or not a model; {REMEDY}"
         ) from error
     if damaged is None:
-        # torch reads nothing from a folder, and leaves the memory for its tensor as it was.
-        damaged = next((info.filename for info in members if info.is_dir() or info.external_attr & FOLDER), None)
+        # torch reads nothing from a member marked as a folder, and leaves the tensor's memory uninitialised.
+        damaged = next(
+            (info.filename for info in members if info.is_dir() or info.external_attr & DIRECTORY_ATTRIBUTE), None
+        )
     if damaged is not None:
         raise UserError(
-            f"expected a whole model file; {path} is damaged: the checksum or the size of {damaged} is wrong; {REMEDY}"
+            f"expected an intact model file; {path} is damaged: the checksum or size of {damaged} is wrong; {REMEDY}"
         )
     names = [info.orig_filename for info in members]
-    if wrong := [name for name in names if leaves_folder(name)] or repeated(names):
-        raise UserError(f"refused {path}: its member {wrong[0]!r} could be written or read elsewhere; {REMEDY}")
+    if unsafe := [name for name in names if leaves_folder(name)] or find_duplicates(names):
+        raise UserError(
+            f"expected members with unique names inside the archive's folder; refused {path}: its member {unsafe[0]!r} "
+            f"could be written or read elsewhere; {REMEDY}"
+        )
 
 
-def is_whole(path: Path) -> bool:
+def is_intact(path: Path) -> bool:
     """Return whether an archive is undamaged."""
     try:
         check_archive(path)
@@ -50,11 +57,11 @@ def is_whole(path: Path) -> bool:
 
 
 def leaves_folder(name: str) -> bool:
-    """Return whether a member of this name could be extracted outside the folder that an archive is extracted to."""
+    """Return whether a member of this name could be extracted outside the target folder."""
     return ".." in PurePosixPath(name).parts or name.startswith("/") or any(sign in name for sign in "\\:\0")
 
 
-def repeated(names: list[str]) -> list[str]:
-    """Return names that occur twice, whatever their case: two readers of one archive could each see another member."""
+def find_duplicates(names: list[str]) -> list[str]:
+    """Return names that occur more than once, ignoring case: two readers could each pick a different member."""
     counts = Counter(name.casefold() for name in names)
     return [name for name in names if counts[name.casefold()] > 1]

@@ -1,4 +1,4 @@
-"""What a model file says of itself: labels, input, temperature; one check for every format."""
+"""The description that a model file holds (labels, input, temperature): one check for every format."""
 
 import math
 from pathlib import Path
@@ -6,29 +6,29 @@ from typing import Any
 
 from leyden.errors import UserError
 
-LARGEST_SIZE = 1 << 16  # of channels, features, and sides in pixels
+MAX_SIZE = 1 << 16  # number of channels or features; height and width in pixels
 DEFAULTS = {"temperature": 1.0, "provenance": {}}
-TEMPERATURES = (1e-3, 1e3)  # `leyden fit` finds them between 1/16 and 16
+TEMPERATURE_RANGE = (1e-3, 1e3)  # `leyden fit` chooses between 1/16 and 16
 
 
-def check_description(found: Any, path: Path, names_network: bool = False) -> None:
+def check_description(description: Any, path: Path, names_network: bool = False) -> None:
     """Check the entries that every stage relies on.
 
     Args:
-        found: `labels`, `input` and, where it is not 1, `temperature`; what a checkpoint or an exported file holds.
+        description: What a checkpoint or an exported file holds: `labels`, `input` and, if it is not 1, `temperature`.
         path: The file.
         names_network: Whether the model is built from the entry `network`; an exported program holds its own.
 
     Raises:
-        UserError: for the first entry that is missing or senseless.
+        UserError: for the first entry that is missing or invalid.
     """
-    for key, expected, is_right in CHECKS if names_network else CHECKS[:-1]:
-        value = found.get(key, DEFAULTS.get(key)) if isinstance(found, dict) else found
-        if not is_right(value):
+    for key, expected, is_valid in CHECKS if names_network else CHECKS[:-1]:
+        value = description.get(key, DEFAULTS.get(key)) if isinstance(description, dict) else description
+        if not is_valid(value):
             shown = repr(value)
             raise UserError(
                 f"expected {expected} in {path}; got {key}: {shown[:80]}{'...' * (len(shown) > 80)}; "
-                "it is damaged or was edited: make it anew with `leyden fit` or `leyden export`"
+                "the file is damaged or was edited: create it again with `leyden fit` or `leyden export`"
             )
 
 
@@ -36,30 +36,30 @@ def are_labels(value: Any) -> bool:
     return (
         is_list_of(str, value)
         and 0 < len(set(value)) == len(value)
-        and all(label and is_text(label) for label in value)
+        and all(label and is_encodable(label) for label in value)
     )
 
 
-def is_text(value: str) -> bool:
-    """Return whether a text can be written: half of a surrogate pair cannot."""
+def is_encodable(text: str) -> bool:
+    """Return whether a text can be written as UTF-8: half of a surrogate pair cannot."""
     try:
-        value.encode()
+        text.encode()
     except UnicodeEncodeError:
         return False
     return True
 
 
 def is_input(value: Any) -> bool:
-    """Return whether this describes images, or else sequences."""
+    """Return whether a value describes images or sequences."""
     if not isinstance(value, dict):
         return False
-    images = "image_size" in value
-    count, size = value.get("channels" if images else "features"), value.get("image_size", [1, 1])
+    has_images = "image_size" in value
+    count, size = value.get("channels" if has_images else "features"), value.get("image_size", [1, 1])
     mean, std, max_batch = value.get("mean"), value.get("std"), value.get("max_batch")
     return (
         is_list_of(int, [count, *(size if isinstance(size, list | tuple) else [None])], above=0)
         and len(size) == 2
-        and max(count, *size) <= LARGEST_SIZE
+        and max(count, *size) <= MAX_SIZE
         and is_list_of(float, mean, length=count)
         and is_list_of(float, std, length=count, above=0)
         and (max_batch is None or is_list_of(int, [max_batch], above=0))
@@ -67,7 +67,7 @@ def is_input(value: Any) -> bool:
 
 
 def is_temperature(value: Any) -> bool:
-    return is_list_of(float, [value]) and TEMPERATURES[0] <= value <= TEMPERATURES[1]
+    return is_list_of(float, [value]) and TEMPERATURE_RANGE[0] <= value <= TEMPERATURE_RANGE[1]
 
 
 def is_network(value: Any) -> bool:
@@ -79,7 +79,7 @@ def is_network(value: Any) -> bool:
 
 
 def is_list_of(kind: type, values: Any, length: int | None = None, above: float = -math.inf) -> bool:
-    """Return whether these are texts, whole numbers or finite numbers (`float`) above a bound, as many as they should be."""
+    """Return whether a value is a list of `str`, `int` or finite `float` (or `int`), of a length and above a bound."""
     if not isinstance(values, list | tuple) or (length is not None and len(values) != length):
         return False
     if kind is str:
@@ -91,9 +91,9 @@ def is_list_of(kind: type, values: Any, length: int | None = None, above: float 
 
 
 CHECKS = (
-    ("labels", "different names of classes", are_labels),
+    ("labels", "a list of different class names", are_labels),
     ("input", "channels, image_size, mean and std of images, or features, mean and std of sequences,", is_input),
-    ("temperature", f"a temperature from {TEMPERATURES[0]:g} to {TEMPERATURES[1]:g}", is_temperature),
+    ("temperature", f"a temperature from {TEMPERATURE_RANGE[0]:g} to {TEMPERATURE_RANGE[1]:g}", is_temperature),
     ("provenance", "a dict", lambda value: isinstance(value, dict)),
     ("network", "the class_path and init_args of a network", is_network),
 )

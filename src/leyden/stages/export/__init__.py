@@ -15,7 +15,7 @@ from leyden.stages.export.inputs import inputs_of
 from leyden.stages.export.inspect import inspect_model
 from leyden.stages.export.request import Request
 from leyden.stages.export.rows import eager_row, summary, table
-from leyden.trust import record_published
+from leyden.trust.records import record_published
 
 FORMATS = {
     "aoti": ["fp32"],

@@ -13,7 +13,7 @@ from leyden.files import replaced_folder, sha256, write_json
 from leyden.models.checkpoint import check_checkpoint, unpickle
 from leyden.training.cli import LeydenCLI
 from leyden.training.monitoring import peak_memory_mb
-from leyden.trust import record_published
+from leyden.trust.records import record_published
 
 PUBLISHED = Path("artifacts/train")
 KEPT = ("epoch", "global_step", "pytorch-lightning_version", "state_dict", "leyden")  # without the optimizer's state

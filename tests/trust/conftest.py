@@ -1,4 +1,4 @@
-"""Model files to attack and to damage."""
+"""Model files that the tests tamper with or damage."""
 
 import shutil
 from pathlib import Path
@@ -16,9 +16,9 @@ FORMATS = ("executorch", "onnx", "openvino", "pt2", "safetensors", "torchscript"
 
 
 @pytest.fixture(scope="session")
-def files(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The trained model in every format that is quick to write, and its checkpoint; no project has a record of them."""
-    folder = tmp_path_factory.mktemp("files")
+def model_files(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The trained model's checkpoint and every format that exports quickly; no project has records of them."""
+    folder = tmp_path_factory.mktemp("model_files")
     module = load_checkpoint(trained / "artifacts/train/model.ckpt")
     examples = as_examples(np.zeros((2, 8, 8, 1), np.uint8))
     for name in FORMATS:
@@ -28,3 +28,12 @@ def files(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert not file.skipped, file.skipped
     shutil.copy(trained / "artifacts/train/model.ckpt", folder)
     return folder
+
+
+@pytest.fixture
+def folder(model_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the model files; the current folder is an empty one beside it, without records of them."""
+    shutil.copytree(model_files, tmp_path / "given")
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    return tmp_path / "given"

@@ -1,4 +1,4 @@
-"""Damaged files and senseless answers are refused, and nothing is published of them."""
+"""Damaged model files, invalid descriptions and values that are not finite are refused, and nothing is written."""
 
 import json
 import math
@@ -17,36 +17,37 @@ from leyden.models.build import build_model
 from leyden.models.checkpoint import load_checkpoint, unpickle
 from leyden.stages.export import describe
 from leyden.trust.checksum import PLACEHOLDER, find_checksum
-from tests.field.hostile import edit_checkpoint, flip_bit
+from tests.trust.tampering import edit_checkpoint, flip_bit
 
 HEAD = "model.network.head.weight"
 CKPT = Path("artifacts/train/model.ckpt")
-SEALED = ("model.onnx", "model.pte", "model.safetensors", "model.xml")
+CHECKSUMMED = ("model.onnx", "model.pte", "model.safetensors", "model.xml")
 
 
-@pytest.mark.parametrize("name", [*SEALED, "model.bin", "model.pt2", "model.torchscript", "model.ckpt"])
-def test_a_changed_bit_is_noticed_or_changes_nothing(files, tmp_path, name):
-    """Between the members of an archive, torch leaves bytes that nobody reads."""
-    for file in files.iterdir():
+@pytest.mark.parametrize("name", [*CHECKSUMMED, "model.bin", "model.pt2", "model.torchscript", "model.ckpt"])
+def test_a_changed_bit_is_detected_or_harmless(model_files, tmp_path, name):
+    """Between the members of an archive are bytes that torch does not read."""
+    for file in model_files.iterdir():
         shutil.copy(file, tmp_path)
     model = tmp_path / name.replace(".bin", ".xml")
     images = torch.randint(0, 256, (4, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    expected, noticed = leyden.load(model, trust=True)(images), 0
-    for share in np.linspace(0.02, 0.98, 25):
-        flip_bit(files / name, tmp_path / name, int(share * (files / name).stat().st_size))
+    expected, num_detected = leyden.load(model, trust=True)(images), 0
+    for fraction in np.linspace(0.02, 0.98, 25):
+        flip_bit(model_files / name, tmp_path / name, int(fraction * (model_files / name).stat().st_size))
         try:
             loaded = leyden.load(model, trust=True)
         except UserError:
-            noticed += 1
+            num_detected += 1
         else:
             assert torch.equal(loaded(images), expected)
-    assert noticed >= 20
+    assert num_detected >= 20
 
 
-@pytest.mark.parametrize("name", SEALED)
-def test_a_file_without_a_checksum_of_its_own_holds_one(files, name):
-    found = find_checksum(files / name)
-    assert found is not None and found.written == found.expected != PLACEHOLDER
+@pytest.mark.parametrize("name", CHECKSUMMED)
+def test_formats_without_a_checksum_hold_a_valid_one(model_files, name):
+    checksum = find_checksum(model_files / name)
+    assert checksum is not None
+    assert checksum.stored == checksum.computed != PLACEHOLDER
 
 
 def set_weight(value: float):
@@ -69,7 +70,7 @@ def set_input(**changes: object):
     return lambda checkpoint: checkpoint["leyden"]["input"].update(changes)
 
 
-SENSELESS = {
+FAULTS = {
     "NaN in a weight": (set_weight(math.nan), "1 tensors hold NaN or infinity, model.network.head.weight first"),
     "infinity in a weight": (set_weight(math.inf), "1 tensors hold NaN or infinity"),
     "NaN in a buffer": (
@@ -84,30 +85,30 @@ SENSELESS = {
         lambda checkpoint: checkpoint["state_dict"].update(x=torch.eye(2).to_sparse()),
         "names and dense tensors",
     ),
-    "a weight without memory": (
+    "a weight on the meta device": (
         lambda checkpoint: checkpoint["state_dict"].update(x=torch.ones(1, device="meta")),
         "names and dense tensors",
     ),
-    "weights of another kind": (
+    "weights of a different dtype": (
         lambda checkpoint: checkpoint["state_dict"].update({HEAD: checkpoint["state_dict"][HEAD].to(torch.int32)}),
         "do not fit",
     ),
     "no weights": (lambda checkpoint: checkpoint.pop("state_dict"), "names and dense tensors"),
     "no description": (lambda checkpoint: checkpoint.update(leyden=None), "no 'leyden' entry"),
     "no provenance": (set_entry("provenance", None), "expected a dict"),
-    "a label that cannot be written": (
+    "a label that UTF-8 cannot encode": (
         set_entry("labels", [*"012345678", "\ud800"]),
-        "expected different names of classes",
+        "expected a list of different class names",
     ),
-    "images beyond measure": (set_input(image_size=[10**30, 8]), "expected channels, image_size, mean and std"),
+    "gigantic images": (set_input(image_size=[10**30, 8]), "expected channels, image_size, mean and std"),
     "finite weights, infinite logits": (enlarge, "NaN or infinity"),
     **{
         f"temperature {value!r}": (set_entry("temperature", value), "expected a temperature from 0.001 to 1000")
         for value in (None, 0, 0.0, -1.0, math.nan, math.inf, 1e-30, "1", True, [1.0])
     },
-    "a label twice": (set_entry("labels", ["0"] * 10), "expected different names of classes"),
-    "no labels": (set_entry("labels", []), "expected different names of classes"),
-    "labels that are numbers": (set_entry("labels", list(range(10))), "expected different names of classes"),
+    "a label twice": (set_entry("labels", ["0"] * 10), "expected a list of different class names"),
+    "no labels": (set_entry("labels", []), "expected a list of different class names"),
+    "labels that are numbers": (set_entry("labels", list(range(10))), "expected a list of different class names"),
     "too few labels": (set_entry("labels", list("012")), "do not fit"),
     "no network": (set_entry("network", None), "expected the class_path and init_args"),
     "no class": (set_entry("network", {"init_args": {}}), "expected the class_path and init_args"),
@@ -134,9 +135,9 @@ SENSELESS = {
 }
 
 
-@pytest.mark.parametrize("fault", SENSELESS)
-def test_a_senseless_model_predicts_nothing(in_trained, tmp_path, error_of, fault):
-    change, message = SENSELESS[fault]
+@pytest.mark.parametrize("fault", FAULTS)
+def test_an_invalid_model_predicts_nothing(in_trained, tmp_path, error_of, fault):
+    change, message = FAULTS[fault]
     model = edit_checkpoint(CKPT, tmp_path / "model.ckpt", change)
     assert message in error_of("predict", str(model), "data/3", f"--out={tmp_path}/p.csv")
     assert [path.name for path in tmp_path.iterdir()] == ["model.ckpt"]
@@ -144,24 +145,24 @@ def test_a_senseless_model_predicts_nothing(in_trained, tmp_path, error_of, faul
 
 @pytest.mark.parametrize("verb", ["evaluate", "compare", "export", "explain"])
 @pytest.mark.parametrize("fault", ["NaN in a weight", "finite weights, infinite logits", "temperature -1.0"])
-def test_nor_does_any_other_verb_publish_it(in_trained, tmp_path, error_of, verb, fault):
-    change, message = SENSELESS[fault]
+def test_no_verb_writes_results_of_an_invalid_model(in_trained, tmp_path, error_of, verb, fault):
+    change, message = FAULTS[fault]
     model = edit_checkpoint(CKPT, tmp_path / "model.ckpt", change)
     args = [str(CKPT), str(model)] if verb == "compare" else [f"--model={model}"]
     args += ["--formats={onnx: [fp32]}"] if verb == "export" else []
-    said = error_of(verb, *args, f"--out={tmp_path / 'out'}")
-    assert message in said or (fault == "finite weights, infinite logits" and "finite" in said)
+    error = error_of(verb, *args, f"--out={tmp_path / 'out'}")
+    assert message in error or (fault == "finite weights, infinite logits" and "finite" in error)
     assert [path.name for path in tmp_path.iterdir()] == ["model.ckpt"]
 
 
-def test_an_exported_file_of_another_temperature_is_refused(files, tmp_path):
+def test_an_exported_file_with_an_invalid_temperature_is_refused(model_files, tmp_path):
     from safetensors.torch import load_file, save_file
 
-    metadata = json.loads(describe(load_checkpoint(files / "model.ckpt"), "fp32", "MIT"))
-    network = torch.load(files / "model.ckpt", weights_only=True)["leyden"]["network"]
+    metadata = json.loads(describe(load_checkpoint(model_files / "model.ckpt"), "fp32", "MIT"))
+    network = torch.load(model_files / "model.ckpt", weights_only=True)["leyden"]["network"]
     for temperature in (0.5, -1.0):
         text = json.dumps(metadata | {"network": network, "temperature": temperature})
-        save_file(load_file(files / "model.safetensors"), tmp_path / "model.safetensors", {"leyden": text})
+        save_file(load_file(model_files / "model.safetensors"), tmp_path / "model.safetensors", {"leyden": text})
         if temperature > 0:
             assert leyden.load(tmp_path / "model.safetensors").temperature == 0.5
         else:
@@ -169,56 +170,58 @@ def test_an_exported_file_of_another_temperature_is_refused(files, tmp_path):
                 leyden.load(tmp_path / "model.safetensors")
 
 
-def test_a_sequence_whose_output_is_infinite_is_a_row_with_its_reason(in_sequences, tmp_path, monkeypatch):
-    """One odd file must not cost the rows of the others."""
+def test_a_sequence_with_infinite_outputs_is_a_row_with_the_reason(in_sequences, tmp_path, monkeypatch):
+    """The other files still get their rows."""
     from leyden.stages import predict as stage
 
-    class Overflows:
+    class OverflowingModel:
         labels, features = ["a", "b"], 2
 
         def __call__(self, values, lengths):
-            return values[:, 0] * 1e10  # of the first step
+            return values[:, 0] * 1e10  # the first step's values
 
-    monkeypatch.setattr(stage, "load", lambda *args, **kwargs: Overflows())
+    monkeypatch.setattr(stage, "load", lambda *args, **kwargs: OverflowingModel())
     (tmp_path / "data").mkdir()
     for name, first in {"good": [1.0, 0.0], "odd": [3e38, 0.0]}.items():
         np.save(tmp_path / f"data/{name}.npy", np.array([first, [0.0, 0.0]]))
     out = tmp_path / "p.csv"
     assert main(["predict", "any.ckpt", str(tmp_path / "data"), f"--out={out}"]) == 0
     rows = {Path(line.split(",")[0]).stem: line for line in out.read_text().splitlines()[1:]}
-    assert rows["good"].split(",")[1] == "a" and rows["odd"].endswith(",,,,the model's output is NaN or infinite")
+    assert rows["good"].split(",")[1] == "a"
+    assert rows["odd"].endswith(",,,,the model's output is NaN or infinite")
 
 
 @pytest.mark.parametrize("score", ["nan", "inf", "-1", "abc", ""])
-def test_scores_that_are_no_probabilities_are_not_compared_with(in_trained, tmp_path, error_of, score):
+def test_earlier_scores_that_are_not_probabilities_are_refused(in_trained, tmp_path, error_of, score):
     assert main(["evaluate", "--robustness=[]", f"--out={tmp_path / 'first'}"]) == 0
     lines = (tmp_path / "first/predictions.csv").read_text().splitlines()
     lines[5] = ",".join([*lines[5].split(",")[:-1], score])
     (tmp_path / "old.csv").write_text("\n".join(lines))
-    said = error_of("evaluate", "--robustness=[]", f"--against={tmp_path / 'old.csv'}", f"--out={tmp_path / 'second'}")
-    assert "expected probabilities" in said and not (tmp_path / "second").exists()
+    error = error_of("evaluate", "--robustness=[]", f"--against={tmp_path / 'old.csv'}", f"--out={tmp_path / 'second'}")
+    assert "expected probabilities" in error
+    assert not (tmp_path / "second").exists()
 
 
-def test_every_bit_of_an_archives_directory_counts(tmp_path):
-    """What Python and torch read from it must be the same."""
+def test_a_changed_bit_in_an_archives_directory_is_detected_or_harmless(tmp_path):
+    """Python and torch must read the same from the directory."""
     values = torch.arange(64.0)
     torch.save({"leyden": {}, "x": values}, tmp_path / "model.ckpt")
     content = (tmp_path / "model.ckpt").read_bytes()
     with zipfile.ZipFile(tmp_path / "model.ckpt") as archive:
         start = archive.start_dir
-    refused = 0
+    num_refused = 0
     for position in range(start, len(content)):
         flip_bit(tmp_path / "model.ckpt", tmp_path / "flipped.ckpt", position, 1 << position % 8)
         try:
             loaded = unpickle(tmp_path / "flipped.ckpt")
         except UserError:
-            refused += 1
+            num_refused += 1
         else:
             assert torch.equal(loaded["x"], values), position - start
-    assert refused > 100
+    assert num_refused > 100
 
 
-def test_a_network_whose_layers_have_versions_loads(tmp_path, trained):
+def test_a_network_whose_state_dict_has_versions_loads(tmp_path, trained):
     spec = {"class_path": "torchvision.models.mnasnet0_5", "init_args": {}}
     model = build_model(spec, ["a", "b"], {"channels": 3, "image_size": [64, 64], "mean": [0.5] * 3, "std": [0.5] * 3})
     state = {f"model.{name}": value for name, value in model.state_dict().items()}
@@ -227,13 +230,13 @@ def test_a_network_whose_layers_have_versions_loads(tmp_path, trained):
     assert torch.equal(leyden.load(tmp_path / "model.ckpt")(images), model.eval()(images))
 
 
-def test_images_of_another_size_than_an_exported_file_takes_are_refused(files):
-    for name in SEALED:
+def test_images_of_a_wrong_size_are_refused_by_exported_files(model_files):
+    for name in CHECKSUMMED:
         with pytest.raises(UserError, match=r"expected torch.uint8 \(B, 1, 8, 8\); got torch.uint8 \(2, 1, 4, 4\)"):
-            leyden.load(files / name)(torch.zeros(2, 1, 4, 4, dtype=torch.uint8))
+            leyden.load(model_files / name)(torch.zeros(2, 1, 4, 4, dtype=torch.uint8))
 
 
-def test_pretrained_weights_are_checked_likewise(trained, tmp_path):
+def test_damaged_pretrained_weights_are_refused(trained, tmp_path):
     from leyden.models.torchvision_net import read_weights
 
     torch.save({"layer": torch.ones(1000)}, tmp_path / "weights.pth")

@@ -1,1 +1,0 @@
-"""Faults that were found in the field: one test for each kind."""

@@ -1,0 +1,42 @@
+"""Zip archives that are damaged, or that two readers could read differently, are refused even with trust."""
+
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.trust.tampering import assert_refused, flip_bit
+
+
+@pytest.mark.parametrize("name", ["../x", "a/../../x", "/x", "a\\..\\x", "C:x"])
+@pytest.mark.parametrize("source", ["model.ckpt", "model.pt2", "model.torchscript"])
+def test_a_member_outside_the_folder_is_refused_even_with_trust(folder, source, name):
+    evil = Path(f"evil{Path(source).suffix}")
+    with zipfile.ZipFile(shutil.copy(folder / source, evil), "a") as archive:
+        archive.writestr(name, b"x")
+    for trust in (False, True):
+        assert_refused(evil, "could be written or read elsewhere", trust)
+
+
+@pytest.mark.parametrize("source", ["model.ckpt", "model.pt2", "model.torchscript"])
+def test_a_member_marked_as_a_folder_is_refused(folder, source):
+    """torch would read nothing from it, and compute with uninitialised memory."""
+    with zipfile.ZipFile(folder / source) as archive:
+        entry = archive.start_dir
+    flip_bit(folder / source, Path(f"evil{Path(source).suffix}"), entry + 38, 0x10)
+    assert_refused(Path(f"evil{Path(source).suffix}"), "the checksum or size of .* is wrong", trust=True)
+
+
+def test_a_decompression_bomb_is_refused_unread(folder):
+    with zipfile.ZipFile(shutil.copy(folder / "model.ckpt", "evil.ckpt"), "a") as archive:
+        archive.writestr("x", bytes(64 << 20), zipfile.ZIP_DEFLATED)
+    assert_refused(Path("evil.ckpt"), "the checksum or size of the whole archive is wrong")
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("spelling", [str, str.upper])
+def test_two_members_with_the_same_name_are_refused(folder, spelling):
+    with zipfile.ZipFile(shutil.copy(folder / "model.pt2", "evil.pt2"), "a") as archive:
+        archive.writestr(spelling(archive.namelist()[-1]), b"x")
+    assert_refused(Path("evil.pt2"), "could be written or read elsewhere", trust=True)
