@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from markupsafe import Markup
 
+from leyden.artifacts import LESS_IS_BETTER
 from leyden.stages.report.charts import draw_curves
 from leyden.stages.report.evaluation import NOT_SCORES, score_of
 from leyden.stages.report.exports import name_of
@@ -14,7 +15,6 @@ from leyden.stages.report.runs import Run
 from leyden.stages.report.wording import UNKNOWN, percent, plural, points, short
 from leyden.statistics.mcnemar import compare_paired
 
-LESS_IS_BETTER = ("log_loss", "brier_score", "calibration_error")
 NUM_RESAMPLES, SEED = 10_000, 0
 MAX_CHARTS = 4
 

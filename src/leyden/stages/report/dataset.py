@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from leyden.data.packed import SPLITS, read_report
+from leyden.files.tables import read_table
 from leyden.stages.report.duplicates import Duplicates, read_duplicates
-from leyden.stages.report.rows import read_rows
 from leyden.stages.report.sheets import Sheet, read_sheets
 from leyden.stages.report.wording import TIMES, words
 
@@ -101,7 +101,7 @@ class Dataset:
 def read_dataset(prepare: Path, data: Path) -> Dataset:
     found = read_report(prepare)
     files = found["files"]
-    rejected = read_rows(prepare / "rejected.csv", "prepare")
+    rejected = read_table(prepare / "rejected.csv", "prepare")
     return Dataset(
         folder=str(data),
         prepared=str(prepare),

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from leyden.data.packed import SPLITS
+from leyden.files.tables import read_table
 from leyden.stages.report.pictures import Picture, pictures_of_paths
-from leyden.stages.report.rows import read_rows
 
 MAX_PER_RANK = 4  # pairs shown of each rank, so that many of one do not hide another
 MAX_GROUPS = 10
@@ -69,10 +69,10 @@ class Duplicates:
 
 
 def read_duplicates(prepare: Path) -> Duplicates:
-    pairs = [pair_of(row) for row in read_rows(prepare / "duplicates.csv", "prepare")]
+    pairs = [pair_of(row) for row in read_table(prepare / "duplicates.csv", "prepare")]
     ranked = groupby(sorted(pairs, key=lambda pair: pair.rank), lambda pair: pair.rank)
     shown = [pair for _, same in ranked for pair in islice(same, MAX_PER_RANK)]
-    groups = find_split_groups(read_rows(prepare / "manifest.csv", "prepare"))
+    groups = find_split_groups(read_table(prepare / "manifest.csv", "prepare"))
     return Duplicates(
         tallies=[tally(kind, pairs) for kind in ("exact", "near")],
         harmless=sum(not (pair.has_two_labels or pair.is_in_two_splits) for pair in pairs),

@@ -7,14 +7,16 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
+from leyden.artifacts import CALIBRATION, METRICS, PER_CLASS, PREDICTIONS, ROBUSTNESS, SLICES, SUSPECTS
 from leyden.data.packed import read_paths, read_report
 from leyden.errors import UserError
 from leyden.files import read_json
+from leyden.files.tables import read_table
 from leyden.stages.report.charts import draw_reliability
 from leyden.stages.report.confusion import Confusion, count_confusion
 from leyden.stages.report.pictures import Picture, pictures_of_rows
 from leyden.stages.report.predictions import Prediction, choose, read_predictions
-from leyden.stages.report.rows import read_if_there, read_rows
+from leyden.stages.report.tables import read_optional_table
 from leyden.stages.report.wording import acronym, decimal, percent, plural
 
 MEANINGS = {
@@ -92,25 +94,25 @@ class Evaluation:
 
 
 def read_evaluation(evaluate: Path, prepare: Path, num_errors: int, noun: str) -> Evaluation:
-    metrics = read_json(evaluate / "metrics.json", "evaluate")
+    metrics = read_json(evaluate / METRICS, "evaluate")
     labels = read_report(prepare)["labels"]
-    predictions = read_predictions(evaluate / "predictions.csv")
+    predictions = read_predictions(evaluate / PREDICTIONS)
     if [prediction.path for prediction in predictions] != read_paths(prepare, "test") or not {
         p.label for p in predictions
     } <= set(labels):
         raise UserError(
-            f"expected predictions of the examples in {prepare}; {evaluate}/predictions.csv has others; run `leyden evaluate` again"
+            f"expected predictions of the examples in {prepare}; {evaluate / PREDICTIONS} has others; run `leyden evaluate` again"
         )
     chosen = choose(predictions, num_errors)
-    slices = read_if_there(evaluate / "errors/slices.csv")
-    accuracies = read_if_there(evaluate / "robustness/accuracy.csv")
+    slices = read_optional_table(evaluate / SLICES, "evaluate")
+    accuracies = read_optional_table(evaluate / ROBUSTNESS, "evaluate")
     kinds = dict.fromkeys(row["kind"] for row in accuracies)
     return Evaluation(
         metrics=metrics,
         scores=scores_of(metrics, {f"{kind}_accuracy" for kind in kinds}),
-        classes=read_rows(evaluate / "per_class.csv", "evaluate"),
+        classes=read_table(evaluate / PER_CLASS, "evaluate"),
         confusion=count_confusion([(prediction.label, prediction.prediction) for prediction in predictions], labels),
-        bins=read_rows(evaluate / "calibration.csv", "evaluate"),
+        bins=read_table(evaluate / CALIBRATION, "evaluate"),
         commonest_share=max(Counter(prediction.label for prediction in predictions).values()) / len(predictions),
         shown=list(
             zip(chosen, pictures_of_rows(prepare, "test", [prediction.row for prediction in chosen]), strict=True)
@@ -118,7 +120,7 @@ def read_evaluation(evaluate: Path, prepare: Path, num_errors: int, noun: str) -
         noun=noun,
         weak=[row for row in slices if row["falls_short"] == "True"],
         num_slices=len(slices),
-        suspects=read_if_there(evaluate / "errors/suspects.csv"),
+        suspects=read_optional_table(evaluate / SUSPECTS, "evaluate"),
         robustness={kind: [row for row in accuracies if row["kind"] == kind] for kind in kinds},
     )
 

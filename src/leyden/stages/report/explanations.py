@@ -3,16 +3,16 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from leyden.artifacts import CONCEPTS, EXAMPLES, MAX_RANDOMISATION_SIMILARITY, METRICS, SUMMARY, TRUSTED
 from leyden.files import read_json
+from leyden.files.tables import read_table, require_file
 from leyden.stages.report.influence import Channel, Influences, read_channels, read_taught
 from leyden.stages.report.pictures import Picture, picture_of_file
-from leyden.stages.report.rows import expect, read_if_there, read_rows
+from leyden.stages.report.tables import read_optional_table
 from leyden.stages.report.wording import decimal, words
 
 MAX_EXAMPLES = 24
-MAX_ALIKE = 0.5  # of maps before and after the model forgot all: beyond, they show the example more than the model
 MAX_CONCEPTS = 20
-TRUSTED = "trust here"  # the verdict in summary.csv, whose rows begin with the best method
 # Figures that only some methods or runs have.
 EXTRA = {
     "gain": "Gain",
@@ -97,20 +97,18 @@ def beats_chance(figures: dict[str, float]) -> bool:
 def is_trusted(figures: dict[str, float], judged: dict[str, str]) -> bool:
     if judged:
         return judged["verdict"] == TRUSTED
-    return beats_chance(figures) and figures["randomisation_similarity"] <= MAX_ALIKE
+    return beats_chance(figures) and figures["randomisation_similarity"] <= MAX_RANDOMISATION_SIMILARITY
 
 
 def read_explanations(explain: Path, prepare: Path) -> Explanations:
     metrics = {
-        name: figures
-        for name, figures in read_json(explain / "metrics.json", "explain").items()
-        if "deletion_auc" in figures
+        name: figures for name, figures in read_json(explain / METRICS, "explain").items() if "deletion_auc" in figures
     }
-    judged = {row["method"]: row for row in read_if_there(explain / "summary.csv")}
+    judged = {row["method"]: row for row in read_optional_table(explain / SUMMARY, "explain")}
     metrics = {
         name: metrics[name] for name in (*judged, *metrics) if name in metrics
     }  # the best first, where that was judged
-    rows = read_rows(explain / "examples.csv", "explain")
+    rows = read_table(explain / EXAMPLES, "explain")
     return Explanations(
         metrics,
         [read_example(explain, row, list(metrics)) for row in rows[:MAX_EXAMPLES]],
@@ -119,7 +117,7 @@ def read_explanations(explain: Path, prepare: Path) -> Explanations:
         judged,
         read_taught(explain, prepare),
         read_channels(explain),
-        read_if_there(explain / "concepts.csv")[:MAX_CONCEPTS],
+        read_optional_table(explain / CONCEPTS, "explain")[:MAX_CONCEPTS],
     )
 
 
@@ -128,7 +126,7 @@ def read_example(explain: Path, row: dict[str, str], methods: list[str]) -> Exam
     maps = [(name, map_file(path, name)) for name in methods]
     return Example(
         row,
-        picture_of_file(expect(path, "explain")),
+        picture_of_file(require_file(path, "explain")),
         [(name, picture_of_file(drawn)) for name, drawn in maps if drawn.is_file()],
     )
 

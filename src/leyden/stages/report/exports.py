@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from leyden.artifacts import EXPORT_REPORT
 from leyden.files import read_json
 from leyden.stages.report.wording import listed, percent, plural
 
@@ -53,7 +54,7 @@ def name_of(row: dict[str, Any]) -> str:
 
 
 def read_exports(export: Path, noun: str) -> Exports:
-    rows = read_json(export / "report.json", "export")
+    rows = read_json(export / EXPORT_REPORT, "export")
     baseline = next((row for row in rows if row["format"] == BASELINE), None)
     files = [row | speed_ups(row, baseline) for row in rows if row is not baseline and row["status"] != "skipped"]
     return Exports(files, baseline, noun, [row for row in rows if row["status"] == "skipped"])

@@ -4,8 +4,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
+from leyden.artifacts import CHANNELS, INFLUENCE
 from leyden.stages.report.pictures import Picture, picture_of_file, pictures_of_rows
-from leyden.stages.report.rows import read_if_there
+from leyden.stages.report.tables import read_optional_table
 
 
 class Influential(NamedTuple):
@@ -32,7 +33,7 @@ class Channel(NamedTuple):
 
 
 def read_taught(explain: Path, prepare: Path) -> list[Influences]:
-    rows = read_if_there(explain / "influence.csv")
+    rows = read_optional_table(explain / INFLUENCE, "explain")
     images = pictures_of_rows(prepare, "train", [int(row["training_row"]) for row in rows])
     found = []
     for file, group in groupby(map(Influential, rows, images), key=lambda each: each.row["file"]):
@@ -45,6 +46,6 @@ def read_taught(explain: Path, prepare: Path) -> list[Influences]:
 def read_channels(explain: Path) -> list[Channel]:
     return [
         Channel(row, picture_of_file(explain / row["file"]))
-        for row in read_if_there(explain / "channels.csv")
+        for row in read_optional_table(explain / CHANNELS, "explain")
         if row["file"]
     ]

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from leyden.stages.report.rows import read_columns
+from leyden.files.tables import read_columns
 
 
 class Prediction(NamedTuple):

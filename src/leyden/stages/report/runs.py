@@ -7,11 +7,12 @@ from typing import Any
 
 import yaml
 
+from leyden.artifacts import CONFIG, CURVES, EXPORT_REPORT, METRICS, PER_CLASS, PREDICTIONS
 from leyden.errors import UserError
 from leyden.files import read_json
+from leyden.files.tables import read_table
 from leyden.stages.report.exports import Exports, read_exports
 from leyden.stages.report.predictions import Prediction, read_predictions
-from leyden.stages.report.rows import read_rows
 from leyden.stages.report.training import Curves, curves_of, read_provenance
 
 
@@ -41,9 +42,9 @@ def check_run(artifacts: Path) -> None:
     for name in (
         "prepare/report.json",
         "prepare/manifest.csv",
-        "evaluate/metrics.json",
-        "evaluate/predictions.csv",
-        "evaluate/per_class.csv",
+        f"evaluate/{METRICS}",
+        f"evaluate/{PREDICTIONS}",
+        f"evaluate/{PER_CLASS}",
     ):
         if not (artifacts / name).is_file():
             raise UserError(
@@ -54,23 +55,23 @@ def check_run(artifacts: Path) -> None:
 def read_run(name: str, prepare: Path, train: Path, evaluate: Path, export: Path, noun: str) -> Run:
     """Read a run; what it did not train or export is left empty."""
     found = read_json(prepare / "report.json", "prepare")
-    has_training = (train / "config.yaml").is_file() and (train / "curves.csv").is_file()
+    has_training = (train / CONFIG).is_file() and (train / CURVES).is_file()
     return Run(
         name=name,
-        metrics=read_json(evaluate / "metrics.json", "evaluate"),
-        predictions={prediction.path: prediction for prediction in read_predictions(evaluate / "predictions.csv")},
-        classes={row["label"]: row for row in read_rows(evaluate / "per_class.csv", "evaluate")},
+        metrics=read_json(evaluate / METRICS, "evaluate"),
+        predictions={prediction.path: prediction for prediction in read_predictions(evaluate / PREDICTIONS)},
+        classes={row["label"]: row for row in read_table(evaluate / PER_CLASS, "evaluate")},
         hashes={
             row["path"]: row["sha256"]
-            for row in read_rows(prepare / "manifest.csv", "prepare")
+            for row in read_table(prepare / "manifest.csv", "prepare")
             if row["split"] == "test"
         },
         data_hash=found["data_hash"],
         counts={split: sum(own.values()) for split, own in found["counts"].items()},
-        curves=curves_of(read_rows(train / "curves.csv", "fit")) if has_training else {},
-        config=flat(yaml.safe_load((train / "config.yaml").read_text(encoding="utf-8")) or {}) if has_training else {},
+        curves=curves_of(read_table(train / CURVES, "fit")) if has_training else {},
+        config=flat(yaml.safe_load((train / CONFIG).read_text(encoding="utf-8")) or {}) if has_training else {},
         provenance=read_provenance(train),
-        exports=read_exports(export, noun) if (export / "report.json").is_file() else None,
+        exports=read_exports(export, noun) if (export / EXPORT_REPORT).is_file() else None,
     )
 
 

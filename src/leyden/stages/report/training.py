@@ -7,9 +7,10 @@ from typing import Any
 
 from markupsafe import Markup
 
+from leyden.artifacts import CONFIG, CURVES, METRICS, PROVENANCE
 from leyden.files import read_json
+from leyden.files.tables import read_table, require_file
 from leyden.stages.report.charts import draw_curves
-from leyden.stages.report.rows import expect, read_rows
 
 Curves = dict[str, dict[str, list[tuple[float, float]]]]  # of a metric, by split: (epoch, value)
 MAX_CHARTS = 6
@@ -52,15 +53,15 @@ class Training:
 
 def read_training(train: Path) -> Training:
     return Training(
-        metrics=read_json(train / "metrics.json", "fit"),
-        rows=read_rows(train / "curves.csv", "fit"),
-        config=expect(train / "config.yaml", "fit").read_text(encoding="utf-8"),
+        metrics=read_json(train / METRICS, "fit"),
+        rows=read_table(train / CURVES, "fit"),
+        config=require_file(train / CONFIG, "fit").read_text(encoding="utf-8"),
         provenance=read_provenance(train),
     )
 
 
 def read_provenance(train: Path) -> dict[str, Any]:
-    path = train / "provenance.json"
+    path = train / PROVENANCE
     return UNRECORDED | (json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {})
 
 
