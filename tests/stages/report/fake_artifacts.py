@@ -203,7 +203,7 @@ class Elements(HTMLParser):
 
     def attributes(self, tag: str, name: str) -> list[str | None]:
         """Return an attribute of every tag of a kind."""
-        return [attrs[name] for found, attrs in self.tags if found == tag]
+        return [attrs[name] for kind, attrs in self.tags if kind == tag]
 
 
 def decode_png(uri: str | None) -> np.ndarray:

@@ -76,7 +76,7 @@ def test_every_link_leads_to_its_target(pages: Path, browser: Any, name: str) ->
 def test_a_table_sorts_by_mouse_and_by_keyboard(pages: Path, browser: Any, width: int) -> None:
     visit(browser, pages / "index.html", width)
     table = browser.find_element("css selector", "#scores table.sortable")
-    button = next(found for found in table.find_elements("css selector", "th button") if found.text == "Recall")
+    button = next(heading for heading in table.find_elements("css selector", "th button") if heading.text == "Recall")
     heading = button.find_element("xpath", "..")
     orders = []
     for press in (button.click, lambda: button.send_keys(Keys.ENTER)):
@@ -117,7 +117,7 @@ def test_a_plot_is_enlarged_moved_and_restored(pages: Path, browser: Any, width:
         press()
         wait(browser, lambda: sheet.get_attribute("style") != transforms[-1])
         transforms.append(sheet.get_attribute("style"))
-    assert ["scale(1)" in found for found in transforms] == [True, False, False, True], transforms
+    assert ["scale(1)" in transform for transform in transforms] == [True, False, False, True], transforms
     assert_intact(browser, width)
     dialog.send_keys(Keys.ESCAPE)
     assert not dialog.is_displayed()
@@ -166,7 +166,7 @@ def test_without_scripts_all_content_is_there_and_no_dead_buttons(pages: Path, b
 
 
 def rows(table: Any) -> list[str]:
-    return [found.text for found in table.find_elements("css selector", "tbody th")]
+    return [heading.text for heading in table.find_elements("css selector", "tbody th")]
 
 
 def wait(browser: Any, condition: Callable[[], bool]) -> None:

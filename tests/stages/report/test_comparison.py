@@ -74,7 +74,7 @@ def test_settings_code_curves_and_files_are_compared(runs: Runs) -> None:
     assert f"Setting Other This model.lr 0.1 0.2 {caption} Setting Other This code version 1 2" in text
     assert "onnx 2.00 MB 2.00 MB 0.5 ms 0.25 ms 2.0\u00d7 as fast" in text
     charts = Elements(this.read("against.html")).attributes("svg", "aria-label")
-    lines = "train from 2 to 1, val from 1 to 0.5, train (other run) from 2 to 1, val (other run) from 1 to 0.5"
+    lines = "train from 2 to 1, val from 1 to 0.5, train (other) from 2 to 1, val (other) from 1 to 0.5"
     assert charts[0] == f"loss by epoch: {lines}"
 
 

@@ -84,13 +84,13 @@ def inline(svg: str, name: str, alt: str) -> Markup:
 def draw_curves(name: str, curves: Lines, kept_epoch: int | None, other: Lines | None = None) -> Markup:
     """Draw a metric by epoch: a solid line per split, and a dashed one per split of the other run."""
     lines = [(split, points, "o-") for split, points in curves.items()] + [
-        (f"{split} (other run)", points, "--") for split, points in (other or {}).items()
+        (f"{split} (other)", points, "--") for split, points in (other or {}).items()
     ]
 
     def plot(figure: Figure) -> None:
         axes = figure.subplots()
         for label, points, style in lines:
-            split = label.removesuffix(" (other run)")
+            split = label.removesuffix(" (other)")
             # A split has the same colour in every chart.
             colour = SERIES[SPLITS.index(split) if split in SPLITS else -1]
             axes.plot(*zip(*points, strict=True), style, color=colour, label=label, markersize=3, linewidth=1.5)
