@@ -1,4 +1,4 @@
-"""The pages in a real browser, at the width of a desk and of a phone."""
+"""The pages in a real browser, at the width of a desktop and of a phone."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from selenium import webdriver
 from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
-from tests.stages.test_report import HOSTILE, LABELS, Artifacts
+from tests.stages.report.fake_artifacts import HOSTILE, LABELS, Artifacts
 
 
 @pytest.fixture(scope="module")
@@ -26,12 +26,12 @@ def browser() -> Iterator[Any]:
     for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", mouse):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    found = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    found.execute_cdp_cmd(
+    chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    chrome.execute_cdp_cmd(
         "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-reduced-motion", "value": "reduce"}]}
     )
-    yield found
-    found.quit()
+    yield chrome
+    chrome.quit()
 
 
 def visit(browser: Any, page: Path, width: int) -> None:
@@ -41,28 +41,29 @@ def visit(browser: Any, page: Path, width: int) -> None:
     browser.get(page.as_uri())
 
 
-MANY = [f"a-class-with-quite-a-long-name-of-its-own-{n}" for n in range(26)]
+LONG_LABELS = [f"a-class-with-quite-a-long-name-of-its-own-{n}" for n in range(26)]
 
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The three pages of one run, that was compared with itself."""
+    """The three pages of a run that is compared with itself."""
     root = tmp_path_factory.mktemp("pages")
     artifacts = Artifacts(root, LABELS)
-    artifacts.write_copies(["exact"])
+    artifacts.write_duplicates(["exact"])
     artifacts.report(against=root)
     return root / "report"
 
 
 @pytest.mark.parametrize("name", ["index.html", "data.html", "against.html"])
-def test_every_link_leads_to_what_it_names(pages: Path, browser: Any, name: str) -> None:
+def test_every_link_leads_to_its_target(pages: Path, browser: Any, name: str) -> None:
     visit(browser, pages / name, 375)
-    for place, _ in enumerate(browser.find_elements("css selector", "a")):
-        link = browser.find_elements("css selector", "a")[place]
+    for index, _ in enumerate(browser.find_elements("css selector", "a")):
+        link = browser.find_elements("css selector", "a")[index]
         target = link.get_attribute("href")
-        link.send_keys(Keys.ENTER)
+        browser.execute_script("arguments[0].focus()", link)  # the skip link is off-screen until it has the focus
+        ActionChains(browser).send_keys(Keys.ENTER).perform()
         assert browser.current_url == target
-        assert_whole(browser, 375)
+        assert_intact(browser, 375)
         top = browser.execute_script(
             "return (document.querySelector(location.hash || 'main')).getBoundingClientRect().top"
         )
@@ -72,10 +73,10 @@ def test_every_link_leads_to_what_it_names(pages: Path, browser: Any, name: str)
 
 
 @pytest.mark.parametrize("width", [1280, 375])
-def test_a_table_sorts_by_mouse_and_by_key(pages: Path, browser: Any, width: int) -> None:
+def test_a_table_sorts_by_mouse_and_by_keyboard(pages: Path, browser: Any, width: int) -> None:
     visit(browser, pages / "index.html", width)
     table = browser.find_element("css selector", "#scores table.sortable")
-    button = next(found for found in table.find_elements("css selector", "th button") if found.text == "Recall")
+    button = next(heading for heading in table.find_elements("css selector", "th button") if heading.text == "Recall")
     heading = button.find_element("xpath", "..")
     orders = []
     for press in (button.click, lambda: button.send_keys(Keys.ENTER)):
@@ -84,24 +85,28 @@ def test_a_table_sorts_by_mouse_and_by_key(pages: Path, browser: Any, width: int
         wait(browser, lambda before=before: rows(table) != before)
         orders.append((heading.get_attribute("aria-sort"), rows(table)))
     assert orders == [("descending", ["bee", "cat", "ant"]), ("ascending", ["ant", "bee", "cat"])]
-    assert_whole(browser, width)
+    assert_intact(browser, width)
 
 
-def test_figures_sort_by_value_and_not_as_text(pages: Path, browser: Any) -> None:
-    cells = "return [...document.querySelectorAll('[data-sort]')].map(cell => cell.dataset.sort).filter(text => text && isNaN(text))"
+def test_numbers_sort_by_value_and_not_as_text(pages: Path, browser: Any) -> None:
+    cells = (
+        "return [...document.querySelectorAll('[data-sort]')].map(cell => cell.dataset.sort)"
+        ".filter(text => text && isNaN(text))"
+    )
     for name in ("index.html", "against.html"):
         browser.get((pages / name).as_uri())
         assert browser.execute_script(cells) == []
 
 
 @pytest.mark.parametrize("width", [1280, 375])
-def test_a_plot_is_enlarged_moved_and_put_back(pages: Path, browser: Any, width: int) -> None:
+def test_a_plot_is_enlarged_moved_and_restored(pages: Path, browser: Any, width: int) -> None:
     visit(browser, pages / "index.html", width)
     button = browser.find_element("css selector", "#training .enlarge")
     dialog = browser.find_element("id", "enlarged")
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)
     button.click()
-    assert dialog.is_displayed() and dialog.accessible_name.startswith("loss by epoch")
+    assert dialog.is_displayed()
+    assert dialog.accessible_name.startswith("loss by epoch")
     sheet = dialog.find_element("css selector", ".stage > div")
     transforms = [sheet.get_attribute("style")]
     for press in (
@@ -112,17 +117,18 @@ def test_a_plot_is_enlarged_moved_and_put_back(pages: Path, browser: Any, width:
         press()
         wait(browser, lambda: sheet.get_attribute("style") != transforms[-1])
         transforms.append(sheet.get_attribute("style"))
-    assert ["scale(1)" in found for found in transforms] == [True, False, False, True], transforms
-    assert_whole(browser, width)
+    assert ["scale(1)" in transform for transform in transforms] == [True, False, False, True], transforms
+    assert_intact(browser, width)
     dialog.send_keys(Keys.ESCAPE)
-    assert not dialog.is_displayed() and browser.switch_to.active_element == button
+    assert not dialog.is_displayed()
+    assert browser.switch_to.active_element == button
     assert button.find_element("xpath", "..").find_element("css selector", "svg").is_displayed()
 
 
-def test_an_error_shows_its_map_by_tap_hover_and_focus(pages: Path, browser: Any) -> None:
+def test_an_error_shows_its_map_on_tap_hover_and_focus(pages: Path, browser: Any) -> None:
     visit(browser, pages / "index.html", 1280)
     button = browser.find_element("css selector", "#errors button.map")
-    drawn = button.find_elements("css selector", "img")[1]
+    map_image = button.find_elements("css selector", "img")[1]
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)
     away = browser.find_element("id", "errors-heading")
     steps = {
@@ -132,23 +138,24 @@ def test_an_error_shows_its_map_by_tap_hover_and_focus(pages: Path, browser: Any
         "tap again": ActionChains(browser).move_to_element(button).click().move_to_element(away),
         "focus": ActionChains(browser).send_keys(Keys.TAB).key_down(Keys.SHIFT).send_keys(Keys.TAB).key_up(Keys.SHIFT),
     }
-    seen = {}
+    opacities = {}
     for name, step in steps.items():
         step.perform()
-        seen[name] = drawn.value_of_css_property("opacity")
-    assert seen == {"hover": "1", "away": "0", "tap": "1", "tap again": "0", "focus": "1"}
-    assert button.get_attribute("aria-pressed") == "false" and browser.switch_to.active_element == button
+        opacities[name] = map_image.value_of_css_property("opacity")
+    assert opacities == {"hover": "1", "away": "0", "tap": "1", "tap again": "0", "focus": "1"}
+    assert button.get_attribute("aria-pressed") == "false"
+    assert browser.switch_to.active_element == button
 
 
-def test_details_open_by_key(pages: Path, browser: Any) -> None:
+def test_details_open_by_keyboard(pages: Path, browser: Any) -> None:
     visit(browser, pages / "index.html", 375)
     for summary in browser.find_elements("css selector", "summary"):
         summary.send_keys(Keys.ENTER)
         assert summary.find_element("xpath", "..").get_attribute("open")
-    assert_whole(browser, 375)
+    assert_intact(browser, 375)
 
 
-def test_without_scripts_nothing_is_missing_and_no_button_is_dead(pages: Path, browser: Any) -> None:
+def test_without_scripts_all_content_is_there_and_no_dead_buttons(pages: Path, browser: Any) -> None:
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
         visit(browser, pages / "index.html", 375)
@@ -159,40 +166,38 @@ def test_without_scripts_nothing_is_missing_and_no_button_is_dead(pages: Path, b
 
 
 def rows(table: Any) -> list[str]:
-    return [found.text for found in table.find_elements("css selector", "tbody th")]
+    return [heading.text for heading in table.find_elements("css selector", "tbody th")]
 
 
-def wait(browser: Any, found: Callable[[], bool]) -> None:
-    """Wait for what scripts do a moment later."""
-    WebDriverWait(browser, 5, poll_frequency=0.02).until(lambda _: found())
+def wait(browser: Any, condition: Callable[[], bool]) -> None:
+    """Wait until a script has made a condition true."""
+    WebDriverWait(browser, 5, poll_frequency=0.02).until(lambda _: condition())
 
 
 @pytest.mark.parametrize("page", ["index.html", "data.html"])
 @pytest.mark.parametrize("width", [1280, 375])
-@pytest.mark.parametrize("labels", [HOSTILE, MANY[:25], MANY], ids=["hostile", "matrix", "pairs"])
-def test_browser_shows_the_page_whole(tmp_path: Path, browser: Any, labels: list[str], width: int, page: str) -> None:
+@pytest.mark.parametrize("labels", [HOSTILE, LONG_LABELS[:25], LONG_LABELS], ids=["hostile", "matrix", "pairs"])
+def test_pages_are_intact(tmp_path: Path, browser: Any, labels: list[str], width: int, page: str) -> None:
     artifacts = Artifacts(tmp_path, labels, shape=(40, 90, 3))
-    artifacts.write_copies(["exact", "near"] * 3)
+    artifacts.write_duplicates(["exact", "near"] * 3)
     artifacts.report()
     visit(browser, tmp_path / "report" / page, width)
-    assert_whole(browser, width)
+    assert_intact(browser, width)
 
 
-def assert_whole(browser: Any, width: int) -> None:
-    """Nothing failed, nothing came from elsewhere, every picture is there, and nothing is wider than the window."""
+def assert_intact(browser: Any, width: int) -> None:
+    """Check for console errors, requests, missing images and content wider than the window."""
     assert browser.get_log("browser") == []
     assert browser.execute_script("return performance.getEntriesByType('resource').map(entry => entry.name)") == []
     widths = browser.execute_script("return [...document.images].map(image => image.naturalWidth)")
-    assert all(widths) and bool(widths) != browser.current_url.partition("#")[0].endswith("against.html")
-    assert (
-        browser.execute_script("return document.documentElement.scrollWidth")
-        <= browser.execute_script("return innerWidth")
-        == width
-    )
+    assert all(widths)
+    assert bool(widths) != browser.current_url.partition("#")[0].endswith("against.html")
+    assert browser.execute_script("return innerWidth") == width
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
 
 
 @pytest.mark.parametrize("width", [1280, 375])
-def test_browser_draws_the_imbalance_in_full_view(tmp_path: Path, browser: Any, width: int) -> None:
+def test_bars_of_the_classes_are_to_scale(tmp_path: Path, browser: Any, width: int) -> None:
     artifacts = Artifacts(tmp_path, LABELS)
     artifacts.change_report(
         counts={
@@ -211,15 +216,12 @@ def test_browser_draws_the_imbalance_in_full_view(tmp_path: Path, browser: Any, 
     assert table <= width - 32
 
 
-def test_browser_leads_from_a_finding_to_what_it_stands_on(tmp_path: Path, browser: Any) -> None:
+def test_a_finding_links_to_its_section(tmp_path: Path, browser: Any) -> None:
     Artifacts(tmp_path, LABELS).report()
     visit(browser, tmp_path / "report/index.html", 375)
     browser.find_element("partial link text", "files rejected").click()
     assert browser.current_url.endswith("/data.html#rejected")
-    assert (
-        0
-        <= browser.execute_script("return document.querySelector('#rejected-heading').getBoundingClientRect().top")
-        < 400
-    )
+    top = browser.execute_script("return document.querySelector('#rejected-heading').getBoundingClientRect().top")
+    assert 0 <= top < 400
     browser.find_element("partial link text", "The model").click()
     assert browser.current_url.endswith("/index.html")

@@ -1,4 +1,7 @@
-"""The head of the model card, which other programs read: https://huggingface.co/docs/hub/model-cards."""
+"""The YAML front matter of the model card, which model hubs read.
+
+Source: https://huggingface.co/docs/hub/model-cards.
+"""
 
 import re
 from typing import Any
@@ -8,29 +11,29 @@ import yaml
 from leyden.stages.report.dataset import Dataset
 from leyden.stages.report.evaluation import Evaluation
 
-METRICS = {
+HUB_METRICS = {  # name in metrics.json: name on the hub
     "accuracy": "accuracy",
     "macro_f1": "f1",
     "macro_precision": "precision",
     "auroc": "roc_auc",
     "brier_score": "brier_score",
-}  # the hub's names
+}
 
 
 def front_matter(title: str, license: str, dataset: Dataset, evaluation: Evaluation | None) -> str:
-    """Write licence, task, tags and figures as YAML; the figures only of an evaluated model."""
+    """Return licence, task, tags and, for an evaluated model, metrics as YAML between two `---` lines."""
     task = "image-classification" if dataset.has_images else "time-series-classification"
-    head: dict[str, Any] = {
+    header: dict[str, Any] = {
         "license": license.lower(),
         "library_name": "leyden",
         "pipeline_tag": task,
         "tags": ["pytorch", "lightning", "leyden"],
     }
     if evaluation:
-        measured = {name: known for name, known in METRICS.items() if name in evaluation.metrics}
-        figures = [
-            {"type": known, "name": name.replace("_", " "), "value": evaluation.metrics[name]}
-            for name, known in measured.items()
+        measured = {name: hub_name for name, hub_name in HUB_METRICS.items() if name in evaluation.metrics}
+        metrics = [
+            {"type": hub_name, "name": name.replace("_", " "), "value": evaluation.metrics[name]}
+            for name, hub_name in measured.items()
         ]
         data = {
             "name": dataset.folder,
@@ -38,8 +41,8 @@ def front_matter(title: str, license: str, dataset: Dataset, evaluation: Evaluat
             "split": "test",
             "revision": dataset.data_hash,
         }
-        head["metrics"] = list(measured.values())
-        head["model-index"] = [
-            {"name": title, "results": [{"task": {"type": task}, "dataset": data, "metrics": figures}]}
+        header["metrics"] = list(measured.values())
+        header["model-index"] = [
+            {"name": title, "results": [{"task": {"type": task}, "dataset": data, "metrics": metrics}]}
         ]
-    return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---\n"
+    return f"---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---\n"

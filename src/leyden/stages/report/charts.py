@@ -1,4 +1,7 @@
-"""Plots as SVG inside the page: in its fonts and its colours, light or dark, and the same bytes for the same numbers."""
+"""Plots as inline SVG, in the fonts and colours of the page (light or dark).
+
+The same numbers give the same bytes.
+"""
 
 import io
 import re
@@ -10,10 +13,10 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from leyden.stages.report.wording import words
+from leyden.data.packed import SPLITS
+from leyden.stages.report.formatting import as_words, capitalize_first
 
-SPLITS = ("train", "val", "test")  # a split keeps its colour from chart to chart
-# Colours that no plot would choose; the page's own take their place.
+# Placeholder colours that matplotlib writes and that `inline` replaces with the page's own.
 INK, FAINT, SERIES = "#010203", "#010204", ("#010205", "#010206", "#010207", "#010208")
 PAGE_COLOURS = {INK: "currentColor", FAINT: "var(--faint)"} | {
     colour: f"var(--series-{rank})" for rank, colour in enumerate(SERIES, start=1)
@@ -43,16 +46,16 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "legend.fontsize": 9,
 }
-Lines = dict[str, list[tuple[float, float]]]
+Lines = dict[str, list[tuple[float, float]]]  # split: points (epoch, value)
 NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 
 
 def draw(name: str, alt: str, width: float, height: float, plot: Callable[[Figure], None]) -> Markup:
-    """Draw a figure of a size in inches.
+    """Draw a figure as inline SVG.
 
     Args:
-        name: Of the figure in the page; its ids begin with it.
-        alt: What the figure shows, in words.
+        name: Prefix of the ids in the SVG; unique in the page.
+        alt: Text alternative for screen readers.
         width: In inches; the page scales it.
         height: In inches.
         plot: Draws on the figure.
@@ -66,33 +69,34 @@ def draw(name: str, alt: str, width: float, height: float, plot: Callable[[Figur
 
 
 def inline(svg: str, name: str, alt: str) -> Markup:
-    """Make an SVG file a part of an HTML page: no prologue, fonts and colours of the page, ids of its own."""
+    """Turn an SVG file into a part of an HTML page: no prologue, the page's fonts and colours, unique ids."""
     view = re.search(r'viewBox="[^"]+"', svg)
     assert view, "matplotlib always writes a viewBox"
     body = svg[svg.index(">", svg.index("<svg")) + 1 :]
     body = re.sub(r"<style.*?</style>|<metadata.*?</metadata>", "", body, flags=re.DOTALL)
     body = re.sub(r"font: ([\d.]+)px [^;\"]+", r"font-size: \1px", body)
     body = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", body)
-    for sentinel, colour in PAGE_COLOURS.items():
-        body = body.replace(sentinel, colour)
+    for placeholder, colour in PAGE_COLOURS.items():
+        body = body.replace(placeholder, colour)
     return Markup(f'<svg class="chart" {view.group()} role="img" aria-label="{Markup.escape(alt)}">{body.strip()}')
 
 
 def draw_curves(name: str, curves: Lines, kept_epoch: int | None, other: Lines | None = None) -> Markup:
-    """Draw a quantity by epoch, a line per split, and dashed ones of another run; each split has its points (epoch, value)."""
+    """Draw a metric by epoch: a solid line per split, and a dashed one per split of the other run."""
     lines = [(split, points, "o-") for split, points in curves.items()] + [
-        (f"{split}, other", points, "--") for split, points in (other or {}).items()
+        (f"{split} (other)", points, "--") for split, points in (other or {}).items()
     ]
 
     def plot(figure: Figure) -> None:
         axes = figure.subplots()
         for label, points, style in lines:
-            split = label.removesuffix(", other")
+            split = label.removesuffix(" (other)")
+            # A split has the same colour in every chart.
             colour = SERIES[SPLITS.index(split) if split in SPLITS else -1]
             axes.plot(*zip(*points, strict=True), style, color=colour, label=label, markersize=3, linewidth=1.5)
         if kept_epoch is not None:
-            axes.axvline(kept_epoch, color=INK, linewidth=0.8, linestyle=":", label="kept")
-        axes.set(xlabel="epoch", title=words(name[:1].upper() + name[1:]))
+            axes.axvline(kept_epoch, color=INK, linewidth=0.8, linestyle=":", label="kept weights")
+        axes.set(xlabel="epoch", title=as_words(capitalize_first(name)))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(ncols=min(3, len(lines) + 1))
 
@@ -101,20 +105,20 @@ def draw_curves(name: str, curves: Lines, kept_epoch: int | None, other: Lines |
 
 
 def draw_reliability(bins: list[dict[str, str]], noun: str) -> Markup:
-    """Draw accuracy over confidence above the number of examples at each confidence."""
+    """Draw the accuracy at each confidence, above the number of examples at that confidence."""
     confidence, accuracy, counts = ([float(row[key]) for row in bins] for key in ("confidence", "accuracy", "count"))
 
     def plot(figure: Figure) -> None:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-        upper.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle="--", label="confidence as earned")
+        upper.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle="--", label="perfect calibration")
         upper.plot(confidence, accuracy, color=SERIES[0], marker="o", markersize=5, label="model")
         upper.set(ylabel="accuracy", ylim=(0, 1.04), title="Reliability")
         upper.legend(loc="lower right" if min(accuracy) > 0.3 else "upper left")
         lower.bar(confidence, counts, width=0.05, color=SERIES[0])
         lower.set(xlabel="confidence", ylabel=f"{noun}s", xlim=(0, 1.02))
 
-    found = "; ".join(
+    points = "; ".join(
         f"confidence {c:.2f}, accuracy {a:.2f}, {n:.0f} {noun}s"
         for c, a, n in zip(confidence, accuracy, counts, strict=True)
     )
-    return draw("reliability", f"Reliability diagram: {found}", 4.6, 3.9, plot)
+    return draw("reliability", f"Reliability diagram: {points}", 4.6, 3.9, plot)

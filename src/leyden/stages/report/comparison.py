@@ -1,4 +1,4 @@
-"""Two runs side by side: what changed, and whether the scores differ by more than noise."""
+"""Comparison of two runs: what changed, and whether the difference in accuracy is significant."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -7,20 +7,20 @@ from typing import Any, NamedTuple
 import numpy as np
 from markupsafe import Markup
 
+from leyden.artifacts import LESS_IS_BETTER
 from leyden.stages.report.charts import draw_curves
-from leyden.stages.report.evaluation import NOT_SCORES, score_of
-from leyden.stages.report.exports import name_of
+from leyden.stages.report.evaluation import format_score, score_names
+from leyden.stages.report.exports import file_label
+from leyden.stages.report.formatting import UNKNOWN, parse_number, percent, percentage_points, plural, two_digits
 from leyden.stages.report.runs import Run
-from leyden.stages.report.wording import UNKNOWN, percent, plural, points, short
 from leyden.statistics.mcnemar import compare_paired
 
-LESS_IS_BETTER = ("log_loss", "brier_score", "calibration_error")
 NUM_RESAMPLES, SEED = 10_000, 0
 MAX_CHARTS = 4
 
 
-class Figure(NamedTuple):
-    """A figure of both runs as text; `trend` is better, worse, or empty where that cannot be said."""
+class ScoreChange(NamedTuple):
+    """A score of both runs as text; `direction` is better, worse, or empty without a change."""
 
     title: str
     other: str
@@ -28,11 +28,11 @@ class Figure(NamedTuple):
     this: str
     this_interval: str
     change: str
-    trend: str
+    direction: str
 
 
 class ClassChange(NamedTuple):
-    """A class's recall in both runs; examples of it lost and gained where the test examples are the same."""
+    """A class's recall in both runs, and its test examples lost and gained; None if the test examples differ."""
 
     label: str
     other: float | None
@@ -43,16 +43,16 @@ class ClassChange(NamedTuple):
 
 
 class ExportChange(NamedTuple):
-    """An exported file's size in bytes and time for one example in both runs; `speed_up` over the other run's."""
+    """An exported file's size in bytes and latency for one example in both runs (other, this), and the speedup."""
 
     name: str
     sizes: tuple[float | None, float | None]
     latencies_ms: tuple[float | None, float | None]
-    speed_up: float | None
+    speedup: float | None
 
 
 class Difference(NamedTuple):
-    """A setting, or a part of the provenance, that the runs do not share."""
+    """A setting, or a part of the provenance, that differs between the runs."""
 
     name: str
     other: str
@@ -61,12 +61,12 @@ class Difference(NamedTuple):
 
 @dataclass
 class Comparison:
-    """This run beside another; `paired` is the test on the same test examples, None where they are others."""
+    """This run compared with another; `paired` is McNemar's test, None if the runs have different test examples."""
 
     name: str
     verdict: str
     paired: dict[str, Any] | None
-    figures: list[Figure]
+    scores: list[ScoreChange]
     classes: list[ClassChange]
     exports: list[ExportChange]
     charts: list[tuple[str, Markup]]
@@ -76,12 +76,12 @@ class Comparison:
 
 def compare_runs(other: Run, this: Run) -> Comparison:
     """Compare this run with another."""
-    paired = test_pairs(other, this) if have_same_test(other, this) else None
+    paired = compare_predictions(other, this) if have_same_test_examples(other, this) else None
     return Comparison(
         name=other.name,
-        verdict=verdict_of(other, this, paired),
+        verdict=describe_change(other, this, paired),
         paired=paired,
-        figures=compare_figures(other.metrics, this.metrics),
+        scores=compare_scores(other.metrics, this.metrics),
         classes=compare_classes(other, this, paired is not None),
         exports=compare_exports(other, this),
         charts=[
@@ -89,102 +89,102 @@ def compare_runs(other: Run, this: Run) -> Comparison:
             for name in list(this.curves)[:MAX_CHARTS]
             if name in other.curves
         ],
-        settings=differences(other.config, this.config),
-        provenance=differences(told(other), told(this)),
+        settings=list_differences(other.config, this.config),
+        provenance=list_differences(provenance_of(other), provenance_of(this)),
     )
 
 
-def have_same_test(other: Run, this: Run) -> bool:
-    """Tell whether both runs were scored on the same examples: those of the same contents and labels, or else the whole data's."""
-    if {path: row.label for path, row in other.predictions.items()} != {
-        path: row.label for path, row in this.predictions.items()
-    }:
+def have_same_test_examples(other: Run, this: Run) -> bool:
+    """Check whether both runs were evaluated on examples of the same paths, labels and contents.
+
+    Where the hash of an example is not known, the hashes of the whole data sets are compared.
+    """
+    labels = [{path: row.label for path, row in run.predictions.items()} for run in (other, this)]
+    if labels[0] != labels[1]:
         return False
-    known = all(this.hashes.values()) and all(other.hashes.values())
-    return other.hashes == this.hashes if known else other.data_hash == this.data_hash
+    is_hashed = all(this.hashes.values()) and all(other.hashes.values())
+    return other.hashes == this.hashes if is_hashed else other.data_hash == this.data_hash
 
 
-def test_pairs(other: Run, this: Run) -> dict[str, Any]:
-    before, after = (np.array([run.predictions[path].is_right for path in this.predictions]) for run in (other, this))
-    return compare_paired(before, after, NUM_RESAMPLES, this.metrics["confidence_level"], SEED)
+def compare_predictions(other: Run, this: Run) -> dict[str, Any]:
+    old, new = (np.array([run.predictions[path].is_correct for path in this.predictions]) for run in (other, this))
+    return compare_paired(old, new, NUM_RESAMPLES, this.metrics["confidence_level"], SEED)
 
 
-def verdict_of(other: Run, this: Run, paired: dict[str, Any] | None) -> str:
-    """Say in one line whether the accuracy changed by more than noise."""
-    both = f"accuracy {percent(other.metrics['accuracy'])} there, {percent(this.metrics['accuracy'])} here"
+def describe_change(other: Run, this: Run, paired: dict[str, Any] | None) -> str:
+    """Describe in one sentence how the accuracy changed and whether the change is significant."""
+    old, new = (percent(run.metrics["accuracy"]) for run in (other, this))
+    both = f"accuracy {old} in the other run, {new} in this run"
     if paired is None:
-        return f"Not to be tested: the runs have different test examples ({both})."
-    noise = (
-        "More than noise"
-        if paired["accuracy_change_p_value"] < 1 - paired["confidence_level"]
-        else "No more than noise"
+        return f"Significance not tested: the runs have different test examples ({both})."
+    is_significant = paired["accuracy_change_p_value"] < 1 - paired["confidence_level"]
+    change, low, high = (percentage_points(paired[f"accuracy_change{end}"]) for end in ("", "_low", "_high"))
+    return (
+        f"{'Significant difference' if is_significant else 'No significant difference'}: {both}, "
+        f"{change} points ({low} to {high}); {paired['gained']:,} gained and {paired['lost']:,} lost "
+        f"of {plural(paired['examples'], 'test example')}, "
+        f"McNemar's exact p {two_digits(paired['accuracy_change_p_value'])}."
     )
-    interval = f"{points(paired['accuracy_change_low'])} to {points(paired['accuracy_change_high'])}"
-    counted = f"{paired['gained']:,} gained and {paired['lost']:,} lost of {plural(paired['examples'], 'test example')}"
-    change = points(paired["accuracy_change"])
-    return f"{noise}: {both}, {change} points ({interval}); {counted}, McNemar's exact p {short(paired['accuracy_change_p_value'])}."
 
 
-def compare_figures(other: dict[str, Any], this: dict[str, Any]) -> list[Figure]:
-    bounds = {f"{name}_{end}" for name in this for end in ("low", "high")}
-    found = []
-    for name in [name for name in this if name in other and name not in bounds and name not in NOT_SCORES]:
-        before, after = score_of(name, other), score_of(name, this)
+def compare_scores(other: dict[str, Any], this: dict[str, Any]) -> list[ScoreChange]:
+    changes = []
+    for name in [name for name in score_names(this) if name in other]:
+        old, new = format_score(name, other), format_score(name, this)
         change = this[name] - other[name]
-        trend = "" if not change else "better" if (change < 0) == (name in LESS_IS_BETTER) else "worse"
-        written = f"{points(change)} points" if after.value.endswith("%") else f"{change:+.2g}" if change else "0"
-        found.append(Figure(after.title, before.value, before.interval, after.value, after.interval, written, trend))
-    return found
+        direction = "" if not change else "better" if (change < 0) == (name in LESS_IS_BETTER) else "worse"
+        difference = f"{change:+.2g}" if change else "0"
+        if new.value.endswith("%"):
+            difference = f"{percentage_points(change)} points"
+        changes.append(ScoreChange(new.title, old.value, old.interval, new.value, new.interval, difference, direction))
+    return changes
 
 
-def compare_classes(other: Run, this: Run, are_paired: bool) -> list[ClassChange]:
-    lost, gained = (
-        Counter(
-            row.label
-            for path, row in better.predictions.items()
-            if row.is_right and not worse.predictions[path].is_right
-        )
-        if are_paired
-        else None
-        for better, worse in ((other, this), (this, other))
-    )
-    found = []
+def compare_classes(other: Run, this: Run, is_paired: bool) -> list[ClassChange]:
+    lost = count_only_correct_in(other, this) if is_paired else None
+    gained = count_only_correct_in(this, other) if is_paired else None
+    changes = []
     for label in this.classes | other.classes:
-        before, after = (float(run.classes.get(label, {}).get("recall") or "nan") for run in (other, this))
-        counts = (None if counted is None else counted[label] for counted in (lost, gained))
-        found.append(ClassChange(label, known(before), known(after), known(after - before), *counts))
-    return found
+        old, new = (parse_number(run.classes.get(label, {}).get("recall")) for run in (other, this))
+        change = None if old is None or new is None else new - old
+        counts = (None if counter is None else counter[label] for counter in (lost, gained))
+        changes.append(ClassChange(label, old, new, change, *counts))
+    return changes
+
+
+def count_only_correct_in(run: Run, reference: Run) -> Counter[str]:
+    """Count by label the test examples that `run` classified correctly and `reference` did not."""
+    return Counter(
+        row.label
+        for path, row in run.predictions.items()
+        if row.is_correct and not reference.predictions[path].is_correct
+    )
 
 
 def compare_exports(other: Run, this: Run) -> list[ExportChange]:
-    theirs, ours = ({name_of(row): row for row in (run.exports.files if run.exports else [])} for run in (other, this))
-    found = []
-    for name in ours | theirs:
-        rows = theirs.get(name, {}), ours.get(name, {})
-        old, new = latencies = (rows[0].get("latency_ms_b1_p50"), rows[1].get("latency_ms_b1_p50"))
-        found.append(
-            ExportChange(
-                name, (rows[0].get("bytes"), rows[1].get("bytes")), latencies, old / new if old and new else None
-            )
-        )
-    return found
+    other_files, this_files = (
+        {file_label(row): row for row in (run.exports.files if run.exports else [])} for run in (other, this)
+    )
+    changes = []
+    for name in this_files | other_files:
+        old, new = other_files.get(name, {}), this_files.get(name, {})
+        latencies_ms = old_ms, new_ms = old.get("latency_ms_b1_p50"), new.get("latency_ms_b1_p50")
+        speedup = old_ms / new_ms if old_ms and new_ms else None
+        changes.append(ExportChange(name, (old.get("bytes"), new.get("bytes")), latencies_ms, speedup))
+    return changes
 
 
-def told(run: Run) -> dict[str, str]:
-    """Tell where a run comes from, as far as that is recorded."""
+def provenance_of(run: Run) -> dict[str, str]:
+    """Return data, code version and package versions of a run, as far as they were recorded."""
     examples = {f"{split} examples": f"{count:,}" for split, count in run.counts.items()}
     versions = {f"version of {name}": version for name, version in run.provenance["versions"].items()}
     return {"data hash": run.data_hash} | examples | {"code version": run.provenance["code_version"]} | versions
 
 
-def differences(other: dict[str, str], this: dict[str, str]) -> list[Difference]:
+def list_differences(other: dict[str, str], this: dict[str, str]) -> list[Difference]:
     names = dict.fromkeys([*this, *other])
     return [
         Difference(name, other.get(name, UNKNOWN), this.get(name, UNKNOWN))
         for name in names
         if other.get(name) != this.get(name)
     ]
-
-
-def known(value: float) -> float | None:
-    return None if np.isnan(value) else value

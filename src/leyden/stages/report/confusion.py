@@ -1,49 +1,49 @@
-"""Which class is taken for which."""
+"""Which classes are confused with which."""
 
 from collections import Counter
 from dataclasses import dataclass
 from typing import NamedTuple
 
-MAX_MATRIX_CLASSES = 25  # a wider table is no longer read, and grows with the square
+MAX_MATRIX_CLASSES = 25  # a wider matrix is unreadable, and its size grows with the square
 MAX_NARROW_CLASSES = 11
 MAX_LABEL_LENGTH = 5
 MAX_PAIRS = 20
 
 
 class Cell(NamedTuple):
-    """Examples of a row's class given a column's label; `share` of the row's examples, in [0, 1]."""
+    """Examples of a row's class predicted as a column's; `fraction` of the row's examples, in [0, 1]."""
 
     num_examples: int
-    share: float
-    is_right: bool
+    fraction: float
+    is_correct: bool
 
 
-class Pair(NamedTuple):
-    """Examples of one class taken for another; `share` of the class's examples, in [0, 1]."""
+class ConfusedPair(NamedTuple):
+    """Examples of one class predicted as another; `fraction` of the class's examples, in [0, 1]."""
 
     label: str
     prediction: str
     num_examples: int
-    share: float
+    fraction: float
 
 
 @dataclass
 class Confusion:
-    """The matrix, rows actual and columns predicted, or None where it would be too large; and the pairs most often confused."""
+    """The confusion matrix (actual classes in rows; None if it would be too large) and the most confused pairs."""
 
     labels: list[str]
     matrix: list[list[Cell]] | None
-    pairs: list[Pair]
+    pairs: list[ConfusedPair]
     num_pairs: int
 
     @property
     def is_wide(self) -> bool:
-        """Whether the matrix needs the page's whole width."""
+        """Whether the matrix needs the full width of the page."""
         return self.matrix is not None and len(self.labels) > MAX_NARROW_CLASSES
 
     @property
     def has_long_labels(self) -> bool:
-        """Whether the labels above the columns must stand upright."""
+        """Whether the column labels must be written vertically."""
         return max(map(len, self.labels)) > MAX_LABEL_LENGTH
 
 
@@ -51,18 +51,14 @@ def count_confusion(outcomes: list[tuple[str, str]], labels: list[str]) -> Confu
     """Count outcomes (label, prediction)."""
     counts = Counter(outcomes)
     totals = Counter(label for label, _ in outcomes)
-    wrong = sorted(
-        ((count, pair) for pair, count in counts.items() if pair[0] != pair[1]), key=lambda found: (-found[0], found[1])
-    )
-    pairs = [Pair(*pair, count, count / totals[pair[0]]) for count, pair in wrong[:MAX_PAIRS]]
-    small = len(labels) <= MAX_MATRIX_CLASSES
-    matrix = (
-        [[cell_of(counts[row, column], totals[row], row == column) for column in labels] for row in labels]
-        if small
-        else None
-    )
-    return Confusion(labels, matrix, pairs, len(wrong))
+    errors = [(pair, count) for pair, count in counts.items() if pair[0] != pair[1]]
+    errors.sort(key=lambda error: (-error[1], error[0]))
+    matrix = None
+    if len(labels) <= MAX_MATRIX_CLASSES:
+        matrix = [[make_cell(counts[row, column], totals[row], row == column) for column in labels] for row in labels]
+    pairs = [ConfusedPair(*pair, count, count / totals[pair[0]]) for pair, count in errors[:MAX_PAIRS]]
+    return Confusion(labels, matrix, pairs, len(errors))
 
 
-def cell_of(count: int, total: int, is_right: bool) -> Cell:
-    return Cell(count, count / total if total else 0.0, is_right)
+def make_cell(count: int, total: int, is_correct: bool) -> Cell:
+    return Cell(count, count / total if total else 0.0, is_correct)

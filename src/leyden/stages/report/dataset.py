@@ -1,4 +1,4 @@
-"""What the model learns from: the classes, the files, the arrays that they became, and what was left out."""
+"""The data as `leyden prepare` found and packed it: classes, files, rejected files and duplicates."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from leyden.data.packed import SPLITS, read_report
+from leyden.files.tables import read_table
+from leyden.stages.report.contact_sheets import ContactSheet, read_contact_sheets
 from leyden.stages.report.duplicates import Duplicates, read_duplicates
-from leyden.stages.report.rows import read_rows
-from leyden.stages.report.sheets import Sheet, read_sheets
-from leyden.stages.report.wording import TIMES, words
+from leyden.stages.report.formatting import TIMES, as_words
 
 MAX_REJECTED = 20
 MAX_CHANNELS = 100
@@ -19,11 +19,11 @@ UNITS = {"aspect_ratio": "width / height", "height": "pixels", "width": "pixels"
 
 
 class Class(NamedTuple):
-    """A class: its examples per split, and the share that each is of the largest class's examples, in [0, 1]."""
+    """A class with its examples per split, and each count as a fraction of the largest class's total, in [0, 1]."""
 
     label: str
     counts: list[int]
-    shares: list[float]
+    fractions: list[float]
 
     @property
     def total(self) -> int:
@@ -31,7 +31,7 @@ class Class(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """A quantity over all files, as min, median and max."""
+    """A quantity over all files: min, median and max."""
 
     name: str
     unit: str
@@ -39,7 +39,7 @@ class Spread(NamedTuple):
 
 
 class Channel(NamedTuple):
-    """Mean and deviation of a channel, or of a sequence's feature, over the training examples."""
+    """Mean and standard deviation of an image's channel or a sequence's feature over the training examples."""
 
     name: str
     mean: float
@@ -48,7 +48,7 @@ class Channel(NamedTuple):
 
 @dataclass
 class Dataset:
-    """What `leyden prepare` found and packed; `input` tells images (`image_size`, `channels`) from sequences (`features`)."""
+    """The report of `leyden prepare`; `input` has `image_size` and `channels` for images, `features` for sequences."""
 
     folder: str
     prepared: str
@@ -64,7 +64,7 @@ class Dataset:
     rejected: list[dict[str, str]]
     reasons: list[tuple[str, int]]
     duplicates: Duplicates
-    sheets: list[Sheet]
+    contact_sheets: list[ContactSheet]
 
     @property
     def total(self) -> int:
@@ -76,19 +76,18 @@ class Dataset:
 
     @property
     def noun(self) -> str:
-        """What an example is."""
         return "image" if self.has_images else "sequence"
 
     @property
     def shape(self) -> str:
-        """What an example is made of, in words."""
+        """The shape of an example, in words."""
         if not self.has_images:
-            return ", ".join(f"{value:,} {words(name)}" for name, value in self.input.items() if isinstance(value, int))
+            sizes = {name: value for name, value in self.input.items() if isinstance(value, int)}
+            return ", ".join(f"{value:,} {as_words(name)}" for name, value in sizes.items())
         height, width = self.input["image_size"]
         channels = self.input["channels"]
-        return (
-            f"{height} {TIMES} {width} pixels (height {TIMES} width), {COLOURS.get(channels, f'{channels} channels')}"
-        )
+        colours = COLOURS.get(channels, f"{channels} channels")
+        return f"{height} {TIMES} {width} pixels (height {TIMES} width), {colours}"
 
     @property
     def channels(self) -> list[Channel]:
@@ -99,31 +98,31 @@ class Dataset:
 
 
 def read_dataset(prepare: Path, data: Path) -> Dataset:
-    found = read_report(prepare)
-    files = found["files"]
-    rejected = read_rows(prepare / "rejected.csv", "prepare")
+    report = read_report(prepare)
+    files = report["files"]
+    rejected = read_table(prepare / "rejected.csv", "prepare")
     return Dataset(
         folder=str(data),
         prepared=str(prepare),
-        data_hash=found["data_hash"],
-        input=found["input"],
-        stored=found["stored"],
-        num_bytes=found["bytes"],
-        classes=count_classes(found["labels"], found["counts"]),
-        counts={split: sum(found["counts"][split].values()) for split in SPLITS},
+        data_hash=report["data_hash"],
+        input=report["input"],
+        stored=report["stored"],
+        num_bytes=report["bytes"],
+        classes=count_classes(report["labels"], report["counts"]),
+        counts={split: sum(report["counts"][split].values()) for split in SPLITS},
         spreads=[
-            Spread(words(name), UNITS.get(name, ""), values) for name, values in files.items() if "median" in values
+            Spread(as_words(name), UNITS.get(name, ""), values) for name, values in files.items() if "median" in values
         ],
         modes=files.get("modes", {}),
         num_rejected=len(rejected),
         rejected=rejected[:MAX_REJECTED],
         reasons=Counter(row["reason"].partition(":")[0].partition(" (")[0] for row in rejected).most_common(),
         duplicates=read_duplicates(prepare),
-        sheets=read_sheets(prepare, found["labels"]),
+        contact_sheets=read_contact_sheets(prepare, report["labels"]),
     )
 
 
 def count_classes(labels: list[str], counts: dict[str, dict[str, int]]) -> list[Class]:
-    by_class = {label: [counts[split][label] for split in SPLITS] for label in labels}
-    largest = max(map(sum, by_class.values()))
-    return [Class(label, own, [count / largest for count in own]) for label, own in by_class.items()]
+    rows = {label: [counts[split][label] for split in SPLITS] for label in labels}
+    largest = max(map(sum, rows.values()))
+    return [Class(label, row, [count / largest for count in row]) for label, row in rows.items()]

@@ -1,4 +1,4 @@
-"""The sections of scores and errors: how good the model is, how sure of that one may be, and where it fails."""
+"""The sections of scores, errors and weaknesses: how good the model is, and where it fails."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -7,28 +7,31 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
+from leyden.artifacts import CALIBRATION, METRICS, PER_CLASS, PREDICTIONS, ROBUSTNESS, SLICES, SUSPECTS
 from leyden.data.packed import read_paths, read_report
 from leyden.errors import UserError
 from leyden.files import read_json
+from leyden.files.tables import read_table
 from leyden.stages.report.charts import draw_reliability
 from leyden.stages.report.confusion import Confusion, count_confusion
-from leyden.stages.report.pictures import Picture, pictures_of_rows
-from leyden.stages.report.predictions import Prediction, choose, read_predictions
-from leyden.stages.report.rows import read_if_there, read_rows
-from leyden.stages.report.wording import acronym, decimal, percent, plural
+from leyden.stages.report.formatting import decimal, percent, plural, uppercase_acronym
+from leyden.stages.report.pictures import Picture, encode_rows
+from leyden.stages.report.predictions import Prediction, read_predictions, select_shown
+from leyden.stages.report.tables import read_optional_table
 
-MEANINGS = {
-    "accuracy": "examples named rightly",
-    "balanced_accuracy": "the same, each class counting alike",
-    "macro_f1": "precision and recall in one, each class counting alike",
-    "auroc": "chance that an example of a class scores higher for it than another example; 0.5 is guessing",
-    "macro_precision": "of what is given a class's name, the share that is of it; each class counting alike",
-    "brier_score": "squared distance of the probabilities from the truth; 0 is best, 2 is worst",
-    "log_loss": "penalty for probability given to wrong labels; 0 is best",
+DESCRIPTIONS = {
+    "accuracy": "fraction of examples classified correctly",
+    "balanced_accuracy": "accuracy with every class weighted equally",
+    "macro_f1": "precision and recall combined, with every class weighted equally",
+    "auroc": "probability that an example of a class scores higher for that class than an example of another class; "
+    "0.5 is guessing",
+    "macro_precision": "fraction of the predictions of a class that are correct, with every class weighted equally",
+    "brier_score": "squared distance between the predicted probabilities and the true label; 0 is best, 2 is worst",
+    "log_loss": "penalty for probability assigned to wrong labels; 0 is best",
     "calibration_error": "gap between confidence and accuracy; 0 is best",
 }
 TITLES = {"macro_f1": "macro F1", "auroc": "AUROC", "brier_score": "Brier score"}
-NOT_SCORES = (
+NOT_SCORES = (  # of metrics.json
     "examples",
     "errors",
     "confidence_level",
@@ -41,30 +44,33 @@ NOT_SCORES = (
 
 
 class Score(NamedTuple):
-    """A figure with its interval where it has one, as text."""
+    """A score as text, with its interval if it has one."""
 
     title: str
     value: str
     interval: str
-    meaning: str
+    description: str
 
 
 @dataclass
 class Evaluation:
-    """What `leyden evaluate` found; `shown` are the surest errors, or where there is none the least sure right ones."""
+    """The results of `leyden evaluate`.
+
+    `shown` are the most confident errors, or the least confident predictions if there are no errors.
+    """
 
     metrics: dict[str, Any]
     scores: list[Score]
     classes: list[dict[str, str]]
     confusion: Confusion
     bins: list[dict[str, str]]  # of confidence
-    commonest_share: float  # of the test examples, in [0, 1]: the accuracy of always giving that label
+    majority_fraction: float  # accuracy of always predicting the most frequent label, in [0, 1]
     shown: list[tuple[Prediction, Picture | None]]
     noun: str
-    weak: list[dict[str, str]]  # slices that fall short
+    weak_slices: list[dict[str, str]]
     num_slices: int
     suspects: list[dict[str, str]]
-    robustness: dict[str, list[dict[str, str]]]  # by kind
+    robustness: dict[str, list[dict[str, str]]]  # by kind of corruption or attack
 
     @property
     def level(self) -> str:
@@ -78,62 +84,74 @@ class Evaluation:
     def has_recall_intervals(self) -> bool:
         return any(row.get("recall_low") for row in self.classes)
 
-    def interval(self, name: str) -> str:
+    @property
+    def accuracy_text(self) -> str:
+        examples = plural(self.metrics["examples"], f"test {self.noun}")
+        return f"{percent(self.metrics['accuracy'])} of {examples} classified correctly"
+
+    def format_interval(self, name: str) -> str:
         return f"{percent(self.metrics[name + '_low'])} to {percent(self.metrics[name + '_high'])}"
 
-    def verdict(self) -> str:
-        """Say how good the model is, and how sure of that one may be."""
-        right = f"{percent(self.metrics['accuracy'])} of {plural(self.metrics['examples'], f'test {self.noun}')} named rightly"
-        return f"{right} ({self.level} interval {self.interval('accuracy')})"
+    def summary(self) -> str:
+        """Report the accuracy with its interval."""
+        return f"{self.accuracy_text} ({self.level} interval {self.format_interval('accuracy')})"
 
-    def weakest(self, count: int) -> list[dict[str, str]]:
-        """List the classes of the lowest recall."""
+    def lowest_recall(self, count: int) -> list[dict[str, str]]:
+        """Return the classes with the lowest recall."""
         return sorted((row for row in self.classes if row["recall"]), key=lambda row: float(row["recall"]))[:count]
+
+    def small_classes(self, min_examples: int) -> list[str]:
+        """Return the labels that have fewer test examples."""
+        return [row["label"] for row in self.classes if int(row["count"]) < min_examples]
 
 
 def read_evaluation(evaluate: Path, prepare: Path, num_errors: int, noun: str) -> Evaluation:
-    metrics = read_json(evaluate / "metrics.json", "evaluate")
+    metrics = read_json(evaluate / METRICS, "evaluate")
     labels = read_report(prepare)["labels"]
-    predictions = read_predictions(evaluate / "predictions.csv")
-    if [prediction.path for prediction in predictions] != read_paths(prepare, "test") or not {
-        p.label for p in predictions
-    } <= set(labels):
+    predictions = read_predictions(evaluate / PREDICTIONS)
+    is_same_split = [prediction.path for prediction in predictions] == read_paths(prepare, "test")
+    if not is_same_split or not {prediction.label for prediction in predictions} <= set(labels):
         raise UserError(
-            f"expected predictions of the examples in {prepare}; {evaluate}/predictions.csv has others; run `leyden evaluate` again"
+            f"expected predictions of the test examples in {prepare}; {evaluate / PREDICTIONS} has others; "
+            "run `leyden evaluate` again"
         )
-    chosen = choose(predictions, num_errors)
-    slices = read_if_there(evaluate / "errors/slices.csv")
-    accuracies = read_if_there(evaluate / "robustness/accuracy.csv")
+    shown = select_shown(predictions, num_errors)
+    pictures = encode_rows(prepare, "test", [prediction.row for prediction in shown])
+    slices = read_optional_table(evaluate / SLICES, "evaluate")
+    accuracies = read_optional_table(evaluate / ROBUSTNESS, "evaluate")
     kinds = dict.fromkeys(row["kind"] for row in accuracies)
     return Evaluation(
         metrics=metrics,
-        scores=scores_of(metrics, {f"{kind}_accuracy" for kind in kinds}),
-        classes=read_rows(evaluate / "per_class.csv", "evaluate"),
+        scores=format_scores(metrics, {f"{kind}_accuracy" for kind in kinds}),
+        classes=read_table(evaluate / PER_CLASS, "evaluate"),
         confusion=count_confusion([(prediction.label, prediction.prediction) for prediction in predictions], labels),
-        bins=read_rows(evaluate / "calibration.csv", "evaluate"),
-        commonest_share=max(Counter(prediction.label for prediction in predictions).values()) / len(predictions),
-        shown=list(
-            zip(chosen, pictures_of_rows(prepare, "test", [prediction.row for prediction in chosen]), strict=True)
-        ),
+        bins=read_table(evaluate / CALIBRATION, "evaluate"),
+        majority_fraction=max(Counter(prediction.label for prediction in predictions).values()) / len(predictions),
+        shown=list(zip(shown, pictures, strict=True)),
         noun=noun,
-        weak=[row for row in slices if row["falls_short"] == "True"],
+        weak_slices=[row for row in slices if row["falls_short"] == "True"],
         num_slices=len(slices),
-        suspects=read_if_there(evaluate / "errors/suspects.csv"),
+        suspects=read_optional_table(evaluate / SUSPECTS, "evaluate"),
         robustness={kind: [row for row in accuracies if row["kind"] == kind] for kind in kinds},
     )
 
 
-def scores_of(metrics: dict[str, Any], left_out: set[str]) -> list[Score]:
-    """Write the figures with their intervals, but for those told elsewhere."""
+def score_names(metrics: dict[str, Any]) -> list[str]:
+    """Return the names of the scores among metrics, without interval bounds, counts and settings."""
     bounds = {f"{name}_{end}" for name in metrics for end in ("low", "high")}
-    return [score_of(name, metrics) for name in metrics if name not in bounds | left_out and name not in NOT_SCORES]
+    return [name for name in metrics if name not in bounds and name not in NOT_SCORES]
 
 
-def score_of(name: str, metrics: dict[str, Any]) -> Score:
-    write = percent if name.endswith(("accuracy", "precision")) else decimal
+def format_scores(metrics: dict[str, Any], excluded: set[str]) -> list[Score]:
+    return [format_score(name, metrics) for name in score_names(metrics) if name not in excluded]
+
+
+def format_score(name: str, metrics: dict[str, Any]) -> Score:
+    formatted = percent if name.endswith(("accuracy", "precision")) else decimal
     low, high = metrics.get(f"{name}_low"), metrics.get(f"{name}_high")
-    interval = f"{write(low)} to {write(high)}" if low is not None and high is not None else ""
-    meaning = MEANINGS.get(name) or (
-        "the right label is among the best " + name[4:-9] if name.startswith("top_") else ""
-    )
-    return Score(TITLES.get(name) or " ".join(map(acronym, name.split("_"))), write(metrics[name]), interval, meaning)
+    interval = f"{formatted(low)} to {formatted(high)}" if low is not None and high is not None else ""
+    description = DESCRIPTIONS.get(name, "")
+    if name.startswith("top_"):  # top_<k>_accuracy
+        description = f"the correct label is among the top {name[4:-9]}"
+    title = TITLES.get(name) or " ".join(map(uppercase_acronym, name.split("_")))
+    return Score(title, formatted(metrics[name]), interval, description)

@@ -1,20 +1,20 @@
-"""The section of explanations: maps to look at, and figures that say how far to trust them."""
+"""The section of explanations: attribution maps, and metrics of how far they can be trusted."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from leyden.artifacts import CONCEPTS, EXAMPLES, MAX_RANDOMISATION_SIMILARITY, METRICS, SUMMARY, TRUSTED
 from leyden.files import read_json
-from leyden.stages.report.influence import Channel, Influences, read_channels, read_taught
-from leyden.stages.report.pictures import Picture, picture_of_file
-from leyden.stages.report.rows import expect, read_if_there, read_rows
-from leyden.stages.report.wording import decimal, words
+from leyden.files.tables import read_table, require_file
+from leyden.stages.report.formatting import as_words, decimal
+from leyden.stages.report.influence import Channel, Influences, read_channels, read_influences
+from leyden.stages.report.pictures import Picture, encode_file
+from leyden.stages.report.tables import read_optional_table
 
 MAX_EXAMPLES = 24
-MAX_ALIKE = 0.5  # of maps before and after the model forgot all: beyond, they show the example more than the model
 MAX_CONCEPTS = 20
-TRUSTED = "trust here"  # the verdict in summary.csv, whose rows begin with the best method
-# Figures that only some methods or runs have.
-EXTRA = {
+# Metrics that only some methods or runs have, with their headings.
+OPTIONAL_METRICS = {
     "gain": "Gain",
     "infidelity": "Infidelity",
     "sensitivity_max": "Sensitivity",
@@ -33,105 +33,98 @@ class Example:
 
 @dataclass
 class Explanations:
-    """Figures by method, what the stage says of each, and the examples shown of all that were drawn."""
+    """The results of `leyden explain`: metrics and verdict of each method, and the first of the examples drawn."""
 
     metrics: dict[str, dict[str, float]]
     examples: list[Example]
     num_drawn: int
-    files: dict[str, Path] = field(default_factory=dict)  # of drawn examples, by their path in the data
-    judged: dict[str, dict[str, str]] = field(default_factory=dict)  # verdict and reason by method, refused ones too
-    taught: list[Influences] = field(default_factory=list)
+    files: dict[str, Path] = field(default_factory=dict)  # drawn examples by their path in the data
+    verdicts: dict[str, dict[str, str]] = field(default_factory=dict)  # rows of summary.csv, the best method first
+    influences: list[Influences] = field(default_factory=list)
     channels: list[Channel] = field(default_factory=list)
     concepts: list[dict[str, str]] = field(default_factory=list)
 
     @property
     def best(self) -> str | None:
-        """The best of the trusted methods, or else of all: the stage's own first one, or that of the lowest deletion AUC."""
-        ranked = [name for name in self.judged if name in self.trusted]
-        return (
-            ranked[0]
-            if ranked
-            else min(self.trusted or self.metrics, key=lambda name: self.metrics[name]["deletion_auc"], default=None)
-        )
+        """The first trusted method of summary.csv; without it, the one with the lowest deletion AUC."""
+        ranked = [name for name in self.verdicts if name in self.trusted]
+        if ranked:
+            return ranked[0]
+        return min(self.trusted or self.metrics, key=lambda name: self.metrics[name]["deletion_auc"], default=None)
 
     @property
     def trusted(self) -> list[str]:
-        """Methods whose maps beat chance, change with what the model learned, and that the stage trusts if it judges them."""
-        return [name for name, figures in self.metrics.items() if is_trusted(figures, self.judged.get(name, {}))]
+        return [name for name, metrics in self.metrics.items() if is_trusted(metrics, self.verdicts.get(name, {}))]
 
     @property
-    def extra(self) -> dict[str, str]:
-        """Headings of the figures that not every explanation has, by key, where one does."""
-        return {key: title for key, title in EXTRA.items() if any(key in figures for figures in self.metrics.values())}
+    def optional_metrics(self) -> dict[str, str]:
+        """Headings, by key, of the optional metrics that at least one method has."""
+        keys = {key for metrics in self.metrics.values() for key in metrics}
+        return {key: title for key, title in OPTIONAL_METRICS.items() if key in keys}
 
     @property
     def refused(self) -> dict[str, str]:
         """Methods that could not be run on this model, with the reason."""
-        return {name: row["reason"] for name, row in self.judged.items() if name not in self.metrics}
+        return {name: row["reason"] for name, row in self.verdicts.items() if name not in self.metrics}
 
-    def verdict(self) -> str:
-        """Name the best method, and say whether it beats a random map."""
+    def summary(self) -> str:
+        """Name the best method and report whether it beats a random map."""
         if self.best is None:
             return "no explanation method was run"
-        figures = self.metrics[self.best]
-        against = f"deletion AUC {decimal(figures['deletion_auc'])}, against {decimal(figures['random_deletion_auc'])}; lower is better"
-        who = (
-            f"of {len(self.metrics)} explanation methods, {words(self.best)} is best"
-            if len(self.metrics) > 1
-            else f"as an explanation, {words(self.best)} was tested"
+        metrics = self.metrics[self.best]
+        name = as_words(self.best)
+        evidence = (
+            f"deletion AUC {decimal(metrics['deletion_auc'])}, against {decimal(metrics['random_deletion_auc'])}; "
+            "lower is better"
         )
-        return f"{who} and {'beats' if beats_chance(figures) else 'does not beat'} a random map ({against})"
+        outcome = f"{'beats' if beats_chance(metrics) else 'does not beat'} a random map ({evidence})"
+        if len(self.metrics) > 1:
+            return f"of {len(self.metrics)} explanation methods, {name} is best and {outcome}"
+        return f"the only explanation method, {name}, {outcome}"
 
-    def map_of(self, path: str) -> Picture | None:
-        """Give the best trusted method's map of an example, where it was drawn."""
+    def read_map(self, path: str) -> Picture | None:
+        """Return an example's map by the best method, or None if that is not trusted or drew no map of it."""
         if path not in self.files or self.best not in self.trusted:
             return None
-        drawn = map_file(self.files[path], self.best)
-        return picture_of_file(drawn) if drawn.is_file() else None
+        file = map_path(self.files[path], self.best)
+        return encode_file(file) if file.is_file() else None
 
 
-def beats_chance(figures: dict[str, float]) -> bool:
-    return figures["deletion_auc"] < figures["random_deletion_auc"]
+def beats_chance(metrics: dict[str, float]) -> bool:
+    return metrics["deletion_auc"] < metrics["random_deletion_auc"]
 
 
-def is_trusted(figures: dict[str, float], judged: dict[str, str]) -> bool:
-    if judged:
-        return judged["verdict"] == TRUSTED
-    return beats_chance(figures) and figures["randomisation_similarity"] <= MAX_ALIKE
+def is_trusted(metrics: dict[str, float], verdict: dict[str, str]) -> bool:
+    """Return the verdict of `leyden explain`; without one, check that the maps beat chance and depend on the
+    weights."""
+    if verdict:
+        return verdict["verdict"] == TRUSTED
+    return beats_chance(metrics) and metrics["randomisation_similarity"] <= MAX_RANDOMISATION_SIMILARITY
 
 
 def read_explanations(explain: Path, prepare: Path) -> Explanations:
-    metrics = {
-        name: figures
-        for name, figures in read_json(explain / "metrics.json", "explain").items()
-        if "deletion_auc" in figures
-    }
-    judged = {row["method"]: row for row in read_if_there(explain / "summary.csv")}
-    metrics = {
-        name: metrics[name] for name in (*judged, *metrics) if name in metrics
-    }  # the best first, where that was judged
-    rows = read_rows(explain / "examples.csv", "explain")
+    verdicts = {row["method"]: row for row in read_optional_table(explain / SUMMARY, "explain")}
+    measured = read_json(explain / METRICS, "explain")
+    names = [name for name in dict.fromkeys([*verdicts, *measured]) if "deletion_auc" in measured.get(name, {})]
+    rows = read_table(explain / EXAMPLES, "explain")
     return Explanations(
-        metrics,
-        [read_example(explain, row, list(metrics)) for row in rows[:MAX_EXAMPLES]],
-        len(rows),
-        {row["path"]: explain / row["file"] for row in rows},
-        judged,
-        read_taught(explain, prepare),
-        read_channels(explain),
-        read_if_there(explain / "concepts.csv")[:MAX_CONCEPTS],
+        metrics={name: measured[name] for name in names},
+        examples=[read_example(explain, row, names) for row in rows[:MAX_EXAMPLES]],
+        num_drawn=len(rows),
+        files={row["path"]: explain / row["file"] for row in rows},
+        verdicts=verdicts,
+        influences=read_influences(explain, prepare),
+        channels=read_channels(explain),
+        concepts=read_optional_table(explain / CONCEPTS, "explain")[:MAX_CONCEPTS],
     )
 
 
 def read_example(explain: Path, row: dict[str, str], methods: list[str]) -> Example:
-    path = explain / row["file"]
-    maps = [(name, map_file(path, name)) for name in methods]
-    return Example(
-        row,
-        picture_of_file(expect(path, "explain")),
-        [(name, picture_of_file(drawn)) for name, drawn in maps if drawn.is_file()],
-    )
+    image = require_file(explain / row["file"], "explain")
+    maps = {name: map_path(image, name) for name in methods}
+    drawn = [(name, encode_file(file)) for name, file in maps.items() if file.is_file()]
+    return Example(row, encode_file(image), drawn)
 
 
-def map_file(image: Path, method: str) -> Path:
+def map_path(image: Path, method: str) -> Path:
     return image.with_name(f"{image.stem}-{method}.png")

@@ -1,11 +1,12 @@
-"""The section of exported files: what was written, and whether it answers as the checkpoint does."""
+"""The exported files: sizes, speed, and agreement with the checkpoint."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from leyden.artifacts import EXPORT_REPORT
 from leyden.files import read_json
-from leyden.stages.report.wording import listed, percent, plural
+from leyden.stages.report.formatting import join_names, percent, plural
 
 BASELINE = "eager"  # the checkpoint itself, run by PyTorch
 BATCH_SIZES = (1, 64)
@@ -13,9 +14,10 @@ BATCH_SIZES = (1, 64)
 
 @dataclass
 class Exports:
-    """Rows of `leyden export`'s report, each with `speed_up_b1` and `speed_up_b64` over the checkpoint.
+    """Rows of `leyden export`'s report, each with `speedup_b1` and `speedup_b64` over the checkpoint.
 
-    Apart: the checkpoint's own row, and those of formats that were skipped, since their tool is absent or cannot express the network.
+    Separate from them are the checkpoint's own row and the formats that were skipped, because their tool is not
+    installed or cannot express the network.
     """
 
     files: list[dict[str, Any]]
@@ -25,44 +27,48 @@ class Exports:
 
     @property
     def fastest(self) -> dict[str, Any] | None:
-        timed = [row for row in self.files if row["speed_up_b1"] is not None]
-        return max(timed, key=lambda row: row["speed_up_b1"], default=None)
+        timed = [row for row in self.files if row["speedup_b1"] is not None]
+        return max(timed, key=lambda row: row["speedup_b1"], default=None)
 
-    def verdict(self) -> str:
-        """Say whether every file agrees with the checkpoint."""
-        names = [name_of(row) for row in self.files]
-        failed = [
-            f"{name_of(row)} ({row.get('reason') or row['status']})" for row in self.files if row["status"] != "checked"
-        ]
-        skipped = [f"{name_of(row)} ({row['reason']})" for row in self.skipped]
-        left_out = f"; skipped: {listed(skipped)}" if skipped else ""
+    @property
+    def failed(self) -> list[dict[str, Any]]:
+        return [row for row in self.files if row["status"] != "checked"]
+
+    def summary(self) -> str:
+        """Report whether every file agrees with the checkpoint."""
+        names = [file_label(row) for row in self.files]
+        skipped = [f"{file_label(row)} ({row['reason']})" for row in self.skipped]
+        suffix = f"; skipped: {join_names(skipped)}" if skipped else ""
         if not names:
-            return f"no file was exported{left_out}"
-        if failed:
-            return f"{len(failed)} of {plural(len(names), 'exported file')} not shown to agree with the checkpoint: {listed(failed)}{left_out}"
+            return f"no file was exported{suffix}"
+        if self.failed:
+            reasons = [f"{file_label(row)} ({row.get('reason') or row['status']})" for row in self.failed]
+            files = f"{len(reasons)} of {plural(len(names), 'exported file')}"
+            return f"{files} did not pass the check against the checkpoint: {join_names(reasons)}{suffix}"
         agreement = min(row["top1_agreement"] for row in self.files)
-        who = {1: "the exported file", 2: "both exported files"}.get(len(names), f"all {len(names)} exported files")
-        examples = f"every {self.noun}" if agreement == 1 else f"{percent(agreement)} of the {self.noun}s or more"
+        subject = {1: "the exported file", 2: "both exported files"}.get(len(names), f"all {len(names)} exported files")
+        examples = f"every {self.noun}" if agreement == 1 else f"at least {percent(agreement)} of the {self.noun}s"
         verb = "agrees" if len(names) == 1 else "agree"
-        return f"{who} ({listed(names)}) {verb} with the checkpoint on {examples}{left_out}"
+        return f"{subject} ({join_names(names)}) {verb} with the checkpoint on {examples}{suffix}"
 
 
-def name_of(row: dict[str, Any]) -> str:
-    """Name a file by its format, and by its precision where that is a reduced one."""
+def file_label(row: dict[str, Any]) -> str:
+    """Label a file by its format, and by its precision unless that is fp32."""
     return row["format"] if row["precision"] == "fp32" else f"{row['format']} {row['precision']}"
 
 
 def read_exports(export: Path, noun: str) -> Exports:
-    rows = read_json(export / "report.json", "export")
+    rows = read_json(export / EXPORT_REPORT, "export")
     baseline = next((row for row in rows if row["format"] == BASELINE), None)
-    files = [row | speed_ups(row, baseline) for row in rows if row is not baseline and row["status"] != "skipped"]
+    files = [row | speedups(row, baseline) for row in rows if row is not baseline and row["status"] != "skipped"]
     return Exports(files, baseline, noun, [row for row in rows if row["status"] == "skipped"])
 
 
-def speed_ups(row: dict[str, Any], baseline: dict[str, Any] | None) -> dict[str, float | None]:
-    """Compare median latencies with the checkpoint's; None where either was not measured."""
-    found: dict[str, float | None] = {}
+def speedups(row: dict[str, Any], baseline: dict[str, Any] | None) -> dict[str, float | None]:
+    """Divide the checkpoint's median latencies by the file's; None where either was not measured."""
+    ratios: dict[str, float | None] = {}
     for batch_size in BATCH_SIZES:
-        own, other = (rows.get(f"latency_ms_b{batch_size}_p50") for rows in (row, baseline or {}))
-        found[f"speed_up_b{batch_size}"] = other / own if own and other else None
-    return found
+        key = f"latency_ms_b{batch_size}_p50"
+        latency_ms, baseline_ms = row.get(key), (baseline or {}).get(key)
+        ratios[f"speedup_b{batch_size}"] = baseline_ms / latency_ms if latency_ms and baseline_ms else None
+    return ratios

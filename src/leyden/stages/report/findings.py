@@ -1,116 +1,120 @@
-"""The data doctor's word: is this data fit to train on, what is to be mended, what is worth a look?"""
+"""Findings about the data: is it ready to train on, what must be fixed first, and what should be reviewed?"""
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from leyden.stages.report.dataset import Dataset
 from leyden.stages.report.duplicates import Duplicates
-from leyden.stages.report.wording import decimal, listed, percent, plural
+from leyden.stages.report.formatting import decimal, join_names, percent, plural
 
-IMBALANCE = 10  # times; accuracy then hardly shows how the smallest class fares
-FEW_TO_LEARN_FROM = 10
-ASPECT_SPREAD = 2  # times; beyond, bringing all images to one shape distorts some of them visibly
+MAX_IMBALANCE = 10  # largest class / smallest; from here on, accuracy hides results on the smallest class
+MIN_TRAINING_EXAMPLES = 10
+MAX_ASPECT_SPREAD = 2  # largest / smallest aspect ratio; beyond, resizing to one shape visibly distorts some images
 MAX_NAMED = 5
 
 
 class Finding(NamedTuple):
-    """Something to mend or to look at; `section` of the data page shows it."""
+    """Something to fix or to review; `section` is the anchor on the data page that shows it."""
 
     title: str
     advice: str
     section: str
-    must_mend: bool = False
+    is_blocking: bool = False
 
 
-def findings_of(dataset: Dataset) -> list[Finding]:
-    """List what was found, what must be mended first."""
-    found = [*find_in_duplicates(dataset.duplicates), *find_in_classes(dataset), *find_in_files(dataset)]
-    return sorted(found, key=lambda finding: not finding.must_mend)
+def list_findings(dataset: Dataset) -> list[Finding]:
+    """List all findings, those that must be fixed first at the top."""
+    findings = [*check_duplicates(dataset.duplicates), *check_classes(dataset), *check_files(dataset)]
+    return sorted(findings, key=lambda finding: not finding.is_blocking)
 
 
-def verdict_of(findings: list[Finding]) -> str:
-    to_mend = sum(finding.must_mend for finding in findings)
-    to_see = len(findings) - to_mend
-    if to_mend:
-        return (
-            f"Not yet fit to train on: {plural(to_mend, 'thing')} to mend{f', {to_see} to look at' if to_see else ''}."
-        )
-    if to_see:
-        return f"Fit to train on; {plural(to_see, 'thing is', 'things are')} worth a look."
-    return "Fit to train on: no check found anything to mend or to look at."
+def data_verdict(findings: list[Finding]) -> str:
+    num_blocking = sum(finding.is_blocking for finding in findings)
+    num_to_review = len(findings) - num_blocking
+    if num_blocking:
+        review = f", {num_to_review} to review" if num_to_review else ""
+        return f"The data is not ready to train on: {plural(num_blocking, 'problem')} to fix first{review}."
+    if num_to_review:
+        return f"The data is ready to train on; {plural(num_to_review, 'finding')} to review."
+    return "The data is ready to train on: no problems were found."
 
 
-def find_in_duplicates(duplicates: Duplicates) -> Iterator[Finding]:
-    exact, near = duplicates.tallies
-    if exact.two_splits:
-        advice = "What is tested was learned, so the scores flatter: remove one of each."
-        yield Finding(f"{plural(exact.two_splits, 'pair')} of exact copies in two splits", advice, "duplicates", True)
-    if duplicates.num_groups:
-        advice = "A group is to stay on one side, or the scores flatter: give each of them one split."
-        yield Finding(f"{plural(duplicates.num_groups, 'group')} in two splits or more", advice, "duplicates", True)
-    if exact.two_labels:
-        advice = "One label of each must be wrong: correct it, or remove both."
-        yield Finding(f"{plural(exact.two_labels, 'pair')} of exact copies with two labels", advice, "duplicates", True)
-    if near.two_splits:
-        advice = "If they show the same thing, the scores flatter: give both one group in a manifest, or remove one."
-        yield Finding(f"{plural(near.two_splits, 'pair')} of near copies in two splits", advice, "duplicates")
-    if near.two_labels:
+def check_duplicates(duplicates: Duplicates) -> Iterator[Finding]:
+    exact, near = duplicates.counts
+    if exact.different_splits:
         yield Finding(
-            f"{plural(near.two_labels, 'pair')} of near copies with two labels",
-            "One of the labels may be wrong.",
+            f"{plural(exact.different_splits, 'pair')} of exact duplicates in different splits",
+            "The same example is in two splits, which makes the scores too optimistic: remove one of each pair.",
             "duplicates",
+            is_blocking=True,
         )
-    if duplicates.harmless:
-        advice = "They count twice, which does no harm while they are few."
+    if duplicates.num_groups:
         yield Finding(
-            f"{plural(duplicates.harmless, 'pair')} of copies within a split and a class", advice, "duplicates"
+            f"{plural(duplicates.num_groups, 'group')} in more than one split",
+            "A group that is in two splits makes the scores too optimistic: assign each group to one split.",
+            "duplicates",
+            is_blocking=True,
         )
-
-
-def find_in_classes(dataset: Dataset) -> Iterator[Finding]:
-    smallest, *_, largest = sorted(dataset.classes, key=lambda row: row.total)
-    if largest.total >= IMBALANCE * smallest.total:
-        title = f"The largest class has {largest.total / smallest.total:,.0f} times the {dataset.noun}s of the smallest"
+    if exact.different_labels:
+        yield Finding(
+            f"{plural(exact.different_labels, 'pair')} of exact duplicates with different labels",
+            "One label of each pair must be wrong: correct it, or remove both examples.",
+            "duplicates",
+            is_blocking=True,
+        )
+    if near.different_splits:
         advice = (
-            f"{smallest.label} has {smallest.total:,}, {largest.label} {largest.total:,}: "
-            "accuracy hides how a small class fares; read the balanced accuracy and each class's recall."
+            "If they show the same thing, the scores are too optimistic: "
+            "put both in one group in a manifest, or remove one."
         )
-        yield Finding(title, advice, "classes")
-    for place, split in enumerate(dataset.counts):
-        few = [
-            row.label for row in dataset.classes if row.counts[place] < (FEW_TO_LEARN_FROM if split == "train" else 1)
-        ]
-        if few:
-            what = f"fewer than {FEW_TO_LEARN_FROM} training" if split == "train" else f"no {split}"
-            advice = (
-                "Too few to learn it well." if split == "train" else "How well the model names it there is not known."
-            )
-            yield Finding(
-                f"{plural(len(few), 'class', 'classes')} with {what} {dataset.noun}s",
-                f"{named(few)}. {advice}",
-                "classes",
-            )
+        title = f"{plural(near.different_splits, 'pair')} of near duplicates in different splits"
+        yield Finding(title, advice, "duplicates")
+    if near.different_labels:
+        title = f"{plural(near.different_labels, 'pair')} of near duplicates with different labels"
+        yield Finding(title, "One of the labels may be wrong.", "duplicates")
+    if duplicates.num_harmless:
+        title = f"{plural(duplicates.num_harmless, 'pair')} of duplicates within one split and class"
+        yield Finding(title, "These examples count twice, which is harmless if there are few of them.", "duplicates")
 
 
-def find_in_files(dataset: Dataset) -> Iterator[Finding]:
+def check_classes(dataset: Dataset) -> Iterator[Finding]:
+    smallest, *_, largest = sorted(dataset.classes, key=lambda row: row.total)
+    if largest.total >= MAX_IMBALANCE * smallest.total:
+        ratio = largest.total / smallest.total
+        yield Finding(
+            f"The largest class has {ratio:,.0f} times as many {dataset.noun}s as the smallest",
+            f"{smallest.label} has {smallest.total:,}, {largest.label} {largest.total:,}: accuracy hides poor results "
+            "on a small class; see the balanced accuracy and the recall of each class.",
+            "classes",
+        )
+    for index, split in enumerate(dataset.counts):
+        is_train = split == "train"
+        minimum = MIN_TRAINING_EXAMPLES if is_train else 1
+        labels = [row.label for row in dataset.classes if row.counts[index] < minimum]
+        if labels:
+            what = f"fewer than {minimum} training" if is_train else f"no {split}"
+            advice = "Too few to learn the class well." if is_train else "The accuracy on them cannot be measured."
+            title = f"{plural(len(labels), 'class', 'classes')} with {what} {dataset.noun}s"
+            yield Finding(title, f"{join_first(labels)}. {advice}", "classes")
+
+
+def check_files(dataset: Dataset) -> Iterator[Finding]:
     if dataset.num_rejected:
-        share = percent(dataset.num_rejected / (dataset.num_rejected + dataset.total))
-        advice = "They were left out, and nothing was put in their place. See whether one class lost many."
-        yield Finding(f"{plural(dataset.num_rejected, 'file')} rejected ({share})", advice, "rejected")
+        rejected = percent(dataset.num_rejected / (dataset.num_rejected + dataset.total))
+        advice = "They were left out and not replaced. Check whether one class lost many of its files."
+        yield Finding(f"{plural(dataset.num_rejected, 'file')} rejected ({rejected})", advice, "rejected")
     for name, _, values in dataset.spreads:
-        if name == "aspect ratio" and values["max"] > ASPECT_SPREAD * values["min"]:
+        if name == "aspect ratio" and values["max"] > MAX_ASPECT_SPREAD * values["min"]:
             title = f"Aspect ratios from {decimal(values['min'], 2)} to {decimal(values['max'], 2)} (width / height)"
-            yield Finding(
-                title, "All are brought to one shape, whatever their own: look whether some are too distorted.", "files"
-            )
+            advice = "All images are resized to one shape: check whether some are too distorted."
+            yield Finding(title, advice, "files")
     if len(dataset.modes) > 1:
-        title = f"Files of {len(dataset.modes)} modes ({listed([f'{count:,} {mode}' for mode, count in dataset.modes.items()])})"
-        yield Finding(title, "If a class has a mode of its own, a model may learn that in place of the class.", "files")
+        modes = join_names([f"{count:,} {mode}" for mode, count in dataset.modes.items()])
+        advice = "If the mode depends on the class, a model may learn the mode instead of the class."
+        yield Finding(f"Files in {len(dataset.modes)} modes ({modes})", advice, "files")
 
 
-def named(labels: list[str]) -> str:
-    return (
-        listed(labels[:MAX_NAMED])
-        if len(labels) <= MAX_NAMED
-        else ", ".join([*labels[:MAX_NAMED], "\N{HORIZONTAL ELLIPSIS}"])
-    )
+def join_first(labels: list[str]) -> str:
+    if len(labels) <= MAX_NAMED:
+        return join_names(labels)
+    return ", ".join([*labels[:MAX_NAMED], "\N{HORIZONTAL ELLIPSIS}"])

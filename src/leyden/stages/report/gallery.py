@@ -1,4 +1,4 @@
-"""Errors with their images, and where it was drawn the map of what the model looked at."""
+"""Errors with their images, and with attribution maps where `leyden explain` drew one."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from leyden.stages.report.pictures import Picture
 from leyden.stages.report.predictions import Prediction
 
 
-class Shown(NamedTuple):
+class GalleryItem(NamedTuple):
     """A prediction; sequences have no image, and only the examples that `leyden explain` drew have a map."""
 
     prediction: Prediction
@@ -16,10 +16,10 @@ class Shown(NamedTuple):
     map: Picture | None
 
 
-def gallery_of(evaluation: Evaluation | None, explanations: Explanations | None) -> list[Shown]:
-    """Join what evaluation and explanation say of the same examples."""
+def build_gallery(evaluation: Evaluation | None, explanations: Explanations | None) -> list[GalleryItem]:
+    """Join the predictions shown with their attribution maps."""
     shown = evaluation.shown if evaluation else []
     return [
-        Shown(prediction, image, explanations.map_of(prediction.path) if explanations else None)
+        GalleryItem(prediction, image, explanations.read_map(prediction.path) if explanations else None)
         for prediction, image in shown
     ]

@@ -1,22 +1,23 @@
-"""What stands behind an answer: the training examples that taught it, and the channels that each class is read from."""
+"""The most influential training examples of a prediction, and the most important channel of each class."""
 
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
-from leyden.stages.report.pictures import Picture, picture_of_file, pictures_of_rows
-from leyden.stages.report.rows import read_if_there
+from leyden.artifacts import CHANNELS, INFLUENCE
+from leyden.stages.report.pictures import Picture, encode_file, encode_rows
+from leyden.stages.report.tables import read_optional_table
 
 
 class Influential(NamedTuple):
-    """A training example; an `influence` above 0 lowered the loss of the test example."""
+    """A training example; an `influence` above 0 lowers the loss of the test example."""
 
     row: dict[str, str]
     image: Picture | None
 
 
 class Influences(NamedTuple):
-    """A test example as influence.csv tells of it, and the training examples that helped most and that harmed most."""
+    """A test example, as in influence.csv, with its most helpful and most harmful training examples."""
 
     row: dict[str, str]
     image: Picture
@@ -25,26 +26,23 @@ class Influences(NamedTuple):
 
 
 class Channel(NamedTuple):
-    """The channel that a class is read from most, on the image where it says most."""
+    """The channel that contributes most to a class, with the image on which it contributes most."""
 
     row: dict[str, str]
     image: Picture
 
 
-def read_taught(explain: Path, prepare: Path) -> list[Influences]:
-    rows = read_if_there(explain / "influence.csv")
-    images = pictures_of_rows(prepare, "train", [int(row["training_row"]) for row in rows])
-    found = []
-    for file, group in groupby(map(Influential, rows, images), key=lambda each: each.row["file"]):
-        each = list(group)
-        sides = [[one for one in each if one.row["effect"] == effect] for effect in ("helpful", "harmful")]
-        found.append(Influences(each[0].row, picture_of_file(explain / file), *sides))
-    return found
+def read_influences(explain: Path, prepare: Path) -> list[Influences]:
+    rows = read_optional_table(explain / INFLUENCE, "explain")
+    images = encode_rows(prepare, "train", [int(row["training_row"]) for row in rows])
+    influences = []
+    for file, group in groupby(map(Influential, rows, images), key=lambda example: example.row["file"]):
+        examples = list(group)
+        sides = [[one for one in examples if one.row["effect"] == effect] for effect in ("helpful", "harmful")]
+        influences.append(Influences(examples[0].row, encode_file(explain / file), *sides))
+    return influences
 
 
 def read_channels(explain: Path) -> list[Channel]:
-    return [
-        Channel(row, picture_of_file(explain / row["file"]))
-        for row in read_if_there(explain / "channels.csv")
-        if row["file"]
-    ]
+    rows = read_optional_table(explain / CHANNELS, "explain")
+    return [Channel(row, encode_file(explain / row["file"])) for row in rows if row["file"]]

@@ -1,11 +1,11 @@
-// What only a reader with scripts gets: tables sort, plots enlarge, a tap keeps a map in view. Without scripts all of it can still be read.
+// Sortable tables, enlargeable plots, and maps that stay visible after a tap. The page is readable without scripts.
 "use strict";
 
 for (const heading of document.querySelectorAll("table.sortable thead th:not(.no-sort)")) {
   const button = document.createElement("button");
   button.type = "button";
   button.append(...heading.childNodes);
-  heading.append(button); // vendor/sortable.min.js hears its click, and sets aria-sort
+  heading.append(button); // vendor/sortable.min.js handles the click and sets aria-sort
 }
 
 for (const map of document.querySelectorAll("button.map")) {

@@ -1,4 +1,4 @@
-"""Images inside the page: small, and in the page's own text."""
+"""Images embedded in the page: small, as `data:` URIs."""
 
 import base64
 import io
@@ -12,12 +12,12 @@ from PIL import Image
 from leyden.data.packed import SPLITS, read_paths, read_report, read_split
 
 MAX_SIDE_PX = 192  # twice the size at which the page shows most of them
-MAX_PNG_BYTES = 4_000  # photographs go as JPEG beyond this
+MAX_PNG_BYTES = 4_000  # a larger PNG is replaced by a JPEG if that is smaller
 PIXELATED_SIDE_PX = 64  # smaller images are enlarged in square pixels, not blurred
 
 
 class Picture(NamedTuple):
-    """An image as a `data:` URI."""
+    """An image as a `data:` URI, with its size in pixels."""
 
     uri: str
     width: int
@@ -28,52 +28,51 @@ class Picture(NamedTuple):
         return max(self.width, self.height) < PIXELATED_SIDE_PX
 
 
-def picture_of_array(pixels: np.ndarray, max_side_px: int = MAX_SIDE_PX) -> Picture:
+def encode_file(path: Path, max_side_px: int = MAX_SIDE_PX) -> Picture:
+    with Image.open(path) as image:
+        return encode(image, max_side_px)
+
+
+def encode_rows(prepare: Path, split: str, rows: Sequence[int], max_side_px: int = MAX_SIDE_PX) -> list[Picture | None]:
+    """Encode the packed images at some rows of a split; None for sequences and for examples in shards."""
+    report = read_report(prepare)
+    if "image_size" not in report["input"] or (split == "train" and "shards" in report):
+        return [None] * len(rows)
+    images = read_split(prepare, split).images
+    return [encode_array(images[row], max_side_px) for row in rows]
+
+
+def encode_paths(prepare: Path, paths: set[str], max_side_px: int = MAX_SIDE_PX) -> dict[str, Picture]:
+    """Encode the packed images of some files, of any split."""
+    pictures: dict[str, Picture] = {}
+    for split in SPLITS:
+        rows = {row: path for row, path in enumerate(read_paths(prepare, split)) if path in paths}
+        encoded = zip(rows.values(), encode_rows(prepare, split, list(rows), max_side_px), strict=True)
+        pictures |= {path: picture for path, picture in encoded if picture}
+    return pictures
+
+
+def encode_array(pixels: np.ndarray, max_side_px: int) -> Picture:
     """Encode an image uint8 (H, W, C)."""
     return encode(
         Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)), max_side_px
     )
 
 
-def picture_of_file(path: Path, max_side_px: int = MAX_SIDE_PX) -> Picture:
-    with Image.open(path) as image:
-        return encode(image, max_side_px)
-
-
-def pictures_of_rows(
-    prepare: Path, split: str, rows: Sequence[int], max_side_px: int = MAX_SIDE_PX
-) -> list[Picture | None]:
-    """Encode packed images by their rows in a split; other examples have no picture."""
-    report = read_report(prepare)
-    if "image_size" not in report["input"] or (split == "train" and "shards" in report):
-        return [None] * len(rows)
-    images = read_split(prepare, split).images
-    return [picture_of_array(images[row], max_side_px) for row in rows]
-
-
-def pictures_of_paths(prepare: Path, paths: set[str], max_side_px: int = MAX_SIDE_PX) -> dict[str, Picture]:
-    """Encode packed images by the files that they came from."""
-    found: dict[str, Picture] = {}
-    for split in SPLITS:
-        rows = {row: path for row, path in enumerate(read_paths(prepare, split)) if path in paths}
-        pictures = zip(rows.values(), pictures_of_rows(prepare, split, list(rows), max_side_px), strict=True)
-        found |= {path: picture for path, picture in pictures if picture}
-    return found
-
-
 def encode(image: Image.Image, max_side_px: int) -> Picture:
-    """Shrink an image to a longest side, and write it as PNG, or as JPEG where that is needed to be small."""
+    """Shrink an image to fit a longest side, and encode it as PNG, or as JPEG where that is smaller."""
     image = image if image.mode in ("L", "RGB") else image.convert("RGB")
     if max(image.size) > max_side_px:
         image = image.copy()
         image.thumbnail((max_side_px, max_side_px))
-    kind, content = "png", saved(image, "PNG", optimize=True)
+    kind, content = "png", to_bytes(image, "PNG", optimize=True)
     if len(content) > MAX_PNG_BYTES:
-        kind, content = min(("png", content), ("jpeg", saved(image, "JPEG", quality=85)), key=lambda pair: len(pair[1]))
+        jpeg = to_bytes(image, "JPEG", quality=85)
+        kind, content = ("jpeg", jpeg) if len(jpeg) < len(content) else (kind, content)
     return Picture(f"data:image/{kind};base64,{base64.b64encode(content).decode()}", *image.size)
 
 
-def saved(image: Image.Image, kind: str, **options: int) -> bytes:
+def to_bytes(image: Image.Image, kind: str, **options: int) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()

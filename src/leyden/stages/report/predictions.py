@@ -1,13 +1,13 @@
-"""What the model said of each test example."""
+"""The model's predictions on the test examples."""
 
 from pathlib import Path
 from typing import NamedTuple
 
-from leyden.stages.report.rows import read_columns
+from leyden.files.tables import read_columns
 
 
 class Prediction(NamedTuple):
-    """A row of predictions.csv, which is the same row of the packed test examples."""
+    """A row of predictions.csv; `row` is also the example's row in the packed test split."""
 
     row: int
     path: str
@@ -16,21 +16,19 @@ class Prediction(NamedTuple):
     confidence: float
 
     @property
-    def is_right(self) -> bool:
+    def is_correct(self) -> bool:
         return self.label == self.prediction
 
 
 def read_predictions(path: Path) -> list[Prediction]:
     rows = read_columns(path, "evaluate", ["path", "label", "prediction", "confidence"])
     return [
-        Prediction(number, image, label, predicted, float(sure))
-        for number, (image, label, predicted, sure) in enumerate(rows)
+        Prediction(number, example, label, prediction, float(confidence))
+        for number, (example, label, prediction, confidence) in enumerate(rows)
     ]
 
 
-def choose(predictions: list[Prediction], count: int) -> list[Prediction]:
-    """Choose the surest errors, or the least sure right ones where there is no error."""
-    errors = [prediction for prediction in predictions if not prediction.is_right]
-    return (
-        sorted(errors, key=lambda p: -p.confidence)[:count] or sorted(predictions, key=lambda p: p.confidence)[:count]
-    )
+def select_shown(predictions: list[Prediction], count: int) -> list[Prediction]:
+    """Select the most confident errors, or the least confident predictions if there are no errors."""
+    errors = sorted((p for p in predictions if not p.is_correct), key=lambda p: -p.confidence)
+    return errors[:count] or sorted(predictions, key=lambda p: p.confidence)[:count]

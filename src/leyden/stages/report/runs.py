@@ -1,4 +1,4 @@
-"""What a run left in its artifacts folder, as far as two runs can be compared."""
+"""Reading of a run's artifacts folder, for the comparison of two runs."""
 
 import json
 from dataclasses import dataclass
@@ -7,17 +7,29 @@ from typing import Any
 
 import yaml
 
+from leyden.artifacts import CONFIG, CURVES, EXPORT_REPORT, METRICS, PER_CLASS, PREDICTIONS
 from leyden.errors import UserError
 from leyden.files import read_json
+from leyden.files.tables import read_table
 from leyden.stages.report.exports import Exports, read_exports
 from leyden.stages.report.predictions import Prediction, read_predictions
-from leyden.stages.report.rows import read_rows
-from leyden.stages.report.training import Curves, curves_of, read_provenance
+from leyden.stages.report.training import Curves, group_curves, read_provenance
+
+REQUIRED = (
+    "prepare/report.json",
+    "prepare/manifest.csv",
+    f"evaluate/{METRICS}",
+    f"evaluate/{PREDICTIONS}",
+    f"evaluate/{PER_CLASS}",
+)
 
 
 @dataclass
 class Run:
-    """Figures, predictions, curves and provenance of a run; `hashes` are the contents of its test examples by path, if they are known."""
+    """Metrics, predictions, curves and provenance of a run.
+
+    `predictions` and `hashes`, the SHA-256 of each test example ("" if unknown), are by the example's path.
+    """
 
     name: str
     metrics: dict[str, Any]
@@ -33,50 +45,44 @@ class Run:
 
 
 def check_run(artifacts: Path) -> None:
-    """Stop at what is not another run's folder.
+    """Check that a folder holds an evaluated run.
 
     Raises:
-        UserError: with what is missing in it.
+        UserError: if a required file does not exist.
     """
-    for name in (
-        "prepare/report.json",
-        "prepare/manifest.csv",
-        "evaluate/metrics.json",
-        "evaluate/predictions.csv",
-        "evaluate/per_class.csv",
-    ):
+    for name in REQUIRED:
         if not (artifacts / name).is_file():
             raise UserError(
-                f"report.against must be a run's artifacts folder; got {artifacts}, without {name}; give a copy of artifacts/ as `make repro` left it"
+                f"report.against must be a run's artifacts folder; got {artifacts}, without {name}; "
+                "pass a copy of artifacts/ as written by `make repro`"
             )
 
 
 def read_run(name: str, prepare: Path, train: Path, evaluate: Path, export: Path, noun: str) -> Run:
-    """Read a run; what it did not train or export is left empty."""
-    found = read_json(prepare / "report.json", "prepare")
-    has_training = (train / "config.yaml").is_file() and (train / "curves.csv").is_file()
+    """Read a run; what was not trained or exported is left empty."""
+    report = read_json(prepare / "report.json", "prepare")
+    manifest = read_table(prepare / "manifest.csv", "prepare")
+    has_training = (train / CONFIG).is_file() and (train / CURVES).is_file()
+    config = yaml.safe_load((train / CONFIG).read_text(encoding="utf-8")) if has_training else None
     return Run(
         name=name,
-        metrics=read_json(evaluate / "metrics.json", "evaluate"),
-        predictions={prediction.path: prediction for prediction in read_predictions(evaluate / "predictions.csv")},
-        classes={row["label"]: row for row in read_rows(evaluate / "per_class.csv", "evaluate")},
-        hashes={
-            row["path"]: row["sha256"]
-            for row in read_rows(prepare / "manifest.csv", "prepare")
-            if row["split"] == "test"
-        },
-        data_hash=found["data_hash"],
-        counts={split: sum(own.values()) for split, own in found["counts"].items()},
-        curves=curves_of(read_rows(train / "curves.csv", "fit")) if has_training else {},
-        config=flat(yaml.safe_load((train / "config.yaml").read_text(encoding="utf-8")) or {}) if has_training else {},
+        metrics=read_json(evaluate / METRICS, "evaluate"),
+        predictions={prediction.path: prediction for prediction in read_predictions(evaluate / PREDICTIONS)},
+        classes={row["label"]: row for row in read_table(evaluate / PER_CLASS, "evaluate")},
+        hashes={row["path"]: row["sha256"] for row in manifest if row["split"] == "test"},
+        data_hash=report["data_hash"],
+        counts={split: sum(by_class.values()) for split, by_class in report["counts"].items()},
+        curves=group_curves(read_table(train / CURVES, "fit")) if has_training else {},
+        config=flatten_config(config or {}),
         provenance=read_provenance(train),
-        exports=read_exports(export, noun) if (export / "report.json").is_file() else None,
+        exports=read_exports(export, noun) if (export / EXPORT_REPORT).is_file() else None,
     )
 
 
-def flat(config: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Name each setting by its path: `trainer.max_epochs`."""
-    found: dict[str, str] = {}
+def flatten_config(config: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """Return settings as JSON by their dotted path: `trainer.max_epochs`."""
+    settings: dict[str, str] = {}
     for name, value in config.items():
-        found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": json.dumps(value)}
-    return found
+        path = f"{prefix}{name}"
+        settings |= flatten_config(value, f"{path}.") if isinstance(value, dict) else {path: json.dumps(value)}
+    return settings

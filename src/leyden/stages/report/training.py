@@ -1,29 +1,26 @@
-"""The training section: how the model came to be."""
+"""The training section: curves, configuration and provenance."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
+from leyden.artifacts import CONFIG, CURVES, METRICS, PROVENANCE
 from leyden.files import read_json
+from leyden.files.tables import read_table, require_file
 from leyden.stages.report.charts import draw_curves
-from leyden.stages.report.rows import expect, read_rows
 
-Curves = dict[str, dict[str, list[tuple[float, float]]]]  # of a metric, by split: (epoch, value)
+Curves = dict[str, dict[str, list[tuple[float, float]]]]  # metric: split: points (epoch, value)
 MAX_CHARTS = 6
 MAX_ROWS = 200
-UNRECORDED: dict[str, Any] = {
-    "code_version": "",
-    "data_hash": "",
-    "versions": {},
-}  # of a training older than its provenance.json
+# Of a run that was trained before provenance.json was written.
+EMPTY_PROVENANCE: dict[str, Any] = {"code_version": "", "data_hash": "", "versions": {}}
 
 
 @dataclass
 class Training:
-    """What `leyden fit` published."""
+    """The files that `leyden fit` published."""
 
     metrics: dict[str, Any]
     rows: list[dict[str, str]]
@@ -37,12 +34,12 @@ class Training:
     @property
     def charts(self) -> list[tuple[str, Markup]]:
         """Draw each metric by epoch."""
-        curves = list(curves_of(self.rows).items())[:MAX_CHARTS]
+        curves = list(group_curves(self.rows).items())[:MAX_CHARTS]
         return [(name, draw_curves(name, by_split, self.metrics.get("epoch"))) for name, by_split in curves]
 
     @property
     def columns(self) -> list[str]:
-        """Columns of the table that have a figure."""
+        """Columns of the table that are not blank."""
         return [name for name in self.rows[0] if any(row[name] for row in self.rows)] if self.rows else []
 
     @property
@@ -52,24 +49,24 @@ class Training:
 
 def read_training(train: Path) -> Training:
     return Training(
-        metrics=read_json(train / "metrics.json", "fit"),
-        rows=read_rows(train / "curves.csv", "fit"),
-        config=expect(train / "config.yaml", "fit").read_text(encoding="utf-8"),
+        metrics=read_json(train / METRICS, "fit"),
+        rows=read_table(train / CURVES, "fit"),
+        config=require_file(train / CONFIG, "fit").read_text(encoding="utf-8"),
         provenance=read_provenance(train),
     )
 
 
 def read_provenance(train: Path) -> dict[str, Any]:
-    path = train / "provenance.json"
-    return UNRECORDED | (json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {})
+    path = train / PROVENANCE
+    return EMPTY_PROVENANCE | (read_json(path, "fit") if path.is_file() else {})
 
 
-def curves_of(rows: list[dict[str, str]]) -> Curves:
-    """Gather metrics named `split/name` as {name: {split: [(epoch, value)]}}: the loss first, then the accuracy, then any other."""
+def group_curves(rows: list[dict[str, str]]) -> Curves:
+    """Group columns named `split/metric` as {metric: {split: [(epoch, value)]}}: loss and accuracy first."""
     curves: Curves = {"loss": {}, "accuracy": {}}
     for row in rows:
         for column, value in row.items():
-            split, slash, name = column.partition("/")
+            split, slash, metric = column.partition("/")
             if slash and value:
-                curves.setdefault(name, {}).setdefault(split, []).append((float(row["epoch"]), float(value)))
-    return {name: by_split for name, by_split in curves.items() if by_split}
+                curves.setdefault(metric, {}).setdefault(split, []).append((float(row["epoch"]), float(value)))
+    return {metric: by_split for metric, by_split in curves.items() if by_split}

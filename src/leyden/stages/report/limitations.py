@@ -1,0 +1,59 @@
+"""The model card's limitations, as far as they can be computed."""
+
+from leyden.stages.report.dataset import Dataset
+from leyden.stages.report.evaluation import Evaluation
+from leyden.stages.report.explanations import Explanations, beats_chance
+from leyden.stages.report.exports import Exports
+from leyden.stages.report.findings import Finding
+from leyden.stages.report.formatting import TIMES, as_words, decimal, join_names, percent, plural
+
+MIN_TEST_EXAMPLES = 30  # a recall of 1 on 30 examples has a 95% interval that begins at 0.89
+MAX_NAMED = 10
+
+
+def list_limitations(
+    dataset: Dataset,
+    findings: list[Finding],
+    evaluation: Evaluation | None,
+    exports: Exports | None,
+    explanations: Explanations | None,
+) -> list[str]:
+    """List the limitations, one or two sentences each."""
+    noun = dataset.noun
+    limitations = [f"{finding.title}. {finding.advice}" for finding in findings if finding.is_blocking]
+    limitations += [
+        f"The test {noun}s come from the same source as the training {noun}s; accuracy on {noun}s from other devices, "
+        "places or times may be lower.",
+        f"{noun.capitalize()}s of one subject may be in several splits, unless the data was split by subject; "
+        "that would make the scores too optimistic.",
+    ]
+    if dataset.has_images:
+        size = f" {TIMES} ".join(map(str, dataset.input["image_size"]))
+        limitations.append(f"Images of a different size are resized to {size} pixels, whatever their aspect ratio.")
+    limitations += list_score_limitations(evaluation) if evaluation else ["The accuracy of the model was not measured."]
+    if exports and exports.failed:
+        limitations.append("Not every exported file passed the check against the checkpoint.")
+    if explanations:
+        failed = [as_words(name) for name, metrics in explanations.metrics.items() if not beats_chance(metrics)]
+        if failed:
+            limitations.append(f"Explanation methods that are no better than a random map: {join_names(failed)}.")
+    return limitations
+
+
+def list_score_limitations(evaluation: Evaluation) -> list[str]:
+    error = decimal(evaluation.metrics["calibration_error"])
+    limitations = [f"The stated confidence is off by {error} on average (expected calibration error)."]
+    small = evaluation.small_classes(MIN_TEST_EXAMPLES)
+    if small:
+        labels = join_names(small[:MAX_NAMED]) + (", ..." if len(small) > MAX_NAMED else "")
+        limitations.append(
+            f"The scores of {plural(len(small), 'class', 'classes')} are based on fewer than {MIN_TEST_EXAMPLES} "
+            f"test {evaluation.noun}s each: {labels}."
+        )
+    lowest = evaluation.lowest_recall(1)
+    if lowest and float(lowest[0]["recall"]) < 1:
+        limitations.append(
+            f"The class with the lowest recall is {lowest[0]['label']}: {percent(lowest[0]['recall'])} of its "
+            f"test {evaluation.noun}s were classified correctly."
+        )
+    return limitations
