@@ -29,7 +29,7 @@ REPEATS = 3
 
 
 def measure() -> list[Row]:
-    from leyden.training.precision import computes_bf16_natively
+    from leyden.training.devices import computes_bf16_natively
 
     folder = cifar10_folder()
     bf16 = computes_bf16_natively("cpu")

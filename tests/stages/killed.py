@@ -1,10 +1,12 @@
-"""In each of some folders, run `leyden fit` again and again in processes that are killed at chosen moments, then once to its end.
+"""Runs `leyden fit` in each of several folders: first in processes that are killed at given points, then to its end.
 
-A program of its own: it imports torch once, and forks a process per attempt before any thread was started.
+This is a program, so that it imports torch once, and forks a process for each attempt before any thread is started.
 Usage: python killed.py '{"FOLDER": [["step", 3], ["half_saved", 2], ...], ...}' FIT_ARGUMENT...
+It prints the exit codes of each folder as JSON.
 """
 
 import io
+import itertools
 import json
 import os
 import signal
@@ -22,7 +24,7 @@ from leyden.cli import main
 
 
 class DropoutNet(nn.Module):
-    """A small network that draws random numbers in training."""
+    """A small network whose training depends on random numbers."""
 
     def __init__(self, in_channels: int, num_classes: int, image_size: tuple[int, int]) -> None:
         super().__init__()
@@ -46,17 +48,17 @@ def die(*_: Any) -> None:
 
 def save_half(value: Any, file: Any) -> None:
     """Write half of a checkpoint, and die."""
-    whole = io.BytesIO()
-    SAVE(value, whole)
-    file.write(whole.getvalue()[: len(whole.getvalue()) // 2])
+    buffer = io.BytesIO()
+    TORCH_SAVE(value, buffer)
+    content = buffer.getvalue()
+    file.write(content[: len(content) // 2])
     file.flush()
     die()
 
 
-SAVE = torch.save
-MOMENTS: dict[
-    str, tuple[Any, str, bool, Callable[..., None]]
-] = {  # owner, name, whether the call is made first, what happens
+TORCH_SAVE = torch.save
+# The owner and name of a function, whether it is called before the kill, and the function that kills.
+KILL_POINTS: dict[str, tuple[Any, str, bool, Callable[..., None]]] = {
     "step": (leyden.Classifier, "training_step", False, die),
     "optimizer": (torch.optim.AdamW, "step", True, die),
     "validation": (leyden.Classifier, "validation_step", False, die),
@@ -70,41 +72,37 @@ MOMENTS: dict[
 }
 
 
-def arm(kind: str, count: int) -> None:
-    """Die at the count-th call of a kind."""
-    owner, name, first, happen = MOMENTS[kind]
-    original, calls = getattr(owner, name), iter(range(1, sys.maxsize))
+def kill_at_call(point: str, number: int) -> None:
+    """Patch the function of a kill point, so that its call of this number (from 1) kills the process."""
+    owner, name, call_first, kill = KILL_POINTS[point]
+    original, calls = getattr(owner, name), itertools.count(1)
 
     def counted(*args: Any, **kwargs: Any) -> Any:
-        due = next(calls) == count
-        if due and not first:
-            happen(*args, **kwargs)
+        is_due = next(calls) == number
+        if is_due and not call_first:
+            kill(*args, **kwargs)
         result = original(*args, **kwargs)
-        if due:
-            happen()
+        if is_due:
+            kill()
         return result
 
     setattr(owner, name, counted)
 
 
-def attempt(folder: str, args: list[str], moment: tuple[str, int] | None) -> int:
-    """Fit in a process of its own; give its exit status, as `os.waitstatus_to_exitcode` does."""
+def run_fit(folder: str, args: list[str], kill: tuple[str, int] | None) -> int:
+    """Run fit in a new process; return its exit code, negative if a signal killed it."""
     child = os.fork()
     if not child:
         os.chdir(folder)
-        if moment:
-            arm(*moment)
+        if kill:
+            kill_at_call(*kill)
         os._exit(main(["fit", *args]))
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 if __name__ == "__main__":
     plan = json.loads(sys.argv[1])
-    print(
-        json.dumps(
-            {
-                folder: [attempt(folder, sys.argv[2:], moment) for moment in [*moments, None]]
-                for folder, moments in plan.items()
-            }
-        )
-    )
+    exit_codes = {
+        folder: [run_fit(folder, sys.argv[2:], kill) for kill in [*kills, None]] for folder, kills in plan.items()
+    }
+    print(json.dumps(exit_codes))

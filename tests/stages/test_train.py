@@ -1,4 +1,4 @@
-"""`leyden fit`, `validate`, `test`: what they write, what they refuse, and that an interruption costs nothing."""
+"""`leyden fit`, `validate` and `test`: their outputs, their errors, and exact resumption."""
 
 import csv
 import importlib
@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 import leyden
 from leyden import ImageData
 from leyden.cli import main
+from leyden.training import run_folder
 from leyden.training.cli import LeydenCLI
 from leyden.training.run_checkpoint import RunCheckpoint
 from leyden.training.run_folder import Run
@@ -31,15 +32,15 @@ def weights(path: str | Path) -> dict[str, torch.Tensor]:
     return torch.load(path, weights_only=True)["state_dict"]
 
 
-def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+def are_equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
-class Own(LightningModule):
-    """Describes no network in its checkpoints."""
+class CustomModule(LightningModule):
+    """Does not describe its network in checkpoints."""
 
 
-def test_fit_publishes_model_scores_and_complete_curves(in_trained):
+def test_fit_publishes_model_scores_and_curves(in_trained):
     assert sorted(path.name for path in Path("artifacts/train").iterdir()) == [
         ".leyden",
         "config.yaml",
@@ -50,7 +51,8 @@ def test_fit_publishes_model_scores_and_complete_curves(in_trained):
     ]
     with open("artifacts/train/curves.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["epoch"] for row in rows] == ["0", "1", "2", "3"] and all(all(row.values()) for row in rows)
+    assert [row["epoch"] for row in rows] == ["0", "1", "2", "3"]
+    assert all(all(row.values()) for row in rows)
     assert set(rows[0]) == {
         "epoch",
         "step",
@@ -62,60 +64,54 @@ def test_fit_publishes_model_scores_and_complete_curves(in_trained):
     }
     metrics = json.loads(Path("artifacts/train/metrics.json").read_text())
     best = min(rows, key=lambda row: float(row["val/loss"]))
-    assert metrics["epoch"] == int(best["epoch"]) and metrics["val/loss"] == float(best["val/loss"])
+    assert metrics["epoch"] == int(best["epoch"])
+    assert metrics["val/loss"] == float(best["val/loss"])
     assert metrics["val/accuracy"] > 0.85
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is found without a search")
-def test_steps_without_a_gpu_do_not_look_for_one(in_trained, monkeypatch):
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_steps_without_a_gpu_do_not_search_for_one(in_trained, monkeypatch):
     monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     LeydenCLI.parse("fit", ["-c", "configs/train.yaml"])
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: pytest.fail("looked for NVIDIA's library"))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: pytest.fail("searched for NVIDIA's library"))
     parameter = torch.nn.Parameter(torch.ones(1))
     parameter.sum().backward()
     torch.optim.AdamW([parameter]).step()
 
 
-def test_saved_config_trains_the_same(workspace):
+def test_the_saved_config_repeats_the_training(workspace):
     assert main(["fit", *SMALL, "--trainer.max_epochs=2"]) == 0
     first = weights("artifacts/train/model.ckpt")
     Path("saved.yaml").write_bytes(Path("artifacts/train/config.yaml").read_bytes())
     assert yaml.safe_load(Path("saved.yaml").read_text())["network"]["init_args"]["width"] == 4
     assert main(["fit", "-c", "saved.yaml", "--trainer.devices=1"]) == 0
-    assert same(first, weights("artifacts/train/model.ckpt")) and len(list(Path("runs").iterdir())) == 2
+    assert are_equal(first, weights("artifacts/train/model.ckpt"))
+    assert len(list(Path("runs").iterdir())) == 2
 
 
 def test_overlays_are_merged_from_left_to_right(workspace, capsys):
     Path("a.yaml").write_text("trainer: {max_epochs: 7}\nmodel: {init_args: {optimizer: {init_args: {lr: 0.5}}}}\n")
     Path("b.yaml").write_text("trainer: {max_epochs: 9}\n")
+    configs = ["-c", "configs/train.yaml", "-c", "a.yaml", "-c", "b.yaml"]
     with pytest.raises(SystemExit):
-        main(
-            [
-                "fit",
-                "-c",
-                "configs/train.yaml",
-                "-c",
-                "a.yaml",
-                "-c",
-                "b.yaml",
-                "--data.init_args.batch_size=5",
-                "--print_config",
-            ]
-        )
+        main(["fit", *configs, "--data.init_args.batch_size=5", "--print_config"])
     config = yaml.safe_load(capsys.readouterr().out)
     optimizer = config["model"]["init_args"]["optimizer"]["init_args"]
-    assert config["trainer"]["max_epochs"] == 9 and optimizer["lr"] == 0.5 and optimizer["weight_decay"] == 0.05
+    assert config["trainer"]["max_epochs"] == 9
+    assert optimizer["lr"] == 0.5
+    assert optimizer["weight_decay"] == 0.05
     assert config["data"]["init_args"]["batch_size"] == 5
 
 
-def test_seed_decides_the_result(workspace):
-    found = []
+def test_the_seed_determines_the_result(workspace):
+    results = []
     for seed in (0, 0, 1):
         assert main(["fit", *SMALL, "--trainer.max_epochs=1", f"--seed_everything={seed}"]) == 0
-        found.append(weights("artifacts/train/model.ckpt"))
+        results.append(weights("artifacts/train/model.ckpt"))
         for path in Path("runs").glob("*/*.ckpt"):
             path.unlink()
-    assert same(found[0], found[1]) and not same(found[0], found[2])
+    assert are_equal(results[0], results[1])
+    assert not are_equal(results[0], results[2])
 
 
 @pytest.mark.parametrize("verb", ["validate", "test"])
@@ -128,12 +124,13 @@ def test_a_torchvision_network_trains(workspace):
     assert main(["fit", "--network=torchvision.models.resnet18", "--trainer.fast_dev_run=1"]) == 0
 
 
-def test_help_tells_the_essential_options_first(workspace, capsys):
+def test_help_lists_the_essential_options_first(workspace, capsys):
     with pytest.raises(SystemExit) as done:
         main(["fit", "--help"])
     assert not done.value.code
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines[0]) < 100 and any("--trainer.max_epochs" in line for line in lines[:8])
+    assert len(lines[0]) < 100
+    assert any("--trainer.max_epochs" in line for line in lines[:8])
 
 
 @pytest.mark.parametrize(
@@ -157,10 +154,10 @@ def test_help_tells_the_essential_options_first(workspace, capsys):
         (["--trainer.overfit_batches=2"], "expected overfit_batches: 0"),
         (["--trainer.max_epochs=-1"], "set trainer.max_epochs or max_steps"),
         (["--ckpt_path=nowhere.ckpt"], "expected no --ckpt_path; got nowhere.ckpt"),
-        (["--model=tests.stages.test_train.Own"], "expected leyden.Classifier or a subclass of it"),
+        (["--model=tests.stages.test_train.CustomModule"], "expected leyden.Classifier or a subclass of it"),
     ],
 )
-def test_mistakes_are_one_line(workspace, error_of, args, expected):
+def test_mistakes_are_one_line_errors(workspace, error_of, args, expected):
     Path("overlay.yaml").write_text("model: {init_args: {optimizer: {init_args: {lrr: 3}}}}\n")
     config = ["-c", "configs/train.yaml"]
     assert expected in error_of("fit", *config, *args)
@@ -178,39 +175,43 @@ def test_mistakes_are_one_line(workspace, error_of, args, expected):
         (["--model.optimizer.lr=1e30"], "expected a finite val/loss in some epoch"),
     ],
 )
-def test_what_cannot_be_published_is_one_line(workspace, error_of, args, expected):
+def test_what_cannot_be_published_is_a_one_line_error(workspace, error_of, args, expected):
     assert expected in error_of("fit", *SMALL, "--trainer.max_epochs=1", *args)
     assert not Path("artifacts/train").exists()
 
 
-def test_a_training_that_stopped_early_stays_ended(workspace):
-    """The same command publishes the same again."""
-    stopping = ("lightning.pytorch.callbacks.EarlyStopping", "monitor=val/loss", "patience=1", "min_delta=9")
-    args = ("--trainer.callbacks=" + stopping[0], *(f"--trainer.callbacks.{option}" for option in stopping[1:]))
+def test_a_training_that_stopped_early_is_not_continued(workspace):
+    """The same command publishes the same result again."""
+    options = ("monitor=val/loss", "patience=1", "min_delta=9")
+    args = [f"--trainer.callbacks.{option}" for option in options]
+    args = ["--trainer.callbacks=lightning.pytorch.callbacks.EarlyStopping", *args]
     for _ in range(2):
         assert main(["fit", *SMALL, "--trainer.max_epochs=9", *args]) == 0
         assert len(Path("artifacts/train/curves.csv").read_text().splitlines()) == 1 + 2
 
 
-class OwnData(ImageData):
-    """Reads by torch's own loader."""
+class TorchLoaderData(ImageData):
+    """Uses torch's DataLoader, which cannot start in the middle of an epoch."""
 
     def train_dataloader(self) -> DataLoader:
-        ours = super().train_dataloader()
-        return DataLoader(ours.dataset, sampler=ours.sampler, batch_size=None)
+        loader = super().train_dataloader()
+        return DataLoader(loader.dataset, sampler=loader.sampler, batch_size=None)
 
 
-@pytest.mark.parametrize(("data", "saves"), [("leyden.ImageData", 2 * 18), ("tests.stages.test_train.OwnData", 2)])
-def test_a_loader_that_cannot_begin_in_the_middle_of_an_epoch_is_saved_at_its_end(workspace, monkeypatch, data, saves):
+@pytest.mark.parametrize(
+    ("data", "num_saves"), [("leyden.ImageData", 2 * 18), ("tests.stages.test_train.TorchLoaderData", 2)]
+)
+def test_with_torchs_dataloader_checkpoints_are_saved_only_at_an_epochs_end(workspace, monkeypatch, data, num_saves):
     steps = []
     monkeypatch.setattr(
         "leyden.training.resumption.Resume.save", lambda self, trainer: steps.append(trainer.global_step)
     )
     assert main(["fit", *SMALL, "--trainer.max_epochs=2", "--resume.every_steps=1", f"--data={data}"]) == 0
-    assert len(steps) == saves and steps[-1] == 36
+    assert len(steps) == num_saves
+    assert steps[-1] == 36
 
 
-def test_best_is_less_of_a_loss_and_more_of_anything_else():
+def test_the_best_epoch_has_the_lowest_loss_or_the_highest_other_score():
     modes = [RunCheckpoint("val/loss"), RunCheckpoint("val/accuracy"), RunCheckpoint("val/accuracy", "min")]
     assert [checkpoint.mode for checkpoint in modes] == ["min", "max", "min"]
 
@@ -219,14 +220,14 @@ def test_double_precision(workspace):
     assert main(["fit", *SMALL, "--trainer.precision=64-true", "--trainer.fast_dev_run=1"]) == 0
 
 
-def test_checkpoints_that_do_not_fit(in_trained, error_of, tmp_path):
+def test_checkpoints_that_do_not_fit_are_one_line_errors(in_trained, error_of, tmp_path):
     assert "expected a checkpoint at nope.ckpt" in error_of("test", "--ckpt_path=nope.ckpt")
     assert "expected a checkpoint of network" in error_of("test", "--network.init_args.width=16")
     (tmp_path / "junk.ckpt").write_bytes(b"junk")
     assert "damaged" in error_of("test", f"--ckpt_path={tmp_path}/junk.ckpt")
 
 
-def test_a_fresh_start_says_what_changed(workspace, trained, monkeypatch, caplog):
+def test_a_new_run_reports_what_changed(workspace, trained, monkeypatch, caplog):
     short = [*SMALL, "--trainer.max_epochs=1"]
 
     def start(*args: str) -> str:
@@ -246,16 +247,14 @@ def test_a_fresh_start_says_what_changed(workspace, trained, monkeypatch, caplog
     assert start("--model.label_smoothing=0.2").endswith(" changed: the data")
 
 
-def test_fingerprint_follows_config_data_and_code(monkeypatch, tmp_path):
-    import leyden.training.run_folder as run
-
+def test_the_fingerprint_depends_on_config_data_and_code(monkeypatch, tmp_path):
     first = Run({"a": 1}, "data").fingerprint
     assert Run({"a": 1}, "data").fingerprint == first
     assert first not in (Run({"a": 2}, "data").fingerprint, Run({"a": 1}, "other").fingerprint)
     shutil.copytree(Path(leyden.__file__).parent, tmp_path / "leyden")
-    monkeypatch.setattr(run.leyden, "__file__", str(tmp_path / "leyden/__init__.py"))
+    monkeypatch.setattr(run_folder.leyden, "__file__", str(tmp_path / "leyden/__init__.py"))
     assert Run({"a": 1}, "data").fingerprint == first
-    for name, other in (
+    for name, changes_fingerprint in (
         ("ops/crop.cpp", True),
         ("data/replica.py", True),
         ("models/resnet.py", True),
@@ -263,11 +262,11 @@ def test_fingerprint_follows_config_data_and_code(monkeypatch, tmp_path):
     ):
         with open(tmp_path / "leyden" / name, "a") as file:
             file.write("\n")
-        assert (Run({"a": 1}, "data").fingerprint != first) == other, name
+        assert (Run({"a": 1}, "data").fingerprint != first) == changes_fingerprint, name
         first = Run({"a": 1}, "data").fingerprint
 
 
-def test_fingerprint_follows_a_network_of_your_own(monkeypatch, tmp_path):
+def test_the_fingerprint_depends_on_the_code_of_a_custom_network(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "your_package.py").write_text("class YourNet: ...")
     importlib.import_module("your_package")
@@ -277,7 +276,7 @@ def test_fingerprint_follows_a_network_of_your_own(monkeypatch, tmp_path):
     assert Run(config, "data").fingerprint != before
 
 
-def test_a_network_of_your_own_is_found_where_you_are(trained, workspace):
+def test_a_custom_network_is_imported_from_the_working_directory(trained, workspace):
     Path("your_net.py").write_text("""
 from torch import nn
 
@@ -300,35 +299,37 @@ def epochs_on_disk() -> int:
     return max((path.read_text().count("\n") - 1 for path in Path("runs").glob("*/curves.csv")), default=0)
 
 
-def start_and_stop(after_epochs: int, number: int) -> subprocess.Popen[str]:
-    """Start a training, and send it a signal once that many more epochs are on disk."""
-    enough = epochs_on_disk() + after_epochs
+def start_and_stop(num_epochs: int, stop_signal: int) -> subprocess.Popen[str]:
+    """Start a training, and send it a signal after that many more epochs are on disk."""
+    target = epochs_on_disk() + num_epochs
     process = subprocess.Popen(FIT, text=True, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 300
-    while epochs_on_disk() < enough:
+    while epochs_on_disk() < target:
         assert process.poll() is None and time.monotonic() < deadline, process.stderr and process.stderr.read()
         time.sleep(0.005)
-    process.send_signal(number)
+    process.send_signal(stop_signal)
     process.communicate(timeout=180)
     return process
 
 
-def test_a_training_interrupted_in_every_way_ends_bit_identical(workspace):
-    """Stopped by one signal after the other, and the same command each time: the weights and the curves of an uninterrupted run."""
-    for number, code in ((signal.SIGTERM, 143), (signal.SIGKILL, -9), (signal.SIGINT, 130)):
-        assert start_and_stop(2, number).returncode == code
+def test_a_training_stopped_by_each_signal_ends_bit_identical(workspace):
+    """The same command after each signal leads to the weights and curves of an uninterrupted run."""
+    for stop_signal, exit_code in ((signal.SIGTERM, 143), (signal.SIGKILL, -9), (signal.SIGINT, 130)):
+        assert start_and_stop(2, stop_signal).returncode == exit_code
         assert not Path("artifacts/train").exists()
     done = subprocess.run(FIT, text=True, capture_output=True, check=True)
-    assert "fit: continues in" in done.stderr and "epoch   1/12" not in done.stderr
+    assert "fit: continues in" in done.stderr
+    assert "epoch   1/12" not in done.stderr
     resumed, curves = weights("artifacts/train/model.ckpt"), Path("artifacts/train/curves.csv").read_text()
     Path("runs").rename("interrupted")
     subprocess.run(FIT, check=True, capture_output=True)
-    assert curves == Path("artifacts/train/curves.csv").read_text() and len(curves.splitlines()) == 13
-    assert same(resumed, weights("artifacts/train/model.ckpt"))
+    assert curves == Path("artifacts/train/curves.csv").read_text()
+    assert len(curves.splitlines()) == 13
+    assert are_equal(resumed, weights("artifacts/train/model.ckpt"))
 
 
 def test_a_second_training_of_the_same_run_waits_for_the_first(workspace):
-    """A training whose `dvc repro` was killed goes on as an orphan; the next one takes over what it made."""
+    """A training whose `dvc repro` was killed continues as an orphan; the next one resumes from its checkpoint."""
     from filelock import FileLock
 
     start_and_stop(4, signal.SIGKILL)
@@ -336,11 +337,10 @@ def test_a_second_training_of_the_same_run_waits_for_the_first(workspace):
     with FileLock(folder / ".lock"):
         process = subprocess.Popen(FIT, text=True, stderr=subprocess.PIPE)
         assert process.stderr is not None
-        waits = next(line for line in process.stderr if "fit: " in line)
-        assert (
-            waits
-            == f"fit: waits for process {(folder / 'pid').read_text()}, which trains in {folder}; stop it to take over\n"
-        )
+        pid = (folder / "pid").read_text()
+        message = next(line for line in process.stderr if "fit: " in line)
+        assert message == f"fit: waits for process {pid}, which trains in {folder}; stop it to take over\n"
         assert process.poll() is None
-    assert "fit: continues in" in process.communicate(timeout=120)[1] and process.returncode == 0
+    assert "fit: continues in" in process.communicate(timeout=120)[1]
+    assert process.returncode == 0
     assert len(Path("artifacts/train/curves.csv").read_text().splitlines()) == 13

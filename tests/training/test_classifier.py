@@ -1,3 +1,5 @@
+"""The Classifier's arguments: what they change, and which are refused."""
+
 import pytest
 import torch
 
@@ -26,16 +28,18 @@ def test_loss_falls_on_one_batch():
 
 
 def test_a_checkpoint_of_other_labels_is_refused():
-    ours, theirs = Classifier(NETWORK, ["a", "b"], GREY), Classifier(NETWORK, ["a", "c"], GREY)
     checkpoint: dict = {}
-    theirs.on_save_checkpoint(checkpoint)
+    Classifier(NETWORK, ["a", "c"], GREY).on_save_checkpoint(checkpoint)
     with pytest.raises(UserError, match="expected a checkpoint of labels"):
-        ours.on_load_checkpoint(checkpoint)
+        Classifier(NETWORK, ["a", "b"], GREY).on_load_checkpoint(checkpoint)
+
+
+def test_a_checkpoint_that_does_not_describe_its_network_is_refused():
     with pytest.raises(UserError, match="does not describe its network"):
-        ours.on_load_checkpoint({})
+        Classifier(NETWORK, ["a", "b"], GREY).on_load_checkpoint({})
 
 
-def test_convolutions_are_channels_last_unless_asked_otherwise():
+def test_channels_last_can_be_turned_off():
     colour = {**GREY, "channels": 3, "mean": [0.3] * 3, "std": [0.4] * 3}
     stems = [
         Classifier(NETWORK, ["a", "b"], colour, execution=Execution(channels_last=flag)).model.network.stem[0]
@@ -45,7 +49,7 @@ def test_convolutions_are_channels_last_unless_asked_otherwise():
 
 
 @pytest.mark.parametrize(
-    ("wrong", "expected"),
+    ("make_arguments", "expected"),
     [
         (lambda: {"schedule": Schedule(warmup_fraction=1)}, r"warmup_fraction must lie in \[0, 1\); got 1"),
         (lambda: {"label_smoothing": -0.1}, "label_smoothing must lie in"),
@@ -58,13 +62,16 @@ def test_convolutions_are_channels_last_unless_asked_otherwise():
         ),
     ],
 )
-def test_settings_out_of_range_are_refused(wrong, expected):
+def test_arguments_out_of_range_are_refused(make_arguments, expected):
     with pytest.raises(UserError, match=expected):
-        Classifier(NETWORK, ["a", "b"], GREY, **wrong())
+        Classifier(NETWORK, ["a", "b"], GREY, **make_arguments())
+
+
+def test_an_adversarial_epsilon_of_one_is_allowed():
     Classifier(NETWORK, ["a", "b"], GREY, adversarial_epsilon=1)
 
 
-def test_a_digit_is_a_name_too():
+def test_class_weights_accept_digits_as_names():
     assert Classifier(NETWORK, ["2", "3"], GREY, class_weights={3: 2.0}).class_weights.tolist() == [1.0, 2.0]
 
 
@@ -79,8 +86,8 @@ def test_class_weights_by_name_and_by_count():
         Classifier(NETWORK, ["a", "b"], GREY, class_weights="auto")
 
 
-def test_weighted_losses_of_halves_have_the_mean_of_the_whole():
-    """Else processes and accumulated batches would train otherwise than one large batch, whose labels are mixed otherwise."""
+def test_the_weighted_loss_of_a_batch_is_the_mean_of_its_parts_losses():
+    """Otherwise several processes or accumulated batches would train differently from one large batch."""
     weighted = Classifier(NETWORK, ["a", "b"], GREY, class_weights={"b": 9.0})
     logits, labels = torch.randn(6, 2), torch.tensor([0, 0, 0, 0, 1, 1])
     halves = [weighted._loss(logits[part], labels[part]) for part in (slice(3), slice(3, 6))]

@@ -1,4 +1,4 @@
-"""Several processes do what one does: the same batches, the same weights, exact scores; and they stop and go on together."""
+"""Several processes train as one: the same batches and weights, and exact scores; they stop and resume together."""
 
 import csv
 import os
@@ -17,34 +17,29 @@ from tests.conftest import REPO, borrow_prepared
 from tests.training.test_interruption import differences, final_state, two_workspaces
 
 __all__ = ["two_workspaces"]
-TOLERANCE = 2e-5  # of float32 weights after 36 steps: sums over processes are rounded in another order
+TOLERANCE = 2e-5  # of float32 weights after 36 steps: sums over processes are rounded in a different order
 MODEL = [
-    *(
-        "-c",
-        "configs/train.yaml",
-        "--network=leyden.models.PatchTransformer",
-        "--network.init_args.width=16",
-        "--network.init_args.depth=1",
-    ),
-    *(
-        "--model.optimizer=torch.optim.SGD",
-        "--model.optimizer.init_args.lr=0.1",
-        "--trainer.precision=32-true",
-        "--trainer.max_epochs=2",
-    ),
-    *(
-        "--model.mixing.mixup_alpha=0.4",
-        "--model.mixing.cutmix_alpha=1",
-    ),  # partners, shares and boxes are drawn for the global batch
+    "-c",
+    "configs/train.yaml",
+    "--network=leyden.models.PatchTransformer",
+    "--network.init_args.width=16",
+    "--network.init_args.depth=1",
+    "--model.optimizer=torch.optim.SGD",
+    "--model.optimizer.init_args.lr=0.1",
+    # Partners, ratios and boxes are drawn for the global batch.
+    "--model.mixing.mixup_alpha=0.4",
+    "--model.mixing.cutmix_alpha=1",
+    "--trainer.precision=32-true",
+    "--trainer.max_epochs=2",
 ]
-TWO = ["-c", "configs/trainer/ddp.yaml", "--trainer.accelerator=cpu"]
+TWO_PROCESSES = ["-c", "configs/trainer/ddp.yaml", "--trainer.accelerator=cpu"]
 LEYDEN = [sys.executable, "-m", "leyden"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
 
 
-def fit(folder: Path, *args: str, start: list[str] = LEYDEN) -> str:
-    """Train from the command line; give what it printed."""
-    done = subprocess.run([*start, "fit", *MODEL, *args], cwd=folder, text=True, capture_output=True, timeout=600)
+def fit(folder: Path, *args: str, launcher: list[str] = LEYDEN) -> str:
+    """Train from the command line; return what it printed to stderr."""
+    done = subprocess.run([*launcher, "fit", *MODEL, *args], cwd=folder, text=True, capture_output=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return done.stderr
 
@@ -64,59 +59,58 @@ def curves(folder: Path) -> list[dict[str, str]]:
 
 
 @pytest.fixture(autouse=True)
-def marked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def process_marker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Mark the environment of every process that the test starts."""
     monkeypatch.setenv("LEYDEN_TEST", str(tmp_path))
 
 
 @pytest.fixture(scope="module")
 def alone(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that one process trained in."""
+    """A folder in which one process has trained."""
     folder = borrow_prepared(trained, tmp_path_factory.mktemp("alone"))
     fit(folder, "--data.batch_size=64")
     return folder
 
 
 @pytest.mark.parametrize(
-    ("start", "args"),
+    "launcher",
     [
-        (LEYDEN, []),
-        pytest.param(LEYDEN, ["-c", "configs/trainer/small_steps.yaml"], marks=pytest.mark.slow),
-        pytest.param([sys.executable, str(REPO / "src/leyden")], [], marks=pytest.mark.slow),
-        ([*TORCHRUN, "-m", "leyden"], []),
+        LEYDEN,
+        pytest.param([sys.executable, str(REPO / "src/leyden")], marks=pytest.mark.slow),
+        [*TORCHRUN, "-m", "leyden"],
     ],
-    ids=["leyden", "small_steps", "folder", "torchrun"],
+    ids=["leyden", "folder", "torchrun"],
 )
-def test_two_processes_train_as_one_does(alone, workspace, start, args):
-    """The same global batch of 64: weights within the rounding of a sum, scores of an odd validation set exact."""
-    fit(workspace, *TWO, *args, "--data.batch_size=32", start=start)
+def test_two_processes_train_as_one_does(alone, workspace, launcher):
+    """With the same global batch of 64, weights differ by rounding, and scores of an odd validation set are equal."""
+    fit(workspace, *TWO_PROCESSES, "--data.batch_size=32", launcher=launcher)
     assert 0 < distance(weights(alone), weights(workspace)) < TOLERANCE
-    for ours, theirs in zip(curves(workspace), curves(alone), strict=True):
-        assert (
-            ours["val/accuracy"] == theirs["val/accuracy"]
-            and ours["val/balanced_accuracy"] == theirs["val/balanced_accuracy"]
-        )
-        assert abs(float(ours["train/loss"]) - float(theirs["train/loss"])) < 1e-4
+    for row, expected in zip(curves(workspace), curves(alone), strict=True):
+        assert row["val/accuracy"] == expected["val/accuracy"]
+        assert row["val/balanced_accuracy"] == expected["val/balanced_accuracy"]
+        assert abs(float(row["train/loss"]) - float(expected["train/loss"])) < 1e-4
     assert len(list((workspace / "artifacts/train").iterdir())) == 6
 
 
-def test_scores_are_those_of_every_example_once(alone):
-    """One process scores 293 examples; so do two, of 147 and 146."""
-    found = [
+def test_each_example_is_scored_once(alone):
+    """One process scores 293 examples; two score 147 and 146."""
+    outputs = [
         subprocess.run(
             [*LEYDEN, "validate", *MODEL, *args], cwd=alone, text=True, capture_output=True, check=True
         ).stdout
-        for args in ([], [*TWO, "--data.batch_size=9"])
+        for args in ([], [*TWO_PROCESSES, "--data.batch_size=9"])
     ]
-    scores = [[line for line in text.splitlines() if "accuracy" in line] for text in found]
-    assert len(scores[0]) == 2 and scores[0] == scores[1]
+    scores = [[line for line in text.splitlines() if "accuracy" in line] for text in outputs]
+    assert len(scores[0]) == 2
+    assert scores[0] == scores[1]
 
 
 @pytest.mark.parametrize(
     "compress", ["fp16", *(pytest.param(name, marks=pytest.mark.slow) for name in ("bf16", "power_sgd"))]
 )
 def test_compressed_gradients_differ_a_little(two_workspaces, compress):
-    """The hook is at work: the weights are others than without it, and near."""
-    short = [*TWO, "--data.batch_size=8", "--trainer.max_epochs=2"]  # 144 steps: power_sgd begins after 100
+    """The hook changes the weights, but not much."""
+    short = [*TWO_PROCESSES, "--data.batch_size=8", "--trainer.max_epochs=2"]  # 144 steps: power_sgd begins after 100
     plain, compressed = two_workspaces
     fit(plain, *short)
     fit(compressed, *short, f"--trainer.strategy.init_args.compress={compress}")
@@ -127,7 +121,7 @@ def test_compressed_gradients_differ_a_little(two_workspaces, compress):
 def test_scaled_learning_rate_is_printed_and_used(workspace):
     printed = fit(
         workspace,
-        *TWO,
+        *TWO_PROCESSES,
         "--model.schedule.scale_lr=auto",
         "--trainer.accumulate_grad_batches=2",
         "--trainer.max_epochs=1",
@@ -137,42 +131,43 @@ def test_scaled_learning_rate_is_printed_and_used(workspace):
     assert torch.load(run / "last.ckpt", weights_only=True)["lr_schedulers"][0]["base_lrs"] == [0.4]
 
 
-def test_restarts_that_would_meet_lost_processes_are_refused(monkeypatch, error_of):
+def test_restarts_that_could_connect_to_lost_processes_are_refused(monkeypatch, error_of):
     monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
     monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
     assert "--max-restarts=3 with one for all" in error_of("fit")
 
 
 @pytest.mark.slow
-def test_a_lost_process_is_started_again_by_torchrun(two_workspaces, monkeypatch):
-    """kill -9 of one of two: torchrun starts both anew, they go on from the last checkpoint, and end as if nothing had been."""
+def test_torchrun_restarts_lost_processes(two_workspaces, monkeypatch):
+    """After kill -9 of one process, torchrun restarts both; they resume, and end as without the kill."""
     monkeypatch.setenv("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
-    args = [*TWO, "--data.batch_size=8", "--trainer.max_epochs=3", "--resume.every_steps=10"]
+    args = [*TWO_PROCESSES, "--data.batch_size=8", "--trainer.max_epochs=3", "--resume.every_steps=10"]
     killed, whole = two_workspaces
-    fit(whole, *args, start=[*TORCHRUN, "-m", "leyden"])
+    fit(whole, *args, launcher=[*TORCHRUN, "-m", "leyden"])
     command = [*TORCHRUN, "--max-restarts=3", "-m", "leyden", "fit", *MODEL, *args]
     process = subprocess.Popen(command, cwd=killed, text=True, stderr=subprocess.PIPE)
     try:
         wait_for_checkpoint(killed, process)
-        os.kill(worker_of(rank=1), signal.SIGKILL)
+        os.kill(pid_of(rank=1), signal.SIGKILL)
         printed = process.communicate(timeout=300)[1]
     finally:
-        stop_all()
-    assert process.returncode == 0 and "fit: continues in" in printed, printed
+        kill_all()
+    assert process.returncode == 0, printed
+    assert "fit: continues in" in printed
     assert differences(final_state(killed, averaged=False), final_state(whole, averaged=False)) == []
 
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_sigterm_to_one_process_stops_both_and_saves(workspace, rank):
-    args = [*TWO, "--data.batch_size=8", "--trainer.max_epochs=100", "--resume.every_seconds=null"]
+    args = [*TWO_PROCESSES, "--data.batch_size=8", "--trainer.max_epochs=100", "--resume.every_seconds=null"]
     command = [*LEYDEN, "fit", *MODEL, *args]
     process = subprocess.Popen(command, cwd=workspace, text=True, stderr=subprocess.PIPE)
     try:
         wait_for_checkpoint(workspace, process)
-        os.kill(process.pid if rank == 0 else worker_of(rank=1), signal.SIGTERM)
+        os.kill(process.pid if rank == 0 else pid_of(rank=1), signal.SIGTERM)
         process.communicate(timeout=120)
     finally:
-        stop_all()
+        kill_all()
     assert process.returncode == 143
     (run,) = (workspace / "runs").iterdir()
     assert 0 < torch.load(run / "last.ckpt", weights_only=True)["global_step"] < 7200
@@ -185,8 +180,8 @@ def wait_for_checkpoint(folder: Path, process: subprocess.Popen[str]) -> None:
         time.sleep(0.02)
 
 
-def of_this_test() -> Iterator[tuple[int, dict[str, str]]]:
-    """Give the processes that a test started, with their environment."""
+def processes_of_this_test() -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the ids of the processes that the test started, with their environment."""
     for path in Path("/proc").glob("[0-9]*"):
         try:
             environment = dict(
@@ -198,11 +193,11 @@ def of_this_test() -> Iterator[tuple[int, dict[str, str]]]:
             yield int(path.name), environment
 
 
-def worker_of(rank: int) -> int:
-    return next(number for number, environment in of_this_test() if environment.get("LOCAL_RANK") == str(rank))
+def pid_of(rank: int) -> int:
+    return next(pid for pid, environment in processes_of_this_test() if environment.get("LOCAL_RANK") == str(rank))
 
 
-def stop_all() -> None:
-    for number, _ in of_this_test():
+def kill_all() -> None:
+    for pid, _ in processes_of_this_test():
         with suppress(ProcessLookupError):
-            os.kill(number, signal.SIGKILL)
+            os.kill(pid, signal.SIGKILL)

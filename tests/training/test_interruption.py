@@ -1,6 +1,7 @@
-"""Promise 1: whatever kills a training, and whenever, the same command ends with what an undisturbed run ends with."""
+"""Promise 1: after a kill at any moment, the same command ends with the result of an uninterrupted run."""
 
 import errno
+import itertools
 import json
 import os
 import random
@@ -19,6 +20,15 @@ from tests.conftest import REPO, borrow_prepared
 from tests.stages import killed
 
 NUM_KILLS = 20
+STATE_KEYS = (
+    "state_dict",
+    "optimizer_states",
+    "lr_schedulers",
+    "epoch",
+    "global_step",
+    "averaging_state",
+    "current_model_state",
+)
 ARGS = [
     "-c",
     "configs/train.yaml",
@@ -33,51 +43,47 @@ ARGS = [
 
 @pytest.fixture
 def two_workspaces(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
-    """Work in the first of two folders with the prepared digits; both to train in."""
+    """Two folders with the prepared digits, to train in; the first is the working directory."""
     killed, whole = (borrow_prepared(trained, tmp_path / name) for name in ("killed", "whole"))
     monkeypatch.chdir(killed)
     return killed, whole
 
 
 @pytest.fixture(autouse=True)
-def importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let processes of a test import its network."""
+def importable_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the processes that a test starts import its network."""
     monkeypatch.setenv("PYTHONPATH", f"{REPO}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
 
 
-def run_killed(moments: list[tuple[str, int]], args: list[str], disturbed: Path, whole: Path) -> list[int]:
-    """Fit with a kill at each moment in one folder, undisturbed in the other; give the exit statuses of the first."""
-    command = [sys.executable, str(Path(killed.__file__)), json.dumps({str(disturbed): moments, str(whole): []}), *args]
+def run_killed(kills: list[tuple[str, int]], args: list[str], interrupted: Path, whole: Path) -> list[int]:
+    """Run fit in one folder with the given kills, and in another without; return the exit codes in the first.
+
+    Args:
+        kills: Kill points of `tests.stages.killed`, with the number of the call to kill at; one for each attempt.
+        args: Arguments of fit.
+        interrupted: Folder of the killed training.
+        whole: Folder of the uninterrupted one.
+    """
+    plan = json.dumps({str(interrupted): kills, str(whole): []})
+    command = [sys.executable, str(Path(killed.__file__)), plan, *args]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
-    statuses = json.loads(done.stdout.splitlines()[-1])
-    assert statuses[str(whole)] == [0]
-    return statuses[str(disturbed)]
+    exit_codes = json.loads(done.stdout.splitlines()[-1])
+    assert exit_codes[str(whole)] == [0]
+    return exit_codes[str(interrupted)]
 
 
 def final_state(folder: Path, averaged: bool = True) -> dict:
-    """What the two runs must have in common, whatever happened on the way."""
+    """Return what the killed and the uninterrupted run must have in common."""
     (run,) = (folder / "runs").iterdir()
     state = torch.load(run / "last.ckpt", weights_only=True)
-    kept = {
-        key: state[key]
-        for key in (
-            "state_dict",
-            "optimizer_states",
-            "lr_schedulers",
-            "epoch",
-            "global_step",
-            "averaging_state",
-            "current_model_state",
-        )
-        if key in state
-    }
-    assert averaged == ("averaging_state" in kept or "current_model_state" in kept), sorted(state)
+    last = {key: state[key] for key in STATE_KEYS if key in state}
+    assert averaged == ("averaging_state" in last or "current_model_state" in last), sorted(state)
     best = torch.load(folder / "artifacts/train/model.ckpt", weights_only=True)
     metrics = json.loads((folder / "artifacts/train/metrics.json").read_text())
     del metrics["seconds"], metrics["peak_memory_mb"]
     return {
-        "last": kept,
+        "last": last,
         "best": best["state_dict"],
         "temperature": best["leyden"]["temperature"],
         "curves": (folder / "artifacts/train/curves.csv").read_text(),
@@ -85,49 +91,46 @@ def final_state(folder: Path, averaged: bool = True) -> dict:
     }
 
 
-def differences(a, b, where="") -> list[str]:
-    """Name what is not the same, bit for bit."""
+def differences(a, b, path="") -> list[str]:
+    """Return the paths of the values that differ, bit for bit."""
     if isinstance(a, dict):
-        return (
-            [f"{where}: keys"]
-            if a.keys() != b.keys()
-            else [found for key in a for found in differences(a[key], b[key], f"{where}/{key}")]
-        )
+        if a.keys() != b.keys():
+            return [f"{path}: keys"]
+        return [each for key in a for each in differences(a[key], b[key], f"{path}/{key}")]
     if isinstance(a, list | tuple):
-        return (
-            [f"{where}: length"]
-            if len(a) != len(b)
-            else [
-                found for n, pair in enumerate(zip(a, b, strict=True)) for found in differences(*pair, f"{where}/{n}")
-            ]
-        )
-    same = torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
-    return [] if same else [where]
+        if len(a) != len(b):
+            return [f"{path}: length"]
+        return [each for n, pair in enumerate(zip(a, b, strict=True)) for each in differences(*pair, f"{path}/{n}")]
+    is_equal = torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+    return [] if is_equal else [path]
 
 
-def draw_moments(seed: int) -> list[tuple[str, int]]:
-    """Draw kinds and counts, each kind twice; loading comes after a first save, and publishing last."""
+def draw_kills(seed: int) -> list[tuple[str, int]]:
+    """Draw each kill point twice, with a number of calls; the first kill is after a save, the last in publishing."""
     generator = random.Random(seed)
-    kinds = [kind for kind in killed.MOMENTS if kind != "publishing"] * 2
-    generator.shuffle(kinds)
-    most = {"step": 30, "optimizer": 30, "validation": 2, "epoch_end": 1, "loading": 1}
-    moments = [(kind, generator.randint(1, most.get(kind, 3))) for kind in kinds]
-    return [("step", 9), *moments, ("publishing", 1)]
+    points = [point for point in killed.KILL_POINTS if point != "publishing"] * 2
+    generator.shuffle(points)
+    max_calls = {"step": 30, "optimizer": 30, "validation": 2, "epoch_end": 1, "loading": 1}
+    kills = [(point, generator.randint(1, max_calls.get(point, 3))) for point in points]
+    return [("step", 9), *kills, ("publishing", 1)]
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "32-true"])
-def test_twenty_kills_cost_nothing(two_workspaces, precision):
-    """Killed in steps, between steps, in validation, while saving, renaming, loading and publishing; with dropout, mixup and averaged weights."""
-    args = [*ARGS, f"--trainer.precision={precision}"]
-    moments = draw_moments(seed=len(precision))
-    assert len(moments) == NUM_KILLS
-    statuses = run_killed(moments, args, *two_workspaces)
-    assert statuses[-1] == 0 and statuses.count(-signal.SIGKILL) >= 18, statuses  # a moment may not come before the end
+def test_twenty_kills_change_nothing(two_workspaces, precision):
+    """Killed within and between steps, in validation, while saving, renaming, loading and publishing.
+
+    The training has dropout, mixup and averaged weights.
+    """
+    kills = draw_kills(seed=len(precision))
+    assert len(kills) == NUM_KILLS
+    exit_codes = run_killed(kills, [*ARGS, f"--trainer.precision={precision}"], *two_workspaces)
+    assert exit_codes[-1] == 0, exit_codes
+    assert exit_codes.count(-signal.SIGKILL) >= 18, exit_codes  # a training may end before it reaches its kill point
     assert differences(*map(final_state, two_workspaces)) == []
 
 
-def test_workers_accumulation_and_validations_resume_in_the_middle_of_an_epoch_too(two_workspaces):
-    """Saved at each step, also at the twelfth batch, which a validation would follow; killed in an epoch that none scores."""
+def test_workers_accumulation_and_several_validations_resume_in_the_middle_of_an_epoch(two_workspaces):
+    """Saved at each step, also at the twelfth batch, before a validation; killed in an epoch without a validation."""
     args = [
         *ARGS,
         "--data.num_workers=2",
@@ -138,12 +141,12 @@ def test_workers_accumulation_and_validations_resume_in_the_middle_of_an_epoch_t
         "--trainer.precision=32-true",
         "--trainer.max_epochs=3",
     ]
-    statuses = run_killed([("step", 14), ("step", 30), ("optimizer", 2)], args, *two_workspaces)
-    assert statuses == [-signal.SIGKILL] * 3 + [0]
+    exit_codes = run_killed([("step", 14), ("step", 30), ("optimizer", 2)], args, *two_workspaces)
+    assert exit_codes == [-signal.SIGKILL] * 3 + [0]
     assert differences(*map(final_state, two_workspaces)) == []
 
 
-def test_muon_one_cycle_and_the_mean_of_the_last_weights_resume_exactly(two_workspaces):
+def test_muon_one_cycle_and_weight_averaging_resume_exactly(two_workspaces):
     overlays = [part for name in ("muon", "swa", "one_cycle") for part in ("-c", f"configs/experiment/{name}.yaml")]
     args = [
         "-c",
@@ -153,34 +156,16 @@ def test_muon_one_cycle_and_the_mean_of_the_last_weights_resume_exactly(two_work
         "--resume.every_steps=4",
         "--trainer.max_epochs=4",
     ]
-    statuses = run_killed([("step", 30), ("step", 12)], args, *two_workspaces)
-    assert statuses == [-signal.SIGKILL] * 2 + [0]
-    disturbed, state = map(final_state, two_workspaces)
-    assert differences(disturbed, state) == []
-    assert int(state["last"]["averaging_state"]["n_averaged"]) == state["last"]["global_step"] == 4 * 18
-
-
-def test_several_steps_in_a_call_resume_in_its_middle_and_end_as_single_steps(two_workspaces, trained, tmp_path):
-    """Killed in calls of 16 steps, of which every fourth is saved; readers are ahead."""
-    args = [
-        *ARGS,
-        "-c",
-        "configs/trainer/small_steps.yaml",
-        "--data.num_workers=2",
-        "--trainer.precision=32-true",
-        "--trainer.max_epochs=3",
-    ]
-    statuses = run_killed([("step", 23), ("saved", 3), ("optimizer", 9)], args, *two_workspaces)
-    assert statuses == [-signal.SIGKILL] * 3 + [0]
-    disturbed, whole = map(final_state, two_workspaces)
-    assert differences(disturbed, whole) == []
-    single = borrow_prepared(trained, tmp_path / "single")
-    subprocess.run([sys.executable, "-m", "leyden", "fit", *args], cwd=single, check=True)
-    assert differences(final_state(single), whole) == []
+    exit_codes = run_killed([("step", 30), ("step", 12)], args, *two_workspaces)
+    assert exit_codes == [-signal.SIGKILL] * 2 + [0]
+    interrupted, whole = map(final_state, two_workspaces)
+    assert differences(interrupted, whole) == []
+    assert whole["last"]["global_step"] == 4 * 18
+    assert int(whole["last"]["averaging_state"]["n_averaged"]) == 4 * 18
 
 
 @pytest.mark.parametrize("damage", ["flip", pytest.param("cut", marks=pytest.mark.slow)])
-def test_a_damaged_checkpoint_is_noticed_and_the_one_before_taken(two_workspaces, damage, capsys):
+def test_a_damaged_checkpoint_is_skipped(two_workspaces, damage, capsys):
     args = [*ARGS, "--trainer.precision=32-true", "--trainer.max_epochs=3"]
     assert run_killed([("step", 40), ("loading", 1)], args, *two_workspaces)[-1] == 0
     (run,) = Path("runs").iterdir()
@@ -190,40 +175,39 @@ def test_a_damaged_checkpoint_is_noticed_and_the_one_before_taken(two_workspaces
     (run / "last.ckpt").write_bytes(content if damage == "flip" else content[:-100])
     done = subprocess.run([sys.executable, "-m", "leyden", "fit", *args], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert f"{run}/last.ckpt is damaged; takes the one before it" in done.stderr and "fit: continues" in done.stderr
+    assert f"{run}/last.ckpt is damaged; skips it" in done.stderr
+    assert "fit: continues" in done.stderr
     assert differences(*map(final_state, two_workspaces)) == []
 
 
-def test_a_full_disk_keeps_the_last_good_checkpoint_and_says_so(workspace, monkeypatch, caplog, capsys):
-    """The disk is full for a while: the training goes on, and what was saved before is still there."""
-    saved, save = [], torch.save
+def test_a_full_disk_keeps_the_last_checkpoint(workspace, monkeypatch, caplog, capsys):
+    """The disk is full for a while: the training continues, and the earlier checkpoint stays."""
+    num_saves, torch_save = itertools.count(), torch.save
 
-    def full_for_a_while(value, file):
-        saved.append(len(saved))
-        if 1 <= saved[-1] < 4:
+    def save_to_full_disk(value, file):
+        if 1 <= next(num_saves) < 4:
             file.write(b"half")
             raise OSError(errno.ENOSPC, "No space left on device")
-        save(value, file)
+        torch_save(value, file)
 
-    monkeypatch.setattr(torch, "save", full_for_a_while)
-    seen = []
+    monkeypatch.setattr(torch, "save", save_to_full_disk)
+    states = []
     original = resumption.Resume.save
 
-    def watched(self, trainer):
+    def save_and_list(self, trainer):
         original(self, trainer)
-        seen.append(
-            [*sorted(path.name for path in self.run.folder.glob("*.ckpt")), resumption.is_intact(self.run.last)]
-        )
+        names = sorted(path.name for path in self.run.folder.glob("*.ckpt"))
+        states.append([*names, resumption.is_intact(self.run.last)])
 
-    monkeypatch.setattr(resumption.Resume, "save", watched)
+    monkeypatch.setattr(resumption.Resume, "save", save_and_list)
     args = [*ARGS, "--trainer.max_epochs=1", "--network=leyden.models.ResNet", "--network.init_args.width=4"]
     assert main(["fit", *args]) == 0
-    assert seen[0] == seen[1] == seen[2] == seen[3] == ["last.ckpt", True]
+    assert states[:4] == [["last.ckpt", True]] * 4
     assert "could not save step 8 (No space left on device)" in caplog.text + capsys.readouterr().err
 
 
-def test_sigterm_saves_the_step_in_progress(workspace):
-    """A preempted machine loses no step, whatever the schedule of checkpoints."""
+def test_sigterm_saves_the_current_step(workspace):
+    """A preempted machine loses no step, also without checkpoints at intervals."""
     args = [*ARGS, "--resume.every_steps=null", "--resume.every_seconds=null", "--trainer.max_epochs=300"]
     process = subprocess.Popen([sys.executable, "-m", "leyden", "fit", *args], text=True, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 120

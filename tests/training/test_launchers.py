@@ -1,4 +1,4 @@
-"""configs/cluster: the scripts that start a training on several machines, here two processes that take themselves for machines."""
+"""The scripts in configs/cluster that start a training on several machines; here, two processes act as machines."""
 
 import os
 import signal
@@ -17,21 +17,21 @@ from tests.training.test_distributed import (
     TOLERANCE,
     alone,
     distance,
-    marked,
-    of_this_test,
-    stop_all,
+    kill_all,
+    process_marker,
+    processes_of_this_test,
     wait_for_checkpoint,
     weights,
 )
 from tests.training.test_interruption import two_workspaces
 
-__all__ = ["alone", "marked", "two_workspaces"]
+__all__ = ["alone", "process_marker", "two_workspaces"]
 DDP = ["-c", "configs/trainer/ddp.yaml", "--trainer.accelerator=cpu"]
 
 SRUN = """#!/bin/sh
-# Starts two tasks, as SLURM does on two nodes of one task each, and ends with the highest exit status.
-export SLURM_JOB_ID=1 SLURM_JOB_NAME=leyden SLURM_NTASKS=2 SLURM_NTASKS_PER_NODE=1 SLURM_NNODES=2 SLURM_JOB_NUM_NODES=2 \
-    SLURM_JOB_NODELIST=localhost SLURM_STEP_NODELIST=localhost MASTER_ADDR=localhost
+# Starts two tasks, as SLURM does on two nodes with one task each, and exits with the highest exit status.
+export SLURM_JOB_ID=1 SLURM_JOB_NAME=leyden SLURM_NTASKS=2 SLURM_NTASKS_PER_NODE=1 SLURM_NNODES=2 \
+    SLURM_JOB_NUM_NODES=2 SLURM_JOB_NODELIST=localhost SLURM_STEP_NODELIST=localhost MASTER_ADDR=localhost
 SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_NODEID=0 "$@" & first=$!
 SLURM_PROCID=1 SLURM_LOCALID=0 SLURM_NODEID=1 "$@" & second=$!
 trap 'kill -TERM $first $second' TERM
@@ -43,7 +43,7 @@ exit $(( a > b ? a : b ))
 
 @pytest.fixture
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Commands `srun` and `scontrol` that stand first on the path, and this interpreter as `python`."""
+    """A folder of fake `srun` and `scontrol` commands, first on the path, with this interpreter as `python`."""
     folder = tmp_path / "bin"
     folder.mkdir()
     (folder / "srun").write_text(SRUN)
@@ -52,50 +52,47 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for path in folder.iterdir():
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-    for name, value in {
-        "SLURM_JOB_ID": "1",
-        "SLURM_NNODES": "2",
-        "SLURM_NTASKS_PER_NODE": "1",
-        "MASTER_PORT": free_port(),
-    }.items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("SLURM_JOB_ID", "1")
+    monkeypatch.setenv("SLURM_NNODES", "2")
+    monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "1")
+    monkeypatch.setenv("MASTER_PORT", free_port())
     return folder
 
 
 def free_port() -> str:
-    with socket.socket() as taken:
-        taken.bind(("localhost", 0))
-        return str(taken.getsockname()[1])
+    with socket.socket() as sock:
+        sock.bind(("localhost", 0))
+        return str(sock.getsockname()[1])
 
 
-def on_two_machines(folder: Path, *args: str) -> None:
-    """Run torchrun.sh twice at a time, as on two machines of one process each."""
+def run_on_two_machines(folder: Path, *args: str) -> None:
+    """Run torchrun.sh twice at the same time, as on two machines with one process each."""
     environment = {**os.environ, "NODES": "2", "HEAD": "localhost", "PORT": free_port(), "RESTARTS": "0"}
     command = ["bash", str(REPO / "configs/cluster/torchrun.sh"), *MODEL, *args]
     machines = [
         subprocess.Popen(command, cwd=folder, env=environment, text=True, stderr=subprocess.PIPE) for _ in range(2)
     ]
     try:
-        printed = [machine.communicate(timeout=300)[1] for machine in machines]
+        errors = [machine.communicate(timeout=300)[1] for machine in machines]
     finally:
-        stop_all()
-    assert [machine.returncode for machine in machines] == [0, 0], printed
+        kill_all()
+    assert [machine.returncode for machine in machines] == [0, 0], errors
 
 
 @pytest.mark.slow
 def test_torchrun_on_two_machines_trains_as_one_process_does(alone, workspace, cluster):
-    on_two_machines(workspace, *DDP, "--data.batch_size=32")
+    run_on_two_machines(workspace, *DDP, "--data.batch_size=32")
     assert 0 < distance(weights(alone), weights(workspace)) < TOLERANCE
 
 
 @pytest.mark.slow
-def test_local_steps_differ_a_little_from_common_ones(two_workspaces, cluster):
-    """After a start of 100 steps two machines step alone, and their weights are averaged every fifth."""
-    killed, whole = two_workspaces
+def test_local_sgd_differs_a_little_from_ddp(two_workspaces, cluster):
+    """After 100 steps, each machine steps by itself, and the weights are averaged every fifth step."""
+    local, common = two_workspaces
     short = [*DDP, "--data.batch_size=8"]
-    on_two_machines(whole, *short)
-    on_two_machines(killed, *short, "--trainer.strategy.init_args.average_every=5")
-    assert 1e-5 < distance(weights(whole), weights(killed)) < 0.5
+    run_on_two_machines(common, *short)
+    run_on_two_machines(local, *short, "--trainer.strategy.init_args.average_every=5")
+    assert 1e-5 < distance(weights(common), weights(local)) < 0.5
 
 
 def test_slurm_trains_as_one_process_does(alone, workspace, cluster):
@@ -106,9 +103,8 @@ def test_slurm_trains_as_one_process_does(alone, workspace, cluster):
     assert not (workspace / "scontrol.log").exists()
 
 
-def test_slurm_puts_a_stopped_training_in_the_queue_again(workspace, cluster):
-    """SLURM signals the tasks, not the script, before the time is over."""
-    folder = workspace
+def test_slurm_requeues_a_stopped_training(workspace, cluster):
+    """SLURM signals the tasks, not the script, before the time limit."""
     command = [
         "bash",
         str(REPO / "configs/cluster/slurm.sbatch"),
@@ -117,26 +113,27 @@ def test_slurm_puts_a_stopped_training_in_the_queue_again(workspace, cluster):
         "--data.batch_size=8",
         "--trainer.max_epochs=100",
     ]
-    process = subprocess.Popen(command, cwd=folder, text=True, stderr=subprocess.PIPE)
+    process = subprocess.Popen(command, cwd=workspace, text=True, stderr=subprocess.PIPE)
     try:
-        wait_for_checkpoint(folder, process)
-        for number, environment in list(of_this_test()):
+        wait_for_checkpoint(workspace, process)
+        for pid, environment in list(processes_of_this_test()):
             if "SLURM_PROCID" in environment:
-                os.kill(number, signal.SIGTERM)
+                os.kill(pid, signal.SIGTERM)
         process.communicate(timeout=120)
     finally:
-        stop_all()
+        kill_all()
     assert process.returncode == 143
-    assert (folder / "scontrol.log").read_text() == "requeue 1\n"
-    (run,) = (folder / "runs").iterdir()
+    assert (workspace / "scontrol.log").read_text() == "requeue 1\n"
+    (run,) = (workspace / "runs").iterdir()
     assert 0 < torch.load(run / "last.ckpt", weights_only=True)["global_step"] < 7200
 
 
-def test_scripts_say_what_they_lack():
+def test_torchrun_script_names_missing_variables():
     done = subprocess.run(
         ["bash", str(REPO / "configs/cluster/torchrun.sh")],
         text=True,
         capture_output=True,
         env={"PATH": os.environ["PATH"]},
     )
-    assert done.returncode and "NODES: expected the number of machines" in done.stderr
+    assert done.returncode
+    assert "NODES: expected the number of machines" in done.stderr

@@ -1,4 +1,4 @@
-"""Muon and AdamW in one optimizer: each parameter moves as torch's own optimizer for it would move it."""
+"""Muon and AdamW in one optimizer: it updates each parameter as torch's own optimizers do."""
 
 import copy
 
@@ -32,61 +32,54 @@ def train(model, optimizer, steps=3):
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_the_size_of_the_step_and_who_takes_what(memory_format):
+def test_the_scale_of_the_update_and_the_parameter_groups(memory_format):
     model = network().to(memory_format=memory_format)
     optimizer = Muon(model.parameters(), lr=0.01, weight_decay=0.0)
     assert [p.shape for p in optimizer.param_groups[1]["params"]] == [model[i].weight.shape for i in (0, 2, 4)]
     before = copy.deepcopy(model.state_dict())
     after = train(model, optimizer, 1)
-    for key in (
-        "0.weight",
-        "2.weight",
-        "4.weight",
-    ):  # root mean square 0.2 * lr, of a matrix of full rank with singular values near 1
-        moved = (after[key] - before[key]).flatten(1)
-        rank = min(moved.shape)
-        singular = torch.linalg.svdvals(moved) / (0.01 * 0.2 * max(moved.shape) ** 0.5)
-        assert len(singular) == rank and 0.3 < singular.mean() < 1.3, (key, singular)
-    assert torch.allclose(
-        (after["6.weight"] - before["6.weight"]).abs(), torch.tensor(0.01), rtol=1e-3
-    )  # AdamW's first step
+    # The update has a root mean square of 0.2 * lr: full rank, with singular values near 1.
+    for key in ("0.weight", "2.weight", "4.weight"):
+        update = (after[key] - before[key]).flatten(1)
+        singular_values = torch.linalg.svdvals(update) / (0.01 * 0.2 * max(update.shape) ** 0.5)
+        assert len(singular_values) == min(update.shape), key
+        assert 0.3 < singular_values.mean() < 1.3, (key, singular_values)
+    # AdamW's first step has the size of the learning rate.
+    assert torch.allclose((after["6.weight"] - before["6.weight"]).abs(), torch.tensor(0.01), rtol=1e-3)
     assert not torch.equal(after["1.weight"], before["1.weight"])
 
 
-def test_matrices_move_as_under_torchs_own_muon(monkeypatch):
-    monkeypatch.setattr(
-        "leyden.training.muon.computes_bf16_natively", lambda kind: True
-    )  # torch's own rounds to bfloat16 everywhere
-    ours, theirs = nn.Linear(20, 12, bias=False), nn.Linear(20, 12, bias=False)
-    theirs.load_state_dict(ours.state_dict())
+def test_matrices_are_updated_as_by_torchs_muon(monkeypatch):
+    # torch's own computes in bfloat16 on every device.
+    monkeypatch.setattr("leyden.training.muon.computes_bf16_natively", lambda device_type: True)
+    layer, expected = nn.Linear(20, 12, bias=False), nn.Linear(20, 12, bias=False)
+    expected.load_state_dict(layer.state_dict())
     head = nn.Parameter(torch.zeros(2, 2))
-    one = Muon([ours.weight, head], lr=0.01, weight_decay=0.1)
-    other = torch.optim.Muon([theirs.weight], lr=0.01, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
-    for _ in range(4):
-        inputs = torch.randn(5, 20)
-        for layer, optimizer in ((ours, one), (theirs, other)):
+    muon = Muon([layer.weight, head], lr=0.01, weight_decay=0.1)
+    torch_muon = torch.optim.Muon([expected.weight], lr=0.01, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    train_alike([torch.randn(5, 20) for _ in range(4)], (layer, muon), (expected, torch_muon))
+    assert torch.allclose(layer.weight, expected.weight, rtol=0, atol=1e-6)
+
+
+def test_other_parameters_are_updated_as_by_adamw():
+    layer, expected = nn.BatchNorm1d(5), nn.BatchNorm1d(5)
+    muon = Muon(layer.parameters(), lr=0.01, weight_decay=0.1)
+    adamw = torch.optim.AdamW(expected.parameters(), lr=0.01, weight_decay=0.1)
+    train_alike([torch.randn(7, 5) for _ in range(3)], (layer, muon), (expected, adamw))
+    assert torch.equal(layer.weight, expected.weight)
+    assert torch.equal(layer.bias, expected.bias)
+
+
+def train_alike(batches, *pairs):
+    """Train several layers, each with its optimizer, on the same batches."""
+    for inputs in batches:
+        for layer, optimizer in pairs:
             optimizer.zero_grad()
             layer(inputs).exp().sum().backward()
             optimizer.step()
-    assert torch.allclose(ours.weight, theirs.weight, rtol=0, atol=1e-6)
 
 
-def test_the_rest_moves_as_under_adamw():
-    ours, theirs = nn.BatchNorm1d(5), nn.BatchNorm1d(5)
-    one, other = (
-        Muon(ours.parameters(), lr=0.01, weight_decay=0.1),
-        torch.optim.AdamW(theirs.parameters(), lr=0.01, weight_decay=0.1),
-    )
-    for _ in range(3):
-        inputs = torch.randn(7, 5)
-        for layer, optimizer in ((ours, one), (theirs, other)):
-            optimizer.zero_grad()
-            layer(inputs).exp().sum().backward()
-            optimizer.step()
-    assert torch.equal(ours.weight, theirs.weight) and torch.equal(ours.bias, theirs.bias)
-
-
-def test_its_state_goes_on_bit_for_bit(tmp_path):
+def test_a_saved_state_resumes_bit_for_bit(tmp_path):
     whole = train(model := network(), Muon(model.parameters()), 6)
     model = network()
     optimizer = Muon(model.parameters())
@@ -107,9 +100,10 @@ def test_its_state_goes_on_bit_for_bit(tmp_path):
 
 @pytest.mark.parametrize("bf16", [True, False])
 @pytest.mark.parametrize("shape", [(6, 40), (40, 6), (8, 8)])
-def test_singular_values_come_near_one(shape, bf16, monkeypatch):
-    monkeypatch.setattr("leyden.training.muon.computes_bf16_natively", lambda kind: bf16)
+def test_singular_values_are_close_to_one(shape, bf16, monkeypatch):
+    monkeypatch.setattr("leyden.training.muon.computes_bf16_natively", lambda device_type: bf16)
     torch.manual_seed(0)
     values = torch.linalg.svdvals(orthogonalize(torch.randn(shape)))
-    assert values.min() > 0.4 and values.max() < 1.3
+    assert values.min() > 0.4
+    assert values.max() < 1.3
     assert torch.isfinite(orthogonalize(torch.zeros(shape))).all()

@@ -1,4 +1,4 @@
-"""The mean of the training's losses."""
+"""The running mean of the training loss."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from leyden.training.running_mean import RunningMean
 
 
-def test_it_weighs_by_examples_and_starts_anew():
+def test_it_weighs_by_examples_and_can_be_reset():
     mean = RunningMean()
     for _ in range(2):
         mean.update(torch.tensor(2.0), 30)
@@ -16,14 +16,15 @@ def test_it_weighs_by_examples_and_starts_anew():
         mean.reset()
 
 
-def test_a_loss_that_is_no_number_shows():
+def test_nan_is_not_ignored():
     mean = RunningMean()
     mean.update(torch.tensor(float("nan")), 1)
     assert mean.compute(SingleDeviceStrategy("cpu")).isnan()
 
 
-def test_adding_does_not_read_from_the_device():
-    """The meta device has no values to read."""
+def test_update_does_not_read_from_the_device():
+    """A value on the meta device cannot be read."""
     mean = RunningMean()
     mean.update(torch.tensor(1.0, device="meta"), 3)
-    assert mean.total.device.type == "meta" and mean.weight == 3
+    assert mean.total.device.type == "meta"
+    assert mean.weight == 3

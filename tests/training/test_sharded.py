@@ -1,4 +1,4 @@
-"""A model in parts, on processes or devices, learns what it learns in one piece."""
+"""A model that is divided over processes or devices learns what it learns on one."""
 
 import subprocess
 
@@ -8,8 +8,8 @@ from torch import nn
 
 from leyden.errors import UserError
 from leyden.models import FastCNN, PatchTransformer, ResNet, TransformerClassifier
-from leyden.training.pipeline import spread
-from leyden.training.sharding import check_parts, repeated
+from leyden.training.pipeline import partition_network
+from leyden.training.sharding import check_shardable, find_blocks
 from tests.training.test_distributed import (
     LEYDEN,
     MODEL,
@@ -18,25 +18,24 @@ from tests.training.test_distributed import (
     curves,
     distance,
     fit,
-    marked,
-    stop_all,
+    kill_all,
+    process_marker,
     wait_for_checkpoint,
     weights,
 )
 from tests.training.test_interruption import differences, final_state, two_workspaces
 
-__all__ = ["alone", "marked", "two_workspaces"]
+__all__ = ["alone", "process_marker", "two_workspaces"]
 CPU = "--trainer.accelerator=cpu"
 
 
 @pytest.mark.parametrize(("overlay", "batch_size"), [("fsdp", 32), ("tensor_parallel", 64)])
-def test_weights_in_parts_train_as_a_whole(alone, workspace, overlay, batch_size):
+def test_divided_weights_train_as_whole_ones_do(alone, workspace, overlay, batch_size):
     fit(workspace, "-c", f"configs/trainer/{overlay}.yaml", CPU, f"--data.batch_size={batch_size}")
-    one, two = weights(alone), weights(workspace)
-    assert 0 < distance(one, two) < TOLERANCE
-    for ours, theirs in zip(curves(workspace), curves(alone), strict=True):
-        assert ours["val/accuracy"] == theirs["val/accuracy"]
-        assert abs(float(ours["train/loss"]) - float(theirs["train/loss"])) < 1e-4
+    assert 0 < distance(weights(alone), weights(workspace)) < TOLERANCE
+    for row, expected in zip(curves(workspace), curves(alone), strict=True):
+        assert row["val/accuracy"] == expected["val/accuracy"]
+        assert abs(float(row["train/loss"]) - float(expected["train/loss"])) < 1e-4
 
 
 @pytest.mark.slow
@@ -56,7 +55,7 @@ def test_a_killed_sharded_training_ends_bit_identical(two_workspaces):
     try:
         wait_for_checkpoint(killed, process)
     finally:
-        stop_all()
+        kill_all()
         process.communicate()
     assert "fit: continues in" in fit(killed, *args)
     assert differences(final_state(killed, averaged=False), final_state(whole, averaged=False)) == []
@@ -77,11 +76,11 @@ def test_a_killed_sharded_training_ends_bit_identical(two_workspaces):
         ),
     ],
 )
-def test_what_this_machine_cannot_do_is_one_line(workspace, error_of, args, expected):
+def test_what_this_machine_does_not_support_is_a_one_line_error(workspace, error_of, args, expected):
     assert expected in error_of("fit", "-c", "configs/train.yaml", CPU, *args)
 
 
-def test_networks_that_cannot_be_split_are_one_line(workspace):
+def test_a_network_that_cannot_be_split_is_a_one_line_error(workspace):
     args = [
         *LEYDEN,
         "fit",
@@ -93,26 +92,24 @@ def test_networks_that_cannot_be_split_are_one_line(workspace):
         "--trainer.max_epochs=1",
     ]
     done = subprocess.run(args, cwd=workspace, text=True, capture_output=True, timeout=240)
-    assert (
-        done.returncode == 2
-        and "expected a network whose blocks have split_columns" in done.stderr
-        and "Traceback" not in done.stderr
-    )
+    assert done.returncode == 2
+    assert "expected a network whose blocks have split_columns" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
-def test_heads_must_go_round():
-    with pytest.raises(UserError, match="expected heads that 3 processes can share; got 4"):
-        check_parts(PatchTransformer(1, 10, (8, 8)), 3)
+def test_networks_that_cannot_be_divided_are_refused():
+    with pytest.raises(UserError, match="expected a multiple of 3 heads, the number of processes; got 4"):
+        check_shardable(PatchTransformer(1, 10, (8, 8)), 3)
     with pytest.raises(UserError, match="save_memory"):
-        check_parts(PatchTransformer(1, 10, (8, 8), heads=1, width=3, save_memory=True), 1)
+        check_shardable(PatchTransformer(1, 10, (8, 8), heads=1, width=3, save_memory=True), 1)
     with pytest.raises(UserError, match="without `initialize`"):
-        check_parts(FastCNN(1, 10, (8, 8)), 1)
+        check_shardable(FastCNN(1, 10, (8, 8)), 1)
 
 
-def test_blocks_are_found():
-    assert len(repeated(PatchTransformer(1, 10, (8, 8), depth=3))) == 3
-    assert len(repeated(TransformerClassifier(2, 10, depth=2))) == 2
-    assert len(repeated(ResNet(1, 10, (8, 8)))) == 3
+def test_repeated_blocks_are_found():
+    assert len(find_blocks(PatchTransformer(1, 10, (8, 8), depth=3))) == 3
+    assert len(find_blocks(TransformerClassifier(2, 10, depth=2))) == 2
+    assert len(find_blocks(ResNet(1, 10, (8, 8)))) == 3
 
 
 def test_a_pipeline_trains_as_one_device_does(alone, workspace):
@@ -121,16 +118,21 @@ def test_a_pipeline_trains_as_one_device_does(alone, workspace):
     assert 0 < distance(weights(alone), weights(workspace)) < TOLERANCE
 
 
-def test_a_pipeline_spreads_the_weights():
-    """Meta tensors stand for the second device: what is there, and what was brought there."""
+def test_a_pipeline_divides_weights_and_moves_micro_batches():
+    """The meta device stands for the second one."""
     network = PatchTransformer(1, 10, (8, 8), depth=4)
-    spread(network, [torch.device("cpu"), torch.device("meta")], 2)
-    places = [next(block.parameters()).device.type for block in network.blocks]
-    assert places == ["cpu", "cpu", "meta", "meta"] and network.head.weight.is_meta and not network.embed.weight.is_meta
-    seen = []
-    network.blocks[2].register_forward_pre_hook(lambda _, inputs: seen.append((inputs[0].device.type, len(inputs[0]))))
-    with pytest.raises(NotImplementedError):  # meta tensors cannot come back
+    partition_network(network, [torch.device("cpu"), torch.device("meta")], 2)
+    devices = [next(block.parameters()).device.type for block in network.blocks]
+    assert devices == ["cpu", "cpu", "meta", "meta"]
+    assert network.head.weight.is_meta
+    assert not network.embed.weight.is_meta
+    inputs = []
+    network.blocks[2].register_forward_pre_hook(lambda _, args: inputs.append((args[0].device.type, len(args[0]))))
+    with pytest.raises(NotImplementedError):  # meta tensors cannot be copied to the CPU
         network(torch.zeros(6, 1, 8, 8))
-    assert seen == [("meta", 3)] * 2
-    with pytest.raises(Exception, match="chain of `blocks`"):
-        spread(nn.Linear(1, 1), [torch.device("cpu")] * 2, 2)
+    assert inputs == [("meta", 3)] * 2
+
+
+def test_a_pipeline_of_a_network_without_blocks_is_refused():
+    with pytest.raises(UserError, match="chain of `blocks`"):
+        partition_network(nn.Linear(1, 1), [torch.device("cpu")] * 2, 2)

@@ -1,4 +1,4 @@
-"""What a step is made of under Lightning's Trainer: accumulated batches, clipped gradients, float32 losses in every precision."""
+"""Training steps under Lightning's Trainer: accumulated batches, clipped gradients, and float32 losses."""
 
 from typing import Any
 
@@ -18,8 +18,8 @@ from tests.training.test_classifier import GREY
 FP16 = "16-mixed on the CPU"
 
 
-class Plain(nn.Module):
-    """A network without batch norm: nothing depends on how examples are divided into batches."""
+class MLP(nn.Module):
+    """A network without batch norm, whose outputs do not depend on how examples are divided into batches."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -38,9 +38,9 @@ def train(
     classifier: dict[str, Any] | None = None,
     **options,
 ):
-    """Train; give the weights before and after."""
+    """Train; return the model, its weights before and after, and the number of steps."""
     torch.manual_seed(0)
-    network = {"class_path": f"{__name__}.Plain", "init_args": {}}
+    network = {"class_path": f"{__name__}.MLP", "init_args": {}}
     sgd = lambda parameters: torch.optim.SGD(parameters, lr=lr)  # noqa: E731
     model = Classifier(
         network, ["a", "b"], GREY, sgd, schedule=Schedule(schedule, warmup_fraction=0.0), **(classifier or {})
@@ -72,7 +72,7 @@ def make_batches(count, size):
 
 
 @pytest.mark.parametrize("count", [8, 10, 3])
-def test_accumulated_batches_equal_one_batch_the_last_incomplete_group_too(count):
+def test_accumulated_batches_equal_one_large_batch_also_in_an_incomplete_group(count):
     """10 batches in groups of 4 make steps of 4, 4 and 2."""
     small = make_batches(count, 6)
     groups = [small[start : start + 4] for start in range(0, count, 4)]
@@ -80,50 +80,47 @@ def test_accumulated_batches_equal_one_batch_the_last_incomplete_group_too(count
     _, before, accumulated, steps = train(small, accumulate_grad_batches=4)
     _, _, whole, whole_steps = train(large)
     assert steps == whole_steps == 2 * len(groups)
-    moved = (whole - before).abs().max()
-    assert moved > 0.01 and (accumulated - whole).abs().max() < 1e-5 * moved
+    largest_change = (whole - before).abs().max()
+    assert largest_change > 0.01
+    assert (accumulated - whole).abs().max() < 1e-5 * largest_change
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", FP16])
 @pytest.mark.parametrize("algorithm", ["norm", "value"])
 def test_gradients_are_clipped_after_accumulation_and_unscaling(precision, algorithm):
     options = {"precision": precision, "lr": 1.0, "schedule": "constant", "epochs": 1, "accumulate_grad_batches": 2}
-    bound = {"gradient_clip_val": 0.002, "gradient_clip_algorithm": algorithm}
-    _, before, free, steps = train(make_batches(2, 8), **options)
-    _, _, clipped, _ = train(make_batches(2, 8), **options, **bound)
+    clipping = {"gradient_clip_val": 0.002, "gradient_clip_algorithm": algorithm}
+    _, before, unclipped, steps = train(make_batches(2, 8), **options)
+    _, _, clipped, _ = train(make_batches(2, 8), **options, **clipping)
     assert steps == 1
-    size = torch.linalg.vector_norm if algorithm == "norm" else lambda moved: moved.abs().max()
-    assert size(free - before) > 0.01
+    size = torch.linalg.vector_norm if algorithm == "norm" else lambda change: change.abs().max()
+    assert size(unclipped - before) > 0.01
     assert float(size(clipped - before)) == pytest.approx(0.002, rel=1e-3)
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "bf16-true", FP16])
 def test_losses_and_their_targets_are_float32_in_every_precision(precision, monkeypatch):
-    seen = []
+    calls = []
     cross_entropy = nn.functional.cross_entropy
 
-    def watched(logits, targets, weight=None, **options):
+    def record_dtypes(logits, targets, weight=None, **options):
         loss = cross_entropy(logits, targets, weight=weight, **options)
-        seen.append(
-            {
-                logits.dtype,
-                loss.dtype,
-                *(() if weight is None else (weight.dtype,)),
-                *((targets.dtype,) if targets.ndim == 2 else ()),
-            }
-        )
+        floats = [logits, loss, *([] if weight is None else [weight]), *([targets] if targets.ndim == 2 else [])]
+        calls.append({each.dtype for each in floats})
         return loss
 
-    monkeypatch.setattr(nn.functional, "cross_entropy", watched)
+    monkeypatch.setattr(nn.functional, "cross_entropy", record_dtypes)
     for extra in ({}, {"mixing": Mixing(mixup_alpha=0.4), "class_weights": {"b": 3.0}}):
         model, before, after, _ = train(make_batches(4, 16), precision, classifier=extra)
         assert next(model.parameters()).dtype == (torch.bfloat16 if precision == "bf16-true" else torch.float32)
-        assert not torch.equal(before, after) and torch.isfinite(after).all()
-    assert len(seen) == 20 and all(dtypes == {torch.float32} for dtypes in seen)
+        assert not torch.equal(before, after)
+        assert torch.isfinite(after).all()
+    assert len(calls) == 20
+    assert all(dtypes == {torch.float32} for dtypes in calls)
 
 
-def test_training_on_attacked_images_makes_attacks_weaker():
-    """The first pixel says the class 9 times in 10; all others say it too, together better, but each within an attack's reach.
+def test_adversarial_training_makes_a_network_more_robust():
+    """The first pixel predicts 90% of the labels. The others predict them better together, but are easy to attack.
 
     Source: Tsipras et al., "Robustness may be at odds with accuracy", 2019, section 2.1.
     """
@@ -132,7 +129,7 @@ def test_training_on_attacked_images_makes_attacks_weaker():
     pixels = 0.5 + 0.04 * (2 * labels - 1)[:, None] + 0.1 * torch.randn(256, 64, generator=generator)
     pixels[:, 0] = torch.where(torch.rand(256, generator=generator) < 0.9, labels, 1 - labels)
     images = (255 * pixels.clamp(0, 1)).byte().view(256, 1, 8, 8)
-    batches, found = list(zip(images.split(32), labels.split(32), strict=True)), []
+    batches, accuracies = list(zip(images.split(32), labels.split(32), strict=True)), []
     for epsilon in (0.0, 0.08):
         model, *_ = train(
             batches, lr=0.1, epochs=15, classifier={"adversarial_epsilon": epsilon, "label_smoothing": 0.0}
@@ -140,7 +137,8 @@ def test_training_on_attacked_images_makes_attacks_weaker():
         preprocess, network = model.model.preprocess, model.model.network
         clean = preprocess(images)
         loss_of = lambda each, network=network: nn.functional.cross_entropy(network(each), labels)  # noqa: E731
-        moved = attack(clean, loss_of, 0.08, preprocess.mean, preprocess.std)
-        found.append([float((network(each).argmax(1) == labels).float().mean()) for each in (clean, moved)])
-    (clean_before, attacked_before), (clean_after, attacked_after) = found
-    assert attacked_after > attacked_before + 0.1 and clean_before >= clean_after > 0.7, found
+        attacked = attack(clean, loss_of, 0.08, preprocess.mean, preprocess.std)
+        accuracies.append([float((network(each).argmax(1) == labels).float().mean()) for each in (clean, attacked)])
+    (standard_clean, standard_attacked), (robust_clean, robust_attacked) = accuracies
+    assert robust_attacked > standard_attacked + 0.1
+    assert standard_clean >= robust_clean > 0.7

@@ -1,4 +1,4 @@
-"""Activation checkpointing: parts of a network compute their activations again in the backward pass and store none of them."""
+"""Activation checkpointing: modules recompute their activations in the backward pass instead of storing them."""
 
 import functools
 from collections.abc import Iterator, Sequence
@@ -13,63 +13,63 @@ from leyden.errors import UserError
 
 
 def checkpoint_modules(network: nn.Module, class_paths: Sequence[str]) -> None:
-    """Checkpoint every module of the classes named, the outermost of nested ones; weights, their names and gradients stay the same.
+    """Checkpoint every module of the given classes, in place; weights, their names and gradients stay the same.
+
+    Of nested modules of one class, only the outermost is checkpointed.
 
     Source: Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016, section 4.
 
     Raises:
-        UserError: if a path names no module class, or one that the network has no part of.
+        UserError: if a path names no module class, or a class that the network has no module of.
     """
     for path in class_paths:
         try:
-            wanted = import_path(path)
+            module_class = import_path(path)
         except ImportError as error:
             raise UserError(
                 f"expected the path of a module class in checkpoint_modules; {path!r} cannot be imported; correct it"
             ) from error
-        parts = list(outermost(network, wanted)) if isinstance(wanted, type) else []
-        if not parts:
-            own = sorted(
-                {
-                    f"{type(part).__module__}.{type(part).__name__}"
-                    for part in network.modules()
-                    if list(part.children())
-                }
-            )
+        modules = list(outermost_modules(network, module_class)) if isinstance(module_class, type) else []
+        if not modules:
+            classes = {type(module) for module in network.modules() if list(module.children())}
+            available = sorted(f"{each.__module__}.{each.__name__}" for each in classes)
             raise UserError(
-                f"expected classes of the network's parts in checkpoint_modules; got {path}; it has {', '.join(own)}"
+                f"expected classes of the network's modules in checkpoint_modules; got {path}; "
+                f"use one of {', '.join(available)}"
             )
-        for part in parts:
-            part.forward = functools.partial(run, part, part.forward)
+        for module in modules:
+            module.forward = functools.partial(forward_checkpointed, module, module.forward)
 
 
-def outermost(module: nn.Module, wanted: type) -> Iterator[nn.Module]:
+def outermost_modules(module: nn.Module, module_class: type) -> Iterator[nn.Module]:
     for child in module.children():
-        if isinstance(child, wanted):
+        if isinstance(child, module_class):
             yield child
         else:
-            yield from outermost(child, wanted)
+            yield from outermost_modules(child, module_class)
 
 
-def run(part: nn.Module, forward: Any, *args: Any, **kwargs: Any) -> Any:
-    """Call a module's forward; dropout draws the same mask in the second computation."""
-    if not part.training:
+def forward_checkpointed(module: nn.Module, forward: Any, *args: Any, **kwargs: Any) -> Any:
+    """Call a module's forward; dropout draws the same mask when it is recomputed."""
+    if not module.training:
         return forward(*args, **kwargs)
-    return checkpoint(forward, *args, use_reentrant=False, context_fn=functools.partial(contexts, part), **kwargs)
+    context_fn = functools.partial(make_contexts, module)
+    return checkpoint(forward, *args, use_reentrant=False, context_fn=context_fn, **kwargs)
 
 
-def contexts(part: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    return nullcontext(), buffers_preserved(part)
+def make_contexts(module: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Return the contexts of the forward pass and of the recomputation."""
+    return nullcontext(), preserve_buffers(module)
 
 
 @contextmanager
-def buffers_preserved(part: nn.Module) -> Iterator[None]:
-    """Let a second computation update copies: batch norm's running statistics have counted this batch already."""
-    kept = [(layer, name, value) for layer in part.modules() for name, value in layer.named_buffers(recurse=False)]
+def preserve_buffers(module: nn.Module) -> Iterator[None]:
+    """Restore all buffers at the end: batch norm's running statistics have counted this batch in the forward pass."""
+    buffers = [(layer, name, value) for layer in module.modules() for name, value in layer.named_buffers(recurse=False)]
     try:
-        for layer, name, value in kept:
+        for layer, name, value in buffers:
             setattr(layer, name, value.clone())
         yield
     finally:
-        for layer, name, value in kept:
+        for layer, name, value in buffers:
             setattr(layer, name, value)

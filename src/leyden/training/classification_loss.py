@@ -54,7 +54,8 @@ def weigh_classes(
     weights = {str(label): weight for label, weight in weights.items()}  # YAML reads a digit as a number
     if unknown := sorted(set(weights) - set(labels)):
         raise UserError(
-            f"expected class_weights by class name ({', '.join(labels)}); got {', '.join(unknown)}; set them in configs/train.yaml"
+            f"expected class_weights by class name ({', '.join(labels)}); got {', '.join(unknown)}; "
+            "set them in configs/train.yaml"
         )
     check_range(0, math.inf, "[0, inf)", **weights)
     return torch.tensor([float(weights.get(label, 1.0)) for label in labels])

@@ -24,21 +24,21 @@ from leyden.training.distillation import Distiller, Teacher
 from leyden.training.execution import Execution, apply_execution
 from leyden.training.mixing import Mixing, mix
 from leyden.training.running_mean import RunningMean
-from leyden.training.schedules import Schedule, group_size, make_schedule, scale_learning_rate
+from leyden.training.schedules import Schedule, accumulation_size, make_schedule, scale_learning_rate
 from leyden.training.scores import make_scores
 from leyden.training.settings import check_range
 from leyden.training.sharding import shard
 from leyden.training.temperature import Temperature
 from leyden.training.warm_start import InheritedWeights, WarmStart
 
-# What a step gets: raw images uint8 (B, C, H, W), or `FusedImages`, or values (B, T, F) and lengths (B,); labels int64 (B,).
+# Inputs: raw images uint8 (B, C, H, W), or `FusedImages`, or values (B, T, F) and lengths (B,). Labels: int64 (B,).
 Batch = tuple[Tensor | FusedImages | Sequence[Tensor], Tensor]
 
 
 class Classifier(LightningModule):
     """Trains an `ImageModel` or a `SequenceModel` by cross-entropy.
 
-    Its checkpoints are self-sufficient: `leyden.load` rebuilds the model from any of them. It stores no Lightning
+    Its checkpoints are self-sufficient: `leyden.load` rebuilds the model from any of them. They contain no Lightning
     hyper-parameters, so that a checkpoint cannot override the command line.
     """
 
@@ -66,36 +66,34 @@ class Classifier(LightningModule):
             network: `class_path` and `init_args` of the network (linked from the top-level `network`).
             labels: Class names (linked from the data).
             input: Description of the examples by `leyden prepare` (linked from the data).
-            optimizer: The optimizer; its `lr` is the peak of the schedule.
-            schedule: How the learning rate changes.
+            optimizer: Builds the optimizer from the parameters; its `lr` is the peak of the schedule.
+            schedule: The learning-rate schedule.
             label_smoothing: Share of the target that is spread over all classes, in [0, 1).
-            class_weights: Weight of each class in the training loss, by name; auto weighs by the inverse of its count.
+            class_weights: Weight of each class in the training loss, by name; auto is inverse to its frequency.
             class_counts: Number of training examples of each class (linked from the data).
             mixing: Mixup and CutMix.
-            adversarial_epsilon: Train on images that are changed to mislead the network, each pixel by at most this share
-                of its range, in [0, 1]; 0 is off.
+            adversarial_epsilon: Train on adversarial examples, in which each pixel changes by at most this fraction of
+                its range, in [0, 1]; 0 is off.
             teacher: Checkpoint of a model to learn from besides the labels; or path, temperature and weight.
-            start_from: Checkpoint whose weights are the initial ones; or path, mode and freeze_epochs.
+            start_from: Checkpoint with the initial weights; or path, mode and freeze_epochs.
             execution: Memory layout, compilation and activation checkpointing.
         """
         super().__init__()
         check_range(0, 1, "[0, 1)", label_smoothing=label_smoothing)
         if not 0 <= adversarial_epsilon <= 1:
             raise UserError(
-                f"adversarial_epsilon must lie in [0, 1]; got {adversarial_epsilon}; for photographs 0.03 is usual"
+                f"adversarial_epsilon must lie in [0, 1]; got {adversarial_epsilon}; set it to 0.03 for photographs"
             )
         self.model = build_model(network, labels, input)
         if (mixing.is_on or adversarial_epsilon) and isinstance(self.model, SequenceModel):
-            raise UserError(
-                "expected images for mixing and adversarial_epsilon; the data holds sequences; set them to 0"
-            )
+            raise UserError("expected images for mixing and adversarial_epsilon; got sequences; set them to 0")
         if callable(load_pretrained := getattr(self.model.network, "load_pretrained", None)):
-            load_pretrained()  # here and not in the network: `leyden.load` needs no other file than the checkpoint
+            load_pretrained()  # not in the network's constructor: `leyden.load` reads no file but the checkpoint
         start_from = WarmStart(start_from) if isinstance(start_from, str) else start_from
         teacher = Teacher(teacher) if isinstance(teacher, str) else teacher
         self.inherited = InheritedWeights(start_from, self.model) if start_from else None
         self.distiller = Distiller(teacher, self.model) if teacher else None
-        self.input_files = [part.path for part in (start_from, teacher) if part] + weight_files(self.model.network)
+        self.input_files = [each.path for each in (start_from, teacher) if each] + pretrained_files(self.model.network)
         apply_execution(self.model, execution)
         self.optimizer, self.schedule = optimizer, schedule
         self.label_smoothing, self.mixing, self.adversarial_epsilon = label_smoothing, mixing, adversarial_epsilon
@@ -104,7 +102,7 @@ class Classifier(LightningModule):
         self.train_loss, self.temperature = RunningMean(), Temperature(len(labels))
         self.val_scores, self.test_scores = make_scores(len(labels), "val/"), make_scores(len(labels), "test/")
         self._sharded = False
-        self._seed = torch.initial_seed() % 2**32  # the same in all processes; in training each has its own
+        self._seed = torch.initial_seed() % 2**32  # the same in all processes, unlike the seeds during training
 
     def configure_model(self) -> None:
         if self.device_mesh is not None and not self._sharded:
@@ -127,9 +125,9 @@ class Classifier(LightningModule):
         return loss
 
     def prepare_inputs(self, batch: Batch, batch_idx: int) -> tuple[Sequence[Tensor], Tensor]:
-        """Return the arguments of the network and the targets, after the model's own preprocessing and the mixing.
+        """Return the network's inputs and the targets, after the model's preprocessing and the mixing.
 
-        The model's preprocessing is the only place where examples are normalised, in training as in prediction.
+        The model's preprocessing alone normalises examples, in training as in prediction.
 
         Raises:
             UserError: if images are not raw, uint8 from 0 to 255.
@@ -143,14 +141,15 @@ class Classifier(LightningModule):
         if not self.mixing.is_on:
             return (images,), labels
         seed = [self._seed, self.current_epoch, batch_idx]
-        position = rank_and_world_size(self._trainer)
-        images, targets = mix(images, labels, len(self.model.labels), self.mixing, seed, *position)
+        rank, world_size = rank_and_world_size(self._trainer)
+        images, targets = mix(images, labels, len(self.model.labels), self.mixing, seed, rank, world_size)
         return (images,), targets
 
     def _normalize(self, images: FusedImages) -> Tensor:
         assert isinstance(self.model, ImageModel)
-        preprocess, precision = self.model.preprocess, str(self._trainer.precision) if self._trainer else ""
-        dtype = torch.bfloat16 if precision.startswith("bf16") else torch.float32
+        preprocess = self.model.preprocess
+        is_bf16 = self._trainer is not None and str(self._trainer.precision).startswith("bf16")
+        dtype = torch.bfloat16 if is_bf16 else torch.float32
         normalized = preprocess.expand_channels(images.normalize(*preprocess.scale_and_shift(), dtype))
         return normalized.double() if preprocess.mean.dtype == torch.float64 else normalized
 
@@ -171,10 +170,11 @@ class Classifier(LightningModule):
         return classification_loss(logits, targets, self.class_weights, self.label_smoothing)
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """Weigh the last, incomplete group of accumulated batches as what it is: Lightning divides by the size of a full one."""
-        group, total = self.trainer.accumulate_grad_batches, self.trainer.num_training_batches
-        if group > 1:
-            loss = loss * (group / group_size(self.trainer.fit_loop.epoch_loop.batch_idx, group, total))
+        """Average over accumulated batches: Lightning divides an epoch's last group by the size of a full one."""
+        full_size, num_batches = self.trainer.accumulate_grad_batches, self.trainer.num_training_batches
+        if full_size > 1:
+            batch_idx = self.trainer.fit_loop.epoch_loop.batch_idx
+            loss = loss * (full_size / accumulation_size(batch_idx, full_size, num_batches))
         super().backward(loss, *args, **kwargs)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -187,7 +187,7 @@ class Classifier(LightningModule):
     def _score(self, scores: MetricCollection, batch: Batch) -> tuple[Tensor, Tensor] | None:
         inputs, labels = batch
         if not len(labels):
-            return None  # the last examples of a split may not go round all processes
+            return None  # the last batch may have fewer examples than there are processes
         assert not isinstance(inputs, FusedImages)  # only training batches are fused
         logits = (self(inputs) if isinstance(inputs, Tensor) else self(*inputs)).float()
         scores["accuracy"].update(logits, labels)
@@ -202,7 +202,7 @@ class Classifier(LightningModule):
             self.inherited.freeze(self.current_epoch, drops_gradients=self.trainer.world_size > 1)
 
     def _initialize(self, batch: Batch, batch_idx: int) -> None:
-        """Let a network set its weights from the first batch, alike in all processes; inherited weights stay."""
+        """Let the network initialise its weights from rank 0's first batch; inherited weights stay the same."""
         inputs, _ = self.prepare_inputs(batch, batch_idx)
         names = self.inherited.names if self.inherited else ()
         inherited = {name: value.clone() for name, value in self.model.state_dict().items() if name in names}
@@ -214,7 +214,7 @@ class Classifier(LightningModule):
         if self.inherited:
             self.inherited.drop_gradients(self.current_epoch)
 
-    # Means over the epoch are logged once, at its end: logging every step costs as much as a small network's step.
+    # Means are logged once, at the end of an epoch: logging each step takes as long as a small network's step.
     def on_train_epoch_end(self) -> None:
         self.log("train/loss", self.train_loss.compute(self.trainer.strategy))
         self.train_loss.reset()
@@ -222,7 +222,7 @@ class Classifier(LightningModule):
     def on_validation_epoch_end(self) -> None:
         self.log_dict(self.val_scores.compute(), prog_bar=True)
         self.val_scores.reset()
-        self.model.spec["temperature"] = float(self.temperature.compute())  # checkpoints carry it
+        self.model.spec["temperature"] = float(self.temperature.compute())  # part of every checkpoint
         self.temperature.reset()
 
     def on_test_epoch_end(self) -> None:
@@ -232,7 +232,7 @@ class Classifier(LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self.optimizer(self.parameters())
         if self.inherited:
-            self.inherited.restore(optimizer)
+            self.inherited.restore_optimizer(optimizer)
         if self.schedule.scale_lr == "auto":
             scale_learning_rate(optimizer, rank_and_world_size(self.trainer)[1] * self.trainer.accumulate_grad_batches)
         num_steps = max(1, int(self.trainer.estimated_stepping_batches))
@@ -241,32 +241,35 @@ class Classifier(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["leyden"] = {**self.model.spec, "provenance": self.provenance}
-        # A checkpoint in the middle of an epoch has its half of the mean, of every process: sum and weight.
+        # In the middle of an epoch, a checkpoint holds the mean so far: sum and weight of every process.
         checkpoint["train_loss"] = gather([float(self.train_loss.total), float(self.train_loss.weight)])
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        theirs = checkpoint.get("leyden")
-        if theirs is None:
-            raise UserError("expected a checkpoint made by `leyden fit`; this one does not describe its network")
+        spec = checkpoint.get("leyden")
+        if spec is None:
+            raise UserError(
+                "expected a checkpoint made by `leyden fit`; this one does not describe its network; choose another"
+            )
         for part in ("network", "labels", "input"):
-            if theirs[part] != self.model.spec[part]:
+            if spec[part] != self.model.spec[part]:
                 raise UserError(
-                    f"expected a checkpoint of {part} {self.model.spec[part]}; it holds {theirs[part]}; give its own config with -c"
+                    f"expected a checkpoint of {part} {self.model.spec[part]}; got {spec[part]}; "
+                    "set the checkpoint's own config with -c"
                 )
-        self.model.spec["temperature"] = theirs.get("temperature", 1.0)
+        self.model.spec["temperature"] = spec.get("temperature", 1.0)
         sums = torch.tensor(checkpoint.get("train_loss", [[0.0, 0.0]]), dtype=torch.float64)
         own = sums[self.global_rank] if len(sums) == self.trainer.world_size else sums.sum(0) * (self.global_rank == 0)
         self.train_loss.total, self.train_loss.weight = own[0].float(), int(own[1])
 
 
-def weight_files(network: torch.nn.Module) -> list[str]:
-    """Return the local file that a network reads its pretrained weights from, if it has one."""
+def pretrained_files(network: torch.nn.Module) -> list[str]:
+    """Return the local file of a network's pretrained weights, if it has one."""
     weights = getattr(network, "weights", None)
     return [weights] if isinstance(weights, str) and Path(weights).is_file() else []
 
 
 def gather(value: list[float]) -> list[list[float]]:
-    """Give every process's value, in the order of their ranks."""
+    """Return the values of all processes, by rank."""
     if not torch.distributed.is_initialized():
         return [value]
     values: list[Any] = [None] * torch.distributed.get_world_size()

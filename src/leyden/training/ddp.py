@@ -1,4 +1,4 @@
-"""Data-parallel training whose gradients are compressed, or exchanged rarely; by name in configs/trainer/ddp.yaml."""
+"""Distributed data parallel training with compressed or infrequent gradient exchange."""
 
 from typing import Any, Literal
 
@@ -7,11 +7,15 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch.distributed.algorithms.ddp_comm_hooks import default_hooks, post_localSGD_hook, powerSGD_hook
 from torch.nn.parallel import DistributedDataParallel
 
-WARM_UP_STEPS = 100  # exchanged in full before PowerSGD or local steps begin: early gradients are too noisy for either
+# Steps with full gradients before PowerSGD or local SGD begin: early gradients are too noisy for either.
+NUM_WARM_UP_STEPS = 100
 
 
 class DDP(DDPStrategy):
-    """Lightning's DDPStrategy with communication hooks by name. (Lightning registers hooks on GPUs alone, and silently on no other device.)"""
+    """Lightning's DDPStrategy with communication hooks by name.
+
+    Lightning registers communication hooks on GPUs only, and silently ignores them on other devices.
+    """
 
     def __init__(
         self,
@@ -22,16 +26,17 @@ class DDP(DDPStrategy):
         process_group_backend: str | None = None,
         **kwargs: Any,
     ) -> None:
-        """Choose how gradients travel.
+        """Choose how processes exchange gradients.
 
         Args:
-            compress: fp16 and bf16 halve what is sent; power_sgd sends a low-rank form (Vogels et al., 2019), with error feedback.
-            rank: Of power_sgd: higher is closer to the gradient, and slower.
-            average_every: Local SGD: after a start of 100 steps, average weights every so many steps in place of each step's gradients
-                (Lin et al., 2020); null is off. Processes of one machine go on to exchange gradients.
-            find_unused_parameters: Needed by a network that leaves parameters without a gradient in some steps.
+            compress: fp16 and bf16 halve what is sent; power_sgd sends a low-rank approximation with error feedback
+                (Vogels et al., 2019).
+            rank: Rank of power_sgd's approximation: a higher one is more accurate, and slower.
+            average_every: Local SGD (Lin et al., 2020): after 100 steps, average the weights every so many steps
+                instead of the gradients at each step; null is off. Processes of one machine still exchange gradients.
+            find_unused_parameters: Required by a network that leaves parameters without a gradient in some steps.
             process_group_backend: nccl or gloo; null chooses by device.
-            kwargs: More arguments of torch's DistributedDataParallel.
+            kwargs: Further arguments of torch's DistributedDataParallel.
         """
         super().__init__(
             model_averaging_period=average_every,
@@ -44,15 +49,15 @@ class DDP(DDPStrategy):
     def _register_ddp_hooks(self) -> None:
         assert isinstance(self.model, DistributedDataParallel)
         if self._average_every:
-            neighbours, _ = torch.distributed.new_subgroups(group_size=self.num_processes)
+            machine, _ = torch.distributed.new_subgroups(group_size=self.num_processes)
             state = post_localSGD_hook.PostLocalSGDState(
-                process_group=None, subgroup=neighbours, start_localSGD_iter=WARM_UP_STEPS
+                process_group=None, subgroup=machine, start_localSGD_iter=NUM_WARM_UP_STEPS
             )
-            self._ddp_comm_state = state  # Lightning then averages the weights
+            self._ddp_comm_state = state  # by which Lightning averages the weights
             self.model.register_comm_hook(state, post_localSGD_hook.post_localSGD_hook)
         elif self._compress == "power_sgd":
             low_rank = powerSGD_hook.PowerSGDState(
-                None, matrix_approximation_rank=self._rank, start_powerSGD_iter=WARM_UP_STEPS
+                None, matrix_approximation_rank=self._rank, start_powerSGD_iter=NUM_WARM_UP_STEPS
             )
             self.model.register_comm_hook(low_rank, powerSGD_hook.powerSGD_hook)
         elif self._compress != "no":

@@ -1,4 +1,4 @@
-"""What shows a training in progress: the bar, and TensorBoard beside the checkpoints."""
+"""Displays of a training in progress: a progress bar, TensorBoard and a profiler."""
 
 import resource
 import sys
@@ -21,59 +21,52 @@ from leyden.data.replica import rank_and_world_size
 from leyden.models.image_model import ImageModel
 from leyden.training.run_folder import RUNS
 
-# Settings of the Trainer that show a training and do not change it: turning them on continues an interrupted one.
-NON_DETERMINING_KEYS = {"logger", "profiler", "enable_progress_bar", "enable_model_summary", "log_every_n_steps"}
 
-
-class Throughput(TQDMProgressBar):
-    """A bar with examples per second, the time until the last epoch ends, and the most memory that was taken.
+class ThroughputProgressBar(TQDMProgressBar):
+    """A progress bar with examples per second, the time left in the training, and the peak memory.
 
     It is drawn every tenth step: drawing takes about as long as a tiny network's step.
     """
 
     def __init__(self, refresh_rate: int = 10) -> None:
         super().__init__(refresh_rate)
-        self._examples = self._steps = 0
+        self._num_examples = self._num_steps = 0
         self._started = 0.0
 
     def on_train_epoch_start(self, trainer: Trainer, *args: Any) -> None:
-        self._begin()
+        self._restart_clock()
         super().on_train_epoch_start(trainer, *args)
 
     def on_train_start(self, *args: Any) -> None:
-        self._begin()  # a training that goes on in the middle of an epoch does not start one
+        self._restart_clock()  # a training that resumes in the middle of an epoch does not call on_train_epoch_start
         super().on_train_start(*args)
 
-    def _begin(self) -> None:
-        self._examples, self._steps, self._started = 0, 0, time.perf_counter()
+    def _restart_clock(self) -> None:
+        self._num_examples, self._num_steps, self._started = 0, 0, time.perf_counter()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._examples += len(batch[-1]) * rank_and_world_size(trainer)[1]
-        self._steps += 1
+        self._num_examples += len(batch[-1]) * rank_and_world_size(trainer)[1]
+        self._num_steps += 1
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        shown = {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
-        if self._steps and trainer.training:
+        metrics = {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
+        if self._num_steps and trainer.training:
             seconds = time.perf_counter() - self._started
-            batches = (
-                trainer.num_training_batches * (trainer.max_epochs or 0)
-                - trainer.fit_loop.epoch_loop.total_batch_idx
-                - 1
-            )
-            left = timedelta(seconds=round(max(0, batches) * seconds / self._steps))
-            shown |= {
-                "examples/s": f"{self._examples / seconds:.0f}",
-                "left": str(left),
+            num_batches = trainer.num_training_batches * (trainer.max_epochs or 0)
+            num_left = max(0, num_batches - trainer.fit_loop.epoch_loop.total_batch_idx - 1)
+            metrics |= {
+                "examples/s": f"{self._num_examples / seconds:.0f}",
+                "left": str(timedelta(seconds=round(num_left * seconds / self._num_steps))),
                 "memory": f"{peak_memory_mb():.0f} MB",
             }
-        return shown
+        return metrics
 
 
 def peak_memory_mb() -> float:
-    """Give the most memory that this process took: the GPU's where there is one."""
+    """Return the peak memory of this process: the GPU's where there is one."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 1e6
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -81,9 +74,12 @@ def peak_memory_mb() -> float:
 
 
 class TensorBoard(TensorBoardLogger):
-    """Writes to the run's folder, so that a resumed training goes on in the same curves; `tensorboard --logdir runs` compares runs."""
+    """Writes to the run's folder, so that a resumed training continues its curves.
 
-    folder: Path = RUNS  # the run's, set by the command line
+    `tensorboard --logdir runs` compares runs.
+    """
+
+    folder: Path = RUNS  # the run's, set by LeydenCLI
 
     def __init__(self) -> None:
         super().__init__(save_dir=RUNS, name="", version="", default_hp_metric=False)
@@ -94,29 +90,34 @@ class TensorBoard(TensorBoardLogger):
 
     @rank_zero_only
     def log_graph(self, model: Module, input_array: Tensor | None = None) -> None:
-        """Draw the network as it scores one image. (A compiled one cannot be traced; of a sequence's, a trace would follow one length alone.)"""
-        part = getattr(model, "model", None)
-        if not isinstance(part, ImageModel) or part.network._compiled_call_impl is not None:
+        """Log the graph of an image model in evaluation mode.
+
+        A compiled network cannot be traced, and the trace of a sequence model holds for one length only.
+        """
+        image_model = getattr(model, "model", None)
+        if not isinstance(image_model, ImageModel) or image_model.network._compiled_call_impl is not None:
             return
-        image = torch.zeros(1, part.channels, *part.image_size, dtype=torch.uint8, device=part.preprocess.mean.device)
-        training = part.training
+        device = image_model.preprocess.mean.device
+        image = torch.zeros(1, image_model.channels, *image_model.image_size, dtype=torch.uint8, device=device)
+        training = image_model.training
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch.jit is deprecated, and the only way to TensorBoard's graphs
-            self.experiment.add_graph(part.eval(), image, use_strict_trace=False)
-        part.train(training)
+            warnings.simplefilter("ignore")  # torch.jit is deprecated, and TensorBoard's graphs accept nothing else
+            self.experiment.add_graph(image_model.eval(), image, use_strict_trace=False)
+        image_model.train(training)
 
 
 class OperatorProfiler(PyTorchProfiler):
-    """Records a short training as a whole; by Lightning's schedule the table would be of the last three validation steps."""
+    """Profiles a short training as a whole; by Lightning's schedule the table holds the last three validation steps."""
 
-    # Rows of hooks would count their operators again: it is sorted by what each took itself, which torch can and Lightning does not list.
+    # Rows of hooks include the time of their operators. Self time does not: torch can sort by it, but Lightning does
+    # not list it.
     AVAILABLE_SORT_KEYS = PyTorchProfiler.AVAILABLE_SORT_KEYS | {"self_cpu_time_total", "self_cuda_time_total"}
 
     def __init__(self, row_limit: int = 15) -> None:
-        """Choose what is printed.
+        """Choose the length of the table.
 
         Args:
-            row_limit: Rows of the table: the operators that took most time themselves.
+            row_limit: Number of operators to print, those with the longest self time.
         """
         key = "self_cuda_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
         super().__init__(
@@ -125,7 +126,7 @@ class OperatorProfiler(PyTorchProfiler):
 
 
 class Histograms(Callback):
-    """Draws the weights in TensorBoard after each epoch."""
+    """Logs histograms of the weights to TensorBoard after each epoch."""
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if isinstance(trainer.logger, TensorBoardLogger) and trainer.is_global_zero:

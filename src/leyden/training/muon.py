@@ -1,4 +1,4 @@
-"""Muon for matrices and convolutions' kernels, AdamW for the rest, as one optimizer."""
+"""Muon for matrices and convolution kernels and AdamW for all other parameters, in one optimizer."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -6,17 +6,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from leyden.training.precision import computes_bf16_natively
+from leyden.training.devices import computes_bf16_natively
 
 
 class Muon(torch.optim.AdamW):
-    """Steps by orthogonalised momentum, in the size of AdamW's steps, so that one learning rate and decay serve both.
+    """Updates by orthogonalised momentum, in the scale of AdamW's updates: both share a learning rate and weight decay.
 
-    torch.optim.Muon takes matrices alone and leaves the rest to a second optimizer; here kernels are flattened to (out, in * H * W),
-    and AdamW has the vectors, whatever is neither matrix nor kernel, and the network's last matrix, its head.
+    torch.optim.Muon accepts only matrices and leaves the rest to a second optimizer. Here kernels are flattened to
+    (out, in * H * W), and AdamW updates what is neither matrix nor kernel, and the network's last matrix, its head.
 
-    Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024; the size of the step is that of
-    Liu et al., "Muon is Scalable for LLM Training", 2025, equation 4.
+    Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024; the scale of the update is
+    that of Liu et al., "Muon is Scalable for LLM Training", 2025, equation 4.
     """
 
     def __init__(
@@ -28,20 +28,20 @@ class Muon(torch.optim.AdamW):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
     ) -> None:
-        """Divide the parameters.
+        """Divide the parameters between Muon and AdamW.
 
         Args:
             params: The network's parameters in their order.
             lr: Learning rate of both.
             weight_decay: Decoupled weight decay of both.
-            momentum: Muon's, of Nesterov's kind.
-            betas: AdamW's.
-            eps: AdamW's.
+            momentum: Nesterov momentum of Muon.
+            betas: Coefficients of AdamW's running averages.
+            eps: Term added to AdamW's denominator.
         """
-        everything = list(params)
-        matrices = [parameter for parameter in everything if parameter.ndim in (2, 4)][:-1]
-        kept = {id(parameter) for parameter in matrices}
-        rest = [parameter for parameter in everything if id(parameter) not in kept]
+        parameters = list(params)
+        matrices = [parameter for parameter in parameters if parameter.ndim in (2, 4)][:-1]
+        matrix_ids = {id(parameter) for parameter in matrices}
+        rest = [parameter for parameter in parameters if id(parameter) not in matrix_ids]
         groups: list[dict[str, Any]] = [{"params": rest, "momentum": 0.0}]
         if matrices:
             groups.append({"params": matrices, "momentum": momentum})
@@ -49,7 +49,7 @@ class Muon(torch.optim.AdamW):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Step both kinds."""
+        """Update all parameters once."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -70,7 +70,7 @@ class Muon(torch.optim.AdamW):
         state = self.state[parameter]
         if not state:
             state["momentum_buffer"] = torch.zeros_like(gradient)
-            state["step"] = torch.zeros(())  # AdamW looks for it in what it loads
+            state["step"] = torch.zeros(())  # AdamW requires it in the state that it loads
         average = state["momentum_buffer"].lerp_(gradient, 1 - group["momentum"])
         update = orthogonalize(gradient.lerp(average, group["momentum"]).flatten(1))
         parameter.mul_(1 - group["lr"] * group["weight_decay"])
@@ -78,16 +78,18 @@ class Muon(torch.optim.AdamW):
 
 
 def orthogonalize(matrix: Tensor, steps: int = 5) -> Tensor:
-    """Bring the singular values of a matrix (M, N) near 1, by a quintic Newton-Schulz iteration in bfloat16, or where it is emulated in float32.
+    """Move the singular values of a matrix (M, N) close to 1 by a quintic Newton-Schulz iteration.
+
+    It is computed in bfloat16 where the device does so natively, else in float32.
 
     Source: Jordan et al., 2024, as in torch.optim.Muon.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     x = matrix.to(torch.bfloat16 if computes_bf16_natively(matrix.device.type) else torch.float32)
-    wide = x.shape[0] <= x.shape[1]
-    x = x if wide else x.T
+    is_wide = x.shape[0] <= x.shape[1]
+    x = x if is_wide else x.T
     x = x / x.norm().clamp(min=1e-7)
     for _ in range(steps):
         gram = x @ x.T
         x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return (x if wide else x.T).to(matrix.dtype)
+    return (x if is_wide else x.T).to(matrix.dtype)

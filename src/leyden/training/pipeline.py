@@ -1,4 +1,4 @@
-"""Pipeline parallel training on the GPUs of one machine: the network's blocks one behind another, small parts of the batch in a row."""
+"""Pipeline parallel training: a network's blocks on several GPUs of one machine, fed with micro-batches."""
 
 import functools
 from typing import Any
@@ -11,22 +11,26 @@ from leyden.errors import UserError
 
 
 class Pipeline(SingleDeviceStrategy):
-    """One process whose network lies on several devices. GPUs work while Python goes on, so that each has a part of the batch at a time."""
+    """One process whose network is spread over several devices.
+
+    CUDA kernels run asynchronously, so that every GPU computes on a different micro-batch at the same time.
+    """
 
     def __init__(self, devices: list[str], micro_batches: int = 4) -> None:
-        """Choose where the network lies.
+        """Choose the devices.
 
         Args:
-            devices: Of the parts, first to last: [cuda:0, cuda:1].
-            micro_batches: Parts of a batch that follow one another; batch norm sees each by itself.
+            devices: Devices of the network's parts, first to last: [cuda:0, cuda:1].
+            micro_batches: Number of parts that a batch is divided into; batch norm normalises each by itself.
         """
-        self._places, self._micro_batches = [torch.device(name) for name in devices], micro_batches
-        super().__init__(self._places[0])
+        self._devices, self._num_micro_batches = [torch.device(name) for name in devices], micro_batches
+        super().__init__(self._devices[0])
 
     def setup_environment(self) -> None:
-        if len(self._places) < 2 or not all(map(is_there, self._places)):
+        if len(self._devices) < 2 or not all(map(is_available, self._devices)):
             raise UserError(
-                f"expected at least 2 devices of this machine; got {', '.join(map(str, self._places))}, and it has {torch.cuda.device_count()} GPUs; "
+                f"expected at least 2 devices of this machine; got {', '.join(map(str, self._devices))}, "
+                f"and it has {torch.cuda.device_count()} GPUs; "
                 "set trainer.strategy.init_args.devices, or leave -c configs/trainer/pipeline.yaml out"
             )
         super().setup_environment()
@@ -34,46 +38,49 @@ class Pipeline(SingleDeviceStrategy):
     def model_to_device(self) -> None:
         super().model_to_device()
         assert self.model is not None
-        spread(self.model.model.network, self._places, self._micro_batches)  # type: ignore[union-attr, arg-type]
+        network: Any = self.model.model.network  # type: ignore[union-attr]
+        partition_network(network, self._devices, self._num_micro_batches)
 
 
-def is_there(place: torch.device) -> bool:
-    return place.type != "cuda" or (place.index or 0) < torch.cuda.device_count()
+def is_available(device: torch.device) -> bool:
+    return device.type != "cuda" or (device.index or 0) < torch.cuda.device_count()
 
 
-def spread(network: nn.Module, devices: list[torch.device], micro_batches: int) -> None:
-    """Put the parts of a network on devices in their order, equal shares of the weights on each; names and results stay.
+def partition_network(network: nn.Module, devices: list[torch.device], num_micro_batches: int) -> None:
+    """Move a network's modules to devices in their order, with about equally many parameters on each, in place.
+
+    Parameter names and outputs stay the same.
 
     Source: Huang et al., "GPipe", 2019, section 2.
 
     Raises:
-        UserError: if the network is no chain: it has no `blocks`.
+        UserError: if the network is not a chain of `blocks`.
     """
     blocks = getattr(network, "blocks", None)
     if not isinstance(blocks, nn.Sequential):
         raise UserError(
-            f"expected a network with a chain of `blocks`, as leyden.models.ResNet; {type(network).__name__} has none"
+            f"expected a network with a chain of `blocks`, as leyden.models.ResNet; {type(network).__name__} has none; "
+            "choose such a network, or leave -c configs/trainer/pipeline.yaml out"
         )
-    chain = [part for child in network.children() for part in (blocks if child is blocks else [child])]
-    total, before = sum(map(weigh, chain)), 0
-    for part in chain:
-        device = devices[min(len(devices) - 1, before * len(devices) // max(1, total))]
-        before += weigh(part)
-        part.to(device)
-        part.register_forward_pre_hook(functools.partial(bring, device))
+    chain = [module for child in network.children() for module in (blocks if child is blocks else [child])]
+    total, num_placed = sum(map(count_parameters, chain)), 0
+    for module in chain:
+        device = devices[min(len(devices) - 1, num_placed * len(devices) // max(1, total))]
+        num_placed += count_parameters(module)
+        module.to(device)
+        module.register_forward_pre_hook(functools.partial(move_inputs, device))
     forward = network.forward
-    first = devices[0]
 
-    def piecewise(inputs: Tensor) -> Any:
-        outputs = [forward(piece) for piece in inputs.chunk(micro_batches)]
-        return torch.cat([output.to(first) for output in outputs])
+    def forward_micro_batches(inputs: Tensor) -> Any:
+        outputs = [forward(micro_batch) for micro_batch in inputs.chunk(num_micro_batches)]
+        return torch.cat([output.to(devices[0]) for output in outputs])
 
-    network.forward = piecewise
-
-
-def weigh(part: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in part.parameters())
+    network.forward = forward_micro_batches
 
 
-def bring(device: torch.device, part: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def count_parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def move_inputs(device: torch.device, module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return tuple(tensor.to(device, non_blocking=True) for tensor in inputs)

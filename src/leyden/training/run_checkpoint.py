@@ -1,6 +1,5 @@
-"""What a training writes after each epoch: checkpoints, and one complete row of scores."""
+"""The best checkpoint of a run, and a table with one row of scores per epoch."""
 
-import csv
 import math
 import sys
 import time
@@ -13,22 +12,23 @@ from torch import Tensor
 
 from leyden.errors import UserError
 from leyden.files import replaced_file
+from leyden.files.tables import write_table
 
 
 class RunCheckpoint(ModelCheckpoint):
-    """Keeps best.ckpt and curves.csv in a run's folder.
+    """Writes best.ckpt and curves.csv to a run's folder.
 
-    The rows of curves.csv are written with the checkpoints and travel in them, so that a resumed run has them all.
-    (Lightning's CSVLogger puts training and validation scores in different rows, with blanks between that plots draw
-    as 0, and starts an empty file on resumption.)
+    Checkpoints contain the rows of curves.csv, so that a resumed run has all of them. (Lightning's CSVLogger puts
+    training and validation scores in different rows, with blanks that plots draw as 0, and starts an empty file on
+    resumption.)
     """
 
     def __init__(self, monitor: str = "val/loss", mode: Literal["min", "max"] | None = None) -> None:
-        """Choose what "best" means.
+        """Choose which epoch is the best.
 
         Args:
-            monitor: The score that decides which epoch is the best.
-            mode: Whether less (min) or more (max) of it is better; null is less of a loss, more of anything else.
+            monitor: The score to compare epochs by.
+            mode: Whether a lower (min) or higher (max) score is better; null: lower for a loss, higher otherwise.
         """
         super().__init__(
             filename="best",
@@ -42,33 +42,26 @@ class RunCheckpoint(ModelCheckpoint):
         self._scores: dict[str, Tensor] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        check_validations(trainer)
-        self._started = time.perf_counter()  # a training that goes on in the middle of an epoch does not start one
-        trainer.callback_metrics.update(self._scores)  # of a validation that no later one of this epoch may follow
+        check_validation_interval(trainer)
+        self._started = time.perf_counter()  # on_train_epoch_start is not called when resuming within an epoch
+        trainer.callback_metrics.update(self._scores)  # the epoch may have no further validation
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._started = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         scores = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
-        row = {"epoch": trainer.current_epoch, "step": trainer.global_step, "learning_rate": rate, **scores}
+        learning_rate = trainer.optimizers[0].param_groups[0]["lr"]
+        row = {"epoch": trainer.current_epoch, "step": trainer.global_step, "learning_rate": learning_rate, **scores}
         self._rows.append(row)
         if trainer.is_global_zero:
-            self._write(Path(str(self.dirpath)) / "curves.csv")
+            with replaced_file(Path(str(self.dirpath)) / "curves.csv") as partial:
+                write_table(partial, self._rows, list(dict.fromkeys(name for row in self._rows for name in row)))
             if trainer.progress_bar_callback is None:
                 text = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
                 seconds = time.perf_counter() - self._started
                 print(f"epoch {row['epoch'] + 1:>3}/{trainer.max_epochs}  {text}  {seconds:.2f} s", file=sys.stderr)
         super().on_train_epoch_end(trainer, pl_module)
-
-    def _write(self, path: Path) -> None:
-        with replaced_file(path) as partial, open(partial, "w", newline="") as file:
-            writer = csv.DictWriter(
-                file, list(dict.fromkeys(key for row in self._rows for key in row)), restval="", extrasaction="ignore"
-            )
-            writer.writeheader()
-            writer.writerows(self._rows)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["scores"] = {name: value.detach().cpu() for name, value in trainer.callback_metrics.items()}
@@ -84,19 +77,21 @@ class RunCheckpoint(ModelCheckpoint):
         self._rows = state_dict["rows"]
 
 
-def check_validations(trainer: Trainer) -> None:
-    """Make sure that an epoch's last validation scores the weights that the epoch ends with: they are published together.
+def check_validation_interval(trainer: Trainer) -> None:
+    """Check that an epoch's last validation scores the weights at the end of the epoch, with which it is published.
 
     Raises:
-        UserError: if steps follow it.
+        UserError: if training steps follow the last validation.
     """
-    count, every = trainer.num_training_batches, trainer.val_check_batch or math.inf
+    num_batches, interval = trainer.num_training_batches, trainer.val_check_batch or math.inf
     if trainer.check_val_every_n_epoch is None:
         raise UserError(
-            "expected validations by epoch, since scores are published with an epoch's weights; set trainer.check_val_every_n_epoch"
+            "expected validations by epoch, because scores are published with an epoch's weights; "
+            "got check_val_every_n_epoch: null; set trainer.check_val_every_n_epoch"
         )
-    if every < count < math.inf and count % every:
+    if interval < num_batches < math.inf and num_batches % interval:
         raise UserError(
-            f"expected a last validation at the end of the epoch, whose weights are published; got one every {every} of {count} batches; "
-            f"set trainer.val_check_interval to a number that divides {count}"
+            "expected a last validation at the end of the epoch, whose weights are published; "
+            f"got one every {interval} of {num_batches} batches; "
+            f"set trainer.val_check_interval to a divisor of {num_batches}"
         )

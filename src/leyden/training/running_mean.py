@@ -1,4 +1,4 @@
-"""The mean of the training's losses over an epoch."""
+"""The mean training loss over an epoch."""
 
 import torch
 from lightning.pytorch.strategies import Strategy
@@ -6,7 +6,10 @@ from torch import Tensor
 
 
 class RunningMean:
-    """Adds up on the device, and never waits for it. (torchmetrics' MeanMetric looks for NaN at each step: a GPU must have finished it first.)"""
+    """Accumulates a weighted mean on the device, without synchronising with it.
+
+    torchmetrics' MeanMetric checks for NaN at each step, which waits for the GPU.
+    """
 
     total: Tensor  # sum of values times weights, float32 ()
     weight: int
@@ -18,12 +21,12 @@ class RunningMean:
         self.total, self.weight = torch.zeros(()), 0
 
     def update(self, value: Tensor, weight: int) -> None:
-        """Add a mean () of `weight` examples."""
+        """Add a mean () over `weight` examples."""
         self.total = self.total.to(value.device) + value * weight
         self.weight += weight
 
     def compute(self, strategy: Strategy) -> Tensor:
-        """Give the mean over the examples of all processes."""
+        """Return the mean over the examples of all processes, ()."""
         sums = torch.stack([self.total.cpu(), torch.tensor(float(self.weight))]).to(strategy.root_device)
         total, weight = strategy.reduce(sums, reduce_op="sum")
         return total / weight

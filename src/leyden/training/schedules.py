@@ -16,10 +16,11 @@ class Schedule:
     """How the learning rate changes over a training; the optimizer's `lr` is its peak.
 
     Args:
-        name: What follows the linear warm-up: cosine and linear fall to 0, constant stays; one_cycle is torch's OneCycleLR.
+        name: Curve after the linear warm-up: cosine and linear decay to 0, constant stays; one_cycle is torch's
+            OneCycleLR.
         warmup_fraction: Share of the steps in which the learning rate rises, in [0, 1).
         scale_lr: auto multiplies the learning rate by the number of processes and of accumulated batches, and prints it
-            (Goyal et al., 2017, section 2.1); null leaves it as it is.
+            (Goyal et al., 2017, section 2.1); null does not change it.
     """
 
     name: Literal["cosine", "linear", "one_cycle", "constant"] = "cosine"
@@ -31,9 +32,9 @@ class Schedule:
 
 
 def make_schedule(schedule: Schedule, optimizer: Optimizer, num_steps: int) -> LRScheduler:
-    """Make torch's scheduler over `num_steps` optimizer steps.
+    """Build the scheduler for `num_steps` optimizer steps.
 
-    Source: for one_cycle, Smith and Topin, "Super-Convergence", 2018; momentum stays as it is.
+    Source: for one_cycle, Smith and Topin, "Super-Convergence", 2018; momentum is not cycled.
     """
     warmup = schedule.warmup_fraction
     if schedule.name == "one_cycle":
@@ -63,12 +64,14 @@ def warmup_cosine(step: int, total: int, warmup_fraction: float) -> float:
 
 
 def warmup_linear(step: int, total: int, warmup_fraction: float) -> float:
-    """Return the factor on the peak learning rate at a step: linear from 0 to 1, then linear to 0, which short trainings gain by.
+    """Return the factor on the peak learning rate at a step: linear from 0 to 1, then linear to 0.
+
+    Short trainings gain by it.
 
     Source: Defazio et al., "Optimal Linear Decay Learning Rate Schedules and Further Refinements", 2024, section 4.
     """
-    rise = warmup_fraction * total
-    return min((step + 1) / (rise + 1), max(0.0, (total - step) / max(1.0, total - rise)))
+    warmup = warmup_fraction * total
+    return min((step + 1) / (warmup + 1), max(0.0, (total - step) / max(1.0, total - warmup)))
 
 
 def warmup_constant(step: int, total: int, warmup_fraction: float) -> float:
@@ -76,12 +79,12 @@ def warmup_constant(step: int, total: int, warmup_fraction: float) -> float:
     return min(1.0, (step + 1) / (warmup_fraction * total + 1))
 
 
-def group_size(batch: int, group: int, total: float) -> float:
-    """Return how many batches are accumulated into the step that a batch belongs to: fewer than `group` at an epoch's end.
+def accumulation_size(batch_idx: int, full_size: int, num_batches: float) -> float:
+    """Return how many batches are accumulated into the step of a batch: fewer than `full_size` at an epoch's end.
 
     Args:
-        batch: Number of the batch in its epoch.
-        group: Batches that are accumulated into a full step.
-        total: Batches in the epoch.
+        batch_idx: Index of the batch in its epoch.
+        full_size: Number of batches that are accumulated into a full step.
+        num_batches: Number of batches in the epoch.
     """
-    return min(group, total - batch // group * group)
+    return min(full_size, num_batches - batch_idx // full_size * full_size)

@@ -5,7 +5,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 
 def make_scores(num_classes: int, prefix: str) -> MetricCollection:
-    """Make the metrics that are logged as `prefix` + loss, accuracy and balanced_accuracy."""
+    """Return the metrics that are logged as `prefix` + loss, accuracy and balanced_accuracy."""
     accuracy = MulticlassAccuracy(num_classes, average="micro")
     balanced = MulticlassAccuracy(num_classes, average="macro")
     return MetricCollection(

@@ -1,4 +1,4 @@
-"""Checks of a module's settings."""
+"""Range checks of a module's settings."""
 
 from leyden.errors import UserError
 
@@ -7,13 +7,13 @@ def check_range(low: float, high: float, interval: str, **values: float) -> None
     """Check that settings lie in [low, high).
 
     Args:
-        low: Smallest allowed value.
-        high: Bound that no value may reach.
-        interval: The interval as it is shown in the message.
+        low: Inclusive lower bound.
+        high: Exclusive upper bound.
+        interval: The interval as shown in the message.
         values: The settings by name.
 
     Raises:
-        UserError: if one does not.
+        UserError: if a setting lies outside.
     """
     for name, value in values.items():
         if not low <= value < high:

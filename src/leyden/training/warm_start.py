@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from leyden.class_paths import class_paths_of
@@ -17,15 +18,15 @@ from leyden.models.checkpoint import load_checkpoint, read_checkpoint
 
 @dataclass
 class WarmStart:
-    """Which model a training starts from, and what it takes over.
+    """The earlier model that a training starts from, and what it inherits.
 
     Args:
-        path: A checkpoint made by `leyden fit`; to continue, a last.ckpt under runs/, which holds the optimizer's state.
-        mode: finetune takes the weights, and starts the head anew where the labels changed; continue takes the
-            optimizer's state as well; epochs and the learning rate's schedule are the new training's own. prune takes the
+        path: A checkpoint made by `leyden fit`; to continue, a last.ckpt in runs/, which holds the optimizer's state.
+        mode: finetune inherits the weights, and reinitialises the head if the labels differ; continue inherits the
+            optimizer's state as well, but not the number of epochs and the learning-rate schedule. prune inherits the
             weights of the strongest channels, for a network like the checkpoint's with fewer of them.
-        freeze_epochs: Epochs in which only what was not taken over learns; none where all was.
-        trust: Whether the checkpoint may name a network of your own other than this training's.
+        freeze_epochs: Number of epochs in which inherited weights are frozen; 0 where all weights are inherited.
+        trust: Whether the checkpoint may name a network of your own that differs from this training's.
     """
 
     path: str
@@ -35,109 +36,117 @@ class WarmStart:
 
 
 class InheritedWeights:
-    """What a new model took from an earlier one."""
+    """The weights that a model inherits from an earlier one, and the optimizer's state that belongs to them."""
 
     def __init__(self, start: WarmStart, model: Model) -> None:
-        """Copy the weights into the model, and say which.
+        """Copy the weights into the model, and print what was not inherited.
 
         Raises:
-            UserError: if the checkpoint is not there, fits in nothing, or cannot be continued.
+            UserError: if the checkpoint is not found, no weight fits, or the training cannot be continued.
         """
         if not Path(start.path).is_file():
             raise UserError(
-                f"expected a checkpoint to start from at {start.path}, which is not there; train it with `leyden fit`, and copy it"
+                f"expected a checkpoint to start from at {start.path}; not found; "
+                "train it with `leyden fit` and copy it"
             )
         checkpoint = read_checkpoint(Path(start.path))
-        theirs = {
-            key.removeprefix("model."): value
-            for key, value in checkpoint["state_dict"].items()
-            if key.startswith("model.network.")
-        }
-        ours = {key: value for key, value in model.state_dict().items() if key.startswith("network.")}
-        if start.mode == "prune":
-            wide = load_checkpoint(
-                Path(start.path), trust=start.trust, allowed_class_paths=class_paths_of(model.spec["network"])
-            )
-            chosen = select_channels(wide.network, model.network.state_dict())
-            theirs = {f"network.{key}": value for key, value in chosen.items()}
-        renewed = head_names(model) if checkpoint["leyden"]["labels"] != model.labels else set()
-        taken = {
-            key: theirs[key]
-            for key, value in ours.items()
-            if key not in renewed and key in theirs and theirs[key].shape == value.shape
-        }
-        fresh = [key for key in ours if key not in taken]
-        if not taken:
+        new = {name: value for name, value in model.state_dict().items() if name.startswith("network.")}
+        inherited = matching_weights(earlier_weights(start, checkpoint, model), new)
+        if checkpoint["leyden"]["labels"] != model.labels:
+            for name in head_names(model):
+                inherited.pop(name, None)
+        if not inherited:
             raise UserError(
-                f"expected a network like that of {start.path} ({checkpoint['leyden']['network']['class_path']}); no weights fit this one"
+                f"expected a network like that of {start.path} ({checkpoint['leyden']['network']['class_path']}); "
+                "no weights fit this one; choose that network"
             )
-        self.optimizer = optimizer_state(checkpoint) if start.mode == "continue" else None
-        if start.mode == "continue" and (fresh or not self.optimizer):
+        initialized = [name for name in new if name not in inherited]
+        self.optimizer_state = read_optimizer_state(checkpoint) if start.mode == "continue" else None
+        if start.mode == "continue" and (initialized or not self.optimizer_state):
             raise UserError(
-                f"expected the same network and labels, and an optimizer's state, to continue; {start.path} differs or holds none; "
-                "give the last.ckpt of a folder in runs/, or mode: finetune"
+                "expected the same network and labels, and an optimizer's state, to continue; "
+                f"{start.path} differs or has none; use the last.ckpt of a folder in runs/, or mode: finetune"
             )
-        model.load_state_dict(taken, strict=False)
-        self.names = frozenset(taken)
-        names = f"; starts anew: {', '.join(fresh)}" if fresh else ""
-        self.parameters = [
-            parameter for name, parameter in model.named_parameters() if name in taken and parameter.requires_grad
+        model.load_state_dict(inherited, strict=False)
+        self.names = frozenset(inherited)
+        trainable = {name: each for name, each in model.named_parameters() if each.requires_grad}
+        self.parameters = [parameter for name, parameter in trainable.items() if name in inherited]
+        # If all weights are inherited, as with the same labels, freezing would leave none to train.
+        self.freeze_epochs = start.freeze_epochs if len(self.parameters) < len(trainable) else 0
+        self.batch_norms = [
+            module
+            for name, module in model.named_modules()
+            if isinstance(module, _BatchNorm) and f"{name}.running_mean" in inherited
         ]
-        # Where all is taken, as with the same labels, nothing would be left to learn.
-        self.freeze_epochs = (
-            start.freeze_epochs
-            if len(self.parameters) < sum(parameter.requires_grad for parameter in model.parameters())
-            else 0
+        rank_zero_info(
+            f"fit: inherits {len(inherited)} of {len(new)} tensors of {start.path}"
+            + (f"; initialised: {', '.join(initialized)}" if initialized else "")
+            + (
+                "; all weights are inherited: freeze_epochs has no effect"
+                if self.freeze_epochs < start.freeze_epochs
+                else ""
+            )
         )
-        idle = (
-            "; nothing starts anew: freeze_epochs freezes nothing"
-            if start.freeze_epochs and not self.freeze_epochs
-            else ""
-        )
-        rank_zero_info(f"fit: took {len(taken)} of {len(ours)} tensors from {start.path}{names}{idle}")
-        self.norms = [
-            part
-            for name, part in model.named_modules()
-            if isinstance(part, _BatchNorm) and f"{name}.running_mean" in taken
-        ]
 
     def freeze(self, epoch: int, drops_gradients: bool) -> None:
-        """Set before each step what learns in this epoch: nothing hangs on having seen the steps before it.
+        """Set which parameters are trained in an epoch; called before each step, it depends on no earlier one.
 
         Args:
-            epoch: The epoch that the step is of.
-            drops_gradients: Compute all gradients and drop those of what is frozen: DistributedDataParallel waits for each.
+            epoch: The current epoch.
+            drops_gradients: Compute all gradients, and let `drop_gradients` remove those of frozen parameters:
+                DistributedDataParallel waits for every gradient.
         """
-        frozen = epoch < self.freeze_epochs
+        is_frozen = epoch < self.freeze_epochs
         for parameter in self.parameters:
-            parameter.requires_grad_(drops_gradients or not frozen)
-        for norm in self.norms:
-            norm.train(not frozen)
+            parameter.requires_grad_(drops_gradients or not is_frozen)
+        for batch_norm in self.batch_norms:
+            batch_norm.train(not is_frozen)
 
     def drop_gradients(self, epoch: int) -> None:
-        """Keep an optimizer from touching what is frozen."""
+        """Remove the gradients of frozen parameters, so that no optimizer updates them."""
         if epoch < self.freeze_epochs:
             for parameter in self.parameters:
                 parameter.grad = None
 
-    def restore(self, optimizer: torch.optim.Optimizer) -> None:
-        """Give an optimizer the earlier one's moments; learning rate and weight decay stay its own.
+    def restore_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
+        """Load the earlier optimizer's moments; learning rate and weight decay do not change.
 
         Raises:
-            UserError: if the earlier one was of another kind.
+            UserError: if the earlier optimizer was of another kind.
         """
-        if not self.optimizer:
+        if not self.optimizer_state:
             return
-        own = optimizer.state_dict()
-        if own["param_groups"][0].keys() - {"initial_lr"} != self.optimizer["param_groups"][0].keys() - {"initial_lr"}:
+        state = optimizer.state_dict()
+        new, earlier = (each["param_groups"][0].keys() - {"initial_lr"} for each in (state, self.optimizer_state))
+        if new != earlier:
             raise UserError(
-                f"expected the kind of optimizer that the checkpoint was trained with; got {type(optimizer).__name__}; give mode: finetune"
+                "expected the kind of optimizer that the checkpoint was trained with; "
+                f"got {type(optimizer).__name__}; set mode: finetune"
             )
-        optimizer.load_state_dict({**own, "state": self.optimizer["state"]})
+        optimizer.load_state_dict({**state, "state": self.optimizer_state["state"]})
 
 
-def optimizer_state(checkpoint: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the state of the first optimizer; None where the checkpoint holds none."""
+def earlier_weights(start: WarmStart, checkpoint: dict[str, Any], model: Model) -> dict[str, Tensor]:
+    """Return the weights of the earlier network; in mode prune, those of the channels to keep."""
+    if start.mode == "prune":
+        wide = load_checkpoint(
+            Path(start.path), trust=start.trust, allowed_class_paths=class_paths_of(model.spec["network"])
+        )
+        kept = select_channels(wide.network, model.network.state_dict())
+        return {f"network.{name}": value for name, value in kept.items()}
+    state = checkpoint["state_dict"]
+    return {key.removeprefix("model."): value for key, value in state.items() if key.startswith("model.network.")}
+
+
+def matching_weights(earlier: dict[str, Tensor], new: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the earlier weights that the new network has under the same name and in the same shape."""
+    return {
+        name: earlier[name] for name, value in new.items() if name in earlier and earlier[name].shape == value.shape
+    }
+
+
+def read_optimizer_state(checkpoint: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the state of the first optimizer; None if the checkpoint has none."""
     match checkpoint.get("optimizer_states"):
         case [{"param_groups": [{}, *_], "state": dict()} as state, *_]:
             return state
@@ -145,7 +154,7 @@ def optimizer_state(checkpoint: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def head_names(model: Model) -> set[str]:
-    """Name the tensors whose shape follows the number of labels: the same network for one label more has others."""
+    """Return the names of the tensors whose shape depends on the number of labels."""
     wider = build_model(model.spec["network"], [*model.labels, ""], model.spec["input"])
-    shapes = {key: value.shape for key, value in wider.state_dict().items()}
-    return {key for key, value in model.state_dict().items() if shapes[key] != value.shape}
+    shapes = {name: value.shape for name, value in wider.state_dict().items()}
+    return {name for name, value in model.state_dict().items() if shapes[name] != value.shape}

@@ -1,28 +1,28 @@
-"""`leyden doctor`: what is wrong with a model or its data, found out in a few steps before a training spends hours."""
+"""`leyden doctor`: finds problems of a model or its data in a few steps, before a long training."""
 
 import sys
 
-from leyden.stages.doctor.activations import Activations
-from leyden.stages.doctor.batch_norm import BatchNorms
-from leyden.stages.doctor.bench import Bench, place_of
-from leyden.stages.doctor.finding import Finding, table
-from leyden.stages.doctor.gradients import Gradients
+from leyden.stages.doctor.activations import ActivationMonitor
+from leyden.stages.doctor.batch_norm import BatchNormMonitor
+from leyden.stages.doctor.finding import Finding, format_table
+from leyden.stages.doctor.gradients import GradientMonitor
 from leyden.stages.doctor.head import check_head
 from leyden.stages.doctor.inplace import check_inplace, is_inplace_error
 from leyden.stages.doctor.memory import check_memory
 from leyden.stages.doctor.numerics import FiniteCheck, NonFiniteError, check_finite
 from leyden.stages.doctor.overfit import check_overfit
 from leyden.stages.doctor.speed import check_speed
+from leyden.stages.doctor.trial import TrialRunner, locate_error
 from leyden.training.cli import LeydenCLI, lightning_errors, options, print_essentials
 
 __all__ = ["main", "options"]
 
-CONFIG = "train"  # the doctor examines the training that configs/train.yaml describes
-STEPS = 8
+CONFIG = "train"  # the doctor checks the training that configs/train.yaml describes
+NUM_STEPS = 8
 
 
 def main(verb: str, args: list[str]) -> None:
-    """Parse LightningCLI's configuration and examine the training that it describes."""
+    """Parse LightningCLI's configuration and check the training that it describes."""
     print_essentials(args)
     cli = LeydenCLI.parse(verb, args)
     with lightning_errors():
@@ -30,45 +30,49 @@ def main(verb: str, args: list[str]) -> None:
 
 
 def doctor(cli: LeydenCLI) -> None:
-    """Look at a few steps of the training that the config describes, print a table, write nothing.
+    """Run a few steps of the configured training and print a table of findings; write no file.
 
     Raises:
         SystemExit: code 1, if a check fails; warnings alone end with 0.
     """
-    findings = examine(Bench(cli))
-    print(table(findings))
+    findings = run_checks(TrialRunner(cli))
+    print(format_table(findings))
     failed = [finding.check for finding in findings if finding.verdict == "fail"]
     if failed:
         print(f"doctor: {len(failed)} of {len(findings)} checks failed: {', '.join(failed)}", file=sys.stderr)
         raise SystemExit(1)
 
 
-def examine(bench: Bench) -> list[Finding]:
-    """Run every check, those that watch in one run of hooks, the others in a run of their own."""
-    activations, gradients, norms, finite = Activations(), Gradients(), BatchNorms(), FiniteCheck()
-    error = bench.run(STEPS, [activations, gradients, norms, finite])
+def run_checks(runner: TrialRunner) -> list[Finding]:
+    """Run every check: those that only observe share one trial, the others have their own."""
+    activations, gradients, batch_norms, finite = (
+        ActivationMonitor(),
+        GradientMonitor(),
+        BatchNormMonitor(),
+        FiniteCheck(),
+    )
+    error = runner.run(NUM_STEPS, [activations, gradients, batch_norms, finite])
     findings = [
         check_step(error),
-        check_inplace(bench, error, STEPS),
-        check_finite(bench, finite),
-        activations.finding(),
-        norms.finding(),
+        check_inplace(runner, error, NUM_STEPS),
+        check_finite(runner, finite),
+        activations.make_finding(),
+        batch_norms.make_finding(),
     ]
     if error is None or gradients.norms:
-        findings += gradients.findings()
+        findings += gradients.make_findings()
     if error is None or isinstance(error, NonFiniteError):
-        findings += [check_overfit(bench), check_head(bench), check_memory(bench), check_speed(bench)]
+        findings += [check_overfit(runner), check_head(runner), check_memory(runner), check_speed(runner)]
     return findings
 
 
 def check_step(error: Exception | None) -> Finding:
-    """Tell whether a training step runs at all."""
-    if error is None or isinstance(error, NonFiniteError) or is_inplace_error(error):
-        return Finding("a step runs", "ok", f"{STEPS} steps" if error is None else "up to the trouble below")
-    text = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]} ({place_of(error)})"
-    return Finding(
-        "a step runs",
-        "fail",
-        text,
-        "mend this first; the other checks need steps. LEYDEN_DEBUG=1 leyden fit shows the traceback",
-    )
+    """Check whether training steps run without an exception."""
+    check = "a step runs"
+    if error is None:
+        return Finding(check, "ok", f"{NUM_STEPS} steps")
+    if isinstance(error, NonFiniteError) or is_inplace_error(error):
+        return Finding(check, "ok", "up to the failure below")
+    observation = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]} ({locate_error(error)})"
+    advice = "fix this first; the other checks need steps. LEYDEN_DEBUG=1 leyden fit shows the traceback"
+    return Finding(check, "fail", observation, advice)

@@ -1,4 +1,4 @@
-"""What a check found, and the table of all of them."""
+"""The result of a check, and the table of all results."""
 
 import shutil
 import textwrap
@@ -6,39 +6,40 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-WIDTHS = (22, 8)  # of the columns before the texts
+CHECK_WIDTH, VERDICT_WIDTH = 22, 8
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One row: `fail` would spoil a training, `warn` may; `skip` could not be looked at."""
+    """The result of one check: `fail` will spoil a training, `warn` may spoil it; `skip` could not be checked."""
 
     check: str
     verdict: Literal["ok", "warn", "fail", "skip"]
-    seen: str
+    observation: str
     advice: str = ""
 
 
-def table(findings: Iterable[Finding]) -> str:
-    """Lay findings out in the terminal's width, texts wrapped."""
-    total = max(100, min(180, shutil.get_terminal_size((150, 24)).columns))
-    text = (total - sum(WIDTHS)) // 2
+def format_table(findings: Iterable[Finding]) -> str:
+    """Return findings as a table of the terminal's width, with wrapped texts."""
+    total_width = max(100, min(180, shutil.get_terminal_size((150, 24)).columns))
+    text_width = (total_width - CHECK_WIDTH - VERDICT_WIDTH) // 2
     rows = [
-        ("check", "verdict", "seen", "what to do"),
-        *((each.check, each.verdict, each.seen, each.advice) for each in findings),
+        ("check", "verdict", "observation", "what to do"),
+        *((each.check, each.verdict, each.observation, each.advice) for each in findings),
     ]
-    return "\n".join(line for row in rows for line in laid_out(row, (*WIDTHS, text, text)))
+    widths = (CHECK_WIDTH, VERDICT_WIDTH, text_width, text_width)
+    return "\n".join(line for row in rows for line in format_row(row, widths))
 
 
-def laid_out(row: Sequence[str], widths: Sequence[int]) -> Iterable[str]:
-    """Give the lines of one row."""
+def format_row(row: Sequence[str], widths: Sequence[int]) -> Iterable[str]:
+    """Yield the lines of one row."""
     cells = [textwrap.wrap(cell, width - 1) or [""] for cell, width in zip(row, widths, strict=True)]
-    for number in range(max(map(len, cells))):
-        parts = (cell[number] if number < len(cell) else "" for cell in cells)
+    for index in range(max(map(len, cells))):
+        parts = (cell[index] if index < len(cell) else "" for cell in cells)
         yield " ".join(f"{part:<{width - 1}}" for part, width in zip(parts, widths, strict=True)).rstrip()
 
 
-def named(layers: Sequence[str], most: int = 3) -> str:
-    """Name some layers, and count the others."""
-    rest = f" and {len(layers) - most} more" if len(layers) > most else ""
-    return ", ".join(layers[:most]) + rest
+def join_names(names: Sequence[str], max_names: int = 3) -> str:
+    """Return the first names, and the number of the others."""
+    rest = f" and {len(names) - max_names} more" if len(names) > max_names else ""
+    return ", ".join(names[:max_names]) + rest

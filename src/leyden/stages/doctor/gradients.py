@@ -1,89 +1,74 @@
-"""Dead or exploding gradients by layer, and parameters without any."""
+"""Vanishing or exploding gradients by layer, and parameters without a gradient."""
 
 import math
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.optim import Optimizer
 
-from leyden.stages.doctor.finding import Finding, named
+from leyden.stages.doctor.finding import Finding, join_names
 
-LARGEST_NORM = 1e3  # of a layer's gradient; of a mean loss it is about 1
-SMALLEST_SHARE = 1e-6  # of the largest layer's norm: float32 has 7 digits
+MAX_NORM = 1e3  # of a layer's gradient; with a mean loss it is about 1
+MIN_RELATIVE_NORM = 1e-6  # to the layer with the largest norm: float32 has 7 digits
 
 
-class Gradients(Callback):
-    """Follows the norm of each layer's gradient over the steps.
+class GradientMonitor(Callback):
+    """Records the largest norm of each layer's gradient.
 
-    It reads what backward left in the parameters: full backward hooks refuse networks with in-place activations (torchvision's).
+    It reads the gradients of the parameters, because networks with in-place activations (torchvision's) do not allow
+    full backward hooks.
     """
 
     def __init__(self) -> None:
         self.norms: dict[str, float] = {}
-        self.without: set[str] = set()
-        self._steps = 0
+        self.without_gradient: set[str] = set()  # parameters, in every step
+        self._num_steps = 0
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        empty = {
+        missing = {
             name
             for name, parameter in pl_module.named_parameters()
             if parameter.requires_grad and parameter.grad is None
         }
-        self.without = self.without & empty if self._steps else empty
-        self._steps += 1
+        self.without_gradient = self.without_gradient & missing if self._num_steps else missing
+        self._num_steps += 1
         for name, module in pl_module.named_modules():
             grads = [parameter.grad for parameter in module.parameters(recurse=False) if parameter.grad is not None]
             if grads:
                 norm = math.sqrt(sum(float(grad.float().square().sum()) for grad in grads))
                 self.norms[name] = max(norm, self.norms.get(name, 0.0))
 
-    def findings(self) -> list[Finding]:
-        return [self._sizes(), self._presence()]
+    def make_findings(self) -> list[Finding]:
+        return [self._judge_norms(), self._judge_missing()]
 
-    def _sizes(self) -> Finding:
+    def _judge_norms(self) -> Finding:
         check = "gradients"
         if not self.norms:
-            return Finding(
-                check,
-                "fail",
-                "no parameter has a gradient",
-                "the loss must depend on the parameters: no detach(), no_grad() or argmax between",
+            advice = "the loss must depend on the parameters: remove detach(), no_grad() or argmax between them"
+            return Finding(check, "fail", "no parameter has a gradient", advice)
+        if exploding := [name for name, norm in self.norms.items() if not norm < MAX_NORM]:
+            observation = f"exploding: norm {self.norms[exploding[0]]:.2g} at {join_names(exploding)}"
+            advice = (
+                "use the mean as a loss, a smaller initialisation or normalisation; "
+                "--trainer.gradient_clip_val=1 hides the cause"
             )
-        if wild := [name for name, norm in self.norms.items() if not norm < LARGEST_NORM]:
-            seen = f"exploding: norm {self.norms[wild[0]]:.2g} at {named(wild)}"
-            return Finding(
-                check,
-                "fail",
-                seen,
-                "a mean for a loss, a smaller initialisation or normalisation; --trainer.gradient_clip_val=1 hides the cause",
-            )
-        top = max(self.norms, key=self.norms.__getitem__)
-        if dead := [name for name, norm in self.norms.items() if norm == 0]:
-            seen = f"zero in each of {self._steps} steps at {named(dead)}"
-            return Finding(
-                check,
-                "fail",
-                seen,
-                "what comes behind it lets nothing through: a dead activation, a factor 0, a saturated function",
-            )
-        if faint := [name for name, norm in self.norms.items() if norm < SMALLEST_SHARE * self.norms[top]]:
-            seen = f"norm {self.norms[faint[0]]:.2g} at {named(faint)}, {self.norms[top]:.2g} at {top}"
-            return Finding(
-                check, "warn", seen, "shortcuts, normalisation or another activation keep gradients alive through depth"
-            )
-        return Finding(
-            check,
-            "ok",
-            f"{len(self.norms)} layers; norms {min(self.norms.values()):.2g} to {self.norms[top]:.2g} ({top})",
-        )
+            return Finding(check, "fail", observation, advice)
+        if zero := [name for name, norm in self.norms.items() if norm == 0]:
+            observation = f"zero in each of {self._num_steps} steps at {join_names(zero)}"
+            advice = "a later layer blocks gradients: a dead activation, a factor 0 or a saturated function"
+            return Finding(check, "fail", observation, advice)
+        largest = max(self.norms, key=self.norms.__getitem__)
+        max_norm = self.norms[largest]
+        if vanishing := [name for name, norm in self.norms.items() if norm < MIN_RELATIVE_NORM * max_norm]:
+            observation = f"norm {self.norms[vanishing[0]]:.2g} at {join_names(vanishing)}, {max_norm:.2g} at {largest}"
+            advice = "use residual connections, normalisation or another activation"
+            return Finding(check, "warn", observation, advice)
+        min_norm = min(self.norms.values())
+        return Finding(check, "ok", f"{len(self.norms)} layers; norms {min_norm:.2g} to {max_norm:.2g} ({largest})")
 
-    def _presence(self) -> Finding:
+    def _judge_missing(self) -> Finding:
         check = "parameters learn"
-        if self.without:
-            seen = f"no gradient in {self._steps} steps for {named(sorted(self.without))}"
-            return Finding(
-                check,
-                "fail",
-                seen,
-                "use them in forward, delete them, or set requires_grad = False; with several GPUs they stop the training",
-            )
-        return Finding(check, "ok", "each parameter that may learn has a gradient")
+        if self.without_gradient:
+            observation = f"no gradient in {self._num_steps} steps for {join_names(sorted(self.without_gradient))}"
+            advice = "use them in forward, delete them, or set requires_grad = False; they fail with several GPUs"
+            return Finding(check, "fail", observation, advice)
+        return Finding(check, "ok", "each trainable parameter has a gradient")

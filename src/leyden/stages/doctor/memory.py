@@ -9,24 +9,26 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.profiler import ProfilerActivity, profile
 
-from leyden.stages.doctor.bench import Bench
 from leyden.stages.doctor.finding import Finding
+from leyden.stages.doctor.trial import TrialRunner
 
-WARM_UP, STEPS = 4, 8  # the optimizer makes its state in the first step
+NUM_WARM_UP_STEPS = 4  # the optimizer allocates its state in the first step
+NUM_STEPS = 8
 NOISE_BYTES = 1024
-LARGEST_SHARE = 0.05  # of what a step takes in all; predictions kept for a score are less
+MAX_GROWTH_FRACTION = 0.05  # of what a step allocates; predictions that are kept for a metric are less
 
 
-class Memory(Callback):
-    """Takes the balance of each step: bytes that tensors took, less those given back.
+class MemoryMonitor(Callback):
+    """Records each step's net allocation: bytes that were allocated for tensors, less those that were freed.
 
-    On CPUs the allocator's own events are added up, since the process's size also follows malloc's moods.
+    On CPUs it sums up the allocator's own events, because the size of the process also depends on the allocator's
+    behaviour.
     """
 
     def __init__(self) -> None:
-        self.balances: list[int] = []
-        self.graphs: list[int] = []  # tensors with a graph behind them that are alive at a step's end
-        self.taken = 0
+        self.net_bytes: list[int] = []  # of each step
+        self.num_graph_tensors: list[int] = []  # live tensors with an autograd graph, at the end of each step
+        self.max_allocated = 0  # bytes that a step allocates
         self._profile: profile | None = None
         self._allocated = 0
 
@@ -34,47 +36,48 @@ class Memory(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if pl_module.device.type == "cuda":
-            now = torch.cuda.memory_allocated()
-            self._note(now - self._allocated, torch.cuda.max_memory_allocated())
-            self._allocated = now
-        else:
-            self._close()
-            self._profile = profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True)
-            self._profile.start()
-
-    def _close(self) -> None:
+            allocated = torch.cuda.memory_allocated()
+            self._record(allocated - self._allocated, torch.cuda.max_memory_allocated())
+            self._allocated = allocated
+            return
         if self._profile:
             self._profile.stop()
-            bytes_ = [event.self_cpu_memory_usage for event in self._profile.events() or ()]
-            self._note(sum(bytes_), sum(each for each in bytes_ if each > 0))
+            sizes = [event.self_cpu_memory_usage for event in self._profile.events() or ()]
+            self._record(sum(sizes), sum(size for size in sizes if size > 0))
+        self._profile = profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True)
+        self._profile.start()
 
-    def _note(self, balance: int, taken: int) -> None:
-        self.balances.append(balance)
-        self.graphs.append(
+    def _record(self, net_bytes: int, allocated: int) -> None:
+        self.net_bytes.append(net_bytes)
+        self.num_graph_tensors.append(
             sum(issubclass(type(each), torch.Tensor) and each.grad_fn is not None for each in gc.get_objects())
         )
-        self.taken = max(taken, self.taken)
+        self.max_allocated = max(allocated, self.max_allocated)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if self._profile:
-            self._profile.stop()  # one left running at exit ends in a segmentation fault
+            self._profile.stop()  # a profiler that still runs at exit causes a segmentation fault
             self._profile = None
 
 
-def check_memory(bench: Bench) -> Finding:
-    check, memory = "memory", Memory()
-    if error := bench.run(WARM_UP + STEPS, [memory]):
-        return Finding(check, "skip", f"the steps died: {error}", "mend that first")
-    growth = statistics.median(memory.balances[WARM_UP:])
-    seen = f"{growth / 1e6:.3g} MB more after each step, of {memory.taken / 1e6:.3g} MB that one takes"
-    kept = statistics.median(after - before for before, after in pairwise(memory.graphs[WARM_UP:]))
-    if kept > 0:  # backward has freed most of what the graph held, so that it may be few bytes
-        advice = "append loss.item() or loss.detach() to a list, not loss"
-        return Finding(check, "fail", f"{kept:.0f} more tensors with a graph after each step; {seen}", advice)
+def check_memory(runner: TrialRunner) -> Finding:
+    """Check whether memory grows from step to step."""
+    check, memory = "memory", MemoryMonitor()
+    if error := runner.run(NUM_WARM_UP_STEPS + NUM_STEPS, [memory]):
+        return Finding(check, "skip", f"the steps failed: {error}", "fix that first")
+    growth = statistics.median(memory.net_bytes[NUM_WARM_UP_STEPS:])
+    step_mb = f"{memory.max_allocated / 1e6:.3g} MB"
+    observation = f"{growth / 1e6:.3g} MB more after each step; a step allocates {step_mb}"
+    num_kept = statistics.median(
+        after - before for before, after in pairwise(memory.num_graph_tensors[NUM_WARM_UP_STEPS:])
+    )
+    if num_kept > 0:  # backward has freed most of the graph's memory, so that the growth may be few bytes
+        observation = f"{num_kept:.0f} more tensors with an autograd graph after each step; {observation}"
+        return Finding(check, "fail", observation, "append loss.item() or loss.detach() to a list, not loss")
     if growth <= NOISE_BYTES:
-        return Finding(check, "ok", f"as much after {STEPS} steps as before; a step takes {memory.taken / 1e6:.3g} MB")
-    if growth < LARGEST_SHARE * memory.taken:
-        return Finding(
-            check, "warn", seen, "something is kept until the epoch ends: a running score (torchmetrics) needs no list"
-        )
-    return Finding(check, "fail", seen, "tensors are kept from step to step: look for lists and dictionaries that grow")
+        return Finding(check, "ok", f"no growth over {NUM_STEPS} steps; a step allocates {step_mb}")
+    if growth < MAX_GROWTH_FRACTION * memory.max_allocated:
+        advice = "something is kept until the epoch ends: use a running metric (torchmetrics) instead of a list"
+        return Finding(check, "warn", observation, advice)
+    advice = "tensors are kept from step to step: look for lists and dictionaries that grow"
+    return Finding(check, "fail", observation, advice)

@@ -1,4 +1,4 @@
-"""NaN or infinity, and the operator that made it."""
+"""NaN or infinity, and the operator that produced it."""
 
 import re
 import traceback
@@ -11,26 +11,26 @@ from torch.optim import Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from leyden.stages.doctor.bench import Bench, place
-from leyden.stages.doctor.finding import Finding, named
+from leyden.stages.doctor.finding import Finding, join_names
+from leyden.stages.doctor.trial import TrialRunner, locate_frame
 
-# What puts an infinity there on purpose (masks), or gives memory that holds whatever was there.
+# Operators that write infinities on purpose (masks), or return uninitialised memory.
 EXEMPT = ("empty", "full", "fill", "masked_fill", "new_empty", "new_full", "resize")
 
 
 class NonFiniteError(ArithmeticError):
-    """Ends a run that has nothing more to tell."""
+    """Ends a trial at the first value that is not finite."""
 
 
 class FiniteCheck(Callback):
     """Stops at the first batch, loss or gradient that is not finite."""
 
     def __init__(self) -> None:
-        self.trouble = ""
-        self.steps = 0
+        self.problem = ""
+        self.num_steps = 0
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        self.steps += 1
+        self.num_steps += 1
         if has_non_finite(batch):
             self._stop("the batch itself")
 
@@ -39,45 +39,44 @@ class FiniteCheck(Callback):
             self._stop(f"loss {float(loss):.3g}")
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        if broken := [name for name, parameter in pl_module.named_parameters() if has_non_finite(parameter.grad)]:
-            self._stop(f"gradient of {named(broken)}")
+        if names := [name for name, parameter in pl_module.named_parameters() if has_non_finite(parameter.grad)]:
+            self._stop(f"gradient of {join_names(names)}")
 
-    def _stop(self, trouble: str) -> None:
-        self.trouble = f"{trouble} in step {self.steps}"
-        raise NonFiniteError(self.trouble)
+    def _stop(self, problem: str) -> None:
+        self.problem = f"{problem} in step {self.num_steps}"
+        raise NonFiniteError(self.problem)
 
 
 class NonFiniteTracer(TorchDispatchMode):
-    """Names the first operator that made NaN or infinity of finite inputs, with the place in the user's code."""
+    """Records the first operator that produces NaN or infinity from finite inputs, and its line in the user's code."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.found = ""
+        self.origin = ""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = (args, kwargs or {})
+        kwargs = kwargs or {}
         name = func._schema.name.split("::")[-1].rstrip("_")
-        if (
-            self.found or name.startswith(EXEMPT) or has_non_finite(given)
-        ):  # asked before: an in-place operator's input is its output
-            return func(*args, **(kwargs or {}))
-        output = func(*args, **(kwargs or {}))
+        # The inputs are checked first: the output of an in-place operator overwrites one of them.
+        if self.origin or name.startswith(EXEMPT) or has_non_finite((args, kwargs)):
+            return func(*args, **kwargs)
+        output = func(*args, **kwargs)
         if has_non_finite(output):
-            self.found = f"{name} {where()}"
+            self.origin = f"{name} {locate_operator()}"
         return output
 
 
-def where() -> str:
-    """Tell which line of the user's code runs an operator; in the backward pass, the line whose backward it is."""
+def locate_operator() -> str:
+    """Return the line that runs the current operator; in the backward pass, the line whose backward it is."""
     node: Any = torch._C._current_autograd_node()
     if node is None:
-        return f"at {place(traceback.extract_stack())}"
+        return f"at {locate_frame(traceback.extract_stack())}"
     stack = parse_stack("".join(node.metadata.get("traceback_", ())))
-    return f"in {node.name()}, the backward of {place(stack)}"
+    return f"in {node.name()}, the backward of {locate_frame(stack)}"
 
 
 def parse_stack(text: str) -> list[traceback.FrameSummary]:
-    """Read file and line from a formatted stack."""
+    """Parse file and line of each frame of a formatted stack."""
     return [
         traceback.FrameSummary(file, int(line), name)
         for file, line, name in re.findall(r'File "(.+?)", line (\d+), in (\S+)', text)
@@ -85,24 +84,22 @@ def parse_stack(text: str) -> list[traceback.FrameSummary]:
 
 
 def has_non_finite(tree: Any) -> bool:
-    """Tell whether any floating-point tensor in a nested structure holds NaN or infinity."""
+    """Return whether any floating-point tensor in a nested structure contains NaN or infinity."""
     tensors = (leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor) and leaf.is_floating_point())
     return any(not bool(torch.isfinite(tensor.detach()).all()) for tensor in tensors)
 
 
-def check_finite(bench: Bench, finite: FiniteCheck) -> Finding:
-    """Tell whether the steps stayed finite; if not, repeat them operator by operator."""
+def check_finite(runner: TrialRunner, finite: FiniteCheck) -> Finding:
+    """Check whether a trial stayed finite; if not, repeat it and test every operator's output."""
     check = "NaN and infinity"
-    if not finite.trouble:
-        return Finding(check, "ok", f"batches, losses and gradients of {finite.steps} steps are finite")
-    if finite.trouble.startswith("the batch"):
-        return Finding(check, "fail", finite.trouble, "mend the data: a NaN in one example spoils its whole batch")
-    culprit = NonFiniteTracer()
-    bench.run(finite.steps, [FiniteCheck()], mode=culprit, detect_anomaly=True)
-    seen = f"{finite.trouble}: first made by {culprit.found or 'an operator that did not do it again'}"
-    return Finding(
-        check,
-        "fail",
-        seen,
-        "bound what goes in (clamp, eps, log_softmax for log of softmax), or a smaller learning rate",
-    )
+    if not finite.problem:
+        return Finding(check, "ok", f"batches, losses and gradients of {finite.num_steps} steps are finite")
+    if finite.problem.startswith("the batch"):
+        return Finding(
+            check, "fail", finite.problem, "fix the data: NaN in one example makes the whole batch's loss NaN"
+        )
+    tracer = NonFiniteTracer()
+    runner.run(finite.num_steps, [FiniteCheck()], context=tracer, detect_anomaly=True)
+    observation = f"{finite.problem}: first produced by {tracer.origin or 'an operator that did not do so again'}"
+    advice = "bound its inputs (clamp, eps, log_softmax for log of softmax), or use a smaller learning rate"
+    return Finding(check, "fail", observation, advice)

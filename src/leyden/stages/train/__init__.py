@@ -1,4 +1,4 @@
-"""`leyden fit`, `tune`, `validate` and `test`: LightningCLI, in a run folder that an interrupted training resumes from."""
+"""`leyden fit`, `tune`, `validate` and `test`: LightningCLI, with run folders from which trainings resume."""
 
 import time
 from pathlib import Path
@@ -12,7 +12,7 @@ from leyden.stages.train.publishing import PUBLISHED, publish
 from leyden.stages.train.tuning import tune
 from leyden.training.classifier import Classifier
 from leyden.training.cli import LeydenCLI, lightning_errors, options, print_essentials
-from leyden.training.resumption import STOPPED, newest_checkpoint
+from leyden.training.resumption import SIGNAL_EXIT_CODES, newest_checkpoint
 from leyden.training.run_folder import locked
 
 __all__ = ["main", "options"]
@@ -32,7 +32,7 @@ def main(verb: str, args: list[str]) -> None:
 
 
 def fit(cli: LeydenCLI) -> None:
-    """Train, or resume the interrupted training of the same config, data and code; publish the best model at the end."""
+    """Train, or resume an interrupted training of the same config, data and code; publish the best model at the end."""
     check_fit(cli)
     if cli.config.trainer.fast_dev_run:
         cli.trainer.fit(cli.model, cli.datamodule)
@@ -51,35 +51,35 @@ def fit(cli: LeydenCLI) -> None:
         try:
             cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=resume, weights_only=True)
         except SystemExit as error:  # Lightning turns a second Ctrl-C into an exit
-            raise error if error.code in STOPPED else KeyboardInterrupt from error
+            raise error if error.code in SIGNAL_EXIT_CODES else KeyboardInterrupt from error
         publish(cli, time.perf_counter() - started)
 
 
 def check_fit(cli: LeydenCLI) -> None:
-    """Check before training what would only fail at the end.
+    """Check for mistakes that would otherwise end the training only after its last epoch.
 
     Raises:
-        UserError: for a --ckpt_path, a module that does not describe its network, or an input that publishing would replace.
+        UserError: for a --ckpt_path, a module that does not describe its network, or an input that publishing replaces.
     """
     if cli.config.ckpt_path:
         raise UserError(
-            f"expected no --ckpt_path; got {cli.config.ckpt_path}; fit resumes by itself, and model.start_from takes the weights "
-            "of an earlier model"
+            f"expected no --ckpt_path; got {cli.config.ckpt_path}; leave it out to resume, "
+            "or set model.start_from to inherit the weights of an earlier model"
         )
     if not isinstance(cli.model, Classifier):
         raise UserError(
             "expected leyden.Classifier or a subclass of it, which describes its network in checkpoints; "
-            f"got {type(cli.model).__name__}"
+            f"got {type(cli.model).__name__}; set --model"
         )
     if cli.config.trainer.fast_dev_run:
         return
     for path in cli.model.input_files:
         if Path(path).resolve().is_relative_to(PUBLISHED.resolve()):
             raise UserError(
-                f"expected a teacher or start_from outside {PUBLISHED}, which this training replaces; "
+                f"expected a teacher or start_from outside {PUBLISHED}, which this training replaces; got {path}; "
                 f"copy {path} first and use the copy"
             )
-    folder = (cli.config.data.get("init_args") or {}).get("folder")  # a user's DataModule may have none
+    folder = (cli.config.data.get("init_args") or {}).get("folder")  # a custom DataModule may have none
     check_output(PUBLISHED, "train", [Path(folder)] if folder else [])
 
 
@@ -89,5 +89,5 @@ def score(cli: LeydenCLI, verb: str) -> None:
     if not path.is_file():
         raise UserError(f"expected a checkpoint at {path}; not found; run `leyden fit` first, or set --ckpt_path")
     read_checkpoint(path)
-    run = cli.trainer.test if verb == "test" else cli.trainer.validate
-    run(cli.model, datamodule=cli.datamodule, ckpt_path=str(path), weights_only=True)
+    score_model = cli.trainer.test if verb == "test" else cli.trainer.validate
+    score_model(cli.model, datamodule=cli.datamodule, ckpt_path=str(path), weights_only=True)

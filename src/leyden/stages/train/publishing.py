@@ -1,6 +1,5 @@
-"""What a finished training leaves in artifacts/train."""
+"""The results of a finished training in artifacts/train."""
 
-import csv
 import math
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,15 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 
 from leyden.errors import UserError
 from leyden.files import replaced_folder, sha256, write_json
+from leyden.files.tables import read_table
 from leyden.models.checkpoint import check_checkpoint, unpickle
 from leyden.training.cli import LeydenCLI
 from leyden.training.monitoring import peak_memory_mb
 from leyden.trust.records import record_published
 
 PUBLISHED = Path("artifacts/train")
-KEPT = ("epoch", "global_step", "pytorch-lightning_version", "state_dict", "leyden")  # without the optimizer's state
+# Keys of a checkpoint that are published: not the optimizer's state.
+PUBLISHED_KEYS = ("epoch", "global_step", "pytorch-lightning_version", "state_dict", "leyden")
 
 
 @rank_zero_only
@@ -25,7 +26,7 @@ def publish(cli: LeydenCLI, seconds: float) -> None:
 
     Args:
         cli: The finished training.
-        seconds: How long it took.
+        seconds: Duration of the training.
 
     Raises:
         UserError: if no epoch was validated, or the monitored score is not finite.
@@ -37,13 +38,13 @@ def publish(cli: LeydenCLI, seconds: float) -> None:
             "let an epoch end and be validated (max_epochs, max_steps, limit_val_batches)"
         )
     best = unpickle(run.best)
-    rows = list(csv.DictReader((run.folder / "curves.csv").read_text().splitlines()))
+    rows = read_table(run.folder / "curves.csv", "fit")
     best_row = next(row for row in rows if int(row["epoch"]) == best["epoch"])
     metrics: dict[str, Any] = {name: float(value) for name, value in best_row.items() if "/" in name}
     if not math.isfinite(metrics.get(cli.config.checkpoint.monitor, 0)):
         raise UserError(
             f"expected a finite {cli.config.checkpoint.monitor} in some epoch; got none; nothing is published; "
-            "`leyden doctor` finds the cause"
+            "run `leyden doctor` to find the cause"
         )
     check_checkpoint(best, run.best)
     metrics["epoch"] = best["epoch"]
@@ -51,7 +52,7 @@ def publish(cli: LeydenCLI, seconds: float) -> None:
     metrics["seconds"] = round(seconds, 2)
     metrics["peak_memory_mb"] = round(peak_memory_mb())
     with replaced_folder(PUBLISHED, "train") as folder:
-        torch.save({key: best[key] for key in KEPT}, folder / "model.ckpt")
+        torch.save({key: best[key] for key in PUBLISHED_KEYS}, folder / "model.ckpt")
         digest = sha256(folder / "model.ckpt")
         record_published([digest])
         for name in ("curves.csv", "config.yaml"):

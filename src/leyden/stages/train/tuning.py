@@ -1,6 +1,7 @@
-"""`leyden tune`: Lightning's finders of a learning rate and of a batch size, with fit's arguments."""
+"""`leyden tune`: Lightning's learning-rate finder and batch-size finder, with fit's arguments."""
 
 import tempfile
+from typing import Any
 
 import torch
 from lightning.pytorch.tuner import Tuner
@@ -9,62 +10,70 @@ from leyden.errors import UserError
 from leyden.training.cli import LeydenCLI
 
 NUM_STEPS = 100
-NUM_SKIPPED = 10  # the mean of the first losses is still rough
-RANGE = 1e-6, 1.0
-ENDLESS = 10_000  # epochs: the finders count steps
+NUM_SKIPPED = 10  # the moving average of the first losses is still noisy
+MIN_RATE, MAX_RATE = 1e-6, 1.0
+MAX_EPOCHS = 10_000  # never reached: the finders count steps
 
 
 def tune(cli: LeydenCLI) -> None:
-    """Print suggestions; change nothing, and leave no file.
+    """Print a learning rate and a batch size; change no setting, and leave no file.
 
     Raises:
-        UserError: if there are no losses to judge by.
+        UserError: if the losses are not finite.
     """
     cli.trainer.callbacks.clear()  # type: ignore[attr-defined]  # no checkpoints, no averaged weights
     cli.trainer.loggers = []
-    cli.trainer.fit_loop.max_epochs = ENDLESS
+    cli.trainer.fit_loop.max_epochs = MAX_EPOCHS
     with tempfile.TemporaryDirectory() as folder:
-        cli.trainer._default_root_dir = folder  # type: ignore[attr-defined]  # where the finders keep the weights that they put back
-        rate = find_learning_rate(cli)
-        size = find_batch_size(cli) if cli.trainer.strategy.root_device.type != "cpu" else None
-    print(f"tune: the loss falls fastest at this learning rate, of {RANGE[0]:g} to {RANGE[1]:g} in {NUM_STEPS} steps:")
-    print(f"--model.init_args.optimizer.init_args.lr={rate:.2g}")
-    if size is None:
-        print("tune: no batch size is tried on a CPU: the system would end a process that asks for too much memory")
+        # The finders save the weights here, and restore them.
+        cli.trainer._default_root_dir = folder  # type: ignore[attr-defined]
+        learning_rate = find_learning_rate(cli)
+        batch_size = find_batch_size(cli) if cli.trainer.strategy.root_device.type != "cpu" else None
+    print(
+        f"tune: of {NUM_STEPS} learning rates from {MIN_RATE:g} to {MAX_RATE:g}, the loss falls fastest at this one:\n"
+        f"--model.init_args.optimizer.init_args.lr={learning_rate:.2g}"
+    )
+    if batch_size is None:
+        print("tune: no batch size is tried on a CPU: the system would kill a process that runs out of memory")
     else:
         print(
-            f"tune: the largest batch that the device's memory and the training split hold, of powers of 2:\n--data.init_args.batch_size={size}"
+            "tune: the largest power of 2 that fits in the device's memory and the training split:\n"
+            f"--data.init_args.batch_size={batch_size}"
         )
 
 
 def find_learning_rate(cli: LeydenCLI) -> float:
-    """Raise the learning rate from step to step until the loss explodes; give the one at which it fell fastest.
+    """Increase the learning rate from step to step until the loss diverges; return the one at which it fell fastest.
 
     Source: Smith, "Cyclical Learning Rates for Training Neural Networks", 2017, section 3.3.
     """
-    low, high = RANGE
-    tuner = Tuner(cli.trainer)
-    found = tuner.lr_find(
-        cli.model, datamodule=cli.datamodule, min_lr=low, max_lr=high, num_training=NUM_STEPS, update_attr=False
+    finder = Tuner(cli.trainer).lr_find(
+        cli.model,
+        datamodule=cli.datamodule,
+        min_lr=MIN_RATE,
+        max_lr=MAX_RATE,
+        num_training=NUM_STEPS,
+        update_attr=False,
     )
-    results = found.results if found else {"loss": [], "lr": []}
+    results = finder.results if finder else {"loss": [], "lr": []}
     losses = torch.tensor(results["loss"])
     if len(losses) < NUM_SKIPPED + 2 or not torch.isfinite(losses).all():
         raise UserError(
-            "expected finite losses to judge learning rates by; look at the data and the network, or set fast_dev_run to false"
+            f"expected finite losses at {NUM_STEPS} learning rates; got {int(torch.isfinite(losses).sum())}; "
+            "check the data and the network, and set fast_dev_run to false"
         )
-    # Rates lie evenly on a logarithmic scale; Lightning's own suggestion divides by their difference, which favours the smallest.
+    # Rates are evenly spaced on a logarithmic scale. Lightning's own suggestion divides by their difference, which
+    # favours the smallest.
     return results["lr"][NUM_SKIPPED + int(torch.gradient(losses[NUM_SKIPPED:])[0].argmin())]
 
 
 def find_batch_size(cli: LeydenCLI) -> int | None:
-    """Double the batch until memory or the training split is exhausted; give the largest size that held."""
-    most = sum(cli.datamodule.class_counts)
-    options = {
+    """Double the batch size until memory or the training split is exhausted; return the largest one that fits."""
+    options: dict[str, Any] = {
         "mode": "power",
         "init_val": cli.datamodule._batch_size,
         "steps_per_trial": 2,
         "batch_arg_name": "_batch_size",
-        "max_val": most,
+        "max_val": sum(cli.datamodule.class_counts),
     }
     return Tuner(cli.trainer).scale_batch_size(cli.model, datamodule=cli.datamodule, **options)

@@ -1,0 +1,137 @@
+"""Short trainings of the configured model on the configured data, which leave no files."""
+
+import copy
+import logging
+import tempfile
+import traceback
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+import torchmetrics
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from leyden.errors import UserError
+from leyden.training.cli import LeydenCLI
+
+# Options of the Trainer that trials share with the configured training.
+TRAINER_OPTIONS = (
+    "accelerator",
+    "precision",
+    "gradient_clip_val",
+    "gradient_clip_algorithm",
+    "accumulate_grad_batches",
+    "benchmark",
+    "deterministic",
+    "plugins",
+)
+LIBRARIES = [Path(str(package.__file__)).parent for package in (torch, lightning, torchmetrics)] + [
+    Path(__file__).parent
+]
+LOGGER = logging.getLogger("lightning.pytorch")
+Step = Callable[[Callable[[Any, int], Any], Any, int], Any]  # (the model's own training_step, batch, batch_idx) -> loss
+
+
+class TrialRunner:
+    """Trains copies of one model from the same weights, in the configured precision, on one device."""
+
+    def __init__(self, cli: LeydenCLI) -> None:
+        self._model, self._data, self._seed = cli.model, cli.datamodule, int(cli.config.seed_everything or 0)
+        self._options = {name: cli.config_init.trainer[name] for name in TRAINER_OPTIONS}
+        if str(self._options["precision"]).startswith("16"):
+            self._options["precision"] = "32-true"  # the norms of scaled gradients could not be judged
+        self.warnings: list[str] = []  # of the last run
+
+    def run(
+        self,
+        num_steps: int,
+        callbacks: Sequence[Callback] = (),
+        step: Step | None = None,
+        context: AbstractContextManager[Any] | None = None,
+        **options: Any,
+    ) -> Exception | None:
+        """Train for some steps.
+
+        Args:
+            num_steps: Number of optimizer steps.
+            callbacks: Callbacks that observe the training.
+            step: Replaces the model's `training_step`, which it receives as an argument.
+            context: Context manager that the training runs in.
+            options: Further options of the Trainer.
+
+        Returns:
+            The exception that ended the training, if any: it is a finding, not an error of the doctor.
+
+        Raises:
+            UserError: for a mistake in the config or the data.
+        """
+        torch.manual_seed(self._seed)
+        model = copy.deepcopy(self._model)
+        if step:
+            replace_training_step(model, step)
+        level = LOGGER.level
+        LOGGER.setLevel(logging.ERROR)
+        try:
+            with (
+                tempfile.TemporaryDirectory() as folder,
+                warnings.catch_warnings(record=True) as caught,
+                context or nullcontext(),
+            ):
+                warnings.simplefilter("always")
+                self._fit(model, folder, max_steps=num_steps, callbacks=list(callbacks), **options)
+        except UserError:
+            raise
+        except Exception as error:
+            return error
+        finally:
+            LOGGER.setLevel(level)
+            self.warnings = [str(warning.message) for warning in caught]
+        return None
+
+    def _fit(self, model: LightningModule, folder: str, **options: Any) -> None:
+        defaults = {
+            "logger": False,
+            "enable_checkpointing": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "use_distributed_sampler": False,
+            "devices": 1,
+            "max_epochs": -1,
+            "limit_val_batches": 0,
+            "default_root_dir": folder,
+        }
+        Trainer(**{**self._options, **defaults, **options}).fit(model, datamodule=self._data)
+
+
+def replace_training_step(model: LightningModule, step: Step) -> None:
+    own_step = model.training_step
+
+    def training_step(batch: Any, batch_idx: int) -> Any:
+        return step(own_step, batch, batch_idx)
+
+    model.training_step = training_step  # type: ignore[method-assign]
+
+
+def get_loss(outputs: Any) -> torch.Tensor:
+    """Return the loss from the output of a `training_step`: a tensor or a dictionary."""
+    return outputs["loss"] if isinstance(outputs, dict) else outputs
+
+
+def locate_frame(frames: Iterable[traceback.FrameSummary]) -> str:
+    """Return file and line of the innermost frame outside torch, Lightning and the doctor."""
+    own = [frame for frame in frames if not any(Path(frame.filename).is_relative_to(folder) for folder in LIBRARIES)]
+    return f"{relative_path(own[-1].filename)}:{own[-1].lineno}" if own else "code outside of this project"
+
+
+def locate_error(error: BaseException) -> str:
+    """Return file and line where an exception was raised."""
+    return locate_frame(traceback.extract_tb(error.__traceback__))
+
+
+def relative_path(filename: str) -> str:
+    path = Path(filename)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else filename

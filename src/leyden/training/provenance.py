@@ -1,0 +1,45 @@
+"""Where a model comes from: the configuration, data, code and package versions of its training."""
+
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+
+import leyden
+
+
+def describe_provenance(config: dict[str, Any], data_hash: str, input_files: dict[str, str]) -> dict[str, Any]:
+    """Return the provenance that checkpoints store.
+
+    Args:
+        config: The resolved configuration.
+        data_hash: Hash of the prepared data.
+        input_files: SHA-256 of each file that the model reads, by path.
+    """
+    return {
+        "config": config,
+        "data_hash": data_hash,
+        "input_files": input_files,
+        "code_version": describe_code(),
+        "versions": {
+            "python": platform.python_version(),
+            "torch": str(torch.__version__),
+            "lightning": lightning.__version__,
+            "leyden": leyden.__version__,
+        },
+    }
+
+
+def describe_code() -> str:
+    """Return the package's version, and the commit where there is one ("-dirty" with uncommitted changes)."""
+    try:
+        root = Path(leyden.__file__).parent
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty"], cwd=root, capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return leyden.__version__
+    return f"{leyden.__version__}+{done.stdout.strip()}" if done.returncode == 0 else leyden.__version__

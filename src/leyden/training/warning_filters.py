@@ -1,0 +1,27 @@
+"""Filters for warnings and log messages that do not concern the user's training."""
+
+import logging
+import os
+import warnings
+
+IGNORED = (
+    r".*isinstance\(treespec, LeafSpec\).*",
+    "LightningCLI's args parameter is intended",  # sys.argv is kept: DDP starts its processes with it
+    "It is recommended to use `self.log",  # torchmetrics has already reduced what is logged over processes
+    ".*torch.jit.script_method. is deprecated",  # imported by torch.compile itself
+    "You're using the WeightAveraging callback with a model",  # that shards its weights: Sharded refuses it
+    "Precision .* is not supported by the model summary",
+    "You're resuming from a checkpoint that ended before the epoch",  # the sampler resumes in the middle of an epoch
+    "The number of training batches .* is smaller than the logging interval",  # scores are logged once per epoch
+    "Checkpoint directory .* exists and is not empty",
+)
+
+
+def filter_warnings() -> None:
+    """Hide messages that do not concern the user's training."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler logs each start, and GPUs that do not exist
+    for pattern in IGNORED:
+        warnings.filterwarnings("ignore", message=pattern)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
+        lambda record: "Tip:" not in record.getMessage()
+    )
