@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from leyden.data.images import fit
+from leyden.data.images import to_array
 from leyden.errors import UserError
 from leyden.stages.prepare.archives import FileEntry, read_contents
 from leyden.stages.prepare.discovery import Candidate
@@ -92,7 +92,7 @@ def packed_rows(source: Source, examples: Examples, shape: Shape) -> Iterator[np
     ):
         if place is not None:
             pixels = source.spool.get(place)
-            yield pixels if pixels.shape == shape else fit(as_image(pixels), shape[2], shape[:2])
+            yield pixels if pixels.shape == shape else to_array(as_image(pixels), shape[2], shape[:2])
             continue
         yield unchanged(candidate, next(again))
 

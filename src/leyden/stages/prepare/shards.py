@@ -191,10 +191,10 @@ def upload(path: Path, url: str) -> None:
     Raises:
         UserError: if it cannot be written there.
     """
-    from leyden.data.shards import storage
+    from leyden.data.shards import storage_client
 
     try:
-        storage(url.partition("://")[0], os.getpid()).upload_file(str(path), url)
+        storage_client(url.partition("://")[0], os.getpid()).upload_file(str(path), url)
     except Exception as error:  # each storage has errors of its own
         raise UserError(
             f"expected to write {url}; got: {' '.join(str(error).split())[:200]}; mend it and run `leyden prepare` again"

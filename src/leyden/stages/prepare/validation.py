@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from leyden.data.images import UnreadableImageError, decode, fit, is_plain_jpeg
+from leyden.data.images import UnreadableImageError, decode, is_plain_jpeg, to_array
 
 THUMB_SHAPE = (8, 9)  # of the grey miniature that near duplicates are sought by
 THUMB_SIZE = (9, 8)
@@ -87,7 +87,7 @@ def judge_file(limits: Limits, content: bytes, reason: str) -> Judgement:
     digest.update(b"%d %d %d" % (height, width, channels))
     kept = b""
     if limits.image_size:
-        kept = fit(image, channels, limits.image_size).tobytes()
+        kept = to_array(image, channels, limits.image_size).tobytes()
     elif height * width <= limits.max_kept_pixels:
         kept = pixels
     return ValidImage(digest.hexdigest(), thumb, height, width, channels, mode), kept
@@ -114,7 +114,7 @@ def reread(max_pixels: int, shape: tuple[int, int, int], job: Job) -> list[np.nd
     with decoder_limits(max_pixels):
         for content, reason in read_files(job):
             try:
-                rows.append(fit(decode(io.BytesIO(content)).image, channels, (height, width)))
+                rows.append(to_array(decode(io.BytesIO(content)).image, channels, (height, width)))
             except UnreadableImageError as error:
                 rows.append(reason or str(error))
     return rows
