@@ -1,9 +1,9 @@
-"""Augmentation: a draw per example, the same from the same seed, and only the moves that are asked for."""
+"""Augmentation: parameters per example, a function of the seed, and only the operations that are turned on."""
 
 import pytest
 import torch
 
-from leyden.data.augment import Augment, zoom_boxes
+from leyden.data.augment import Augment, pixel_boxes
 from leyden.errors import UserError
 
 IMAGES = torch.arange(6 * 3 * 8 * 16, dtype=torch.int64).remainder(251).to(torch.uint8).view(6, 3, 8, 16) + 1
@@ -12,19 +12,19 @@ EVERYTHING = Augment(0.25, True, 0.5, (0.3, 1.0), 0.4, [{"class_path": "torchvis
 
 
 def run(augment: Augment, images: torch.Tensor = IMAGES, seed: int = 0) -> torch.Tensor:
-    return augment(images, augment.draw(len(images), *images.shape[2:], seed), MEAN[: images.shape[1]])
+    return augment(images, augment.make_params(len(images), *images.shape[2:], seed), MEAN[: images.shape[1]])
 
 
-def test_off_changes_nothing():
+def test_no_augmentation_changes_nothing():
     assert torch.equal(run(Augment(crop_padding_fraction=0)), IMAGES)
 
 
-def test_same_seed_same_images_other_seed_others():
+def test_images_depend_on_the_seed():
     assert torch.equal(run(EVERYTHING, seed=5), run(EVERYTHING, seed=5))
     assert not torch.equal(run(EVERYTHING, seed=5), run(EVERYTHING, seed=6))
 
 
-def test_the_callers_random_state_is_left_alone():
+def test_the_global_random_state_is_not_changed():
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)
@@ -45,23 +45,24 @@ def test_the_callers_random_state_is_left_alone():
         ),
     ],
 )
-def test_each_example_draws_for_itself_and_keeps_shape_and_dtype(augment):
+def test_each_example_has_its_own_parameters_and_keeps_shape_and_dtype(augment):
     out = run(augment, IMAGES[:1].repeat(64, 1, 1, 1))
-    assert out.shape == (64, 3, 8, 16) and out.dtype == torch.uint8
+    assert out.shape == (64, 3, 8, 16)
+    assert out.dtype == torch.uint8
     assert len({image.contiguous().numpy().tobytes() for image in out}) >= (2 if augment.horizontal_flip else 10)
 
 
-def test_two_processes_see_what_one_does():
-    draws = EVERYTHING.draw(6, 8, 16, seed=3)
-    whole = EVERYTHING(IMAGES, draws, MEAN)
+def test_two_processes_augment_like_one():
+    params = EVERYTHING.make_params(6, 8, 16, seed=3)
+    expected = EVERYTHING(IMAGES, params, MEAN)
     for rank in range(2):
-        assert torch.equal(EVERYTHING(IMAGES[rank::2], draws.part(rank, 2), MEAN), whole[rank::2])
+        examples = slice(rank, None, 2)
+        assert torch.equal(EVERYTHING(IMAGES[examples], params.select(examples), MEAN), expected[examples])
 
 
 def test_crop_is_a_shift_by_at_most_the_padding_filled_with_zeros():
-    for before, after in zip(
-        IMAGES, run(Augment(crop_padding_fraction=0.125), seed=3), strict=True
-    ):  # 1 row, 2 columns
+    shifted = run(Augment(crop_padding_fraction=0.125), seed=3)  # by 1 row, 2 columns
+    for before, after in zip(IMAGES, shifted, strict=True):
         padded = torch.nn.functional.pad(before, (2, 2, 1, 1))
         crops = [padded[:, y : y + 8, x : x + 16] for y in range(3) for x in range(5)]
         assert any(torch.equal(after, crop) for crop in crops)
@@ -70,27 +71,29 @@ def test_crop_is_a_shift_by_at_most_the_padding_filled_with_zeros():
 def test_flip_mirrors_about_half_of_the_examples():
     flipped = run(Augment(crop_padding_fraction=0, horizontal_flip=True), IMAGES[:1].repeat(200, 1, 1, 1))
     mirrored = [torch.equal(image, IMAGES[0].flip(2)) for image in flipped]
-    kept = [torch.equal(image, IMAGES[0]) for image in flipped]
-    assert sum(mirrored) + sum(kept) == 200 and 60 < sum(mirrored) < 140
+    unchanged = [torch.equal(image, IMAGES[0]) for image in flipped]
+    assert sum(mirrored) + sum(unchanged) == 200
+    assert 60 < sum(mirrored) < 140
 
 
 def test_cutout_fills_a_box_with_the_mean_colour():
     bright = torch.full((100, 3, 8, 16), 255, dtype=torch.uint8)
     out = run(Augment(crop_padding_fraction=0, cutout_fraction=0.5), bright)
-    holes = (out != 255).all(dim=1)
-    assert holes.flatten(1).sum(1).max() == 4 * 8 and holes.flatten(1).sum(1).min() >= 4
-    assert out.permute(0, 2, 3, 1)[holes].unique(dim=0).tolist() == [[51, 102, 153]]
+    boxes = (out != 255).all(dim=1)
+    assert boxes.flatten(1).sum(1).max() == 4 * 8
+    assert boxes.flatten(1).sum(1).min() >= 4
+    assert out.permute(0, 2, 3, 1)[boxes].unique(dim=0).tolist() == [[51, 102, 153]]
 
 
-def test_resized_crop_of_the_whole_area_is_nearly_the_image():
+def test_resized_crop_of_the_full_area_is_nearly_the_image():
     smooth = torch.linspace(0, 255, 16).round().to(torch.uint8).expand(4, 3, 8, 16).contiguous()
-    whole = run(Augment(0, resized_crop=(1.0, 1.0)), smooth)
-    assert (whole.int() - smooth.int()).abs().max() <= 40  # the aspect ratio still varies
+    full = run(Augment(0, resized_crop=(1.0, 1.0)), smooth)
+    assert (full.int() - smooth.int()).abs().max() <= 40  # the aspect ratio still varies
     small = run(Augment(0, resized_crop=(0.1, 0.1)), smooth)
     assert ((small.amax(dim=(1, 2, 3)).int() - small.amin(dim=(1, 2, 3)).int()) < 140).all()
 
 
-def test_colour_jitter_is_torchvisions():
+def test_colour_jitter_matches_torchvision():
     from torchvision.transforms.v2 import functional
 
     from leyden.data.colour import jitter
@@ -104,50 +107,60 @@ def test_colour_jitter_is_torchvisions():
     assert jitter(image[:, :1], factors).shape == (1, 1, 9, 7)
 
 
-def test_unknown_transform_is_named():
+def test_unknown_transform_is_reported():
     with pytest.raises(UserError, match=r"expected the class path of a transform.*got 'torchvision\.Nothing'"):
         run(Augment(transforms=[{"class_path": "torchvision.Nothing"}]))
 
 
-def test_what_the_fused_operator_can_do():
-    assert Augment(0.25, True, 0.5).fusable and not EVERYTHING.fusable and not Augment(colour_jitter=0.1).fusable
+def test_is_fusable_without_colour_jitter_and_transforms():
+    assert Augment(0.25, True, 0.5).is_fusable
+    assert not EVERYTHING.is_fusable
+    assert not Augment(colour_jitter=0.1).is_fusable
 
 
-def test_a_margin_gives_crops_from_all_over_the_stored_image():
+def test_crops_cover_the_stored_image_including_its_margin():
     augment = Augment(crop_padding_fraction=0)
     margin = (2, 4)
-    draws = augment.draw(400, 6, 12, seed=0, margin=margin)
-    out = augment(IMAGES[:1].repeat(400, 1, 1, 1), draws, MEAN, margin)
+    params = augment.make_params(400, 6, 12, seed=0, margin=margin)
+    out = augment(IMAGES[:1].repeat(400, 1, 1, 1), params, MEAN, margin)
     crops = [IMAGES[0, :, y : y + 6, x : x + 12] for y in range(3) for x in range(5)]
-    seen = [sum(torch.equal(image, crop) for image in out) for crop in crops]
-    assert sum(seen) == 400 and min(seen) > 8
+    counts = [sum(torch.equal(image, crop) for image in out) for crop in crops]
+    assert sum(counts) == 400
+    assert min(counts) > 8
 
 
 @pytest.mark.parametrize(
     ("margin", "padding"), [((0, 0), (2, 4)), ((2, 4), (1, 2)), ((3, 5), (1, 2)), ((4, 99), (0, 0))]
 )
-def test_a_margin_takes_the_place_of_padding(margin, padding):
+def test_a_margin_replaces_padding(margin, padding):
     assert Augment(0.25).padding(8, 16, margin) == padding
     assert Augment(0.25, resized_crop=(0.5, 1)).padding(8, 16, margin) == (0, 0)
 
 
-def test_resized_crops_lie_inside_and_are_what_is_cut_and_interpolated():
+def test_resized_crops_match_cropping_and_interpolation():
     augment = Augment(resized_crop=(0.2, 1.0))
-    draws = augment.draw(6, 5, 10, seed=1, margin=(3, 6))
-    out = augment(IMAGES, draws, MEAN, (3, 6))
+    params = augment.make_params(6, 5, 10, seed=1, margin=(3, 6))
+    out = augment(IMAGES, params, MEAN, (3, 6))
     assert out.shape == (6, 3, 5, 10)
-    for image, same, (top, left, height, width) in zip(
-        IMAGES, out, zoom_boxes(draws.zoom, 8, 16).tolist(), strict=True
-    ):
-        assert top >= 0 and left >= 0 and 1 <= height <= 8 - top and 1 <= width <= 16 - left
+    boxes = pixel_boxes(params.relative_box, 8, 16).tolist()
+    for image, actual, (top, left, height, width) in zip(IMAGES, out, boxes, strict=True):
+        assert top >= 0
+        assert left >= 0
+        assert 1 <= height <= 8 - top
+        assert 1 <= width <= 16 - left
         box = image[None, :, top : top + height, left : left + width].float()
         expected = torch.nn.functional.interpolate(box, (5, 10), mode="bilinear", antialias=True)[0]
-        assert (same.float() - expected).abs().max() <= 0.501
+        assert (actual.float() - expected).abs().max() <= 0.501
 
 
-def test_boxes_of_resized_crops_have_the_drawn_areas_and_reach_every_corner():
-    boxes = zoom_boxes(Augment(resized_crop=(0.25, 0.5)).draw(2000, 100, 100, seed=0).zoom, 100, 100)
+def test_boxes_of_resized_crops_have_the_requested_areas_and_reach_every_corner():
+    params = Augment(resized_crop=(0.25, 0.5)).make_params(2000, 100, 100, seed=0)
+    boxes = pixel_boxes(params.relative_box, 100, 100)
     areas = boxes[:, 2] * boxes[:, 3] / 10_000
-    assert areas.min() > 0.23 and areas.max() < 0.52 and areas.min() < 0.27 and areas.max() > 0.48
+    assert areas.min() > 0.23
+    assert areas.max() < 0.52
+    assert areas.min() < 0.27
+    assert areas.max() > 0.48
     ends = boxes[:, :2] + boxes[:, 2:]
-    assert (boxes[:, :2].amin(0) == 0).all() and (ends.amax(0) == 100).all()
+    assert (boxes[:, :2].amin(0) == 0).all()
+    assert (ends.amax(0) == 100).all()

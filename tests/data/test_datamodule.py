@@ -1,4 +1,4 @@
-"""Batches of the packed pixels, however they are gathered."""
+"""Batches of the packed pixels are the same on every path."""
 
 from typing import Any
 
@@ -16,14 +16,14 @@ from leyden.models.image_model import Preprocess
 
 
 def training_batches(data: ImageData) -> list:
-    """The batches that a training step gets."""
+    """Return the batches of an epoch as the training step receives them."""
     data.trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
     data.trainer.training = True
     return [as_tensors(data, batch) for batch in data.train_dataloader()]
 
 
 def as_tensors(data: ImageData, batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Images and labels of a batch, where it is fused normalised as the model would."""
+    """Return images and labels of a batch; fused images are normalised like the model does."""
     images, labels = data.on_after_batch_transfer(batch, 0)
     if isinstance(images, FusedImages):
         preprocess = Preprocess(**data.input, expand=False)
@@ -35,48 +35,49 @@ def test_batches_hold_the_packed_pixels(in_trained):
     data = ImageData(batch_size=32)
     split = read_split("artifacts/prepare", "val")
     images, labels, _ = next(iter(data.val_dataloader()))
-    assert (
-        images.dtype == torch.uint8
-        and images.shape == (128, 1, 8, 8)
-        and images.is_contiguous(memory_format=torch.channels_last)
-    )
+    assert images.dtype == torch.uint8
+    assert images.shape == (128, 1, 8, 8)
+    assert images.is_contiguous(memory_format=torch.channels_last)
     assert np.array_equal(images.permute(0, 2, 3, 1).numpy(), split.images[:128])
     assert np.array_equal(labels.numpy(), split.labels[:128])
 
 
-def test_workers_give_the_same_batches(in_trained):
-    alone, helped = (ImageData(batch_size=64, num_workers=n).train_dataloader() for n in (0, 2))
-    for (a, b, seed), (c, d, other) in zip(alone, helped, strict=True):
-        assert torch.equal(a, c) and torch.equal(b, d) and seed == other
+def test_workers_return_the_same_batches(in_trained):
+    without, with_workers = (ImageData(batch_size=64, num_workers=n).train_dataloader() for n in (0, 2))
+    for (a, b, seed), (c, d, other) in zip(without, with_workers, strict=True):
+        assert torch.equal(a, c)
+        assert torch.equal(b, d)
+        assert seed == other
 
 
-def test_resident_images_give_the_same_batches(in_trained):
-    read, kept = (
-        training_batches(ImageData(batch_size=100, resident=resident, fused="no")) for resident in ("no", "yes")
+def test_resident_images_return_the_same_batches(in_trained):
+    mapped, resident = (
+        training_batches(ImageData(batch_size=100, resident=option, fused="no")) for option in ("no", "yes")
     )
-    assert len(read) == 11
-    assert all(torch.equal(a, c) and torch.equal(b, d) for (a, b), (c, d) in zip(read, kept, strict=True))
+    assert len(mapped) == 11
+    assert all(torch.equal(a, c) and torch.equal(b, d) for (a, b), (c, d) in zip(mapped, resident, strict=True))
 
 
 @pytest.mark.parametrize("augment", [Augment(0.125, True), Augment(0, False, 0.5)])
-def test_fused_batches_are_the_plain_ones_normalised(in_trained, augment):
+def test_fused_batches_are_normalised_plain_batches(in_trained, augment):
     plain, fused = (
         training_batches(ImageData(batch_size=100, augment=augment, fused=fused)) for fused in ("no", "yes")
     )
     model = leyden.load("artifacts/train/model.ckpt")
-    for (images, labels), (normalised, same) in zip(plain, fused, strict=True):
-        assert torch.equal(labels, same) and normalised.dtype == torch.float32
-        # A cut-out box is the mean colour: exactly in the fused path, rounded to a grey level in the plain one.
+    for (images, labels), (normalised, fused_labels) in zip(plain, fused, strict=True):
+        assert torch.equal(labels, fused_labels)
+        assert normalised.dtype == torch.float32
+        # The mean colour of a cutout box is exact on the fused path, and rounded to 8 bits on the plain one.
         assert (model.preprocess(images) - normalised).abs().max() < (
             1e-5 if not augment.cutout_fraction else 0.5 / 255 / 0.37
         )
 
 
 def test_fused_and_resident_batches_are_the_same(in_trained):
-    read, kept = (
-        training_batches(ImageData(batch_size=100, resident=resident, fused="yes")) for resident in ("no", "yes")
+    mapped, resident = (
+        training_batches(ImageData(batch_size=100, resident=option, fused="yes")) for option in ("no", "yes")
     )
-    assert all(torch.equal(a, c) and torch.equal(b, d) for (a, b), (c, d) in zip(read, kept, strict=True))
+    assert all(torch.equal(a, c) and torch.equal(b, d) for (a, b), (c, d) in zip(mapped, resident, strict=True))
 
 
 def test_only_training_is_augmented(in_trained):
@@ -86,16 +87,16 @@ def test_only_training_is_augmented(in_trained):
     assert not torch.equal(training_batches(data)[0][0], images)
 
 
-def test_class_counts_are_those_of_training(in_trained):
+def test_class_counts_are_of_training_examples(in_trained):
     assert ImageData().class_counts == np.bincount(read_split("artifacts/prepare", "train").labels).tolist()
 
 
-def test_fusing_more_than_the_operator_does_is_refused(in_trained):
-    with pytest.raises(UserError, match="takes crop, resized crop, flip and cutout alone"):
+def test_fusing_unsupported_augmentation_is_rejected(in_trained):
+    with pytest.raises(UserError, match=r"only crop, resized crop, flip and cutout with data\.fused: yes"):
         ImageData(augment=Augment(colour_jitter=0.1), fused="yes")
 
 
-def test_missing_data_and_bad_batch_size(tmp_path, in_trained):
+def test_missing_data_and_bad_batch_size_are_rejected(tmp_path, in_trained):
     with pytest.raises(UserError, match="run `leyden prepare` first"):
         ImageData(str(tmp_path))
     with pytest.raises(UserError, match="batch_size must be at least 1; got 0"):

@@ -1,4 +1,4 @@
-"""Every kind of picture becomes the same kind of array, and every broken one a reason."""
+"""Every kind of image is read as the same kind of array, and every broken file has a reason."""
 
 import numpy as np
 import pytest
@@ -18,15 +18,16 @@ def test_colour_modes_keep_their_colour(tmp_path, mode):
     path = tmp_path / ("image.tiff" if mode == "CMYK" else "image.png")
     (red("RGB").quantize(4) if mode == "P" else red(mode)).save(path)
     image = read_image(path, 3, (6, 9))
-    assert image.shape == (6, 9, 3) and image.dtype == np.uint8
+    assert image.shape == (6, 9, 3)
+    assert image.dtype == np.uint8
     assert np.abs(image.astype(int) - RED).max() <= 6
 
 
 def test_grey_modes_have_one_channel(tmp_path):
     for mode in ("L", "1", "LA"):
         red(mode).save(tmp_path / f"{mode}.png")
-        found = decode(tmp_path / f"{mode}.png")
-        assert (found.image.mode, found.mode) == ("L", mode)
+        decoded = decode(tmp_path / f"{mode}.png")
+        assert (decoded.image.mode, decoded.mode) == ("L", mode)
         assert read_image(tmp_path / f"{mode}.png", 1, (6, 9)).shape == (6, 9, 1)
 
 
@@ -40,15 +41,16 @@ def test_transparent_pixels_are_white(tmp_path):
     assert (read_image(tmp_path / "clear.png", 3, (4, 4)) == 255).all()
 
 
-def test_exif_orientation_turns_the_image(tmp_path):
+def test_exif_orientation_is_applied(tmp_path):
     image = Image.new("L", (8, 4), 0)
     image.paste(255, (0, 0, 4, 4))  # the left half is white
     exif = Image.Exif()
-    exif[0x0112] = 6  # shown turned by 90 degrees clockwise: the left half comes to the top
-    image.save(tmp_path / "turned.png", exif=exif)
-    assert decode(tmp_path / "turned.png").image.size == (4, 8)
-    upright = read_image(tmp_path / "turned.png", 1, (8, 4))[..., 0]
-    assert (upright[:4] == 255).all() and (upright[4:] == 0).all()
+    exif[0x0112] = 6  # shown rotated by 90 degrees clockwise: the left half is at the top
+    image.save(tmp_path / "rotated.png", exif=exif)
+    assert decode(tmp_path / "rotated.png").image.size == (4, 8)
+    upright = read_image(tmp_path / "rotated.png", 1, (8, 4))[..., 0]
+    assert (upright[:4] == 255).all()
+    assert (upright[4:] == 0).all()
 
 
 def test_first_frame_of_an_animation(tmp_path):
@@ -69,7 +71,7 @@ def test_broken_files_have_a_reason(tmp_path, content, reason):
         read_image(tmp_path / "broken.jpg", 3, (8, 8))
 
 
-def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch):
+def test_a_decompression_bomb_is_rejected(tmp_path, monkeypatch):
     Image.new("L", (100, 100)).save(tmp_path / "bomb.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(UnreadableImageError, match="exceeds limit"):

@@ -1,4 +1,4 @@
-"""Images kept as JPEG files' bytes decode as the one reader decodes them, however they are indexed."""
+"""Images stored as JPEG files are decoded like the image reader decodes them, however they are indexed."""
 
 import io
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from leyden.data.images import decode, fit
+from leyden.data.images import decode, to_array
 from leyden.data.jpeg import JpegImages
 from tests.conftest import SHAPES, draw_shape
 
@@ -39,20 +39,23 @@ def files() -> list[bytes]:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_it_decodes_as_the_one_reader(files, channels):
+def test_decodes_like_the_image_reader(files, channels):
     files = files[-2:] if channels == 1 else files
     images = jpegs(files, channels=channels)
-    assert images.shape == (len(files), 40, 60, channels) and images.nbytes == len(files) * 40 * 60 * channels
+    assert images.shape == (len(files), 40, 60, channels)
+    assert images.nbytes == len(files) * 40 * 60 * channels
     for row, file in enumerate(files):
-        expected = fit(decode(io.BytesIO(file)).image, channels, (40, 60))
-        # Another build of libjpeg may round otherwise; the resize rounds to 8 bits once where Pillow does so twice.
+        expected = to_array(decode(io.BytesIO(file)).image, channels, (40, 60))
+        # Another build of libjpeg may round differently; the resize rounds to 8 bits once, Pillow twice.
         assert np.abs(images[row].astype(int) - expected).max() <= 2
 
 
-def test_indexed_like_an_array(files):
+def test_is_indexed_like_an_array(files):
     images = jpegs(files)
-    whole = images[:]
-    assert whole.shape == images.shape and whole.dtype == np.uint8 and len(images) == len(files)
+    every = images[:]
+    assert every.shape == images.shape
+    assert every.dtype == np.uint8
+    assert len(images) == len(files)
     for rows in (
         3,
         -1,
@@ -62,31 +65,33 @@ def test_indexed_like_an_array(files):
         [4, 1, 1],
         np.array([7, 0]),
         np.array([], np.int64),
-        whole[:, 0, 0, 0] > 128,
+        every[:, 0, 0, 0] > 128,
     ):
-        assert np.array_equal(images[rows], whole[rows]), rows
+        assert np.array_equal(images[rows], every[rows]), rows
     with pytest.raises(IndexError):
         images[len(files)]
 
 
 def test_a_window_is_a_part_of_the_resized_image(files):
-    whole, part = jpegs(files)[:], jpegs(files, window=(3, 5, 20, 30))
-    assert part.shape == (len(files), 20, 30, 3) and np.array_equal(part[:], whole[:, 3:23, 5:35])
+    full, window = jpegs(files)[:], jpegs(files, window=(3, 5, 20, 30))
+    assert window.shape == (len(files), 20, 30, 3)
+    assert np.array_equal(window[:], full[:, 3:23, 5:35])
 
 
-def test_boxes_are_cut_before_they_are_resized(files):
+def test_boxes_are_cropped_before_they_are_resized(files):
     boxes = [(number, 2 * number, 30, 20 + number) for number in range(len(files))]
     sizes = []
 
-    def find_box(number: int, height: int, width: int) -> tuple[int, ...]:
+    def find_box(index: int, height: int, width: int) -> tuple[int, ...]:
         sizes.append((height, width))
-        return boxes[number]
+        return boxes[index]
 
     out = jpegs(files).read(np.arange(len(files)), (16, 24), find_box)
-    assert out.shape == (len(files), 3, 16, 24) and out.is_contiguous(memory_format=torch.channels_last)
+    assert out.shape == (len(files), 3, 16, 24)
+    assert out.is_contiguous(memory_format=torch.channels_last)
     assert sorted(sizes) == sorted(
         (image.height, image.width) for image in (decode(io.BytesIO(file)).image for file in files)
     )
     for row, (file, (top, left, height, width)) in enumerate(zip(files, boxes, strict=True)):
         box = decode(io.BytesIO(file)).image.convert("RGB").crop((left, top, left + width, top + height))
-        assert np.abs(out[row].permute(1, 2, 0).numpy().astype(int) - fit(box, 3, (16, 24))).max() <= 2
+        assert np.abs(out[row].permute(1, 2, 0).numpy().astype(int) - to_array(box, 3, (16, 24))).max() <= 2

@@ -1,4 +1,4 @@
-"""Batches of images that are stored larger than the model takes them, as pixels or as JPEG files: the same, whatever the path."""
+"""Batches of images stored larger than the model takes them, as pixels or as JPEG files, are the same on every path."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ from tests.data.test_datamodule import as_tensors, training_batches
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory) -> dict[str, str]:
-    """The shapes, stored as pixels and as JPEG files, with a margin; all are JPEGs, so that both hold the same."""
+    """Store JPEG files of shapes as pixels and as JPEG, with a margin, so that both hold the same images."""
     folder = tmp_path_factory.mktemp("stored")
     generator = np.random.default_rng(0)
     for name in SHAPES:
@@ -47,38 +47,37 @@ def stored(tmp_path_factory) -> dict[str, str]:
     return {storage: str(folder / storage) for storage in ("pixels", "jpeg")}
 
 
-SHIFT, ZOOM = Augment(0.25, True), Augment(0.25, True, 0.25, resized_crop=(0.2, 1.0))
+SHIFT, RESIZED = Augment(0.25, True), Augment(0.25, True, 0.25, resized_crop=(0.2, 1.0))
 JITTER = Augment(0.25, True, resized_crop=(0.2, 1.0), colour_jitter=0.3)
 
 
-@pytest.mark.parametrize("augment", [SHIFT, ZOOM])
+@pytest.mark.parametrize("augment", [SHIFT, RESIZED])
 @pytest.mark.parametrize("storage", ["pixels", "jpeg"])
-def test_fused_batches_of_large_images_are_the_plain_ones_normalised(stored, storage, augment):
+def test_fused_batches_of_large_images_are_normalised_plain_batches(stored, storage, augment):
     plain, fused = (training_batches(ImageData(stored[storage], 20, augment, fused=fused)) for fused in ("no", "auto"))
     data = ImageData(stored[storage])
     mean, std = (torch.tensor(data.input[key]).view(3, 1, 1) for key in ("mean", "std"))
     assert len(plain) == len(fused) > 3
-    for (images, labels), (normalised, same) in zip(plain, fused, strict=True):
-        assert images.dtype == torch.uint8 and normalised.dtype == torch.float32 and torch.equal(labels, same)
-        assert images.shape == normalised.shape == (20, 3, 16, 24) and normalised.is_contiguous(
-            memory_format=torch.channels_last
-        )
-        assert ((normalised * std + mean) * 255 - images).abs().max() <= 0.51  # the plain ones are rounded to 8 bits
+    for (images, labels), (normalised, fused_labels) in zip(plain, fused, strict=True):
+        assert images.dtype == torch.uint8
+        assert normalised.dtype == torch.float32
+        assert torch.equal(labels, fused_labels)
+        assert images.shape == normalised.shape == (20, 3, 16, 24)
+        assert normalised.is_contiguous(memory_format=torch.channels_last)
+        assert ((normalised * std + mean) * 255 - images).abs().max() <= 0.51  # plain images are rounded to 8 bits
 
 
-def test_resized_crops_of_jpegs_are_those_of_pixels(stored):
-    """The same boxes, of the file's own pixels instead of those stored: nearly the same pictures."""
+def test_resized_crops_of_jpegs_are_similar_to_those_of_pixels(stored):
+    """The boxes are the same, of the full-size images instead of the stored ones."""
     augment = Augment(0, True, resized_crop=(0.5, 1.0))
     pixels, jpeg = (training_batches(ImageData(stored[name], 20, augment, fused="no")) for name in ("pixels", "jpeg"))
-    for (images, labels), (others, same) in zip(pixels, jpeg, strict=True):
-        difference = (images.int() - others.int()).abs().float()
-        assert (
-            torch.equal(labels, same)
-            and difference.mean() < 10 < 20 < (images.int() - others.roll(1, 0).int()).abs().float().mean()
-        )
+    for (images, labels), (jpeg_images, jpeg_labels) in zip(pixels, jpeg, strict=True):
+        difference = (images.int() - jpeg_images.int()).abs().float()
+        assert torch.equal(labels, jpeg_labels)
+        assert difference.mean() < 10 < 20 < (images.int() - jpeg_images.roll(1, 0).int()).abs().float().mean()
 
 
-@pytest.mark.parametrize("augment", [SHIFT, ZOOM, JITTER])
+@pytest.mark.parametrize("augment", [SHIFT, RESIZED, JITTER])
 @pytest.mark.parametrize("storage", ["pixels", "jpeg"])
 def test_batches_are_a_function_of_seed_epoch_and_step(stored, storage, augment):
     def batches(epoch: int, num_workers: int = 0) -> list:
@@ -96,36 +95,36 @@ def test_batches_are_a_function_of_seed_epoch_and_step(stored, storage, augment)
 
 @pytest.mark.parametrize("storage", ["pixels", "jpeg"])
 def test_two_processes_share_the_batch_of_one(stored, storage, monkeypatch):
-    whole = training_batches(ImageData(stored[storage], 20, ZOOM))
+    expected = training_batches(ImageData(stored[storage], 20, RESIZED))
     halves = []
     for rank in range(2):
         monkeypatch.setattr(datamodule, "rank_and_world_size", lambda _, rank=rank: (rank, 2))
-        halves.append(training_batches(ImageData(stored[storage], 10, ZOOM)))
-    for (images, labels), *parts in zip(whole, *halves, strict=True):
-        for rank, (some, own) in enumerate(parts):
-            assert torch.equal(images[rank::2], some) and torch.equal(labels[rank::2], own)
+        halves.append(training_batches(ImageData(stored[storage], 10, RESIZED)))
+    for (images, labels), *parts in zip(expected, *halves, strict=True):
+        for rank, (own_images, own_labels) in enumerate(parts):
+            assert torch.equal(images[rank::2], own_images)
+            assert torch.equal(labels[rank::2], own_labels)
 
 
 @pytest.mark.parametrize("storage", ["pixels", "jpeg"])
-def test_resident_large_images_give_the_same_shifts(stored, storage):
-    read, kept = (
-        training_batches(ImageData(stored[storage], 20, SHIFT, resident=resident)) for resident in ("no", "yes")
+def test_resident_large_images_return_the_same_shifts(stored, storage):
+    mapped, resident = (
+        training_batches(ImageData(stored[storage], 20, SHIFT, resident=option)) for option in ("no", "yes")
     )
-    assert all(torch.equal(a, c) and torch.equal(b, d) for (a, b), (c, d) in zip(read, kept, strict=True))
+    assert all(torch.equal(a, c) and torch.equal(b, d) for (a, b), (c, d) in zip(mapped, resident, strict=True))
 
 
-def test_validation_takes_the_centre(stored):
+def test_validation_uses_the_centre_of_stored_images(stored):
     for name in ("pixels", "jpeg"):
         images, labels, _ = next(iter(ImageData(stored[name], 20).val_dataloader()))
         split = read_split(stored[name], "val")
-        assert images.shape[1:] == (3, 16, 24) and np.array_equal(
-            images.permute(0, 2, 3, 1).numpy(), split.images[: len(labels)]
-        )
+        assert images.shape[1:] == (3, 16, 24)
+        assert np.array_equal(images.permute(0, 2, 3, 1).numpy(), split.images[: len(labels)])
     pixels, jpeg = (read_split(stored[name], "val").images[:].astype(int) for name in ("pixels", "jpeg"))
     assert np.abs(pixels - jpeg).max() <= 2
 
 
-def test_scores_of_jpegs_are_those_of_pixels(stored, tmp_path, monkeypatch):
+def test_scores_of_jpegs_match_those_of_pixels(stored, tmp_path, monkeypatch):
     """Train on one, then evaluate, export and explain on both."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "configs").symlink_to(REPO / "configs")
@@ -136,7 +135,7 @@ def test_scores_of_jpegs_are_those_of_pixels(stored, tmp_path, monkeypatch):
         f"--data.init_args.folder={stored['jpeg']}",
     ]
     assert main(["fit", "-c", "configs/train.yaml", *few, "--data.init_args.augment.resized_crop=[0.3, 1.0]"]) == 0
-    found = []
+    metrics = []
     for name, folder in stored.items():
         for verb, short in (
             ("evaluate", "--top_k=2"),
@@ -144,7 +143,7 @@ def test_scores_of_jpegs_are_those_of_pixels(stored, tmp_path, monkeypatch):
             ("explain", "--methods=[saliency]"),
         ):
             assert main([verb, "--data", folder, "--out", f"{name}/{verb}", short]) == 0
-        found.append(json.loads(Path(name, "evaluate/metrics.json").read_text()))
-    assert found[0]["examples"] == found[1]["examples"] > 10
-    assert found[0]["accuracy"] == pytest.approx(found[1]["accuracy"], abs=0.05)
-    assert found[0]["log_loss"] == pytest.approx(found[1]["log_loss"], abs=0.02)
+        metrics.append(json.loads(Path(name, "evaluate/metrics.json").read_text()))
+    assert metrics[0]["examples"] == metrics[1]["examples"] > 10
+    assert metrics[0]["accuracy"] == pytest.approx(metrics[1]["accuracy"], abs=0.05)
+    assert metrics[0]["log_loss"] == pytest.approx(metrics[1]["log_loss"], abs=0.02)

@@ -1,4 +1,4 @@
-"""The one reader of sequences, and their packed form."""
+"""The reader of sequences, and their packed form."""
 
 import io
 
@@ -18,7 +18,7 @@ VALUES = np.arange(6, dtype=np.float64).reshape(3, 2)
 
 
 @pytest.mark.parametrize(
-    ("content", "kind"),
+    ("content", "file_type"),
     [
         (npy(VALUES), "float64"),
         (npy(VALUES.astype(np.int16)), "int16"),
@@ -30,9 +30,11 @@ VALUES = np.arange(6, dtype=np.float64).reshape(3, 2)
         (b"left\tright\n0\t1\n2\t3\n4\t5", "csv"),
     ],
 )
-def test_a_sequence_reads_the_same_whatever_its_file(content, kind):
-    values, found = read_sequence(content)
-    assert values.dtype == np.float32 and values.flags.c_contiguous and found == kind
+def test_a_sequence_is_the_same_in_every_file_format(content, file_type):
+    values, actual_type = read_sequence(content)
+    assert values.dtype == np.float32
+    assert values.flags.c_contiguous
+    assert actual_type == file_type
     assert np.array_equal(values, VALUES)
 
 
@@ -63,29 +65,34 @@ def test_one_number_per_step_is_one_feature(content):
         (b"\xff\xfe\x00binary", "neither .npy nor text"),
     ],
 )
-def test_a_file_that_is_no_sequence_has_a_reason(content, reason):
+def test_unusable_files_have_a_reason(content, reason):
     with pytest.raises(UnreadableSequenceError, match=reason):
         read_sequence(content)
 
 
-def test_a_batch_is_padded_with_zeros_and_knows_its_lengths():
+def test_a_batch_is_padded_with_zeros():
     values, lengths = pad([np.ones((2, 3), np.float32), np.full((4, 3), 2, np.float32)])
-    assert values.shape == (2, 4, 3) and lengths.tolist() == [2, 4]
-    assert values[0].sum() == 6 and values[0, 2:].sum() == 0 and values[1].min() == 2
+    assert values.shape == (2, 4, 3)
+    assert lengths.tolist() == [2, 4]
+    assert values[0].sum() == 6
+    assert values[0, 2:].sum() == 0
+    assert values[1].min() == 2
 
 
 def test_no_rows_are_an_empty_batch():
-    """A process's share of the last batch of a split may be none."""
+    """The last batch of a split may have no rows for a process."""
     values, lengths = Sequences(np.zeros((5, 2), np.float32), np.array([0, 2, 5]))[np.array([], int)]
-    assert values.shape == (0, 1, 2) and lengths.shape == (0,)
+    assert values.shape == (0, 1, 2)
+    assert lengths.shape == (0,)
 
 
-def test_rows_come_back_as_they_were_written():
+def test_packed_sequences_are_read_back():
     parts = [np.random.default_rng(n).normal(size=(n, 2)).astype(np.float32) for n in (3, 1, 5)]
     sequences = Sequences(np.concatenate(parts), np.array([0, 3, 4, 9]))
-    assert len(sequences) == 3 and sequences.lengths.tolist() == [3, 1, 5]
+    assert len(sequences) == 3
+    assert sequences.lengths.tolist() == [3, 1, 5]
     values, lengths = sequences[np.array([2, 0])]
-    assert (
-        lengths.tolist() == [5, 3] and np.array_equal(values[0], parts[2]) and np.array_equal(values[1, :3], parts[0])
-    )
+    assert lengths.tolist() == [5, 3]
+    assert np.array_equal(values[0], parts[2])
+    assert np.array_equal(values[1, :3], parts[0])
     assert sequences[1:2].values.shape == (1, 1, 2)

@@ -1,5 +1,6 @@
-"""Batches from shards: complete, reproducible, the same on any number of processes and workers, and after an interruption."""
+"""Batches from shards are complete, reproducible, and the same for any number of processes and after a restart."""
 
+import hashlib
 import json
 import os
 import signal
@@ -23,10 +24,10 @@ from leyden.cli import main
 from leyden.data import streaming
 from leyden.data.augment import Augment
 from leyden.data.shards import ShardFolder
-from leyden.data.streaming import ShardDraw, ShardSampler
+from leyden.data.streaming import ShardBatchIndex, ShardSampler
 
 pytest.importorskip("litdata", reason="of the optional group 'streaming'")
-COUNTS = np.array([13] * 9 + [5])  # 122 examples, which neither 12 nor the window divides
+COUNTS = np.array([13] * 9 + [5])  # 122 examples, not divisible by 12 or by the window
 PREPARE = ("--data=data", "--shard_mb=0.003")  # 46 images to a shard, 26 shards
 FIT = (
     "fit",
@@ -64,90 +65,97 @@ def workspace(sharded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     return tmp_path
 
 
-def draws(
+def sample(
     epoch: int = 0, seed: int = 0, rank: int = 0, world_size: int = 1, window: int = 3, first_step: int = 0
-) -> list[ShardDraw]:
+) -> list[ShardBatchIndex]:
     sampler = ShardSampler(COUNTS, window, 12 // world_size, seed, rank, world_size, lambda: first_step)
     sampler.set_epoch(epoch)
     return list(sampler)
 
 
-def same(some: list[ShardDraw], others: list[ShardDraw]) -> bool:
+def are_equal(some: list[ShardBatchIndex], others: list[ShardBatchIndex]) -> bool:
     return all(np.array_equal(a.rows, b.rows) and a.seed == b.seed for a, b in zip(some, others, strict=True))
 
 
 def test_order_is_a_function_of_seed_and_epoch():
-    first = draws(3)
-    assert same(first, draws(3)) and not same(first, draws(4)) and not same(first, draws(3, seed=1))
-    assert same(first[4:], draws(3, first_step=4))
+    first = sample(3)
+    assert are_equal(first, sample(3))
+    assert not are_equal(first, sample(4))
+    assert not are_equal(first, sample(3, seed=1))
+    assert are_equal(first[4:], sample(3, first_step=4))
 
 
-def test_examples_of_a_window_come_in_a_new_order_each_epoch():
+def test_examples_of_a_window_are_shuffled_each_epoch():
     sampler = ShardSampler(np.array([122]), 3, 12, 0)
     first = next(iter(sampler)).rows
     sampler.set_epoch(1)
     assert not np.array_equal(first, next(iter(sampler)).rows)
 
 
-def test_an_epoch_has_no_example_twice_and_only_full_batches():
-    rows = np.concatenate([draw.rows for draw in draws()])
-    assert len(rows) == len(set(rows.tolist())) == 120 and rows.min() >= 0 and rows.max() < 122
-    assert {row for epoch in range(8) for draw in draws(epoch) for row in draw.rows} == set(range(122))
+def test_an_epoch_repeats_no_example_and_has_only_full_batches():
+    rows = np.concatenate([batch.rows for batch in sample()])
+    assert len(rows) == len(set(rows.tolist())) == 120
+    assert rows.min() >= 0
+    assert rows.max() < 122
+    assert {row for epoch in range(8) for batch in sample(epoch) for row in batch.rows} == set(range(122))
 
 
-def test_few_examples_still_make_a_batch():
-    (draw,) = ShardSampler(np.array([3, 2]), 8, 16, 0)
-    assert draw.rows.tolist() == [0, 1, 2, 3, 4]
+def test_fewer_examples_than_a_batch_make_one_batch():
+    (batch,) = ShardSampler(np.array([3, 2]), 8, 16, 0)
+    assert batch.rows.tolist() == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("world_size", [2, 3])
 def test_processes_share_the_global_batches_of_one(world_size):
-    whole = draws(5)
-    parts = [draws(5, rank=rank, world_size=world_size) for rank in range(world_size)]
-    for draw, *own in zip(whole, *parts, strict=True):
-        assert np.array_equal(draw.rows, np.concatenate([part.rows for part in own]))
-        assert [part.first for part in own] == [12 // world_size * rank for rank in range(world_size)]
-        assert {part.seed for part in own} == {draw.seed}
+    expected = sample(5)
+    parts = [sample(5, rank=rank, world_size=world_size) for rank in range(world_size)]
+    for batch, *own in zip(expected, *parts, strict=True):
+        assert np.array_equal(batch.rows, np.concatenate([part.rows for part in own]))
+        assert [part.offset for part in own] == [12 // world_size * rank for rank in range(world_size)]
+        assert {part.seed for part in own} == {batch.seed}
 
 
 @pytest.mark.parametrize(("rank", "world_size"), [(0, 1), (0, 2), (1, 2)])
-def test_a_batch_lies_in_few_shards_which_were_announced(rank, world_size):
-    """The shards of a batch are those of its window, and they were on their way before it."""
+def test_a_batch_needs_few_shards_that_were_announced(rank, world_size):
+    """The shards of a batch belong to its windows, and were announced by an earlier batch."""
     announced: set[int] = set()
-    surprises = 0
-    for draw in draws(rank=rank, world_size=world_size):
-        lies_in = set((np.searchsorted(np.cumsum(COUNTS), draw.rows, side="right")).tolist())
-        assert len(lies_in) <= 2 * 3 and len({*draw.needed, *draw.ahead}) <= 2 * 3
-        surprises += len(lies_in - set(draw.needed))
-        assert set(draw.needed) <= announced or not announced
-        announced |= {*draw.needed, *draw.ahead}
-    assert surprises == 0 if world_size == 1 else surprises < 10
+    num_unexpected = 0
+    for batch in sample(rank=rank, world_size=world_size):
+        shards = set((np.searchsorted(np.cumsum(COUNTS), batch.rows, side="right")).tolist())
+        assert len(shards) <= 2 * 3
+        assert len({*batch.needed, *batch.upcoming}) <= 2 * 3
+        num_unexpected += len(shards - set(batch.needed))
+        assert set(batch.needed) <= announced or not announced
+        announced |= {*batch.needed, *batch.upcoming}
+    assert num_unexpected == 0 if world_size == 1 else num_unexpected < 10
 
 
-def test_batches_are_the_examples_of_their_rows(workspace):
+def test_batches_hold_the_examples_of_their_rows(workspace):
     data = StreamedImageData(batch_size=64)
     folder = ShardFolder(json.loads(Path("artifacts/prepare/report.json").read_text())["shards"], (8, 8, 1), Path(), 0)
     every_image, every_label = folder.gather(np.arange(1154))
-    for draw, (images, labels, _) in zip(data.train_dataloader().sampler, data.train_dataloader(), strict=True):
-        assert images.dtype == torch.uint8 and images.is_contiguous(memory_format=torch.channels_last)
-        assert np.array_equal(images.permute(0, 2, 3, 1).numpy(), every_image[draw.rows]) and np.array_equal(
-            labels, every_label[draw.rows]
-        )
+    for batch, (images, labels, _) in zip(data.train_dataloader().sampler, data.train_dataloader(), strict=True):
+        assert images.dtype == torch.uint8
+        assert images.is_contiguous(memory_format=torch.channels_last)
+        assert np.array_equal(images.permute(0, 2, 3, 1).numpy(), every_image[batch.rows])
+        assert np.array_equal(labels, every_label[batch.rows])
 
 
-def test_workers_give_the_same_batches(workspace):
-    alone, *helped = (StreamedImageData(batch_size=50, num_workers=number).train_dataloader() for number in (0, 1, 2))
-    for loader in helped:
+def test_workers_return_the_same_batches(workspace):
+    without, *with_workers = (
+        StreamedImageData(batch_size=50, num_workers=number).train_dataloader() for number in (0, 1, 2)
+    )
+    for loader in with_workers:
         loader.sampler.set_epoch(1)
-        alone.sampler.set_epoch(1)
-        assert len(alone) == 23
+        without.sampler.set_epoch(1)
+        assert len(without) == 23
         assert all(
             torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) and a[2] == b[2]
-            for a, b in zip(alone, loader, strict=True)
+            for a, b in zip(without, loader, strict=True)
         )
 
 
-def test_two_processes_augment_as_one_does(workspace, monkeypatch):
+def test_two_processes_augment_like_one(workspace, monkeypatch):
     def batches(batch_size: int, rank: int, world_size: int) -> list:
         data = StreamedImageData(batch_size=batch_size, augment=Augment(0.125, True), num_workers=0)
         monkeypatch.setattr(streaming, "rank_and_world_size", lambda _: (rank, world_size))
@@ -155,48 +163,50 @@ def test_two_processes_augment_as_one_does(workspace, monkeypatch):
         data.trainer.training = True
         return [data.on_after_batch_transfer(batch, 0)[0] for batch in data.train_dataloader()]
 
-    for whole, *parts in zip(batches(64, 0, 1), batches(32, 0, 2), batches(32, 1, 2), strict=True):
-        assert torch.equal(whole, torch.cat(parts))
+    for expected, *parts in zip(batches(64, 0, 1), batches(32, 0, 2), batches(32, 1, 2), strict=True):
+        assert torch.equal(expected, torch.cat(parts))
 
 
-SEEN = """
+TRAIN = """
 import hashlib, json, sys, torch
 from lightning.pytorch import LightningModule, Trainer
 from leyden import StreamedImageData
 
-class Seen(LightningModule):
+class RecordImages(LightningModule):
     def __init__(self):
         super().__init__()
         self.layer = torch.nn.Linear(1, 1)
-        self.seen = {"train": [], "val": []}
+        self.hashes = {"train": [], "val": []}
 
-    def note(self, split, batch):
-        self.seen[split] += [hashlib.sha256(image.numpy().tobytes()).hexdigest() for image in batch[0]]
+    def record(self, split, batch):
+        self.hashes[split] += [hashlib.sha256(image.numpy().tobytes()).hexdigest() for image in batch[0]]
 
-    def training_step(self, batch, number):
-        self.note("train", batch)
+    def training_step(self, batch, batch_idx):
+        self.record("train", batch)
         return self.layer(torch.ones(1, 1)).sum()
 
-    def validation_step(self, batch, number):
-        self.note("val", batch)
+    def validation_step(self, batch, batch_idx):
+        self.record("val", batch)
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=0.0)
 
 from leyden.data.augment import Augment
-trainer = Trainer(accelerator="cpu", strategy="ddp", devices=int(sys.argv[1]), max_epochs=1, logger=False, enable_checkpointing=False,
-                  enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0, use_distributed_sampler=False)
-model = Seen()
+trainer = Trainer(
+    accelerator="cpu", strategy="ddp", devices=int(sys.argv[1]), max_epochs=1, logger=False, enable_checkpointing=False,
+    enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0, use_distributed_sampler=False,
+)
+model = RecordImages()
 trainer.fit(model, datamodule=StreamedImageData(batch_size=11, augment=Augment(0), num_workers=int(sys.argv[2])))
-open(f"seen-{trainer.global_rank}.json", "w").write(json.dumps(model.seen))
+open(f"hashes-{trainer.global_rank}.json", "w").write(json.dumps(model.hashes))
 """
 
 
 @pytest.mark.parametrize(("num_processes", "num_workers"), [(2, 1), pytest.param(3, 0, marks=pytest.mark.slow)])
-def test_real_processes_lose_and_repeat_nothing(workspace, python_env, num_processes, num_workers):
-    """1,154 training and 293 validation images, which 2 or 3 processes of 11 do not divide."""
-    Path("see.py").write_text(SEEN)
-    command = ["python", "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_processes}", "see.py"]
+def test_processes_neither_lose_nor_repeat_examples(workspace, python_env, num_processes, num_workers):
+    """1,154 training and 293 validation images are not divisible by the global batches of 2 or 3 processes with 11."""
+    Path("train.py").write_text(TRAIN)
+    command = ["python", "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_processes}", "train.py"]
     done = subprocess.run(
         [*command, str(num_processes), str(num_workers)],
         env={**python_env, "OMP_NUM_THREADS": "1"},
@@ -204,18 +214,15 @@ def test_real_processes_lose_and_repeat_nothing(workspace, python_env, num_proce
         text=True,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    ranks = [json.loads(Path(f"seen-{rank}.json").read_text()) for rank in range(num_processes)]
+    ranks = [json.loads(Path(f"hashes-{rank}.json").read_text()) for rank in range(num_processes)]
     folder = ShardFolder(json.loads(Path("artifacts/prepare/report.json").read_text())["shards"], (8, 8, 1), Path(), 0)
     images = {"train": folder.gather(np.arange(1154))[0], "val": np.load("artifacts/prepare/val.images.npy")}
     size = 11 * num_processes
     for split, expected in (("train", 1154 // size * size), ("val", 293)):
-        import hashlib
-
-        every = [hashlib.sha256(image.tobytes()).hexdigest() for image in images[split]]
-        found = [digest for rank in ranks for digest in rank[split]]
-        assert (
-            len(found) == expected and max(found.count(digest) - every.count(digest) for digest in set(found)) == 0
-        ), split
+        expected_hashes = [hashlib.sha256(image.tobytes()).hexdigest() for image in images[split]]
+        hashes = [digest for rank in ranks for digest in rank[split]]
+        assert len(hashes) == expected, split
+        assert max(hashes.count(digest) - expected_hashes.count(digest) for digest in set(hashes)) == 0, split
     assert len({len(rank["train"]) for rank in ranks}) == 1
 
 
@@ -224,44 +231,45 @@ def weights(path: str | Path) -> dict[str, torch.Tensor]:
 
 
 def test_a_killed_training_ends_bit_identical(workspace):
-    """Killed within an epoch, and after one, with workers that read ahead; then the same command again."""
+    """Kill the training within an epoch and after one, with workers that read ahead; then run the command again."""
     command = [sys.executable, "-m", "leyden", *FIT, "--trainer.max_epochs=4", "--data.init_args.num_workers=2"]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     for first_step, options in ((8, ["--resume.every_steps=3"]), (9, [])):
         process = subprocess.Popen([*command, *options], text=True, stderr=subprocess.PIPE, env=env)
         deadline = time.monotonic() + 300
-        while not saved_from(first_step, within=bool(options)):
-            assert process.poll() is None and time.monotonic() < deadline, process.stderr and process.stderr.read()
+        while not has_saved(first_step, within=bool(options)):
+            assert process.poll() is None, process.stderr and process.stderr.read()
+            assert time.monotonic() < deadline, process.stderr and process.stderr.read()
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
         process.communicate(timeout=180)
         assert not Path("artifacts/train").exists()
     done = subprocess.run(command, text=True, capture_output=True, check=True, env=env)
-    assert "fit: continues in" in done.stderr and "not resumable" not in done.stderr
+    assert "fit: continues in" in done.stderr
+    assert "not resumable" not in done.stderr
     resumed = weights("artifacts/train/model.ckpt")
     Path("runs").rename("interrupted")
     subprocess.run(command, check=True, capture_output=True, env=env)
     uninterrupted = weights("artifacts/train/model.ckpt")
-    assert resumed.keys() == uninterrupted.keys() and all(
-        torch.equal(resumed[key], uninterrupted[key]) for key in resumed
-    )
+    assert resumed.keys() == uninterrupted.keys()
+    assert all(torch.equal(resumed[key], uninterrupted[key]) for key in resumed)
 
 
-def saved_from(first_step: int, within: bool) -> bool:
-    """Tell whether the run has a checkpoint of that step or a later one, within an epoch of 18 steps or after one."""
+def has_saved(first_step: int, within: bool) -> bool:
+    """Check whether the run has a checkpoint of that step or a later one, within an epoch of 18 steps or at its end."""
     for path in Path("runs").glob("*/last.ckpt"):
-        with suppress(FileNotFoundError):  # for a moment it is the one before
+        with suppress(FileNotFoundError):  # it is being replaced
             step = torch.load(path, weights_only=True)["global_step"]
             return step >= first_step and (step % 18 != 0) == within
     return False
 
 
 class Storage(BaseHTTPRequestHandler):
-    """As much of S3 as litdata uses: objects by path, put, got, asked for."""
+    """The part of S3 that litdata uses: PUT, GET and HEAD of objects."""
 
-    protocol_version = "HTTP/1.1"  # clients wait a second for the "100 Continue" that 1.0 does not have
+    protocol_version = "HTTP/1.1"  # with 1.0, clients wait a second for "100 Continue"
     objects: dict[str, bytes]
-    fetched: list[str]
+    downloaded: list[str]
 
     def do_PUT(self) -> None:
         self.objects[self.path.partition("?")[0]] = self.rfile.read(int(self.headers["Content-Length"]))
@@ -273,7 +281,7 @@ class Storage(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         if self.command == "GET":
-            self.fetched.append(path.rsplit("/", 1)[-1])
+            self.downloaded.append(path.rsplit("/", 1)[-1])
         self.answer(200 if path in self.objects else 404, self.objects.get(path, b""))
 
     def answer(self, code: int, content: bytes) -> None:
@@ -291,8 +299,8 @@ class Storage(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def storage(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Storage]]:
-    """A server of this machine that litdata takes for S3."""
-    handler = type("Handler", (Storage,), {"objects": {}, "fetched": []})
+    """Start a local server that litdata uses as S3."""
+    handler = type("Handler", (Storage,), {"objects": {}, "downloaded": []})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -304,77 +312,81 @@ def storage(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Storage]]:
     values |= {"AWS_DEFAULT_REGION": "us-east-1", "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required"}
     for name, value in values.items():
         monkeypatch.setenv(name, value)
-    leyden.data.shards.storage.cache_clear()
+    leyden.data.shards.storage_client.cache_clear()
     yield handler
     server.shutdown()
     server.server_close()
     thread.join()
 
 
-def test_batches_from_object_storage_are_those_from_a_folder(workspace, storage):
+def test_batches_from_object_storage_equal_those_from_a_folder(workspace, storage):
     Path("artifacts/prepare").unlink()
     assert main(["prepare", *PREPARE, "--shards=s3://bucket/name"]) == 0
-    place = json.loads(Path("artifacts/prepare/report.json").read_text())["shards"]
-    assert place.startswith("s3://bucket/name/") and len(storage.objects) == 27
+    location = json.loads(Path("artifacts/prepare/report.json").read_text())["shards"]
+    assert location.startswith("s3://bucket/name/")
+    assert len(storage.objects) == 27
     assert not list(Path("artifacts").rglob("*.bin"))
 
-    local = StreamedImageData(shards=f"shards/{place.rsplit('/', 1)[1]}", num_workers=0).train_dataloader()
+    local = StreamedImageData(shards=f"shards/{location.rsplit('/', 1)[1]}", num_workers=0).train_dataloader()
     for remote in (StreamedImageData(num_workers=number).train_dataloader() for number in (2, 0)):
         assert all(torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) for a, b in zip(local, remote, strict=True))
-    assert len(storage.fetched) == len(set(storage.fetched)) == 27  # each shard once, for both workers and both epochs
+    assert (
+        len(storage.downloaded) == len(set(storage.downloaded)) == 27
+    )  # each shard once, for both workers and both epochs
 
 
 def size_of(path: Path) -> int:
-    """Give a file's size; one that was dropped since it was listed has none."""
+    """Return a file's size; 0 if it was removed after it was listed."""
     try:
         return path.stat().st_size
     except FileNotFoundError:
         return 0
 
 
-def test_the_cache_keeps_to_its_size(workspace, storage):
+def test_the_cache_keeps_its_size_and_other_files(workspace, storage):
     Path("artifacts/prepare").unlink()
     assert main(["prepare", *PREPARE, "--shards=s3://bucket/name"]) == 0
     size = 2 * 4 * (46 * 100 + 4 * 47)  # two windows
-    place = json.loads(Path("artifacts/prepare/report.json").read_text())["shards"]
-    mine = Path("runs/shards", place.rsplit("/", 1)[1], "notes.txt")
-    mine.parent.mkdir(parents=True)
-    mine.write_bytes(bytes(size))
-    os.utime(mine, (0, 0))  # the oldest, and large: what the cache would forget first if it were its own
+    location = json.loads(Path("artifacts/prepare/report.json").read_text())["shards"]
+    user_file = Path("runs/shards", location.rsplit("/", 1)[1], "notes.txt")
+    user_file.parent.mkdir(parents=True)
+    user_file.write_bytes(bytes(size))
+    os.utime(user_file, (0, 0))  # old and large: the first to be evicted, if it belonged to the cache
     loader = StreamedImageData(shuffle_window=4, max_cache_gb=(size + 6000) / 1e9, num_workers=0).train_dataloader()
     largest = 0
     for epoch in range(2):
         loader.sampler.set_epoch(epoch)
         for _ in loader:
-            held = [size_of(path) for path in Path("runs/shards").rglob("*.bin")]
-            largest = max(largest, sum(held))
-    assert size // 2 <= largest <= size + 6000 and mine.is_file()
-    assert len(storage.fetched) <= 1 + 2 * 26
+            sizes = [size_of(path) for path in Path("runs/shards").rglob("*.bin")]
+            largest = max(largest, sum(sizes))
+    assert size // 2 <= largest <= size + 6000
+    assert user_file.is_file()
+    assert len(storage.downloaded) <= 1 + 2 * 26
     with pytest.raises(UserError, match="room for two windows of shards"):
         StreamedImageData(shuffle_window=9, max_cache_gb=size / 1e9)
 
 
-def test_storage_that_fails_is_one_line(workspace, storage, error_of):
+def test_a_failed_download_is_a_one_line_error(workspace, storage, error_of):
     line = error_of(*FIT, "--data.init_args.shards=s3://bucket/nothing")
-    assert "expected to fetch s3://bucket/nothing/index.json" in line
+    assert "expected to download s3://bucket/nothing/index.json" in line
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"folder": "packed"}, "packed holds packed arrays; run `leyden prepare --shards=FOLDER_OR_URL`"),
-        ({"shards": "nowhere"}, "expected nowhere/index.json, which is not there"),
+        ({"shards": "nowhere"}, "expected nowhere/index.json; not found; run `leyden prepare --shards=."),
         ({"batch_size": 0}, "batch_size must be at least 1; got 8 and 0"),
         ({"shuffle_window": 0}, "must be at least 1; got 0 and 64"),
     ],
 )
-def test_mistakes_are_told(workspace, trained, options, message):
+def test_mistakes_are_reported(workspace, trained, options, message):
     Path("packed").symlink_to(trained / "artifacts/prepare")
     with pytest.raises(UserError, match=message.replace("(", "\\(")):
         StreamedImageData(**options)
 
 
-def test_shards_of_other_data_are_refused(workspace):
+def test_shards_of_other_data_are_rejected(workspace):
     Path("other").mkdir()
     index = json.loads(next(Path("shards").glob("*/index.json")).read_text())
     index["chunks"].pop()
@@ -383,8 +395,8 @@ def test_shards_of_other_data_are_refused(workspace):
         StreamedImageData(shards="other")
 
 
-def test_without_litdata_a_folder_is_read_and_a_url_says_what_to_install(workspace, monkeypatch):
+def test_without_litdata_a_folder_is_read_and_a_url_is_an_error(workspace, monkeypatch):
     monkeypatch.setitem(sys.modules, "litdata.streaming.fs_provider", None)
     assert len(next(iter(StreamedImageData(num_workers=0).train_dataloader()))[1]) == 64
     with pytest.raises(UserError, match=r"install leyden\[streaming\]"):
-        leyden.data.shards.fetch("gs://bucket/name/index.json", Path("index.json"))
+        leyden.data.shards.download("gs://bucket/name/index.json", Path("index.json"))

@@ -1,4 +1,4 @@
-"""Labelled images in, checked and packed examples out; bad data is named."""
+"""Labelled images are checked and packed, and unusable data is reported."""
 
 import csv
 import json
@@ -27,7 +27,7 @@ def splits_of(out: Path) -> dict[str, str]:
 
 
 def write_own_splits(data: Path, counts: dict[str, int]) -> None:
-    """Write images of each class under train/, val/ and test/, none of them twice."""
+    """Write different images of each class under train/, val/ and test/."""
     write_shapes(data.with_name("all"), sum(counts.values()))
     folders = [split for split, count in counts.items() for _ in range(count)]
     for path in sorted(data.with_name("all").glob("*/*")):
@@ -36,28 +36,30 @@ def write_own_splits(data: Path, counts: dict[str, int]) -> None:
         path.rename(target / path.name)
 
 
-def test_reads_classes_channels_and_size_from_the_data(shapes, tmp_path):
+def test_classes_channels_and_size_follow_from_the_data(shapes, tmp_path):
     report = prepare(shapes, tmp_path / "out")
-    assert report["labels"] == sorted(SHAPES) and report["input"]["channels"] == 3 and report["rejected"] == 0
+    assert report["labels"] == sorted(SHAPES)
+    assert report["input"]["channels"] == 3
+    assert report["rejected"] == 0
     height, width = report["input"]["image_size"]
-    assert 18 <= height < 26 and 28 <= width < 40
+    assert 18 <= height < 26
+    assert 28 <= width < 40
     for split in SPLITS:
         images, labels = read_split(tmp_path / "out", split)
-        assert images.shape[1:] == (height, width, 3) and len(images) == len(labels) == sum(
-            report["counts"][split].values()
-        )
+        assert images.shape[1:] == (height, width, 3)
+        assert len(images) == len(labels) == sum(report["counts"][split].values())
         expected = [report["labels"].index(Path(path).parts[0]) for path in read_paths(tmp_path / "out", split)]
         assert labels.tolist() == expected
 
 
-def test_mean_and_deviation_are_the_training_pixels(shapes, tmp_path):
+def test_mean_and_std_are_of_the_training_pixels(shapes, tmp_path):
     report = prepare(shapes, tmp_path / "out")
     pixels = read_split(tmp_path / "out", "train").images.reshape(-1, 3) / 255
     assert np.allclose(report["input"]["mean"], pixels.mean(0), atol=1e-5)
     assert np.allclose(report["input"]["std"], pixels.std(0), atol=1e-5)
 
 
-def test_same_input_same_bytes(shapes, tmp_path):
+def test_output_is_reproducible(shapes, tmp_path):
     for name in ("a", "b"):
         prepare(shapes, tmp_path / name)
     files = [path for path in (tmp_path / "a").rglob("*") if path.is_file()]
@@ -74,7 +76,8 @@ def test_adding_or_removing_a_file_moves_no_other(shapes, tmp_path):
     prepare(shapes, tmp_path / "after")
     before, after = splits_of(tmp_path / "before"), splits_of(tmp_path / "after")
     shared = before.keys() & after.keys()
-    assert len(shared) == 89 and all(before[path] == after[path] for path in shared)
+    assert len(shared) == 89
+    assert all(before[path] == after[path] for path in shared)
 
 
 def test_split_folders_are_kept(tmp_path):
@@ -91,9 +94,8 @@ def test_split_folders_are_kept(tmp_path):
 def test_a_missing_validation_folder_is_drawn_from_training(tmp_path):
     write_own_splits(tmp_path / "data", {"train": 30, "test": 4})
     report = prepare(tmp_path / "data", tmp_path / "out")
-    assert sum(report["counts"]["val"].values()) > 3 and all(
-        path.startswith("test/") for path in read_paths(tmp_path / "out", "test")
-    )
+    assert sum(report["counts"]["val"].values()) > 3
+    assert all(path.startswith("test/") for path in read_paths(tmp_path / "out", "test"))
 
 
 def test_broken_files_are_listed_and_left_out(shapes, tmp_path):
@@ -108,16 +110,18 @@ def test_broken_files_are_listed_and_left_out(shapes, tmp_path):
             "cercle/zero.png": "empty file",
             "cercle/gone.png": "No such file or directory",
         }
-    assert report["rejected"] == 3 and "cercle/text.jpg" not in splits_of(tmp_path / "out")
+    assert report["rejected"] == 3
+    assert "cercle/text.jpg" not in splits_of(tmp_path / "out")
 
 
-def test_too_many_broken_files_stop_the_stage_and_leave_the_old_result(shapes, tmp_path, error_of):
+def test_too_many_broken_files_are_an_error_and_keep_the_old_result(shapes, tmp_path, error_of):
     prepare(shapes, tmp_path / "out")
     before = (tmp_path / "out/report.json").read_bytes()
     for number in range(9):
         (shapes / f"cercle/{number}.png").touch()
     line = error_of("prepare", "--data", str(shapes), "--out", str(tmp_path / "out"))
-    assert "at most 5% unusable files; got 9 of 99" in line and "cercle/0.png: empty file" in line
+    assert "at most 5% unusable files; got 9 of 99" in line
+    assert "cercle/0.png: empty file" in line
     assert (tmp_path / "out/report.json").read_bytes() == before
     assert not [path for path in tmp_path.iterdir() if path.name.endswith(".partial")]
 
@@ -129,17 +133,18 @@ def test_full_disk_leaves_nothing_half_written(full, shapes, tmp_path, error_of,
 
     monkeypatch.setattr(full, "append" if full is ArrayWriter else "put", refuse)
     line = error_of("prepare", "--data", str(shapes), "--out", str(tmp_path / "out"))
-    assert "expected room on disk" in line and "No space left" in line
+    assert "expected enough disk space" in line
+    assert "No space left" in line
     assert sorted(path.name for path in tmp_path.iterdir()) == ["shapes"]
 
 
-def test_a_class_of_broken_files_does_not_vanish(shapes, tmp_path, error_of):
+def test_a_class_of_only_broken_files_is_an_error(shapes, tmp_path, error_of):
     (shapes / "broken").mkdir()
     (shapes / "broken/1.png").touch()
     assert "got none of class 'broken'" in error_of("prepare", "--data", str(shapes), "--out", str(tmp_path / "out"))
 
 
-def test_a_class_too_small_for_every_split_is_named(shapes, tmp_path, capsys):
+def test_a_class_too_small_for_every_split_is_a_warning(shapes, tmp_path, capsys):
     for path in sorted((shapes / "carré").iterdir())[2:]:
         path.unlink()
     prepare(shapes, tmp_path / "out")
@@ -149,7 +154,7 @@ def test_a_class_too_small_for_every_split_is_named(shapes, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda data: None, "which is not there"),
+        (lambda data: None, "; not found; run `make repro`"),
         (lambda data: data.mkdir(), "found none"),
         (lambda data: (data / "a").mkdir(parents=True), "found none"),
         (lambda data: write_shapes(data / "only"), "found"),
@@ -160,7 +165,7 @@ def test_a_class_too_small_for_every_split_is_named(shapes, tmp_path, capsys):
         (lambda data: write_shapes(data, 1), "expected (train|val|test) examples"),
     ],
 )
-def test_unusable_data(make, message, tmp_path, error_of):
+def test_unusable_data_is_reported(make, message, tmp_path, error_of):
     import re
 
     make(tmp_path / "data")
@@ -181,14 +186,15 @@ def test_large_images_are_packed_small(tmp_path, capsys):
                 tmp_path / "data" / name / f"{number}.png"
             )
     report = prepare(tmp_path / "data", tmp_path / "out")
-    assert report["input"]["image_size"] == [115, 224] and report["input"]["channels"] == 1
+    assert report["input"]["image_size"] == [115, 224]
+    assert report["input"]["channels"] == 1
     assert "40 of 40 images resized once" in capsys.readouterr().out
     report = prepare(tmp_path / "data", tmp_path / "out", "--image_size=[10,12]")
     assert report["input"]["image_size"] == [10, 12]
 
 
 @pytest.mark.parametrize("size", [(), ("--image_size=[21,33]",)])
-def test_a_margin_is_stored_and_what_the_later_stages_see_is_the_centre(size, shapes, tmp_path, capsys):
+def test_a_margin_is_stored_and_later_stages_read_the_centre(size, shapes, tmp_path, capsys):
     plain, wide = (prepare(shapes, tmp_path / name, *size, f"--crop_margin={name}") for name in ("1", "1.25"))
     height, width = wide["input"]["image_size"]
     assert plain["input"]["image_size"] == [height, width] == plain["stored_size"]
@@ -201,15 +207,15 @@ def test_a_margin_is_stored_and_what_the_later_stages_see_is_the_centre(size, sh
         images = read_split(tmp_path / "1.25", split).images
         assert images.shape == read_split(tmp_path / "1", split).images.shape
         for path, image in zip(read_paths(tmp_path / "1.25", split), images, strict=True):
-            whole = read_image(shapes / path, 3, tuple(wide["stored_size"]))
-            assert np.array_equal(image, whole[top : top + height, left : left + width])
+            stored = read_image(shapes / path, 3, tuple(wide["stored_size"]))
+            assert np.array_equal(image, stored[top : top + height, left : left + width])
 
 
 @pytest.mark.parametrize(
     "args", [(), ("--image_size=[16,20]",), ("--max_image_size=12",), ("--max_image_size=30",), ("--num_workers=2",)]
 )
-def test_rows_are_what_the_reader_of_predict_gives(args, shapes, tmp_path):
-    """Whether pixels waited in the spool or were read again, in this process or in others; grey among colours too."""
+def test_rows_equal_what_predict_reads(args, shapes, tmp_path):
+    """Rows are cached or read again, in this process or in others; some images are grey among colour images."""
     generator = np.random.default_rng(1)
     for number in range(70):
         Image.fromarray(generator.integers(0, 256, (20 + number % 30, 40), np.uint8)).save(
@@ -225,74 +231,69 @@ def test_rows_are_what_the_reader_of_predict_gives(args, shapes, tmp_path):
 
 
 def test_jpeg_storage_keeps_the_bytes_of_plain_jpegs_and_encodes_the_rest(shapes, tmp_path, capsys):
-    turned = draw_shape("cercle", 31, 21, np.random.default_rng(5))
+    rotated = draw_shape("cercle", 31, 21, np.random.default_rng(5))
     exif = Image.Exif()
     exif[0x0112] = 6
-    turned.save(shapes / "cercle" / "turned.jpg", exif=exif, quality=95)
-    turned.convert("CMYK").rotate(180).save(shapes / "cercle" / "cmyk.jpg", quality=95)
-    turned.convert("L").save(shapes / "cercle" / "grey.jpg")
+    rotated.save(shapes / "cercle" / "rotated.jpg", exif=exif, quality=95)
+    rotated.convert("CMYK").rotate(180).save(shapes / "cercle" / "cmyk.jpg", quality=95)
+    rotated.convert("L").save(shapes / "cercle" / "grey.jpg")
     report = prepare(shapes, tmp_path / "out", "--storage=jpeg", "--num_workers=2")
     pixels = prepare(shapes, tmp_path / "pixels")
     size = tuple(report["input"]["image_size"])
     assert report["input"] == pixels["input"] | {key: report["input"][key] for key in ("mean", "std")}
-    assert (
-        np.allclose(report["input"]["mean"], pixels["input"]["mean"], atol=0.005)
-        and report["counts"] == pixels["counts"]
-    )
-    assert (
-        report["stored"] == "JPEG files, 65 of 93 images encoded anew" and report["stored"] in capsys.readouterr().out
-    )
+    assert np.allclose(report["input"]["mean"], pixels["input"]["mean"], atol=0.005)
+    assert report["counts"] == pixels["counts"]
+    assert report["stored"] == "JPEG files, 65 of 93 images re-encoded"
+    assert report["stored"] in capsys.readouterr().out
     assert report["bytes"] == sum(path.stat().st_size for path in (tmp_path / "out").glob("*.npy"))
     for split in SPLITS:
         images, labels = read_split(tmp_path / "out", split)
         content, offsets = (np.load(tmp_path / "out" / f"{split}.{kind}.npy") for kind in ("jpeg", "offsets"))
         paths = read_paths(tmp_path / "out", split)
-        assert (
-            len(images) == len(labels) == len(paths) == len(offsets) - 1
-            and images.shape == read_split(tmp_path / "pixels", split).images.shape
-        )
+        assert len(images) == len(labels) == len(paths) == len(offsets) - 1
+        assert images.shape == read_split(tmp_path / "pixels", split).images.shape
         for row, path in enumerate(paths):
             kept = content[offsets[row] : offsets[row + 1]].tobytes() == (shapes / path).read_bytes()
-            assert kept == (path.lower().endswith(("jpg", "jpeg")) and not path.endswith(("turned.jpg", "cmyk.jpg"))), (
-                path
-            )
+            assert kept == (
+                path.lower().endswith(("jpg", "jpeg")) and not path.endswith(("rotated.jpg", "cmyk.jpg"))
+            ), path
             difference = np.abs(images[row].astype(int) - read_image(shapes / path, 3, size))
-            assert difference.max() <= (2 if kept else 60) and difference.mean() < 3, (
-                path
-            )  # rounding, or the loss of quality 95 at edges
+            # rounding, or the loss of quality 95 at edges
+            assert difference.max() <= (2 if kept else 60), path
+            assert difference.mean() < 3, path
 
 
-def test_jpegs_that_change_under_our_hands_are_named(shapes, tmp_path, error_of, monkeypatch):
+def test_jpegs_that_change_while_they_are_read_are_reported(shapes, tmp_path, error_of, monkeypatch):
     from leyden.stages import prepare as stage
 
-    def spoil(*args: object) -> list:
+    def overwrite_files(*args: object) -> list:
         for path in shapes.glob("*/*.jpg"):
             path.write_bytes(b"no image")
         return []
 
-    monkeypatch.setattr(stage, "find_pairs", spoil)
+    monkeypatch.setattr(stage, "find_pairs", overwrite_files)
     line = error_of("prepare", "--data", str(shapes), "--out", str(tmp_path / "out"), "--storage=jpeg")
-    assert (
-        ".jpg to stay as it was; it changed while it was read (not an image)" in line
-        and not (tmp_path / "out").exists()
-    )
+    assert ".jpg to stay unchanged; it changed while it was read (not an image)" in line
+    assert not (tmp_path / "out").exists()
 
 
-def test_auto_stores_pixels_until_they_are_too_many():
-    assert (
-        choose_storage("auto", 500_000, (256, 256, 3)) == "pixels"
-        and choose_storage("auto", 510_000, (256, 256, 3)) == "jpeg"
-    )
-    assert choose_storage("jpeg", 1, (8, 8, 1)) == "jpeg" and choose_storage("pixels", 10**7, (256, 256, 3)) == "pixels"
+def test_auto_stores_pixels_unless_they_are_too_many():
+    assert choose_storage("auto", 500_000, (256, 256, 3)) == "pixels"
+    assert choose_storage("auto", 510_000, (256, 256, 3)) == "jpeg"
+    assert choose_storage("jpeg", 1, (8, 8, 1)) == "jpeg"
+    assert choose_storage("pixels", 10**7, (256, 256, 3)) == "pixels"
 
 
-def test_report_tells_sizes_and_modes_and_each_class_has_a_sheet(shapes, tmp_path):
+def test_report_has_sizes_and_modes_and_each_class_has_a_contact_sheet(shapes, tmp_path):
     Image.new("L", (90, 18)).save(shapes / "cercle/wide.png")
     report = prepare(shapes, tmp_path / "out")
     files = report["files"]
-    assert files["width"]["max"] == 90 and files["height"]["min"] == 18 and files["aspect_ratio"]["max"] == 5.0
+    assert files["width"]["max"] == 90
+    assert files["height"]["min"] == 18
+    assert files["aspect_ratio"]["max"] == 5.0
     assert files["width"]["min"] <= files["width"]["median"] < 40
-    assert files["modes"]["L"] == 1 and sum(files["modes"].values()) == 91
+    assert files["modes"]["L"] == 1
+    assert sum(files["modes"].values()) == 91
     height, width = report["input"]["image_size"]
     for index in range(3):
         with Image.open(tmp_path / "out/contact" / f"{index}.png") as sheet:
@@ -315,13 +316,13 @@ def test_report_tells_sizes_and_modes_and_each_class_has_a_sheet(shapes, tmp_pat
         "--test_fraction=0.9",
     ],
 )
-def test_a_value_out_of_range_is_named(arg, shapes, error_of):
+def test_a_value_out_of_range_is_reported(arg, shapes, error_of):
     assert arg[2:].split("=")[0] in error_of(
         "prepare", "--data", str(shapes), "--out", str(shapes.with_name("out")), arg
     )
 
 
-def test_report_is_plain_json(in_trained):
+def test_report_and_labels_of_the_digits(in_trained):
     report = json.loads(Path("artifacts/prepare/report.json").read_text())
     assert {split: sum(counts.values()) for split, counts in report["counts"].items()} == {
         "train": 1154,

@@ -1,17 +1,18 @@
-"""Change the colours of a batch, each example by factors of its own."""
+"""Colour jitter of a batch, with separate factors for each example."""
 
 import torch
 from torch import Tensor
 
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow and torchvision weigh red, green and blue
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601: the weights of red, green and blue that Pillow and torchvision use
 
 
 def jitter(images: Tensor, factors: Tensor) -> Tensor:
     """Change brightness, contrast and saturation of uint8 images (B, C, H, W), in this order.
 
     Args:
-        images: The batch; a single channel has no saturation.
-        factors: (B, 3), 1 leaves as it is, as in torchvision's `adjust_brightness` and its like.
+        images: The batch; for a single channel the saturation is ignored.
+        factors: (B, 3); 1 changes nothing, as in torchvision's `adjust_brightness`, `adjust_contrast` and
+            `adjust_saturation`.
     """
     brightness, contrast, saturation = (factors[:, index].view(-1, 1, 1, 1) for index in range(3))
     pixels = (images.float() * brightness).clamp(0, 255)
@@ -24,7 +25,7 @@ def jitter(images: Tensor, factors: Tensor) -> Tensor:
 
 
 def grey(pixels: Tensor) -> Tensor:
-    """Give the luma (B, 1, H, W) of pixels (B, C, H, W)."""
+    """Return the luma (B, 1, H, W) of pixels (B, C, H, W)."""
     if pixels.shape[1] == 1:
         return pixels
     return (pixels * pixels.new_tensor(LUMA).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)

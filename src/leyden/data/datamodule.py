@@ -1,4 +1,4 @@
-"""The packed examples as a LightningDataModule: whole batches, and every random draw a function of (seed, epoch, step)."""
+"""The packed images as a LightningDataModule; batches and their augmentation are a function of (seed, epoch, step)."""
 
 import ctypes
 from contextlib import suppress
@@ -13,51 +13,47 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from leyden.data.augment import Augment, AugmentParams, Margin, zoom_boxes
+from leyden.data.augment import Augment, AugmentParams, Margin, pixel_boxes
 from leyden.data.fused import FusedImages
 from leyden.data.jpeg import JpegImages
-from leyden.data.loader import Loader, position
+from leyden.data.loader import Loader, next_batch_index
 from leyden.data.packed import Images, open_images, read_report, read_split
 from leyden.data.replica import rank_and_world_size
 from leyden.data.sampler import BatchIndex, BatchSampler, balancing_weights
 from leyden.errors import UserError
 
-Batch = tuple[Tensor, Tensor, int]  # images uint8 (B, C, H, W), or their rows int64 (B,); labels int64 (B,); the seed
+Batch = tuple[
+    Tensor, Tensor, int
+]  # images uint8 (B, C, H, W), or their row numbers int64 (B,); labels int64 (B,); the seed
 Auto = Literal["auto", "yes", "no"]
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-RESIDENT_FRACTION = 0.4  # of the device's free memory that the training images may take to stay there
+RESIDENT_FRACTION = 0.4  # of the device's free memory, which resident training images may take
 
 
 class PackedImages(Dataset[Batch]):
-    """Gathers a whole batch at a time from the packed arrays, without Python work per example; or gives its rows for later."""
+    """Gathers a whole batch at a time from the packed arrays, without Python work per example."""
 
-    def __init__(self, images: Images, labels: np.ndarray, rows_only: bool = False) -> None:
-        self._images, self._labels, self._rows_only = images, labels, rows_only
+    def __init__(self, images: Images, labels: np.ndarray) -> None:
+        self._images, self._labels = images, labels
 
-    def __getitem__(self, draw: BatchIndex) -> Batch:
-        labels = torch.from_numpy(self._labels[draw.rows])
-        if self._rows_only:
-            return torch.from_numpy(draw.rows), labels, draw.seed
-        # Rows lie in NHWC order, so the view that torch wants is channels_last already.
-        return torch.from_numpy(self._images[draw.rows]).permute(0, 3, 1, 2), labels, draw.seed
+    def __getitem__(self, index: BatchIndex) -> Batch:
+        # Rows are stored as NHWC, so the NCHW view that torch wants is channels_last already.
+        images = torch.from_numpy(self._images[index.rows]).permute(0, 3, 1, 2)
+        return images, torch.from_numpy(self._labels[index.rows]), index.seed
 
 
-class ResizedCropJpegs(Dataset[Batch]):
-    """Decodes a batch, and resizes each example's crop from the pixels of its file: stored ones would have lost the detail."""
+class RowNumbers(Dataset[Batch]):
+    """Returns row numbers instead of images, which are gathered after the transfer to the device."""
 
-    def __init__(self, images: JpegImages, labels: np.ndarray, size: tuple[int, int], draw_batch: "DrawBatch") -> None:
-        self._images, self._labels, self._size, self._draw_batch = images, labels, size, draw_batch
+    def __init__(self, labels: np.ndarray) -> None:
+        self._labels = labels
 
-    def __getitem__(self, draw: BatchIndex) -> Batch:
-        zoom = self._draw_batch(len(draw.rows), draw.seed).zoom
-        images = self._images.read(
-            draw.rows, self._size, lambda number, *size: zoom_boxes(zoom[number : number + 1], *size)[0].tolist()
-        )
-        return images, torch.from_numpy(self._labels[draw.rows]), draw.seed
+    def __getitem__(self, index: BatchIndex) -> Batch:
+        return torch.from_numpy(index.rows), torch.from_numpy(self._labels[index.rows]), index.seed
 
 
-class DrawBatch(NamedTuple):
-    """Draws for this process's share of a global batch: called where images are decoded and where they are augmented, to the same end."""
+class BatchAugment(NamedTuple):
+    """Makes augmentation parameters of this process's part of a global batch, the same wherever they are made."""
 
     augment: Augment
     batch_size: int
@@ -66,9 +62,28 @@ class DrawBatch(NamedTuple):
     rank: int
     world_size: int
 
-    def __call__(self, count: int, seed: int) -> AugmentParams:
-        draws = self.augment.draw(self.batch_size * self.world_size, *self.size, seed, self.margin)
-        return draws.part(self.rank, self.world_size).first(count)
+    def make_params(self, count: int, seed: int) -> AugmentParams:
+        """Return the parameters of `count` examples, fewer than the batch size in a batch that is not full."""
+        params = self.augment.make_params(self.batch_size * self.world_size, *self.size, seed, self.margin)
+        return params.select(slice(self.rank, None, self.world_size)).select(slice(count))
+
+
+class ResizedCropJpegs(Dataset[Batch]):
+    """Decodes a batch and crops the full-size images, which have more detail than images that were resized before."""
+
+    def __init__(
+        self, images: JpegImages, labels: np.ndarray, size: tuple[int, int], batch_augment: BatchAugment
+    ) -> None:
+        self._images, self._labels, self._size, self._batch_augment = images, labels, size, batch_augment
+
+    def __getitem__(self, index: BatchIndex) -> Batch:
+        boxes = self._batch_augment.make_params(len(index.rows), index.seed).relative_box
+
+        def find_box(example: int, height: int, width: int) -> list[int]:
+            return pixel_boxes(boxes[example : example + 1], height, width)[0].tolist()
+
+        images = self._images.read(index.rows, self._size, find_box)
+        return images, torch.from_numpy(self._labels[index.rows]), index.seed
 
 
 class ImageData(LightningDataModule):
@@ -85,25 +100,30 @@ class ImageData(LightningDataModule):
         num_workers: int = 0,
         seed: int = 0,
     ) -> None:
-        """Read what is known of the data; the pixels are read by batch.
+        """Read the report of the prepared data; pixels are read batch by batch.
 
         Args:
-            folder: Where `leyden prepare` wrote.
+            folder: Folder that `leyden prepare` wrote.
             batch_size: Examples per step and device.
-            augment: What happens to training images.
-            sampler: uniform sees every training example once an epoch; balanced draws all classes equally often.
-            resident: Keep the training images in the device's memory; auto does so for pixels on GPUs that have the room.
-            fused: Gather, crop or resize crops, flip, cut out and normalise in one pass over memory (leyden.ops); auto does so on
-                CPUs, where the augmentation is of these alone.
-            num_workers: Processes that read ahead; 0 is fastest for data in memory. JPEG files' bytes are decoded in as many
-                threads as torch uses; on a GPU, processes that do so ahead keep it busy.
+            augment: Augmentation of training images.
+            sampler: uniform sees every training example once per epoch; balanced draws all classes equally often.
+            resident: Keep the training images in the device's memory; auto does so for pixels on GPUs with enough free
+                memory.
+            fused: Gather, crop (or resize crops), flip, cut out and normalise in one pass over memory (leyden.ops);
+                auto does so on CPUs if the augmentation consists of these alone.
+            num_workers: Processes that read ahead; 0 is fastest for data in memory. JPEG files are decoded in as many
+                threads as torch uses; with a GPU, worker processes that decode ahead keep it busy.
             seed: Decides order and augmentation (linked from seed_everything).
+
+        Raises:
+            UserError: if the folder holds no images, or an argument is out of range.
         """
         super().__init__()
         report = read_report(Path(folder))
         if "image_size" not in report["input"]:
             raise UserError(
-                f"expected images; {folder} holds sequences; set data to leyden.SequenceData (configs/experiment/sequences.yaml)"
+                f"expected images; {folder} holds sequences; set data to leyden.SequenceData "
+                "(configs/experiment/sequences.yaml)"
             )
         self.labels: list[str] = report["labels"]
         self.input: dict[str, Any] = report["input"]
@@ -115,45 +135,59 @@ class ImageData(LightningDataModule):
             raise UserError(f"data.batch_size must be at least 1; got {batch_size}; set it in configs/train.yaml")
         self._folder, self._batch_size, self._num_workers, self._seed = Path(folder), batch_size, num_workers, seed
         self._augment, self._sampler, self._resident, self._fused = augment, sampler, resident, fused
-        if fused == "yes" and not augment.fusable:
+        if fused == "yes" and not augment.is_fusable:
             raise UserError(
-                "data.fused: yes takes crop, resized crop, flip and cutout alone; set fused: auto, or turn the other augmentation off"
+                "expected only crop, resized crop, flip and cutout with data.fused: yes; "
+                "got colour_jitter or transforms; set fused: auto, or turn them off"
             )
-        self._whole: Tensor | None = (
-            None  # all training images uint8 (N, H, W, C), where a batch is gathered after the transfer
-        )
-        self._fuses = False
-        self._crops_while_decoding = False  # whether resized crops are taken while images are decoded
+        # Decided by `train_dataloader`:
+        self._train_images: Tensor | None = None  # uint8 (N, H, W, C), if batches are gathered after the transfer
+        self._is_fused = False
+        self._is_cropped_by_decoder = False
 
     @property
     def _margin(self) -> Margin:
         return self._stored_size[0] - self._size[0], self._stored_size[1] - self._size[1]
 
     @property
-    def _draw_batch(self) -> DrawBatch:
-        return DrawBatch(self._augment, self._batch_size, self._size, self._margin, *rank_and_world_size(self.trainer))
+    def _batch_augment(self) -> BatchAugment:
+        rank_and_size = rank_and_world_size(self.trainer)
+        return BatchAugment(self._augment, self._batch_size, self._size, self._margin, *rank_and_size)
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        images = open_images(self._folder, "train", self._stored_size, self.input["channels"])
-        labels = np.load(self._folder / "train.labels.npy")
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
-        self._fuses = self._augment.fusable and (
-            self._fused == "yes" or (self._fused == "auto" and device.type == "cpu")
-        )
         if device.type == "cpu":
             keep_freed_memory()
-        is_pixels = isinstance(images, np.ndarray)
-        if self._resident == "yes" or (self._resident == "auto" and is_pixels and has_room(device, images.nbytes)):
-            self._whole = torch.from_numpy(np.array(images[:])).to(device)
-        else:
-            self._whole = torch.from_numpy(images) if self._fuses and is_pixels else None
+        images = open_images(self._folder, "train", self._stored_size, self.input["channels"])
+        labels = np.load(self._folder / "train.labels.npy")
+        self._is_fused = self._should_fuse(device)
+        self._train_images = self._load_train_images(images, device)
+        self._is_cropped_by_decoder = (
+            self._train_images is None and isinstance(images, JpegImages) and self._augment.resized_crop is not None
+        )
         weights = balancing_weights(labels) if self._sampler == "balanced" else None
-        dataset: Dataset[Batch] = PackedImages(images, labels, rows_only=self._whole is not None)
-        self._crops_while_decoding = self._whole is None and self._augment.resized_crop is not None and not is_pixels
-        if self._crops_while_decoding:
-            assert isinstance(images, JpegImages)
-            dataset = ResizedCropJpegs(images, labels, self._size, self._draw_batch)
+        dataset = self._train_dataset(images, labels)
         return self._loader(dataset, len(labels), self._batch_size, shuffle=True, weights=weights)
+
+    def _should_fuse(self, device: torch.device) -> bool:
+        return self._augment.is_fusable and (self._fused == "yes" or (self._fused == "auto" and device.type == "cpu"))
+
+    def _load_train_images(self, images: Images, device: torch.device) -> Tensor | None:
+        """Return all training images (N, H, W, C), if batches are gathered from them after the transfer; else None."""
+        is_pixels = isinstance(images, np.ndarray)
+        if self._resident == "yes" or (self._resident == "auto" and is_pixels and fits_on(device, images.nbytes)):
+            return torch.from_numpy(np.array(images[:])).to(device)
+        if self._is_fused and is_pixels:
+            return torch.from_numpy(images)  # the memory map: the fused operator gathers from it
+        return None
+
+    def _train_dataset(self, images: Images, labels: np.ndarray) -> Dataset[Batch]:
+        if self._train_images is not None:
+            return RowNumbers(labels)
+        if self._is_cropped_by_decoder:
+            assert isinstance(images, JpegImages)
+            return ResizedCropJpegs(images, labels, self._size, self._batch_augment)
+        return PackedImages(images, labels)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         return self._scoring_loader("val")
@@ -183,7 +217,7 @@ class ImageData(LightningDataModule):
                 shuffle,
                 weights,
                 *rank_and_world_size(self.trainer),
-                first_step=partial(position, self.trainer) if shuffle else int,
+                first_step=partial(next_batch_index, self.trainer) if shuffle else int,
             ),
             num_workers=self._num_workers,
             pin_memory=torch.cuda.is_available(),
@@ -195,30 +229,31 @@ class ImageData(LightningDataModule):
         images, labels, seed = batch
         if not (self.trainer and self.trainer.training):
             return images, labels
-        params = self._draw_batch(len(labels), seed)
+        params = self._batch_augment.make_params(len(labels), seed)
         augment, margin = self._augment, self._margin
-        if self._crops_while_decoding:
+        if self._is_cropped_by_decoder:
             augment, margin = replace(augment, resized_crop=None, crop_padding_fraction=0), (0, 0)
-        if self._fuses:
-            if self._whole is not None:
-                stored, rows = self._whole, images
+        if self._is_fused:
+            if self._train_images is not None:
+                stored, rows = self._train_images, images
             else:
                 stored, rows = images.permute(0, 2, 3, 1), torch.arange(len(images), device=images.device)
             return FusedImages(stored, rows, params, augment, self._size, margin), labels
-        if self._whole is not None:
-            images = self._whole[images].permute(0, 3, 1, 2)
+        if self._train_images is not None:
+            images = self._train_images[images].permute(0, 3, 1, 2)
         return augment(images, params, torch.tensor(self.input["mean"]), margin), labels
 
 
-def has_room(device: torch.device, num_bytes: int) -> bool:
-    """Tell whether images fit in a GPU's free memory with room to train; a CPU reads the memory map as fast."""
+def fits_on(device: torch.device, num_bytes: int) -> bool:
+    """Check whether images fit in a GPU's memory with room to train; a CPU reads a memory map as fast."""
     return device.type == "cuda" and num_bytes < RESIDENT_FRACTION * torch.cuda.mem_get_info(device)[0]
 
 
 def keep_freed_memory() -> None:
-    """Let glibc reuse the memory of freed batches, which it would give back to the kernel and get zeroed anew for each batch.
+    """Make glibc reuse the memory of freed batches.
 
-    A batch of 64 float32 images of 224x224 is made 2.4 times faster so (resized crops, 2 cores).
+    By default it returns the memory to the kernel, which zeroes it again for the next batch. A batch of 64 float32
+    images of 224x224 is made 2.4 times faster this way (resized crops, 2 cores).
     """
     with suppress(OSError, AttributeError):  # another C library
         libc = ctypes.CDLL(None)

@@ -1,17 +1,17 @@
-"""Training images that one pass over memory gathers, augments and normalises."""
+"""Batches of training images that are gathered, augmented and normalised in one pass over memory."""
 
 import torch
 from torch import Tensor
 
-from leyden.data.augment import Augment, AugmentParams, Margin, zoom_boxes
+from leyden.data.augment import Augment, AugmentParams, Margin, pixel_boxes
 from leyden.ops.crop import crop_flip_normalize
 from leyden.ops.resample import resample_normalize
 
 
 class FusedImages:
-    """A batch of images that are gathered, augmented and normalised when the training step asks for them.
+    """A batch of images that is gathered, augmented and normalised when the training step calls `normalize`.
 
-    The model alone knows its normalisation constants, so it passes them to `normalize`: the data never normalises.
+    Normalisation constants belong to the model, which passes them to `normalize`; data modules never normalise.
     """
 
     def __init__(
@@ -29,12 +29,12 @@ class FusedImages:
             stored: Images uint8 (N, H, W, C) as they are stored: the whole split, or the batch alone.
             rows: Rows of `stored` that make the batch, int64 (B,).
             params: Random augmentation parameters of each example.
-            augment: Which augmentations are on.
+            augment: The augmentation that the parameters are for; it must be fusable.
             size: Height and width of the images in pixels, as the model takes them.
             margin: Rows and columns by which stored images are larger.
         """
         self._stored, self._rows, self._augment = stored, rows, augment
-        self._params = AugmentParams(*(param.to(rows.device) for param in params))
+        self._params = params.to(rows.device)
         self._size, self._margin = size, margin
         self._normalized: Tensor | None = None
 
@@ -42,7 +42,7 @@ class FusedImages:
         return len(self._rows)
 
     def normalize(self, scale: Tensor, shift: Tensor, dtype: torch.dtype) -> Tensor:
-        """Return augmented images scale * pixel + shift, (B, C, H, W); they are computed once, for the first constants.
+        """Return augmented images scale * pixel + shift, (B, C, H, W); later calls return the result of the first one.
 
         Args:
             scale: Factor of each channel for pixels from 0 to 255, float32 (C,).
@@ -57,10 +57,10 @@ class FusedImages:
     def _compute(self, scale: Tensor, shift: Tensor, dtype: torch.dtype) -> Tensor:
         params = self._params
         if self._augment.resized_crop:
-            boxes = zoom_boxes(params.zoom, self._size[0] + self._margin[0], self._size[1] + self._margin[1])
+            boxes = pixel_boxes(params.relative_box, self._size[0] + self._margin[0], self._size[1] + self._margin[1])
             return resample_normalize(
-                self._stored, self._rows, boxes, params.flip, params.hole, scale, shift, self._size, dtype
+                self._stored, self._rows, boxes, params.flip, params.cutout_box, scale, shift, self._size, dtype
             )
-        crops = params.top, params.left, params.flip, params.hole
+        crops = params.top, params.left, params.flip, params.cutout_box
         padding = self._augment.padding(*self._size, self._margin)
         return crop_flip_normalize(self._stored, self._rows, *crops, scale, shift, self._size, padding, dtype)

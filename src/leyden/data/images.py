@@ -1,4 +1,4 @@
-"""Read image files as arrays: the one reader for preparation and prediction, so that they cannot differ."""
+"""Reading of image files as arrays, shared by preparation and prediction so that they cannot differ."""
 
 import os
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")  # no other decoder runs, whatever a file's name or content
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")  # no other decoder runs, whatever the file's name or content
 GREY_MODES = frozenset({"1", "L", "LA", "I;16", "I;16B", "I;16L", "I;16N", "I"})
 COLOUR_MODES = frozenset({"P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"})
 ORIENTATION = 0x0112  # EXIF tag; 1 is upright
@@ -18,12 +18,12 @@ ImageFile.LOAD_TRUNCATED_IMAGES = False
 
 
 class UnreadableImageError(Exception):
-    """Why a file is no usable image, in a few words."""
+    """A file is not a usable image; the message is a short reason."""
 
 
 @contextmanager
-def readable() -> Iterator[None]:
-    """Turn the many exceptions of decoders into one with a short reason."""
+def one_decoder_error() -> Iterator[None]:
+    """Convert the many exceptions of decoders to `UnreadableImageError` with a short reason."""
     try:
         yield
     except UnidentifiedImageError as error:
@@ -41,28 +41,28 @@ def readable() -> Iterator[None]:
 
 
 class Decoded(NamedTuple):
-    """An upright image in mode L or RGB, and the mode that its file has."""
+    """An upright image in mode L or RGB, and the mode of its file."""
 
     image: Image.Image
     mode: str
 
 
-def walk_files(folder: Path, *, above: tuple[tuple[int, int], ...] = ()) -> Iterator[os.DirEntry[str]]:
-    """Give the files under a folder in a stable order; hidden ones are left out, and so is a link back to a folder above.
+def walk_files(folder: Path, *, ancestors: tuple[tuple[int, int], ...] = ()) -> Iterator[os.DirEntry[str]]:
+    """Yield the files under a folder in a stable order, except hidden ones and those behind a link to an ancestor.
 
     Raises:
         OSError: if a folder cannot be read.
     """
-    status = os.stat(folder)  # noqa: PTH116 - one style for what surrounds os.scandir
-    here = status.st_dev, status.st_ino
-    if here in above:
+    status = os.stat(folder)  # noqa: PTH116 - the same style as os.scandir
+    current = status.st_dev, status.st_ino
+    if current in ancestors:
         return
-    with os.scandir(folder) as entries:  # its entries know their kind: no further call per file
+    with os.scandir(folder) as entries:  # entries store their type: no further system call per file
         visible = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
     yield from (entry for entry in visible if entry.is_file() or (entry.is_symlink() and not entry.is_dir()))
     for entry in visible:
         if entry.is_dir():
-            yield from walk_files(Path(entry.path), above=(*above, here))
+            yield from walk_files(Path(entry.path), ancestors=(*ancestors, current))
 
 
 def find_files(folder: Path) -> list[Path]:
@@ -75,12 +75,13 @@ def find_files(folder: Path) -> list[Path]:
 
 
 def decode(file: Path | IO[bytes]) -> Decoded:
-    """Decode an image file and turn it upright; of an animation the first frame counts.
+    """Decode an image file, or the first frame of an animation, and apply its EXIF orientation.
 
     Raises:
-        UnreadableImageError: if the file is unreadable, truncated, not an image, or of a mode that has no 8-bit form.
+        UnreadableImageError: if the file is unreadable, truncated, not an image, or of a mode that cannot be converted
+            to 8 bits.
     """
-    with readable(), Image.open(file, formats=FORMATS) as opened:
+    with one_decoder_error(), Image.open(file, formats=FORMATS) as opened:
         opened.load()
         mode = opened.mode
         if mode not in GREY_MODES | COLOUR_MODES:
@@ -88,29 +89,30 @@ def decode(file: Path | IO[bytes]) -> Decoded:
         upright = opened.getexif().get(ORIENTATION, 1) == 1
         image: Image.Image = opened if upright else ImageOps.exif_transpose(opened)
         if mode.startswith("I"):
-            image = upper_eight_bits(image)
+            image = keep_upper_8_bits(image)
         elif mode in ("P", "PA", "RGBA", "LA"):
-            image = on_white(image)
+            image = composite_on_white(image)
         return Decoded(image.convert("L" if mode in GREY_MODES else "RGB"), mode)
 
 
 def is_plain_jpeg(file: IO[bytes]) -> bool:
-    """Tell, without decoding it, whether a file is a grey or RGB JPEG that lies upright, which every decoder shows alike.
+    """Check, without decoding it, whether a file is an upright grey or RGB JPEG, which all decoders read the same way.
 
     Raises:
-        UnreadableImageError: if it is not an image.
+        UnreadableImageError: if the file is not an image.
     """
-    with readable(), Image.open(file, formats=FORMATS) as opened:
+    with one_decoder_error(), Image.open(file, formats=FORMATS) as opened:
         return opened.format == "JPEG" and opened.mode in ("L", "RGB") and opened.getexif().get(ORIENTATION, 1) == 1
 
 
-def fit(image: Image.Image, channels: int, size: tuple[int, int]) -> np.ndarray:
-    """Bring an image to a number of channels and a size.
+def to_array(image: Image.Image, channels: int, size: tuple[int, int]) -> np.ndarray:
+    """Convert an image to an array with a number of channels and a size.
 
     Args:
         image: Image of mode L or RGB.
         channels: 1 (grey) or 3 (RGB).
-        size: Height and width in pixels; other sizes are resized (bilinear, antialiased; the aspect ratio may change).
+        size: Height and width in pixels; images of other sizes are resized (bilinear, antialiased; the aspect ratio may
+            change).
 
     Returns:
         uint8 array (H, W, C).
@@ -124,10 +126,10 @@ def fit(image: Image.Image, channels: int, size: tuple[int, int]) -> np.ndarray:
 
 
 def read_image(file: Path | IO[bytes], channels: int, size: tuple[int, int]) -> np.ndarray:
-    """Decode an image, turn it upright, and bring it to a number of channels and a size.
+    """Decode an image, apply its EXIF orientation, and convert it to an array with a number of channels and a size.
 
     Args:
-        file: An image file, or its content.
+        file: Path of an image file, or an open file.
         channels: 1 (grey) or 3 (RGB).
         size: Height and width in pixels.
 
@@ -137,14 +139,14 @@ def read_image(file: Path | IO[bytes], channels: int, size: tuple[int, int]) -> 
     Raises:
         UnreadableImageError: if the file is unreadable, truncated, or not an image.
     """
-    return fit(decode(file).image, channels, size)
+    return to_array(decode(file).image, channels, size)
 
 
-def upper_eight_bits(image: Image.Image) -> Image.Image:
-    """Reduce 16 bits to 8, as a screen shows them.
+def keep_upper_8_bits(image: Image.Image) -> Image.Image:
+    """Convert 16-bit values to 8 bits, as viewers do.
 
     Raises:
-        UnreadableImageError: if a value needs more than 16 bits: nothing says what its white is.
+        UnreadableImageError: if a value needs more than 16 bits: which value is white is then unknown.
     """
     values = np.asarray(image)
     if values.min() < 0 or values.max() > 0xFFFF:
@@ -152,9 +154,9 @@ def upper_eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray((values.astype(np.uint32) >> 8).astype(np.uint8))
 
 
-def on_white(image: Image.Image) -> Image.Image:
-    """Lay a transparent image on white, as a page shows it: what lies under alpha 0 is arbitrary."""
+def composite_on_white(image: Image.Image) -> Image.Image:
+    """Composite a transparent image on a white background; the colour of pixels with alpha 0 is arbitrary."""
     image = image.convert("RGBA")
-    ground = Image.new("RGBA", image.size, "white")
-    ground.alpha_composite(image)
-    return ground
+    background = Image.new("RGBA", image.size, "white")
+    background.alpha_composite(image)
+    return background

@@ -1,9 +1,9 @@
-"""The packed examples that `leyden prepare` writes and every later stage reads: plain .npy files, memory-mapped.
+"""The folder that `leyden prepare` writes: tables, and .npy files for each split, which later stages memory-map.
 
-`<split>.labels.npy`, and either `<split>.images.npy` (pixels) or `<split>.jpeg.npy` with `<split>.offsets.npy` (JPEG files' bytes).
+Images are `<split>.labels.npy` and either `<split>.images.npy` (pixels) or `<split>.jpeg.npy` with
+`<split>.offsets.npy` (JPEG files); sequences are `<split>.labels.npy`, `<split>.values.npy` and `<split>.offsets.npy`.
 """
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,8 +14,14 @@ from leyden.data.jpeg import Box, JpegImages
 from leyden.data.sequences import SequenceSplit, read_sequence_split
 from leyden.errors import UserError
 from leyden.files import read_json
+from leyden.files.tables import read_columns, require_file
 
 SPLITS = ("train", "val", "test")
+MANIFEST = "manifest.csv"  # where each row came from
+REJECTED = "rejected.csv"  # unusable files
+DUPLICATES = "duplicates.csv"
+LABELS = "labels.json"
+REPORT = "report.json"
 Images = np.ndarray | JpegImages  # uint8 (N, H, W, C), indexed by rows: a memory map, or decoded when indexed
 
 
@@ -27,32 +33,36 @@ class Split(NamedTuple):
 
 
 def read_report(folder: Path) -> dict[str, Any]:
-    """Read what `leyden prepare` found out: `labels`, `input`, `stored_size`, `data_hash`, counts."""
-    return read_json(Path(folder) / "report.json", "prepare")
+    """Read the description of the data: `labels`, `input`, `stored_size`, `data_hash`, counts.
+
+    Raises:
+        UserError: if the folder was not prepared.
+    """
+    return read_json(Path(folder) / REPORT, "prepare")
 
 
 def read_examples(folder: Path, split: str) -> Split | SequenceSplit:
     """Open one split of images or sequences.
 
     Raises:
-        UserError: if it was never prepared.
+        UserError: if the folder was not prepared.
     """
-    return (
-        read_sequence_split(Path(folder), split)
-        if (Path(folder) / f"{split}.values.npy").is_file()
-        else read_split(folder, split)
-    )
+    if (Path(folder) / f"{split}.values.npy").is_file():
+        return read_sequence_split(Path(folder), split)
+    return read_split(folder, split)
 
 
 def read_split(folder: Path, split: str) -> Split:
-    """Open one split of images without reading their pixels; of images that are stored with a margin, the centre.
+    """Open one split of images without reading their pixels; images stored with a margin are cropped to their centre.
 
     Raises:
-        UserError: if it was never prepared, or holds sequences.
+        UserError: if the folder was not prepared, or holds sequences.
     """
     report = read_report(folder)
     if "image_size" not in report["input"]:
-        raise UserError(f"expected images; {folder} holds sequences, which this does not take; see README, 'Sequences'")
+        raise UserError(
+            f"expected images; {folder} holds sequences, which are not supported here; see README, 'Sequences'"
+        )
     size = report["input"]["image_size"]
     stored_size = report.get("stored_size", size)
     window = [(stored - side) // 2 for stored, side in zip(stored_size, size, strict=True)] + size
@@ -63,34 +73,42 @@ def read_split(folder: Path, split: str) -> Split:
 def open_images(
     folder: Path, split: str, stored_size: Sequence[int], channels: int, window: Box | None = None
 ) -> Images:
-    """Open a split's images, as they are stored or what `window` cuts out of each.
+    """Open a split's images as they are stored, each cropped to `window`.
 
     Raises:
-        UserError: if it was never prepared.
+        UserError: if the folder was not prepared.
     """
     pixels, content = Path(folder) / f"{split}.images.npy", Path(folder) / f"{split}.jpeg.npy"
-    # mmap_mode "c", private: torch wants writable memory, the file stays.
+    # mmap_mode "c" (copy on write): torch requires writable memory, and the file must not change.
     if content.is_file():
         offsets = np.load(Path(folder) / f"{split}.offsets.npy")
         return JpegImages(np.load(content, mmap_mode="c"), offsets, stored_size, channels, window)
-    if not pixels.is_file():
-        if split == "train" and (Path(folder) / "report.json").is_file() and "shards" in read_report(folder):
-            raise UserError(
-                f"expected packed training images in {folder}; they are in shards; set data.class_path to leyden.StreamedImageData"
-            )
-        raise UserError(f"expected {pixels}, which is not there; run `leyden prepare` first")
+    if (
+        split == "train"
+        and not pixels.is_file()
+        and (Path(folder) / REPORT).is_file()
+        and "shards" in read_report(folder)
+    ):
+        raise UserError(
+            f"expected packed training images in {folder}; they are in shards; "
+            "set data.class_path to leyden.StreamedImageData"
+        )
     top, left, height, width = window or (0, 0, *stored_size)
-    return np.load(pixels, mmap_mode="c")[:, top : top + height, left : left + width]
+    return np.load(require_file(pixels, "prepare"), mmap_mode="c")[:, top : top + height, left : left + width]
 
 
 def read_paths(folder: Path, split: str) -> list[str]:
-    """List the files that a split's rows came from, in the rows' order."""
-    with open(Path(folder) / "manifest.csv", newline="", encoding="utf-8") as file:
-        return [row["path"] for row in csv.DictReader(file) if row["split"] == split]
+    """Return the file that each row of a split came from.
+
+    Raises:
+        UserError: if the folder was not prepared.
+    """
+    rows = read_columns(Path(folder) / MANIFEST, "prepare", ["path", "split"])
+    return [path for path, row_split in rows if row_split == split]
 
 
 class ArrayWriter:
-    """Append rows to a .npy file whose length is not known yet: memory stays bounded, numpy opens the result."""
+    """Appends rows to a .npy file whose length is not known in advance, with bounded memory."""
 
     def __init__(self, path: Path, row_shape: tuple[int, ...], dtype: str = "uint8") -> None:
         self._file = open(path, "wb")  # noqa: SIM115 - closed by close()
@@ -112,7 +130,7 @@ class ArrayWriter:
         self._file.close()
 
     def _write_header(self) -> None:
-        # numpy pads the header for growth along the first axis, so that the final one has the length of the first.
+        # numpy pads the header for growth along the first axis: the final header is as long as the first one.
         shape = (self.num_rows, *self._row_shape)
         header = {"descr": self._dtype.str, "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(self._file, header)

@@ -1,12 +1,12 @@
-"""Which part of the work is this process's."""
+"""This process's rank among the data-parallel replicas."""
 
 from lightning.pytorch import Trainer
 
 
 def rank_and_world_size(trainer: Trainer | None) -> tuple[int, int]:
-    """Tell which share of each global batch is this process's, and how many shares there are.
+    """Return which part of each global batch this process takes, and the number of parts; (0, 1) without a trainer.
 
-    Processes that hold parts of one model (tensor parallel) take the same share.
+    Processes that hold parts of one model (tensor parallel) take the same part.
     """
-    told = trainer.distributed_sampler_kwargs if trainer else None
-    return (told["rank"], told["num_replicas"]) if told else (0, 1)
+    kwargs = trainer.distributed_sampler_kwargs if trainer else None
+    return (kwargs["rank"], kwargs["num_replicas"]) if kwargs else (0, 1)

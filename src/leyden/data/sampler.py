@@ -1,4 +1,4 @@
-"""Which examples make a batch: a function of (seed, epoch, step), split over processes without loss or repeat."""
+"""Sampling of batches as a function of (seed, epoch, step), split over processes without loss or repetition."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -8,18 +8,18 @@ from torch.utils.data import Sampler
 
 
 class BatchIndex(NamedTuple):
-    """A batch to gather: this process's rows, and the seed that the whole global batch is augmented by."""
+    """This process's rows of a batch, and the seed of the global batch's augmentation."""
 
     rows: np.ndarray
     seed: int
 
 
 class BatchSampler(Sampler[BatchIndex]):
-    """Draws batches; a restart, also in the middle of an epoch, repeats them without stored state, on any number of processes.
+    """Samples batches that are the same after a restart, also in the middle of an epoch, without stored state.
 
-    The global batch of a step has `batch_size * world_size` examples; each process takes every `world_size`-th of them, so
-    that 2 processes of 32 see what 1 process of 64 does. Nothing is padded: where the last examples do not go round, some
-    processes have one fewer, and no example enters a metric twice.
+    The global batch of a step has `batch_size * world_size` examples; each process takes every `world_size`-th of them,
+    so that 2 processes with 32 see what 1 process with 64 does. Nothing is padded: if the last examples do not divide
+    evenly, some processes have one fewer, and no example enters a metric twice.
     """
 
     def __init__(
@@ -38,16 +38,16 @@ class BatchSampler(Sampler[BatchIndex]):
         """Describe the batches.
 
         Args:
-            num_examples: Rows to choose from.
+            num_examples: Rows to sample from.
             batch_size: Examples per step and process.
             seed: Decides the order.
-            shuffle: Draw a new order each epoch, and leave out a last batch that is not full.
-            weights: (num_examples,) relative chances; with them rows are drawn with replacement.
-            rank: This process.
-            world_size: All processes.
-            lengths: (num_examples,) time steps of each example; with them batches are of like length.
-            bucket_batches: How many batches are sorted by length among themselves.
-            first_step: Tells, when an epoch begins, which of its steps comes first: above 0 after a restart in its middle.
+            shuffle: Use a new order each epoch, and drop a last batch that is not full.
+            weights: (num_examples,) relative probabilities; if given, rows are drawn with replacement.
+            rank: Index of this process.
+            world_size: Number of processes.
+            lengths: (num_examples,) time steps of each example; if given, the examples of a batch have similar lengths.
+            bucket_batches: Number of batches that are sorted by length together.
+            first_step: Returns the first step of an epoch that begins: above 0 after a restart in the middle of one.
         """
         self._num_examples, self._seed, self._shuffle, self._weights = num_examples, seed, shuffle, weights
         self._global_size = batch_size * world_size
@@ -61,11 +61,11 @@ class BatchSampler(Sampler[BatchIndex]):
 
     def __len__(self) -> int:
         if self._shuffle and self._num_examples > self._global_size:
-            return self._num_examples // self._global_size  # a short last batch would weigh its examples more
+            return self._num_examples // self._global_size  # a short last batch would give its examples more weight
         return -(-self._num_examples // self._global_size)
 
     def order(self) -> np.ndarray:
-        """Give the epoch's rows in the order in which they are seen."""
+        """Return the epoch's rows in the order in which they are seen."""
         if not self._shuffle:
             return np.arange(self._num_examples)
         generator = np.random.default_rng([self._seed, self._epoch])
@@ -73,37 +73,36 @@ class BatchSampler(Sampler[BatchIndex]):
             order = generator.permutation(self._num_examples)
         else:
             order = generator.choice(self._num_examples, self._num_examples, p=self._weights / self._weights.sum())
-        return (
-            order
-            if self._lengths is None
-            else bucket(order, self._lengths, self._global_size, self._bucket_batches, generator)
-        )
+        if self._lengths is None:
+            return order
+        return bucket_by_length(order, self._lengths, self._global_size, self._bucket_batches, generator)
 
     def __iter__(self) -> Iterator[BatchIndex]:
         order = self.order()
         for step in range(self._first_step(), len(self)):
             seed = np.random.SeedSequence([self._seed, self._epoch, step]).generate_state(1, np.uint64)[0]
-            # Sorted rows are read from the memory map in order; their order within a batch has no meaning.
+            # Sorted rows are read from the memory map in order; their order within a batch does not matter.
             rows = np.sort(order[step * self._global_size : (step + 1) * self._global_size])
             yield BatchIndex(rows[self._rank :: self._world_size], int(seed >> np.uint64(1)))
 
 
-def bucket(
+def bucket_by_length(
     order: np.ndarray, lengths: np.ndarray, batch_size: int, num_batches: int, generator: np.random.Generator
 ) -> np.ndarray:
-    """Sort examples by length within windows of `num_batches` batches, then draw the batches' order; the incomplete one stays last.
+    """Sort examples by length within windows of `num_batches` batches, then shuffle the batches.
 
-    Windows keep the composition of batches random; whole batches are moved, so that short and long ones alternate.
+    Windows keep the composition of batches random; shuffling makes short and long batches alternate. An incomplete
+    batch stays last.
     """
-    full = len(order) // batch_size * batch_size
-    window = num_batches * batch_size
-    pieces = [order[start : min(start + window, full)] for start in range(0, full, window)]
-    ordered = [piece[np.argsort(lengths[piece], kind="stable")] for piece in pieces]
-    batches = np.concatenate(ordered or [order[:0]]).reshape(-1, batch_size)
-    return np.concatenate([generator.permutation(batches).reshape(-1), order[full:]])
+    num_full = len(order) // batch_size * batch_size
+    window_size = num_batches * batch_size
+    windows = [order[start : min(start + window_size, num_full)] for start in range(0, num_full, window_size)]
+    by_length = [rows[np.argsort(lengths[rows], kind="stable")] for rows in windows]
+    batches = np.concatenate(by_length or [order[:0]]).reshape(-1, batch_size)
+    return np.concatenate([generator.permutation(batches).reshape(-1), order[num_full:]])
 
 
 def balancing_weights(labels: np.ndarray) -> np.ndarray:
-    """Give each example the chance that makes all classes equally likely: (N,)."""
+    """Return weights (N,) that make all classes equally likely."""
     counts = np.bincount(labels)
     return 1.0 / counts[labels]

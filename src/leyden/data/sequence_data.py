@@ -1,4 +1,4 @@
-"""The packed sequences as a LightningDataModule: batches of like length."""
+"""The packed sequences as a LightningDataModule: batches of sequences with similar lengths."""
 
 from functools import partial
 from pathlib import Path
@@ -9,16 +9,15 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from leyden.data.loader import Loader, position
+from leyden.data.loader import Loader, next_batch_index
 from leyden.data.packed import read_report
 from leyden.data.replica import rank_and_world_size
 from leyden.data.sampler import BatchIndex, BatchSampler, balancing_weights
 from leyden.data.sequences import SequenceSplit, read_sequence_split
 from leyden.errors import UserError
 
-Batch = tuple[
-    tuple[Tensor, Tensor], Tensor
-]  # values float32 (B, T, F), zero behind each end, and lengths int64 (B,); labels int64 (B,)
+# values float32 (B, T, F), zero after each sequence's end, and lengths int64 (B,); labels int64 (B,)
+Batch = tuple[tuple[Tensor, Tensor], Tensor]
 
 
 class PackedSequences(Dataset[Batch]):
@@ -27,9 +26,9 @@ class PackedSequences(Dataset[Batch]):
     def __init__(self, split: SequenceSplit) -> None:
         self._split = split
 
-    def __getitem__(self, draw: BatchIndex) -> Batch:
-        values, lengths = self._split.sequences[draw.rows]
-        return (torch.from_numpy(values), torch.from_numpy(lengths)), torch.from_numpy(self._split.labels[draw.rows])
+    def __getitem__(self, index: BatchIndex) -> Batch:
+        values, lengths = self._split.sequences[index.rows]
+        return (torch.from_numpy(values), torch.from_numpy(lengths)), torch.from_numpy(self._split.labels[index.rows])
 
 
 class SequenceData(LightningDataModule):
@@ -44,21 +43,25 @@ class SequenceData(LightningDataModule):
         num_workers: int = 0,
         seed: int = 0,
     ) -> None:
-        """Read what is known of the data; the values are read by batch.
+        """Read the report of the prepared data; values are read batch by batch.
 
         Args:
-            folder: Where `leyden prepare` wrote.
+            folder: Folder that `leyden prepare` wrote.
             batch_size: Sequences per step and device.
-            sampler: uniform sees every training example once an epoch; balanced draws all classes equally often.
-            bucket_batches: Training batches that are sorted by length among themselves, so that little is padding; 1 is off.
+            sampler: uniform sees every training example once per epoch; balanced draws all classes equally often.
+            bucket_batches: Number of training batches that are sorted by length together, to reduce padding; 1 is off.
             num_workers: Processes that read ahead; 0 is fastest for data in memory.
             seed: Decides the order (linked from seed_everything).
+
+        Raises:
+            UserError: if the folder holds no sequences, or an argument is out of range.
         """
         super().__init__()
         report = read_report(Path(folder))
         if "features" not in report["input"]:
             raise UserError(
-                f"expected sequences; {folder} holds images; set data to leyden.ImageData and a network for images in configs/train.yaml"
+                f"expected sequences; {folder} holds images; set data to leyden.ImageData and a network for images in "
+                "configs/train.yaml"
             )
         self.labels: list[str] = report["labels"]
         self.input: dict[str, Any] = report["input"]
@@ -92,7 +95,7 @@ class SequenceData(LightningDataModule):
             *rank_and_world_size(self.trainer),
             lengths=split.sequences.lengths if shuffle else None,
             bucket_batches=self._bucket_batches,
-            first_step=partial(position, self.trainer) if shuffle else int,
+            first_step=partial(next_batch_index, self.trainer) if shuffle else int,
         )
         return Loader(
             PackedSequences(split),

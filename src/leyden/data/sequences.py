@@ -1,4 +1,4 @@
-"""Sequences of any length: the one reader for preparation and prediction, and the packed form, numpy alone."""
+"""Sequences of any length: their reader, shared by preparation and prediction, and their packed form; numpy only."""
 
 import csv
 import io
@@ -14,25 +14,25 @@ NPY_MAGIC = b"\x93NUMPY"
 
 
 class UnreadableSequenceError(Exception):
-    """Why a file is no usable sequence, in a few words."""
+    """A file is not a usable sequence; the message is a short reason."""
 
 
 class Padded(NamedTuple):
-    """A batch of sequences: values float32 (B, T, F), zero behind each one's end; lengths int64 (B,)."""
+    """A batch of sequences: values float32 (B, T, F), zero after each one's end; lengths int64 (B,)."""
 
     values: np.ndarray
     lengths: np.ndarray
 
 
 class Sequences:
-    """Sequences that lie one after the other in one array, memory-mapped; an index gives them as a padded batch."""
+    """Sequences concatenated in one memory-mapped array; indexing returns a padded batch."""
 
     def __init__(self, values: np.ndarray, offsets: np.ndarray) -> None:
-        """Lay a view over them.
+        """Wrap the arrays.
 
         Args:
             values: float32 (sum of lengths, F).
-            offsets: int64 (N + 1,), where each one starts, and the end.
+            offsets: int64 (N + 1,), start of each sequence, and the end of the last one.
         """
         self.values, self.offsets = values, offsets
 
@@ -41,14 +41,14 @@ class Sequences:
 
     @property
     def lengths(self) -> np.ndarray:
-        """Time steps of each, int64 (N,)."""
+        """Time steps of each sequence, int64 (N,)."""
         return np.diff(self.offsets)
 
     def __getitem__(self, rows: slice | np.ndarray) -> Padded:
-        numbers = np.arange(len(self))[rows]
-        if not len(numbers):  # the last examples of a split may not go round all processes
+        indices = np.arange(len(self))[rows]
+        if not len(indices):  # the last batch of a split may have fewer examples than there are processes
             return Padded(np.zeros((0, 1, self.values.shape[1]), np.float32), np.zeros(0, np.int64))
-        return pad([self.values[self.offsets[number] : self.offsets[number + 1]] for number in numbers])
+        return pad([self.values[self.offsets[index] : self.offsets[index + 1]] for index in indices])
 
 
 class SequenceSplit(NamedTuple):
@@ -66,7 +66,7 @@ def read_sequence_split(folder: Path, split: str) -> SequenceSplit:
 
 
 def pad(sequences: list[np.ndarray]) -> Padded:
-    """Lay sequences (T, F) of any length side by side, zeros behind the shorter ones."""
+    """Stack sequences (T, F) of any length; shorter ones are padded with zeros at their end."""
     lengths = np.array([len(sequence) for sequence in sequences], np.int64)
     values = np.zeros((len(sequences), int(lengths.max()), sequences[0].shape[1]), np.float32)
     for row, sequence in zip(values, sequences, strict=True):
@@ -75,16 +75,20 @@ def pad(sequences: list[np.ndarray]) -> Padded:
 
 
 def read_sequence(content: bytes) -> tuple[np.ndarray, str]:
-    """Read a .npy or .csv file, told apart by its content.
+    """Read a .npy or .csv file; the content decides which it is.
 
     Returns:
-        The values float32 (T, F), a single column where the file holds one number per step; and the type that the file had.
+        The values float32 (T, F), with F = 1 if the file holds one number per step; and the file's type.
 
     Raises:
-        UnreadableSequenceError: if it is damaged, not numbers, of another shape, empty, or holds a value that float32 does not.
+        UnreadableSequenceError: if it is damaged, not numeric, of a different shape, empty, or holds values outside
+            float32.
     """
-    array = read_npy(content) if content.startswith(NPY_MAGIC) else read_csv(content)
-    kind = "csv" if not content.startswith(NPY_MAGIC) else str(array.dtype)
+    if content.startswith(NPY_MAGIC):
+        array = read_npy(content)
+        file_type = str(array.dtype)
+    else:
+        array, file_type = read_csv(content), "csv"
     if array.ndim == 1:
         array = array[:, None]
     if array.ndim != 2 or 0 in array.shape:
@@ -94,16 +98,16 @@ def read_sequence(content: bytes) -> tuple[np.ndarray, str]:
     if not np.isfinite(values).all():
         step = int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
         raise UnreadableSequenceError(f"step {step} holds NaN, an infinity, or a number beyond float32")
-    return values, kind
+    return values, file_type
 
 
 def read_npy(content: bytes) -> np.ndarray:
-    """Read an array whose header is believed only as far as the file goes; pickled objects are never loaded."""
+    """Read an array; its header is checked against the file's size, and pickled objects are never loaded."""
     try:
         file = io.BytesIO(content)
         version = np.lib.format.read_magic(file)
-        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran_order, dtype = header(file)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran_order, dtype = read_header(file)
     except (ValueError, EOFError, SyntaxError, tokenize.TokenError) as error:
         raise UnreadableSequenceError(f"damaged .npy header: {' '.join(str(error).split())[:80]}") from error
     if dtype.kind not in "fiub":
@@ -115,18 +119,20 @@ def read_npy(content: bytes) -> np.ndarray:
 
 
 def read_csv(content: bytes) -> np.ndarray:
-    """Read rows of numbers, with or without a row of names; the delimiter is a comma, a semicolon or a tab."""
+    """Read rows of numbers, with or without a header; the delimiter is a comma, a semicolon or a tab."""
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UnreadableSequenceError("neither .npy nor text in UTF-8") from error
-    first = text.partition("\n")[0]
-    delimiter = max(",;\t", key=first.count)
-    skip = int(not all(map(is_number, next(csv.reader([first], delimiter=delimiter), []))))
-    if not text.partition("\n")[2 * skip].strip():
+    first_line = text.partition("\n")[0]
+    delimiter = max(",;\t", key=first_line.count)
+    header_lines = int(not all(map(is_number, next(csv.reader([first_line], delimiter=delimiter), []))))
+    if not text.partition("\n")[2 * header_lines].strip():
         raise UnreadableSequenceError("no row of numbers")
     try:
-        return np.loadtxt(io.StringIO(text), np.float64, comments=None, delimiter=delimiter, skiprows=skip, ndmin=2)
+        return np.loadtxt(
+            io.StringIO(text), np.float64, comments=None, delimiter=delimiter, skiprows=header_lines, ndmin=2
+        )
     except ValueError as error:
         raise UnreadableSequenceError(" ".join(str(error).split())[:100]) from error
 

@@ -11,38 +11,42 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from leyden.data.augment import Augment, AugmentParams
+from leyden.data.augment import Augment
 from leyden.data.datamodule import ImageData
-from leyden.data.loader import Loader, position
+from leyden.data.loader import Loader, next_batch_index
 from leyden.data.packed import read_report
 from leyden.data.replica import rank_and_world_size
 from leyden.data.shards import ShardFolder
 from leyden.errors import UserError
 
-Batch = tuple[
-    Tensor, Tensor, tuple[int, int]
-]  # images uint8 (B, C, H, W); labels int64 (B,); seed and first place in the global batch
+# images uint8 (B, C, H, W); labels int64 (B,); seed, and offset in the global batch
+Batch = tuple[Tensor, Tensor, tuple[int, int]]
 
 
-class ShardDraw(NamedTuple):
-    """A batch to gather: this process's rows, where they lie in the global batch, and the seed that it is augmented by.
+class ShardBatchIndex(NamedTuple):
+    """A batch to gather.
 
-    `needed` are the shards that it lies in, but for chance, and `ahead` those that will be needed next.
+    rows: this process's rows.
+    offset: index of the first of them in the global batch.
+    seed: seed of the global batch's augmentation.
+    needed: shards that hold the rows, except for a few rows by chance.
+    upcoming: shards that will be needed next.
     """
 
     rows: np.ndarray
-    first: int
+    offset: int
     seed: int
     needed: tuple[int, ...]
-    ahead: tuple[int, ...]
+    upcoming: tuple[int, ...]
 
 
-class ShardSampler(Sampler[ShardDraw]):
-    """Draws batches that a few shards at a time suffice for; a function of (seed, epoch, step), on any number of processes.
+class ShardSampler(Sampler[ShardBatchIndex]):
+    """Samples batches from a few shards at a time, as a function of (seed, epoch, step), on any number of processes.
 
-    An epoch takes the shards in a new order, `window` at a time, and the examples of a window in a random order. The global
-    batch of a step has `batch_size * world_size` examples, sorted by shard; each process takes a run of them, so that 2
-    processes of 32 see what 1 process of 64 does, while each reads little more than its part of the shards.
+    An epoch visits the shards in a new order, `window` at a time, and the examples of a window in a random order. The
+    global batch of a step has `batch_size * world_size` examples, sorted by shard; each process takes a contiguous
+    part, so that 2 processes with 32 see what 1 process with 64 does, while each reads little more than its part of the
+    shards.
     """
 
     def __init__(
@@ -58,13 +62,13 @@ class ShardSampler(Sampler[ShardDraw]):
         """Describe the batches.
 
         Args:
-            counts: (S,) examples in each shard.
-            window: Shards whose examples are mixed.
+            counts: (S,) number of examples in each shard.
+            window: Number of shards whose examples are mixed.
             batch_size: Examples per step and process.
             seed: Decides the order.
-            rank: This process.
-            world_size: All processes.
-            first_step: Tells, when an epoch begins, which of its steps comes first: above 0 after a restart in its middle.
+            rank: Index of this process.
+            world_size: Number of processes.
+            first_step: Returns the first step of an epoch that begins: above 0 after a restart in the middle of one.
         """
         self._counts, self._window, self._seed = counts, window, seed
         self._starts = np.cumsum(counts) - counts
@@ -76,62 +80,65 @@ class ShardSampler(Sampler[ShardDraw]):
         self._epoch = epoch
 
     def __len__(self) -> int:
-        return max(1, int(self._counts.sum()) // self._global_size)  # a short last batch would weigh its examples more
+        return max(
+            1, int(self._counts.sum()) // self._global_size
+        )  # a short last batch would give its examples more weight
 
     def windows(self) -> list[np.ndarray]:
-        """Give the epoch's shards in the order in which they are seen, in windows of nearly one size."""
+        """Return the epoch's shards in the order in which they are visited, in windows of nearly equal size."""
         shards = np.random.default_rng([self._seed, self._epoch]).permutation(len(self._counts))
         return np.array_split(shards, -(-len(shards) // self._window))
 
-    def rows_of(self, shards: np.ndarray, number: int) -> np.ndarray:
-        """Give the examples of a window in their order."""
+    def window_rows(self, shards: np.ndarray, index: int) -> np.ndarray:
+        """Return the examples of window number `index` in the order in which they are visited."""
         rows = np.concatenate(
             [np.arange(self._starts[shard], self._starts[shard] + self._counts[shard]) for shard in shards]
         )
-        return np.random.default_rng([self._seed, self._epoch, number]).permutation(rows)
+        return np.random.default_rng([self._seed, self._epoch, index]).permutation(rows)
 
-    def part(self, shards: np.ndarray) -> tuple[int, ...]:
-        """Give the shards of a window that this process's runs lie in, but for chance at their ends."""
+    def shards_of_rank(self, shards: np.ndarray) -> tuple[int, ...]:
+        """Return the shards of a window that this process reads, except for a few examples at the ends of its parts."""
         shards = np.sort(shards)
         ends = np.cumsum(self._counts[shards]) / self._counts[shards].sum() * self._world_size
         starts = np.concatenate([[0.0], ends[:-1]])
         return tuple(shards[(ends > self._rank) & (starts < self._rank + 1)].tolist())
 
-    def __iter__(self) -> Iterator[ShardDraw]:
-        windows, number = self.windows(), 0
+    def __iter__(self) -> Iterator[ShardBatchIndex]:
+        windows, next_window = self.windows(), 0
         waiting = np.empty(0, np.int64)
         current: tuple[int, ...] = ()
         first_step = self._first_step()
         for step in range(len(self)):
             needed = current
-            while len(waiting) < self._global_size and number < len(windows):
-                waiting = np.concatenate([waiting, self.rows_of(windows[number], number)])
-                current, number = self.part(windows[number]), number + 1
+            while len(waiting) < self._global_size and next_window < len(windows):
+                waiting = np.concatenate([waiting, self.window_rows(windows[next_window], next_window)])
+                current, next_window = self.shards_of_rank(windows[next_window]), next_window + 1
                 needed = (*needed, *current)
             batch, waiting = np.sort(waiting[: self._global_size]), waiting[self._global_size :]
             if step < first_step:
                 continue
-            first, last = (len(batch) * rank // self._world_size for rank in (self._rank, self._rank + 1))
+            start, stop = (len(batch) * rank // self._world_size for rank in (self._rank, self._rank + 1))
             seed = np.random.SeedSequence([self._seed, self._epoch, step]).generate_state(1, np.uint64)[0]
-            # A batch across two windows waits with what is ahead, so that no more than two windows are ever kept.
-            ahead = self.part(windows[number]) if needed == current and number < len(windows) else ()
-            yield ShardDraw(batch[first:last], first, int(seed >> np.uint64(1)), needed, ahead)
+            # A batch from two windows announces no third one, so that no more than two windows are ever kept.
+            is_announcing = needed == current and next_window < len(windows)
+            upcoming = self.shards_of_rank(windows[next_window]) if is_announcing else ()
+            yield ShardBatchIndex(batch[start:stop], start, int(seed >> np.uint64(1)), needed, upcoming)
 
 
 class ShardedImages(Dataset[Batch]):
-    """Gathers a batch from the shards that it lies in."""
+    """Gathers batches from shards."""
 
     def __init__(self, shards: ShardFolder) -> None:
         self._shards = shards
 
-    def __getitem__(self, draw: ShardDraw) -> Batch:
-        self._shards.prepare(draw.needed, draw.ahead)
-        images, labels = self._shards.gather(draw.rows)
-        return torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(labels), (draw.seed, draw.first)
+    def __getitem__(self, index: ShardBatchIndex) -> Batch:
+        self._shards.prefetch(index.needed, index.upcoming)
+        images, labels = self._shards.gather(index.rows)
+        return torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(labels), (index.seed, index.offset)
 
 
 class StreamedImageData(LightningDataModule):
-    """Batches of what `leyden prepare --shards` wrote: training images from the shards, the others from the packed arrays."""
+    """Batches of what `leyden prepare --shards` wrote: training images from shards, the others from packed arrays."""
 
     def __init__(
         self,
@@ -145,24 +152,28 @@ class StreamedImageData(LightningDataModule):
         num_workers: int = 1,
         seed: int = 0,
     ) -> None:
-        """Read what is known of the data, and the list of the shards.
+        """Read the report of the prepared data and the index of the shards.
 
         Args:
-            folder: Where `leyden prepare` wrote.
-            shards: Folder or URL of the shards; null is where `leyden prepare` put them.
+            folder: Folder that `leyden prepare` wrote.
+            shards: Folder or URL of the shards; null is where `leyden prepare` wrote them.
             batch_size: Examples per step and device.
-            augment: What happens to training images.
-            shuffle_window: Shards whose examples are mixed; more mix better and take more of the cache.
-            cache: Folder that shards are fetched to from a URL; processes of one machine share it.
-            max_cache_gb: Most that the cache may hold.
+            augment: Augmentation of training images.
+            shuffle_window: Number of shards whose examples are mixed; more mix better and take more of the cache.
+            cache: Folder for shards that are downloaded from a URL; processes of one machine share it.
+            max_cache_gb: Largest size of the cache.
             num_workers: Processes that read ahead.
             seed: Decides order and augmentation (linked from seed_everything).
+
+        Raises:
+            UserError: if the folder was prepared without shards, or an argument is out of range.
         """
         super().__init__()
         report = read_report(Path(folder))
         if "shards" not in report:
             raise UserError(
-                f"expected shards; {folder} holds packed arrays; run `leyden prepare --shards=FOLDER_OR_URL`, or use leyden.ImageData"
+                f"expected shards; {folder} holds packed arrays; run `leyden prepare --shards=FOLDER_OR_URL`, or use "
+                "leyden.ImageData"
             )
         if shuffle_window < 1 or batch_size < 1:
             raise UserError(
@@ -192,7 +203,7 @@ class StreamedImageData(LightningDataModule):
                 self._batch_size,
                 self._seed,
                 *rank_and_world_size(self.trainer),
-                partial(position, self.trainer),
+                partial(next_batch_index, self.trainer),
             ),
             num_workers=self._num_workers,
             pin_memory=torch.cuda.is_available(),
@@ -206,11 +217,12 @@ class StreamedImageData(LightningDataModule):
         return self._packed.test_dataloader()
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> tuple[Tensor, Tensor]:
-        """Give raw uint8 images (B, C, H, W) and labels."""
+        """Return raw uint8 images (B, C, H, W) and labels."""
         if not (self.trainer and self.trainer.training):
             return batch[0], batch[1]
-        images, labels, (seed, first) = batch
+        images, labels, (seed, offset) = batch
+        global_batch_size = self._batch_size * rank_and_world_size(self.trainer)[1]
         height, width = self.input["image_size"]
-        draws = self._augment.draw(self._batch_size * rank_and_world_size(self.trainer)[1], height, width, seed)
-        own = AugmentParams(*(draw[first : first + len(labels)] for draw in draws))
-        return self._augment(images, own, torch.tensor(self.input["mean"])), labels
+        params = self._augment.make_params(global_batch_size, height, width, seed)
+        params = params.select(slice(offset, offset + len(labels)))
+        return self._augment(images, params, torch.tensor(self.input["mean"])), labels

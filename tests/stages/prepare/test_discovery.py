@@ -1,4 +1,4 @@
-"""A manifest says what folders cannot, and each mistake in it is one clear line."""
+"""Manifests give files labels, groups and splits, and each mistake in one is a clear one-line error."""
 
 import os
 import shutil
@@ -20,9 +20,8 @@ def rows_of(data: Path) -> list[str]:
 
 
 def write_manifest(data: Path, rows: list[str], header: str = "path,label") -> None:
-    (data / "manifest.csv").write_text(
-        "\n".join([header, *rows]) + "\n", encoding="utf-8-sig"
-    )  # as a spreadsheet saves it
+    text = "\n".join([header, *rows]) + "\n"
+    (data / "manifest.csv").write_text(text, encoding="utf-8-sig")  # as a spreadsheet saves it
 
 
 def test_a_manifest_names_files_and_labels(shapes, tmp_path):
@@ -35,7 +34,7 @@ def test_a_manifest_names_files_and_labels(shapes, tmp_path):
 
 def test_a_manifest_names_files_in_archives(shapes, tmp_path):
     rows = rows_of(shapes)
-    pack(shapes, tmp_path / "data/all.tar.gz")  # in another order than the rows': each must meet its own content
+    pack(shapes, tmp_path / "data/all.tar.gz")  # in a different order than the rows: each must get its own content
     write_manifest(tmp_path / "data", [f"all.tar.gz/{row}" for row in rows])
     prepare(tmp_path / "data", tmp_path / "packed")
     write_manifest(shapes, rows)
@@ -43,12 +42,13 @@ def test_a_manifest_names_files_in_archives(shapes, tmp_path):
     assert examples(tmp_path / "packed") == examples(tmp_path / "plain")
 
 
-def test_splits_of_a_manifest_are_kept_and_empty_ones_drawn(shapes, tmp_path):
+def test_splits_of_a_manifest_are_kept_and_missing_ones_drawn(shapes, tmp_path):
     splits = ["test", "train", "", "", ""]
     rows = [f"{row},{splits[number % 5]}" for number, row in enumerate(rows_of(shapes))]
     write_manifest(shapes, rows, "path,label,split")
     counts = prepare(shapes, tmp_path / "out")["counts"]
-    assert sum(counts["test"].values()) == 18 and sum(counts["val"].values()) > 2
+    assert sum(counts["test"].values()) == 18
+    assert sum(counts["val"].values()) > 2
     named = {row.split(",")[0] for row in rows if row.endswith(",train")}
     assert named <= set(read_paths(tmp_path / "out", "train"))
 
@@ -62,24 +62,24 @@ def test_splits_of_a_manifest_are_kept_and_empty_ones_drawn(shapes, tmp_path):
         ("path,label", lambda rows: [rows[0].split(",")[0] + ",", *rows[1:]], "manifest.csv, row 2 lacks a label"),
         ("path,label", lambda rows: ["x.png", *rows], "manifest.csv, row 2 lacks a label"),
         ("path,label", lambda rows: [*rows, ",round"], "manifest.csv, row 92 lacks a path"),
-        ("path,label", lambda rows: ["a.png,round", "b/c.png,round", *rows], "2 of 92 are not there (a.png, b/c.png)"),
+        ("path,label", lambda rows: ["a.png,round", "b/c.png,round", *rows], "2 of 92 are missing (a.png, b/c.png)"),
         (
             "path,label",
             lambda rows: ["../shapes/x.png,round", *rows],
-            "manifest.csv, row 2 leaves it: '../shapes/x.png'",
+            "manifest.csv, row 2 points outside: '../shapes/x.png'",
         ),
-        ("path,label", lambda rows: [*rows, "/etc/passwd,round"], "manifest.csv, row 92 leaves it: '/etc/passwd'"),
+        ("path,label", lambda rows: [*rows, "/etc/passwd,round"], "manifest.csv, row 92 points outside: '/etc/passwd'"),
         ("path,label", lambda rows: [*rows, f"./{rows[3]}"], "again in row 92"),
         ("path,label", lambda rows: rows[:30], "got only 'triangle'"),
         ("path,label,split", lambda rows: [f"{row},dev" for row in rows], "manifest.csv, row 2 has 'dev'"),
         (
             "path,label,split",
             lambda rows: [f"{row},{'test' if 'round' in row else 'train'}" for row in rows],
-            "got 'round' in test alone",
+            "got 'round' only in test",
         ),
     ],
 )
-def test_a_mistake_in_a_manifest_is_named(
+def test_a_mistake_in_a_manifest_is_reported(
     header: str, change: Callable[[list[str]], list[str]], message: str, shapes, tmp_path, error_of
 ):
     write_manifest(shapes, change(rows_of(shapes)), header)
@@ -88,22 +88,22 @@ def test_a_mistake_in_a_manifest_is_named(
 
 
 @pytest.mark.parametrize("content", [b"", b"path,label\n\xff\xfe,a\n", b"\x00\x01"])
-def test_a_manifest_that_is_no_table_is_named(content, shapes, tmp_path, error_of):
+def test_a_manifest_that_is_no_table_is_reported(content, shapes, tmp_path, error_of):
     (shapes / "manifest.csv").write_bytes(content)
     assert "manifest.csv" in error_of("prepare", "--data", str(shapes), "--out", str(tmp_path / "out"))
 
 
-def test_a_label_in_test_alone_is_named(tmp_path, error_of):
+def test_a_label_only_in_test_is_reported(tmp_path, error_of):
     write_own_splits(tmp_path / "data", {"train": 6, "val": 3, "test": 4})
     shutil.rmtree(tmp_path / "data/train/cercle")
     shutil.rmtree(tmp_path / "data/val/cercle")
-    assert "got 'cercle' in test alone (test/cercle/" in error_of(
+    assert "got 'cercle' only in test (test/cercle/" in error_of(
         "prepare", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "out")
     )
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
-def test_an_unreadable_folder_is_named(shapes, tmp_path, error_of):
+def test_an_unreadable_folder_is_reported(shapes, tmp_path, error_of):
     (shapes / "cercle").chmod(0)
     try:
         line = error_of("prepare", "--data", str(shapes), "--out", str(tmp_path / "out"))
@@ -112,8 +112,8 @@ def test_an_unreadable_folder_is_named(shapes, tmp_path, error_of):
     assert "cercle; got: Permission denied" in line
 
 
-def test_a_folder_that_cannot_be_read_is_named(shapes, tmp_path, error_of, monkeypatch):
-    """What the test above shows to whoever is not root."""
+def test_an_error_of_listing_a_folder_is_reported(shapes, tmp_path, error_of, monkeypatch):
+    """Like the test above, for root too."""
     scandir = os.scandir
 
     def refuse(folder):
@@ -127,7 +127,7 @@ def test_a_folder_that_cannot_be_read_is_named(shapes, tmp_path, error_of, monke
     )
 
 
-def test_a_link_to_a_folder_above_is_not_followed_for_ever(tmp_path):
+def test_a_link_to_a_parent_folder_is_not_followed_forever(tmp_path):
     write_shapes(tmp_path / "data", 12)
     (tmp_path / "data" / SHAPES[0] / "loop").symlink_to(tmp_path / "data")
     assert len([*prepare(tmp_path / "data", tmp_path / "out")["labels"]]) == 3

@@ -1,4 +1,4 @@
-"""Sequences go through the same doctor as images."""
+"""Sequences are validated, split and packed like images."""
 
 import csv
 import json
@@ -11,7 +11,7 @@ from PIL import Image
 
 from leyden.cli import main
 from leyden.data.packed import read_examples, read_report
-from leyden.stages.prepare.sequences import feature_statistics, thumb_of
+from leyden.stages.prepare.sequences import feature_statistics, make_thumbnail
 
 
 def rows_of(path):
@@ -21,13 +21,13 @@ def rows_of(path):
 
 @pytest.fixture
 def data(sequences_prepared, tmp_path, monkeypatch):
-    """A copy of the sequences that a test may spoil."""
+    """Copy the sequences, so that a test may change them."""
     shutil.copytree(sequences_prepared / "data", tmp_path / "data")
     monkeypatch.chdir(tmp_path)
     return tmp_path / "data"
 
 
-def test_values_come_back_under_their_path(sequences_prepared):
+def test_packed_values_equal_those_of_their_files(sequences_prepared):
     packed = sequences_prepared / "artifacts/prepare"
     rows = rows_of(packed / "manifest.csv")
     assert len(rows) == 150
@@ -38,7 +38,8 @@ def test_values_come_back_under_their_path(sequences_prepared):
             if row["path"].endswith(".npy"):
                 values, lengths = sequences[number : number + 1]
                 original = np.load(sequences_prepared / "data" / row["path"]).astype(np.float32)
-                assert np.array_equal(values[0], original) and lengths[0] == len(original)
+                assert np.array_equal(values[0], original)
+                assert lengths[0] == len(original)
             assert labels[targets[number]] == row["label"]
 
 
@@ -46,21 +47,20 @@ def test_report_describes_the_training_values(sequences_prepared):
     report = read_report(sequences_prepared / "artifacts/prepare")
     train = read_examples(sequences_prepared / "artifacts/prepare", "train")[0].values
     assert report["input"]["features"] == 2
-    assert np.allclose(report["input"]["mean"], train.mean(0), atol=1e-5) and np.allclose(
-        report["input"]["std"], train.std(0), rtol=1e-5
-    )
-    assert report["files"]["length"]["max"] <= 59 and set(report["files"]["modes"]) == {"csv", "float64"}
+    assert np.allclose(report["input"]["mean"], train.mean(0), atol=1e-5)
+    assert np.allclose(report["input"]["std"], train.std(0), rtol=1e-5)
+    assert report["files"]["length"]["max"] <= 59
+    assert set(report["files"]["modes"]) == {"csv", "float64"}
     with Image.open(sequences_prepared / "artifacts/prepare/contact/2.png") as sheet:
-        assert sheet.size == (256, 256) and len(sheet.getcolors(10_000)) > 3
+        assert sheet.size == (256, 256)
+        assert len(sheet.getcolors(10_000)) > 3
 
 
-def test_statistics_stand_a_large_offset():
+def test_statistics_are_accurate_with_a_large_offset():
     values = (1e6 + np.random.default_rng(0).normal(size=(100_000, 1))).astype(np.float32)
     mean, deviation = feature_statistics(values)
-    assert (
-        abs(mean[0] - values.astype(np.float64).mean()) < 1e-3
-        and abs(deviation[0] - values.astype(np.float64).std()) < 1e-3
-    )
+    assert abs(mean[0] - values.astype(np.float64).mean()) < 1e-3
+    assert abs(deviation[0] - values.astype(np.float64).std()) < 1e-3
     assert feature_statistics(np.full((9, 1), 3.0, np.float32)) == ([3.0], [1.0])
 
 
@@ -88,7 +88,7 @@ def test_too_many_unusable_files_stop_the_stage(data, error_of):
     assert not (data.parent / "artifacts/prepare").exists()
 
 
-def test_duplicates_stay_together_and_are_named(data):
+def test_duplicates_stay_in_one_split_and_are_listed(data):
     for number in range(1, 12):
         name = f"{number}.npy" if number % 3 else f"{number}.csv"
         values = (
@@ -106,7 +106,8 @@ def test_duplicates_stay_together_and_are_named(data):
     assert all(split[path] == split[other] for path, other in exact)
     near = {tuple(sorted((row["path"], row["other"]))) for row in pairs if row["kind"] == "near"}
     long = [n for n in range(1, 12) if n % 3 and len(np.load(data / "up" / f"{n}.npy")) >= 16]
-    assert long and all(any(f"down/near {n}.npy" in pair for pair in near) for n in long)
+    assert long
+    assert all(any(f"down/near {n}.npy" in pair for pair in near) for n in long)
 
 
 def test_archives_and_manifests_hold_sequences_too(data, tmp_path):
@@ -132,18 +133,21 @@ def test_archives_and_manifests_hold_sequences_too(data, tmp_path):
     groups: dict[str, set[str]] = {}
     for row in rows_of("artifacts/prepare/manifest.csv"):
         groups.setdefault(row["group"], set()).add(row["split"])
-    assert len(groups) == 40 and all(len(splits) == 1 for splits in groups.values())
+    assert len(groups) == 40
+    assert all(len(splits) == 1 for splits in groups.values())
 
 
-def test_tables_beside_images_are_no_examples(shapes, tmp_path, monkeypatch):
+def test_tables_next_to_images_are_not_examples(shapes, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (shapes / "cercle/notes.csv").write_text("1,2\n")
     assert main(["prepare", f"--data={shapes}"]) == 0
     assert "image_size" in read_report("artifacts/prepare")["input"]
 
 
-def test_thumbs_follow_the_course_not_its_length_or_scale():
+def test_thumbnails_do_not_depend_on_length_or_scale():
     time = np.linspace(0, 6, 50)[:, None]
-    course = np.frombuffer(thumb_of(np.sin(time)), np.uint8).astype(int)
-    longer = np.frombuffer(thumb_of(5 * np.sin(np.linspace(0, 6, 500))[:, None]), np.uint8).astype(int)
-    assert np.abs(course - longer).max() < 20 and course.max() == 255 and course.min() == 0
+    curve = np.frombuffer(make_thumbnail(np.sin(time)), np.uint8).astype(int)
+    longer = np.frombuffer(make_thumbnail(5 * np.sin(np.linspace(0, 6, 500))[:, None]), np.uint8).astype(int)
+    assert np.abs(curve - longer).max() < 20
+    assert curve.max() == 255
+    assert curve.min() == 0

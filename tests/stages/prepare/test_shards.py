@@ -1,4 +1,4 @@
-"""Training images as litdata shards: the same examples as packed arrays, under the same labels and splits."""
+"""Training images in litdata shards are the same as in packed arrays, with the same labels and splits."""
 
 import json
 import sys
@@ -22,22 +22,24 @@ def prepare(data: Path, out: Path, *args: str) -> dict:
     return read_report(out)
 
 
-def examples_of(place: str, shape: tuple[int, int, int]) -> list[tuple[bytes, int]]:
-    folder = ShardFolder(place, shape, Path("unused"), 0)
+def examples_of(location: str, shape: tuple[int, int, int]) -> list[tuple[bytes, int]]:
+    folder = ShardFolder(location, shape, Path("unused"), 0)
     images, labels = folder.gather(np.arange(folder.counts.sum()))
     return [(image.tobytes(), label) for image, label in zip(images, labels.tolist(), strict=True)]
 
 
-def test_shards_hold_what_the_training_array_holds(shapes, tmp_path):
+def test_shards_hold_the_same_examples_as_the_training_array(shapes, tmp_path):
     packed = prepare(shapes, tmp_path / "packed")
     sharded = prepare(shapes, tmp_path / "sharded", f"--shards={tmp_path}/shards")
     images, labels = read_split(tmp_path / "packed", "train")
     expected = [(image.tobytes(), label) for image, label in zip(images, labels.tolist(), strict=True)]
     found = examples_of(sharded["shards"], (20, 30, 3))
-    assert sorted(found) == sorted(expected) and found != expected
+    assert sorted(found) == sorted(expected)
+    assert found != expected
     for name in ("manifest.csv", "labels.json", "rejected.csv", "val.images.npy", "test.labels.npy"):
         assert (tmp_path / "packed" / name).read_bytes() == (tmp_path / "sharded" / name).read_bytes(), name
-    assert sharded["input"] == packed["input"] and sharded["counts"] == packed["counts"]
+    assert sharded["input"] == packed["input"]
+    assert sharded["counts"] == packed["counts"]
     assert {path.name for path in (tmp_path / "packed").rglob("*")} - {
         path.name for path in (tmp_path / "sharded").rglob("*")
     } == {
@@ -46,56 +48,57 @@ def test_shards_hold_what_the_training_array_holds(shapes, tmp_path):
     }
 
 
-@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # litdata's reader leaves the closing to Python
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # litdata's reader does not close its files
 def test_litdata_reads_the_shards(shapes, tmp_path):
     from litdata.streaming.cache import Cache
     from litdata.streaming.sampler import ChunkedIndex
 
-    place = prepare(shapes, tmp_path / "out", f"--shards={tmp_path}/shards")["shards"]
-    cache = Cache(place, chunk_bytes=1)
+    location = prepare(shapes, tmp_path / "out", f"--shards={tmp_path}/shards")["shards"]
+    cache = Cache(location, chunk_bytes=1)
     found = [cache[ChunkedIndex(*cache._get_chunk_index_from_index(number))] for number in range(len(cache))]
     cache._reader._item_loader.close(0)
-    assert [(image.tobytes(), label) for image, label in found] == examples_of(place, (20, 30, 3))
+    assert [(image.tobytes(), label) for image, label in found] == examples_of(location, (20, 30, 3))
 
 
 def test_a_shard_holds_all_classes(shapes, tmp_path):
-    place = prepare(shapes, tmp_path / "out", f"--shards={tmp_path}/shards")["shards"]
-    labels = [label for _, label in examples_of(place, (20, 30, 3))]
+    location = prepare(shapes, tmp_path / "out", f"--shards={tmp_path}/shards")["shards"]
+    labels = [label for _, label in examples_of(location, (20, 30, 3))]
     assert all(set(labels[start : start + 11]) == {0, 1, 2} for start in range(0, 44, 11))
 
 
-def test_same_input_same_place_and_bytes_and_other_data_elsewhere(shapes, tmp_path):
+def test_location_and_bytes_are_a_function_of_the_data(shapes, tmp_path):
     report = prepare(shapes, tmp_path / "a", f"--shards={tmp_path}/shards")
     first = {path.name: path.read_bytes() for path in Path(report["shards"]).iterdir()}
     assert prepare(shapes, tmp_path / "b", f"--shards={tmp_path}/shards") == report
     assert {path.name: path.read_bytes() for path in Path(report["shards"]).iterdir()} == first
     next((shapes / "carré").iterdir()).unlink()
     other = prepare(shapes, tmp_path / "c", f"--shards={tmp_path}/shards")
-    assert other["shards"] != report["shards"] and other["data_hash"] != report["data_hash"]
+    assert other["shards"] != report["shards"]
+    assert other["data_hash"] != report["data_hash"]
     assert len(examples_of(report["shards"], (20, 30, 3))) == sum(report["counts"]["train"].values())
 
 
 @pytest.mark.parametrize(
-    "fails", [(ArrayWriter, "append"), (shards_module.ShardWriter, "append"), (shards_module.ShardWriter, "close")]
+    "failing", [(ArrayWriter, "append"), (shards_module.ShardWriter, "append"), (shards_module.ShardWriter, "close")]
 )
-def test_a_full_disk_leaves_nothing_half_written(fails, shapes, tmp_path, error_of, monkeypatch):
+def test_a_full_disk_leaves_nothing_half_written(failing, shapes, tmp_path, error_of, monkeypatch):
     def refuse(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(*fails, refuse)
+    monkeypatch.setattr(*failing, refuse)
     assert "No space left" in error_of(
         "prepare", "--data", str(shapes), "--out", str(tmp_path / "out"), f"--shards={tmp_path}/shards", *ARGS
     )
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and not path.is_relative_to(shapes)]
 
 
-def test_without_litdata_one_line_says_what_to_install(shapes, tmp_path, error_of, monkeypatch):
+def test_without_litdata_the_error_says_what_to_install(shapes, tmp_path, error_of, monkeypatch):
     monkeypatch.setitem(sys.modules, "litdata", None)
     line = error_of("prepare", "--data", str(shapes), "--out", str(tmp_path / "out"), "--shards=shards")
     assert "install leyden[streaming]" in line
 
 
-def test_archives_and_sizes_that_cannot_be_are_refused(shapes, tmp_path, error_of):
+def test_archives_and_invalid_sizes_are_rejected(shapes, tmp_path, error_of):
     import shutil
 
     args = ("prepare", "--out", str(tmp_path / "out"), "--shards=shards")
@@ -104,14 +107,14 @@ def test_archives_and_sizes_that_cannot_be_are_refused(shapes, tmp_path, error_o
     assert "got the archive all.zip; unpack it" in error_of(*args, "--data", str(tmp_path / "zipped"))
 
 
-def test_packed_training_images_are_not_sought_in_shards(shapes, tmp_path):
+def test_reading_packed_training_images_that_are_in_shards_is_an_error(shapes, tmp_path):
     prepare(shapes, tmp_path / "out", f"--shards={tmp_path}/shards")
     with pytest.raises(UserError, match=r"set data\.class_path to leyden\.StreamedImageData"):
         read_split(tmp_path / "out", "train")
     assert len(read_split(tmp_path / "out", "test").images) == len(read_paths(tmp_path / "out", "test"))
 
 
-def test_a_damaged_shard_is_named(shapes, tmp_path):
+def test_a_damaged_shard_is_reported(shapes, tmp_path):
     report = prepare(shapes, tmp_path / "out", f"--shards={tmp_path}/shards")
     shard = (
         Path(report["shards"])

@@ -1,4 +1,4 @@
-"""Splits: expected shares, and no example moved by another."""
+"""Splits have the expected fractions, and adding or removing a file moves no other."""
 
 import csv
 import shutil
@@ -6,20 +6,20 @@ import shutil
 import pytest
 from PIL import Image
 
-from leyden.stages.prepare.splits import split_keys, split_of
+from leyden.stages.prepare.splits import draw_split, split_keys
 from tests.conftest import SHAPES, write_shapes
 from tests.stages.test_prepare import prepare, splits_of, write_own_splits
 
 
-def test_splits_have_the_shares_asked_for_and_follow_the_seed():
+def test_splits_have_the_requested_fractions_and_depend_on_the_seed():
     digests = [str(number) for number in range(20_000)]
-    drawn = [split_of(digest, 0, (0.2, 0.35)) for digest in digests]
+    drawn = [draw_split(digest, 0, (0.2, 0.35)) for digest in digests]
     assert drawn.count("test") / 20_000 == pytest.approx(0.2, abs=0.01)
     assert drawn.count("val") / 20_000 == pytest.approx(0.15, abs=0.01)
-    assert drawn != [split_of(digest, 1, (0.2, 0.35)) for digest in digests]
+    assert drawn != [draw_split(digest, 1, (0.2, 0.35)) for digest in digests]
 
 
-def test_the_same_picture_in_another_format_falls_in_the_same_split(shapes, tmp_path):
+def test_the_same_image_in_two_formats_is_in_one_split(shapes, tmp_path):
     for number, path in enumerate(sorted((shapes / "cercle").iterdir())):
         with Image.open(path) as image:
             image.convert("RGB").save(shapes / "cercle" / f"copy {number}.bmp")
@@ -29,12 +29,15 @@ def test_the_same_picture_in_another_format_falls_in_the_same_split(shapes, tmp_
     by_content: dict[str, set[str]] = {}
     for row in rows:
         by_content.setdefault(row["sha256"], set()).add(row["split"])
-    assert len(rows) == 120 and len(by_content) == 90 and all(len(splits) == 1 for splits in by_content.values())
-    assert report["duplicates"]["exact"] == 30 and report["duplicates"]["leaks"] == 0
+    assert len(rows) == 120
+    assert len(by_content) == 90
+    assert all(len(splits) == 1 for splits in by_content.values())
+    assert report["duplicates"]["exact"] == 30
+    assert report["duplicates"]["leaks"] == 0
 
 
 def write_groups(data, groups):
-    """Write a manifest of the images under a folder, every third in a group of its own number modulo `groups`."""
+    """Write a manifest of the images in a folder; two of three are in the group of their number modulo `groups`."""
     with open(data / "manifest.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["path", "label", "group"])
@@ -46,7 +49,7 @@ def write_groups(data, groups):
                 )
 
 
-def test_a_group_stays_on_one_side_whatever_comes_and_goes(shapes, tmp_path):
+def test_a_group_stays_in_one_split_when_files_are_added_or_removed(shapes, tmp_path):
     write_groups(shapes, 13)
     prepare(shapes, tmp_path / "before")
     before = splits_of(tmp_path / "before")
@@ -56,11 +59,9 @@ def test_a_group_stays_on_one_side_whatever_comes_and_goes(shapes, tmp_path):
     for row in rows:
         if row["group"]:
             by_group.setdefault(row["group"], set()).add(row["split"])
-    assert (
-        len(by_group) == 13
-        and all(len(splits) == 1 for splits in by_group.values())
-        and len(set.union(*by_group.values())) == 3
-    )
+    assert len(by_group) == 13
+    assert all(len(splits) == 1 for splits in by_group.values())
+    assert len(set.union(*by_group.values())) == 3
 
     for number in (4, 6, 7):
         next((shapes / "cercle").glob(f"* {number}.*")).unlink()
@@ -72,10 +73,12 @@ def test_a_group_stays_on_one_side_whatever_comes_and_goes(shapes, tmp_path):
     prepare(shapes, tmp_path / "after")
     after = splits_of(tmp_path / "after")
     shared = before.keys() & after.keys()
-    assert len(shared) == 87 and len(after) == 99 and all(before[path] == after[path] for path in shared)
+    assert len(shared) == 87
+    assert len(after) == 99
+    assert all(before[path] == after[path] for path in shared)
 
 
-def test_groups_that_share_an_image_are_one():
+def test_groups_that_share_an_image_are_merged():
     keys = split_keys(["b", "a", "", "c", "", "d"], ["1", "1", "1", "2", "3", "4"])
     assert keys == ["group:a", "group:a", "group:a", "group:c", "3", "group:d"]
     assert split_keys(["c", "b", "b", "a"], ["1", "1", "2", "2"]) == ["group:a"] * 4
@@ -87,16 +90,14 @@ def own_splits(tmp_path):
     return tmp_path / "data"
 
 
-def test_leakage_between_own_splits_is_refused_and_can_be_allowed(own_splits, tmp_path, error_of, capsys):
+def test_leakage_between_own_splits_is_an_error_unless_allowed(own_splits, tmp_path, error_of, capsys):
     assert prepare(own_splits, tmp_path / "out")["duplicates"]["leaks"] == 0
     leaked = sorted((own_splits / "train/cercle").iterdir())[0]
     shutil.copy(leaked, own_splits / "test/carré/leak.png")
     line = error_of("prepare", "--data", str(own_splits), "--out", str(tmp_path / "out"))
-    assert (
-        "no image and no group in two splits; got 1" in line
-        and "test/carré/leak.png (test)" in line
-        and leaked.name in line
-    )
+    assert "no image and no group in two splits; got 1" in line
+    assert "test/carré/leak.png (test)" in line
+    assert leaked.name in line
     report = prepare(own_splits, tmp_path / "out", "--allow_leakage")
     assert report["duplicates"] | {"near": 0, "near_leaks": 0, "near_conflicts": 0} == {
         "exact": 1, "near": 0, "conflicts": 1, "near_conflicts": 0, "leaks": 1, "near_leaks": 0,
@@ -110,7 +111,7 @@ def test_leakage_between_own_splits_is_refused_and_can_be_allowed(own_splits, tm
     )
 
 
-def test_a_group_in_two_own_splits_is_refused(own_splits, tmp_path, error_of):
+def test_a_group_in_two_own_splits_is_an_error(own_splits, tmp_path, error_of):
     files = sorted(path.relative_to(own_splits).as_posix() for path in own_splits.rglob("*") if path.is_file())
     rows = [
         f"{path},{path.split('/')[1]},{'camera' if index in (0, len(files) - 1) else ''},{path.split('/')[0]}"
@@ -118,5 +119,7 @@ def test_a_group_in_two_own_splits_is_refused(own_splits, tmp_path, error_of):
     ]
     (own_splits / "manifest.csv").write_text("path,label,group,split\n" + "\n".join(rows) + "\n", encoding="utf-8")
     line = error_of("prepare", "--data", str(own_splits), "--out", str(tmp_path / "out"))
-    assert "got 1 such pairs" in line and files[0] in line and files[-1] in line
+    assert "got 1 such pairs" in line
+    assert files[0] in line
+    assert files[-1] in line
     assert prepare(own_splits, tmp_path / "out", "--allow_leakage")["duplicates"]["leaks"] == 1

@@ -1,4 +1,4 @@
-"""Processes give what one process gives, in order; they end when their parent does."""
+"""Worker processes return what one process returns, in order, and exit with their parent."""
 
 import os
 import signal
@@ -27,30 +27,31 @@ def die(number: int) -> int:
 
 
 @pytest.mark.parametrize("num_workers", [None, 1, 2])
-def test_results_come_in_order(num_workers):
+def test_results_are_in_order(num_workers):
     assert list(run_chunks(abs, range(-50, 0), 50, num_workers)) == list(range(50, 0, -1))
 
 
-def test_chunks_are_taken_as_the_work_proceeds():
-    taken = []
-    results = run_chunks(abs, (taken.append(number) or number for number in range(1000)), 1000, 2)
-    assert next(results) == 0 and len(taken) <= 8
+def test_chunks_are_consumed_as_the_work_proceeds():
+    consumed = []
+    results = run_chunks(abs, (consumed.append(number) or number for number in range(1000)), 1000, 2)
+    assert next(results) == 0
+    assert len(consumed) <= 8
     results.close()
 
 
-def test_a_killed_worker_is_named():
-    with pytest.raises(UserError, match="one was killed"):
+def test_a_killed_worker_is_reported():
+    with pytest.raises(UserError, match="one was killed, possibly out of memory"):
         list(run_chunks(die, range(5), 5, 2))
 
 
-def test_workers_of_a_killed_parent_end(tmp_path):
+def test_workers_of_a_killed_parent_exit(tmp_path):
     (tmp_path / "parent.py").write_text(PARENT)
     process = subprocess.Popen([sys.executable, tmp_path / "parent.py"], stdout=subprocess.PIPE, start_new_session=True)
-    process.communicate(timeout=60)  # the workers hold its end of the pipe: it closes when the last of them is gone
+    process.communicate(timeout=60)  # the workers hold the pipe open until the last of them exits
     assert process.returncode == -signal.SIGKILL
 
 
-def test_workers_of_the_command_that_the_pipeline_runs(shapes, tmp_path):
+def test_the_pipelines_command_works_with_workers(shapes, tmp_path):
     command = [
         sys.executable,
         REPO / "src/leyden",

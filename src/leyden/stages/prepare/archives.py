@@ -1,4 +1,4 @@
-"""List and read a data folder's files, those inside .zip and .tar archives included, without unpacking anything."""
+"""Listing and reading of a data folder's files, including those in .zip and .tar archives, without unpacking."""
 
 import os
 import tarfile
@@ -20,10 +20,17 @@ ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 
 
 class FileEntry(NamedTuple):
-    """A file: `path` names it to the user; `place` says where it would lie if archives were unpacked beside themselves."""
+    """A file in the data folder or in an archive.
+
+    Attributes:
+        path: Its name for the user.
+        parts: Parts of the path that it would have if every archive were unpacked next to itself.
+        archive: Path of its archive, or empty.
+        member: Its name in the archive.
+    """
 
     path: str
-    place: tuple[str, ...]
+    parts: tuple[str, ...]
     archive: str = ""
     member: str = ""
 
@@ -35,44 +42,47 @@ def list_files(data: Path) -> Iterator[FileEntry]:
         UserError: if a folder or an archive cannot be read.
     """
     try:
-        skip = len(os.path.join(data, ""))  # noqa: PTH118 - Path.relative_to takes longer than the rest of the walk
+        prefix = len(os.path.join(data, ""))  # noqa: PTH118 - Path.relative_to takes longer than the rest of the walk
         for entry in walk_files(data):
-            path = entry.path[skip:].replace(os.sep, "/")
+            path = entry.path[prefix:].replace(os.sep, "/")
             if path.lower().endswith(ARCHIVES):
                 yield from list_archive(data, path)
             else:
                 yield FileEntry(path, tuple(path.split("/")))
     except OSError as error:
         raise UserError(
-            f"expected to read {error.filename or data}; got: {error.strerror}; mend its permissions or move it away"
+            f"expected to read {error.filename or data}; got: {error.strerror}; change its permissions or move it away"
         ) from error
 
 
 def list_archive(data: Path, archive: str) -> Iterator[FileEntry]:
-    """List an archive's files; images at its top are a class of the archive's name, a folder around everything is left out."""
+    """List an archive's files.
+
+    A single folder around all class folders is left out; files at the top level belong to a class named like the
+    archive.
+    """
     *parents, name = archive.split("/")
     stem = next(
         name[: -len(suffix)] for suffix in sorted(ARCHIVES, key=len, reverse=True) if name.lower().endswith(suffix)
     )
-    with opened(data / archive) as file:
+    with open_archive(data / archive) as file:
         members = file.namelist() if isinstance(file, zipfile.ZipFile) else list_tar(file)
-    places = {member: parts for member in members if (parts := visible_parts(member))}
-    skip = is_wrapped(list(places.values()))
-    for member, parts in places.items():
-        below = parts[skip:]
-        yield FileEntry(
-            f"{archive}/{member.removeprefix('./')}",
-            (*parents, *([stem] if len(below) == 1 else []), *below),
-            archive,
-            member,
-        )
+    parts_of = {member: parts for member in members if (parts := visible_parts(member))}
+    num_skipped = int(is_wrapped(list(parts_of.values())))
+    for member, all_parts in parts_of.items():
+        parts = all_parts[num_skipped:]
+        class_folder = [stem] if len(parts) == 1 else []
+        path = f"{archive}/{member.removeprefix('./')}"
+        yield FileEntry(path, (*parents, *class_folder, *parts), archive, member)
 
 
 def list_tar(archive: tarfile.TarFile) -> list[str]:
-    """List a tar's files, and read it to its end: `tarfile` takes a damaged header for the end, and gzip's checksum comes last.
+    """List a tar's files and read it to its end.
+
+    `tarfile` treats a damaged header as the end of the archive, and gzip's checksum comes last.
 
     Raises:
-        ReadError: if anything but zeros follows what was listed.
+        ReadError: if anything but zeros follows the listed files.
     """
     names = [info.name for info in archive if info.isfile()]
     assert archive.fileobj is not None
@@ -84,53 +94,54 @@ def list_tar(archive: tarfile.TarFile) -> list[str]:
 
 
 def visible_parts(member: str) -> tuple[str, ...]:
-    """Split a member's name; empty for folders and hidden files, such as what macOS adds."""
+    """Split a member's name; empty for folders and for hidden files, such as those that macOS adds."""
     parts = tuple(member.removeprefix("./").split("/"))
     return () if any(not part or part.startswith(".") for part in parts) else parts
 
 
-def is_wrapped(places: list[tuple[str, ...]]) -> bool:
-    """Tell whether one folder, itself neither class nor split, holds all the folders of an archive."""
-    tops = {parts[0] for parts in places}
-    examples = [parts for parts in places if parts[-1].lower().endswith(tuple(IMAGE_SUFFIXES | SEQUENCE_SUFFIXES))]
+def is_wrapped(members: list[tuple[str, ...]]) -> bool:
+    """Check whether a single folder, which is neither a class nor a split, holds all folders of an archive."""
+    top_folders = {parts[0] for parts in members}
+    examples = [parts for parts in members if parts[-1].lower().endswith(tuple(IMAGE_SUFFIXES | SEQUENCE_SUFFIXES))]
     return (
-        len(tops) == 1
-        and not tops & set(SPLITS)
+        len(top_folders) == 1
+        and not top_folders & set(SPLITS)
         and all(len(parts) > 2 for parts in examples)
         and len({parts[1] for parts in examples}) > 1
     )
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[zipfile.ZipFile | tarfile.TarFile]:
+def open_archive(path: Path) -> Iterator[zipfile.ZipFile | tarfile.TarFile]:
     """Open an archive.
 
     Raises:
-        UserError: if it is damaged or encrypted, also when that shows only while it is read.
+        UserError: if it is damaged or encrypted, even if that is detected later, while it is read.
     """
     try:
         with zipfile.ZipFile(path) if path.suffix.lower() == ".zip" else tarfile.open(path) as file:
             yield file
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
         raise UserError(
-            f"expected a whole archive; {path} cannot be read ({error}); fetch it again, or unpack it into a folder"
+            f"expected a complete archive; {path} cannot be read ({error}); "
+            "download it again, or unpack it into a folder"
         ) from error
     except OSError as error:
         if error.errno is not None:
             raise
-        raise UserError(
-            f"expected a whole archive; {path} is damaged ({error}); fetch it again"
-        ) from error  # gzip.BadGzipFile
+        raise UserError(  # gzip.BadGzipFile
+            f"expected a complete archive; {path} is damaged ({error}); download it again"
+        ) from error
 
 
 def read_contents(data: Path, files: Iterable[FileEntry]) -> Iterator[bytes | None]:
-    """Give files' bytes where they lie in archives, which one process must read in their order; None for a file of its own."""
+    """Yield the content of files in archives, which one process must read in order, and None for other files."""
     for archive, group in groupby(files, key=lambda file: file.archive):
         members = [file.member for file in group]
         if not archive:
             yield from (None for _ in members)
             continue
-        with opened(data / archive) as file:
+        with open_archive(data / archive) as file:
             yield from (
                 (file.read(member) for member in members)
                 if isinstance(file, zipfile.ZipFile)
@@ -139,7 +150,7 @@ def read_contents(data: Path, files: Iterable[FileEntry]) -> Iterator[bytes | No
 
 
 def read_tar(archive: tarfile.TarFile, wanted: set[str]) -> Iterator[bytes]:
-    """Read a tar from front to back: going back in a compressed one would decompress it again."""
+    """Read members in the order of the tar: seeking back in a compressed one would decompress it again."""
     for info in archive:
         if info.isfile() and info.name in wanted:
             wanted.remove(info.name)

@@ -1,4 +1,4 @@
-"""Contact sheets: a look at each class before anything is learned from it."""
+"""Contact sheets: a first look at the images of each class."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,23 +7,24 @@ import numpy as np
 from PIL import Image
 
 from leyden.data.packed import SPLITS, Split, read_split
+from leyden.stages.prepare.pixel_cache import as_image
 
 PER_SIDE = 4
 MAX_CELL_PX = 64
-MIN_CELL_PX = 32  # smaller images are enlarged by a whole factor, so that their pixels stay sharp
+MIN_CELL_PX = 32  # smaller images are enlarged by an integer factor, so that their pixels stay sharp
 GAP_PX = 2
 
 
-def write_contact_sheets(packed: Path, folder: Path, num_classes: int, names: Sequence[str] = SPLITS) -> None:
-    """Write `<class index>.png` of up to 16 images of each class, those of the first split first."""
+def write_contact_sheets(packed: Path, folder: Path, num_classes: int, splits: Sequence[str] = SPLITS) -> None:
+    """Write `<class index>.png` with up to 16 images of each class, those of the first split first."""
     folder.mkdir()
-    taken: list[list[np.ndarray]] = [[] for _ in range(num_classes)]
-    for name in names:
+    images_by_class: list[list[np.ndarray]] = [[] for _ in range(num_classes)]
+    for name in splits:
         split = read_split(packed, name)
-        for index, images in enumerate(taken):
-            images += first_images(split, index, PER_SIDE**2 - len(images))
-    for index, images in enumerate(taken):
-        draw_sheet(images).save(folder / f"{index}.png", optimize=True)
+        for class_index, images in enumerate(images_by_class):
+            images += first_images(split, class_index, PER_SIDE**2 - len(images))
+    for class_index, images in enumerate(images_by_class):
+        draw_sheet(images).save(folder / f"{class_index}.png", optimize=True)
 
 
 def first_images(split: Split, label: int, count: int) -> list[np.ndarray]:
@@ -31,7 +32,7 @@ def first_images(split: Split, label: int, count: int) -> list[np.ndarray]:
 
 
 def draw_sheet(images: list[np.ndarray]) -> Image.Image:
-    """Lay images uint8 (H, W, C) out in a square, on grey."""
+    """Arrange images uint8 (H, W, C) in a square on a grey background."""
     height, width, _ = images[0].shape
     scale = min(1.0, MAX_CELL_PX / max(height, width))
     factor = max(1, MIN_CELL_PX // max(height, width))
@@ -39,8 +40,8 @@ def draw_sheet(images: list[np.ndarray]) -> Image.Image:
     columns = min(PER_SIDE, len(images))
     rows = -(-len(images) // columns)
     sheet = Image.new("RGB", (columns * (cell[0] + GAP_PX) - GAP_PX, rows * (cell[1] + GAP_PX) - GAP_PX), "grey")
-    for number, image in enumerate(images):
-        picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
-        picture = picture.resize(cell, Image.Resampling.NEAREST if factor > 1 else Image.Resampling.BILINEAR)
-        sheet.paste(picture, (number % columns * (cell[0] + GAP_PX), number // columns * (cell[1] + GAP_PX)))
+    resampling = Image.Resampling.NEAREST if factor > 1 else Image.Resampling.BILINEAR
+    for index, pixels in enumerate(images):
+        image = as_image(pixels).resize(cell, resampling)
+        sheet.paste(image, (index % columns * (cell[0] + GAP_PX), index // columns * (cell[1] + GAP_PX)))
     return sheet

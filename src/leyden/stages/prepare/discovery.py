@@ -1,4 +1,4 @@
-"""What may become an example: images in class folders, or the rows of the user's manifest.csv."""
+"""Discovery of the files that may become examples: in class folders, or in the user's manifest.csv."""
 
 import csv
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from leyden.stages.prepare.archives import FileEntry, list_files
 
 
 class Candidate(NamedTuple):
-    """A file that may become an example; `split` is None where it is drawn, `group` is empty where there is none."""
+    """A file that may become an example; `split` is None if it is to be drawn, `group` is empty if there is none."""
 
     file: FileEntry
     label: str
@@ -26,65 +26,69 @@ class Candidate(NamedTuple):
 
 
 def find_candidates(data: Path) -> list[Candidate]:
-    """List the images or sequences of a folder with their labels; whatever the user's own splits lack is drawn from their training images.
+    """List the images or sequences of a folder with their labels.
+
+    If the user's own splits lack val or test, training examples lose their split, so that it is drawn.
 
     Raises:
-        UserError: if there is no folder, no image, one class only, or a manifest that does not hold together.
+        UserError: if there is no folder, no image, only one class, or an inconsistent manifest.
     """
     if not data.is_dir():
         raise UserError(
-            f"expected a folder of images or sequences at {data}, which is not there; run `make repro`, or put a folder per class there"
+            f"expected a folder of images or sequences at {data}; not found; run `make repro`, or create it with one "
+            "folder per class"
         )
     manifest = data / "manifest.csv"
     candidates = read_manifest(manifest) if manifest.is_file() else find_in_folders(data)
     if not candidates:
         known = ", ".join(sorted(IMAGE_SUFFIXES | SEQUENCE_SUFFIXES))
         raise UserError(
-            f"expected images or sequences in class folders under {data}; found none ({known}); see README, 'Your own data'"
+            f"expected images or sequences in class folders under {data}; found none ({known}); "
+            "see README, 'Your own data'"
         )
     labels = {candidate.label for candidate in candidates}
     if len(labels) < 2:
         raise UserError(
             f"expected examples of two classes or more in {data}; got only {labels.pop()!r}; give each class a folder"
         )
-    given = {candidate.split for candidate in candidates}
     check_labels(candidates)
-    if None in given or given == set(SPLITS):
+    user_splits = {candidate.split for candidate in candidates}
+    if None in user_splits or user_splits == set(SPLITS):
         return candidates
-    return [Candidate(c.file, c.label, None, c.group) if c.split == "train" else c for c in candidates]
+    return [candidate._replace(split=None) if candidate.split == "train" else candidate for candidate in candidates]
 
 
 def find_in_folders(data: Path) -> list[Candidate]:
-    """List the images of class folders, or the sequences where there is no image; train, val and test hold class folders of their own."""
-    listed = [file for file in list_files(data) if len(file.place) > 1]
+    """List the images in class folders, or else the sequences; train, val and test may contain the class folders."""
+    listed = [file for file in list_files(data) if len(file.parts) > 1]
     files = with_suffix(listed, IMAGE_SUFFIXES) or with_suffix(listed, SEQUENCE_SUFFIXES)
-    split_folders = {file.place[0] for file in files} <= set(SPLITS)
-    if not split_folders:
-        return [Candidate(file, file.place[0], None) for file in files]
-    return [Candidate(file, file.place[1], file.place[0]) for file in files if len(file.place) > 2]
+    has_split_folders = {file.parts[0] for file in files} <= set(SPLITS)
+    if not has_split_folders:
+        return [Candidate(file, file.parts[0], None) for file in files]
+    return [Candidate(file, file.parts[1], file.parts[0]) for file in files if len(file.parts) > 2]
 
 
 def with_suffix(files: Iterable[FileEntry], suffixes: frozenset[str]) -> list[FileEntry]:
-    return [file for file in files if file.place[-1].lower().endswith(tuple(suffixes))]
+    return [file for file in files if file.parts[-1].lower().endswith(tuple(suffixes))]
 
 
 def are_sequences(candidates: Iterable[Candidate]) -> bool:
-    """Tell sequences from images."""
+    """Check whether all files are sequences; otherwise they are images."""
     return all(candidate.path.lower().endswith(tuple(SEQUENCE_SUFFIXES)) for candidate in candidates)
 
 
 def check_labels(candidates: Iterable[Candidate]) -> None:
-    """Stop where a class is to be tested and was never learned.
+    """Check that every class can be learned.
 
     Raises:
         UserError: if a label has no example that may become a training example.
     """
-    learned = {candidate.label for candidate in candidates if candidate.split in (None, "train")}
+    learnable = {candidate.label for candidate in candidates if candidate.split in (None, "train")}
     for candidate in candidates:
-        if candidate.label not in learned:
+        if candidate.label not in learnable:
             raise UserError(
-                f"expected train examples of every class; got {candidate.label!r} in {candidate.split} alone ({candidate.path}); "
-                "add train images of it, or take it out"
+                f"expected train examples of every class; got {candidate.label!r} only in {candidate.split} "
+                f"({candidate.path}); add train images of it, or remove it"
             )
 
 
@@ -92,7 +96,8 @@ def read_manifest(manifest: Path) -> list[Candidate]:
     """Read `path,label[,group][,split]`, paths relative to the manifest's folder.
 
     Raises:
-        UserError: if a column, a file or a value is missing, a path leaves the folder or comes twice, or a split has another name.
+        UserError: if a column, a file or a value is missing, a path is outside the folder or occurs twice, or a split
+            is unknown.
     """
     with open(manifest, newline="", encoding="utf-8-sig") as file:
         try:
@@ -100,45 +105,48 @@ def read_manifest(manifest: Path) -> list[Candidate]:
             columns, rows = reader.fieldnames or [], list(reader)
         except (UnicodeDecodeError, csv.Error) as error:
             raise UserError(
-                f"expected a CSV file in UTF-8; {manifest} is not one ({error}); save it as such"
+                f"expected a CSV file in UTF-8; {manifest} is not one ({error}); save it as CSV in UTF-8"
             ) from error
     if absent := [column for column in ("path", "label") if column not in columns]:
         raise UserError(
-            f"expected columns path,label[,group][,split] in {manifest}; got {','.join(columns) or 'nothing'}; add {' and '.join(absent)}"
+            f"expected columns path,label[,group][,split] in {manifest}; got {','.join(columns) or 'nothing'}; "
+            f"add {' and '.join(absent)}"
         )
-    files = {file.path: (number, file) for number, file in enumerate(list_files(manifest.parent))}
-    found_rows: dict[int, Candidate] = {}
+    files = {file.path: (index, file) for index, file in enumerate(list_files(manifest.parent))}
+    candidates: dict[int, Candidate] = {}
     missing = []
     for line, row in enumerate(rows, start=2):
         path = check_row(row, f"{manifest}, row {line}")
         if path not in files:
             missing.append(path)
             continue
-        number, listed = files[path]
-        if number in found_rows:
+        index, file_entry = files[path]
+        if index in candidates:
             raise UserError(
                 f"expected each file once in {manifest}; got {path!r} again in row {line}; remove one of the rows"
             )
-        found_rows[number] = Candidate(listed, row["label"], row.get("split") or None, row.get("group") or "")
+        candidates[index] = Candidate(file_entry, row["label"], row.get("split") or None, row.get("group") or "")
     if missing:
         raise UserError(
-            f"expected the files of {manifest} under {manifest.parent}; {len(missing)} of {len(rows)} are not there "
+            f"expected the files of {manifest} under {manifest.parent}; {len(missing)} of {len(rows)} are missing "
             f"({', '.join(missing[:3])}); add them or remove their rows"
         )
-    return [found_rows[number] for number in sorted(found_rows)]  # archives are read in their own order
+    return [candidates[index] for index in sorted(candidates)]  # in the order in which archives are read
 
 
 def check_row(row: dict[str, str], where: str) -> str:
-    """Check a row's values and give its path, normalised."""
+    """Check a row's values and return its normalised path."""
     path, label, split = row["path"], row["label"], row.get("split")
     if not path or not label:
         raise UserError(
-            f"expected a path and a label; {where} lacks {'a label' if path else 'a path'}; fill it in or remove the row"
+            f"expected a path and a label; {where} lacks {'a label' if path else 'a path'}; "
+            "fill it in or remove the row"
         )
     parts = PurePosixPath(path)
-    if ".." in parts.parts or parts.is_absolute() or Path(path).is_absolute():  # the latter knows the drives of Windows
+    if ".." in parts.parts or parts.is_absolute() or Path(path).is_absolute():  # the latter knows Windows drives
         raise UserError(
-            f"expected paths inside the data folder; {where} leaves it: {path!r}; write it relative to the manifest"
+            f"expected paths inside the data folder; {where} points outside: {path!r}; "
+            "write it relative to the manifest"
         )
     if split and split not in SPLITS:
         raise UserError(f"expected train, val, test or nothing as split; {where} has {split!r}; correct it")

@@ -1,49 +1,43 @@
-"""What is known of the files once all are judged."""
+"""The records of usable and rejected files, from reading to packing."""
 
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from leyden.stages.prepare.discovery import Candidate
 from leyden.stages.prepare.pixel_cache import CacheEntry
 
-Shape = tuple[int, int, int]
+Shape = tuple[int, int, int]  # height, width and channels
 
 
-class AnyJudged(Protocol):
-    """What is known of a good image or sequence, as far as all of `prepare` needs it."""
+@dataclass(slots=True)
+class Example:
+    """A usable image or sequence.
 
-    @property
-    def digest(self) -> str: ...
-
-    @property
-    def thumb(self) -> bytes: ...
-
-    @property
-    def shape(self) -> Shape: ...
-
-    @property
-    def side(self) -> int: ...
-
-
-@dataclass
-class Examples:
-    """The files that were judged good, each with its place in the spool (None where it is read again), and why others were not.
-
-    `labels` are all that were asked for: a class whose files are all broken does not vanish unseen.
+    Attributes:
+        candidate: The file, its label and its group.
+        class_index: Index of its label among all labels.
+        content: What is known of its content: `ValidImage` or `ValidSequence`.
+        cached: Its pixels or values in the cache; None for images that are read again.
+        split: train, val or test; empty until `assign_splits`.
     """
 
-    labels: list[str]
-    candidates: list[Candidate] = field(default_factory=list)
-    judged: list[Any] = field(default_factory=list)
-    places: list[CacheEntry | None] = field(default_factory=list)
-    rejected: list[tuple[str, str]] = field(default_factory=list)
+    candidate: Candidate
+    class_index: int
+    content: Any
+    cached: CacheEntry | None
+    split: str = ""
 
     @property
-    def digests(self) -> list[str]:
-        return [known.digest for known in self.judged]
+    def path(self) -> str:
+        return self.candidate.path
+
+    @property
+    def label(self) -> str:
+        return self.candidate.label
 
 
-def label_indices(examples: Examples) -> list[int]:
-    """Give each example's label by its place in `labels`."""
-    indices = {label: index for index, label in enumerate(examples.labels)}
-    return [indices[candidate.label] for candidate in examples.candidates]
+class RejectedFile(NamedTuple):
+    """A file that is not usable, and why; the fields are the columns of rejected.csv."""
+
+    path: str
+    reason: str

@@ -1,4 +1,4 @@
-"""What was found out about the data: report.json and the printed summary."""
+"""What was found in the data: the content of report.json, and the printed summary."""
 
 import statistics
 import sys
@@ -7,47 +7,42 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from leyden.data.packed import SPLITS, open_images
+from leyden.data.packed import DUPLICATES, MANIFEST, SPLITS, open_images
 from leyden.errors import UserError
 from leyden.files import sha256
-from leyden.stages.prepare.discovery import Candidate
 from leyden.stages.prepare.duplicates import Pair
-from leyden.stages.prepare.examples import Shape
+from leyden.stages.prepare.examples import Example, Shape
 from leyden.stages.prepare.packing import channel_statistics
-from leyden.stages.prepare.validation import ValidImage
 
 
-def describe_arrays(folder: Path, labels: list[str], shape: Shape, stored: Shape) -> dict[str, Any]:
-    """Describe what was packed; `input` and `labels` are what a model needs to know."""
+def describe_arrays(folder: Path, shape: Shape, stored: Shape) -> dict[str, Any]:
+    """Describe the packed arrays; `input` is what a model needs to know about them."""
     kinds = ("images", "jpeg", "offsets", "labels")
     arrays = [path for split in SPLITS for kind in kinds if (path := folder / f"{split}.{kind}.npy").is_file()]
-    train = open_images(folder, "train", stored[:2], shape[2])
-    mean, deviation = channel_statistics(train)  # of the training images alone: the others are not the model's to know
+    # Of the training images alone: the model must not depend on the others.
+    mean, deviation = channel_statistics(open_images(folder, "train", stored[:2], shape[2]))
     return {
-        "labels": labels,
         "input": {"channels": shape[2], "image_size": [*shape[:2]], "mean": mean, "std": deviation},
         "stored_size": [*stored[:2]],
         "bytes": sum(array.stat().st_size for array in arrays),
-        "data_hash": sha256(folder / "manifest.csv", *arrays),
+        "data_hash": sha256(folder / MANIFEST, *arrays),
     }
 
 
-def count_examples(
-    candidates: Sequence[Candidate], splits: Sequence[str], labels: list[str]
-) -> dict[str, dict[str, int]]:
-    """Count each class in each split.
+def count_examples(examples: Sequence[Example], labels: list[str]) -> dict[str, dict[str, int]]:
+    """Count the examples of each class in each split, and warn if val or test lacks a class.
 
     Raises:
-        UserError: if a split is empty, or a class has no training example; a class that val or test lacks is a warning.
+        UserError: if a split is empty, or a class has no training example.
     """
-    counted = Counter(zip(splits, (candidate.label for candidate in candidates), strict=True))
-    counts = {split: {label: counted[split, label] for label in labels} for split in SPLITS}
+    counter = Counter((example.split, example.label) for example in examples)
+    counts = {split: {label: counter[split, label] for label in labels} for split in SPLITS}
     for split, by_label in counts.items():
         absent = [label for label, count in by_label.items() if not count]
         if len(absent) == len(by_label) or (absent and split == "train"):
-            what = "any class" if len(absent) == len(by_label) else f"class {absent[0]!r}"
+            missing = "any class" if len(absent) == len(by_label) else f"class {absent[0]!r}"
             raise UserError(
-                f"expected {split} examples of every class; got none of {what}; "
+                f"expected {split} examples of every class; got none of {missing}; "
                 "add images, or change the fractions or the seed in configs/prepare.yaml"
             )
         if absent:
@@ -58,39 +53,42 @@ def count_examples(
     return counts
 
 
-def describe_files(judged: Sequence[ValidImage]) -> dict[str, Any]:
-    """Describe the images as their files have them: sizes in pixels, aspect ratios (width / height), modes."""
+def describe_files(examples: Sequence[Example]) -> dict[str, Any]:
+    """Describe the images as they are in their files: sizes in pixels, aspect ratios (width / height), modes."""
+    images = [example.content for example in examples]
     return {
-        "height": spread([image.height for image in judged]),
-        "width": spread([image.width for image in judged]),
-        "aspect_ratio": spread([round(image.width / image.height, 4) for image in judged]),
-        "modes": dict(sorted(Counter(image.mode for image in judged).items())),
+        "height": summarize([image.height for image in images]),
+        "width": summarize([image.width for image in images]),
+        "aspect_ratio": summarize([round(image.width / image.height, 4) for image in images]),
+        "modes": count_modes(examples),
     }
 
 
-def describe_storage(judged: Sequence[ValidImage], stored: Shape, num_encoded: int | None) -> str:
-    """Say how the images are stored; `num_encoded` is None for pixels."""
-    if num_encoded is not None:
-        kept = f"{num_encoded:,} of {len(judged):,} images encoded anew" if num_encoded else "all bytes kept"
-        return f"JPEG files, {kept}"
-    resized = sum((image.height, image.width) != stored[:2] for image in judged)
-    return "pixels as they are" if not resized else f"pixels, {resized:,} of {len(judged):,} images resized once"
+def count_modes(examples: Sequence[Example]) -> dict[str, int]:
+    return dict(sorted(Counter(example.content.mode for example in examples).items()))
 
 
-def spread(values: Sequence[float]) -> dict[str, float]:
+def summarize(values: Sequence[float]) -> dict[str, float]:
     return {"min": min(values), "median": statistics.median_low(values), "max": max(values)}
 
 
-def describe_duplicates(
-    pairs: Sequence[Pair], candidates: Sequence[Candidate], splits: Sequence[str], num_leaks: int
-) -> dict[str, int]:
-    """Count pairs: of a kind, of two labels (`conflicts` where the pixels are the same), of two splits.
+def describe_storage(examples: Sequence[Example], stored: Shape, num_encoded: int | None) -> str:
+    """Describe in words how the images are stored; `num_encoded` is None for pixels."""
+    if num_encoded is not None:
+        encoded = f"{num_encoded:,} of {len(examples):,} images re-encoded" if num_encoded else "none re-encoded"
+        return f"JPEG files, {encoded}"
+    num_resized = sum(example.content.shape[:2] != stored[:2] for example in examples)
+    return f"pixels, {num_resized:,} of {len(examples):,} images resized once" if num_resized else "pixels as they are"
 
-    `leaks` are images and groups that lie in two splits; `near_leaks` are pictures that nearly do.
+
+def describe_duplicates(pairs: Sequence[Pair], examples: Sequence[Example], num_leaks: int) -> dict[str, int]:
+    """Count pairs of each kind, with two labels (`conflicts` for exact pairs) and in two splits.
+
+    `leaks` are images and groups in two splits; `near_leaks` are near duplicates in two splits.
     """
     kinds = Counter(pair.kind for pair in pairs)
-    conflicts = Counter(pair.kind for pair in pairs if candidates[pair.first].label != candidates[pair.second].label)
-    leaks = Counter(pair.kind for pair in pairs if splits[pair.first] != splits[pair.second])
+    conflicts = Counter(pair.kind for pair in pairs if examples[pair.first].label != examples[pair.second].label)
+    leaks = Counter(pair.kind for pair in pairs if examples[pair.first].split != examples[pair.second].split)
     return {
         "exact": kinds["exact"],
         "near": kinds["near"],
@@ -101,30 +99,30 @@ def describe_duplicates(
     }
 
 
-def examples_in_words(report: dict[str, Any]) -> str:
-    if "features" in report["input"]:
+def describe_examples(report: dict[str, Any]) -> str:
+    """Describe in words what the examples are."""
+    spec = report["input"]
+    if "features" in spec:
         length = report["files"]["length"]
-        return (
-            f"sequences of {length['min']:,} to {length['max']:,} time steps, {report['input']['features']} feature(s)"
-        )
-    size, stored_size = ("x".join(map(str, sides)) for sides in (report["input"]["image_size"], report["stored_size"]))
+        return f"sequences of {length['min']:,} to {length['max']:,} time steps, {spec['features']} feature(s)"
+    size, stored_size = ("x".join(map(str, sides)) for sides in (spec["image_size"], report["stored_size"]))
     margin = f" (stored as {stored_size})" if stored_size != size else ""
-    return f"images of {size}{margin}, {report['input']['channels']} channel(s)"
+    return f"images of {size}{margin}, {spec['channels']} channel(s)"
 
 
 def summary(report: dict[str, Any]) -> str:
-    """Say in a few lines what was packed and what should be looked at."""
+    """Describe in a few lines what was packed, and the duplicates that need attention."""
     counts = {split: sum(by_label.values()) for split, by_label in report["counts"].items()}
     total = " + ".join(f"{count:,} {split}" for split, count in counts.items())
-    found = report["duplicates"]
+    duplicates = report["duplicates"]
     lines = [
-        f"prepare: {len(report['labels'])} classes, {total} {examples_in_words(report)}, "
+        f"prepare: {len(report['labels'])} classes, {total} {describe_examples(report)}, "
         f"{report['stored']}, {report['bytes'] / 1e6:.1f} MB packed; {report['rejected']} rejected"
     ]
-    if any(found.values()):
+    if any(duplicates.values()):
         lines.append(
-            f"prepare: {found['exact']:,} exact and {found['near']:,} near duplicates (duplicates.csv), "
-            f"{found['conflicts']:,} and {found['near_conflicts']:,} of them with two labels, "
-            f"{found['leaks']:,} and {found['near_leaks']:,} in two splits"
+            f"prepare: {duplicates['exact']:,} exact and {duplicates['near']:,} near duplicates ({DUPLICATES}), "
+            f"{duplicates['conflicts']:,} and {duplicates['near_conflicts']:,} of them with two labels, "
+            f"{duplicates['leaks']:,} and {duplicates['near_leaks']:,} in two splits"
         )
     return "\n".join(lines)

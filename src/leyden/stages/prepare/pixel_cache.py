@@ -1,4 +1,4 @@
-"""Decoded pixels that wait on disk until the common size is known, so that small images are read and decoded once."""
+"""Decoded pixels on disk until the common image size is known, so that small images are read and decoded once."""
 
 import tempfile
 from pathlib import Path
@@ -9,31 +9,31 @@ from PIL import Image
 
 
 class CacheEntry(NamedTuple):
-    """Where bytes (H, W, C) lie in the spool."""
+    """Position of bytes (H, W, C) in the cache."""
 
     offset: int
     shape: tuple[int, int, int]
 
 
 class PixelCache:
-    """Keeps pixels in a nameless file, which vanishes with the process."""
+    """Keeps pixels in an unnamed temporary file, which is removed when the process ends."""
 
     def __init__(self, folder: Path) -> None:
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed by close()
         self._size = 0
 
     def put(self, pixels: bytes, shape: tuple[int, int, int]) -> CacheEntry:
-        place = CacheEntry(self._size, shape)
+        entry = CacheEntry(self._size, shape)
         self._file.write(pixels)
         self._size += len(pixels)
-        return place
+        return entry
 
-    def get(self, place: CacheEntry) -> np.ndarray:
-        """Read pixels back; in the order of `put` this reads the file from front to back."""
-        height, width, channels = place.shape
-        if self._file.tell() != place.offset:
-            self._file.seek(place.offset)
-        return np.frombuffer(self._file.read(height * width * channels), np.uint8).reshape(place.shape)
+    def get(self, entry: CacheEntry) -> np.ndarray:
+        """Read pixels back; in the order of `put` this reads the file from start to end."""
+        height, width, channels = entry.shape
+        if self._file.tell() != entry.offset:
+            self._file.seek(entry.offset)
+        return np.frombuffer(self._file.read(height * width * channels), np.uint8).reshape(entry.shape)
 
     def close(self) -> None:
         self._file.close()

@@ -1,17 +1,19 @@
-"""Whether the settings make sense, and whether the data keeps to them."""
+"""Checks of the settings, and settings that follow from others."""
 
 from typing import Literal
 
 from leyden.errors import UserError
+from leyden.stages.prepare.examples import RejectedFile
 
 Storage = Literal["auto", "pixels", "jpeg"]
-MAX_PIXEL_BYTES = 100 * 10**9  # that auto stores as pixels
+MAX_PIXEL_BYTES = 100 * 10**9  # `auto` stores more as JPEG files
 
 
 def choose_storage(storage: Storage, num_examples: int, shape: tuple[int, int, int]) -> str:
-    """Say what is stored: for auto pixels, which train many times faster than JPEG files can be decoded, unless they are too many for a disk.
+    """Return how images are stored.
 
-    A function of the data alone: the same data is stored alike on every machine.
+    For auto as pixels, which are read many times faster than JPEG files are decoded, unless they are too many for a
+    disk. It depends on the data alone, so that the same data is stored in the same way on every machine.
     """
     height, width, channels = shape
     if storage == "auto":
@@ -20,14 +22,19 @@ def choose_storage(storage: Storage, num_examples: int, shape: tuple[int, int, i
 
 
 def with_margin(size: tuple[int, int], crop_margin: float) -> tuple[int, int]:
-    """Give the height and width that images are stored in, so that training can cut crops of `size` from them."""
+    """Return the height and width of stored images, which training crops to `size`."""
     return max(1, round(size[0] * crop_margin)), max(1, round(size[1] * crop_margin))
 
 
 def pixels_to_keep(
     storage: Storage, image_size: tuple[int, int] | None, max_image_size: int, crop_margin: float
 ) -> tuple[tuple[int, int] | None, int]:
-    """Give the size in which decoded images wait for packing, where it is known, and else how many pixels of one are kept at most."""
+    """Choose which decoded images are cached for packing.
+
+    Returns:
+        Height and width of cached images, if known; and the largest number of pixels of an image that is cached in its
+        own size.
+    """
     if storage == "jpeg":
         return None, 0
     return with_margin(image_size, crop_margin) if image_size else None, round(max_image_size * crop_margin) ** 2
@@ -36,34 +43,34 @@ def pixels_to_keep(
 def check_settings(
     val_fraction: float, test_fraction: float, crop_margin: float, near_duplicate_distance: int, num_workers: int | None
 ) -> None:
-    """Check what a type does not.
+    """Check the ranges of settings.
 
     Raises:
-        UserError: if a value is out of its range.
+        UserError: if a value is out of range.
     """
     if not (val_fraction > 0 and test_fraction > 0 and val_fraction + test_fraction < 1):
         raise UserError(
             "prepare.val_fraction and prepare.test_fraction must be above 0 and sum to less than 1; "
             f"got {val_fraction} and {test_fraction}; set them in configs/prepare.yaml"
         )
-    for name, value, good, range_ in (
+    for name, value, is_valid, constraint in (
         ("crop_margin", crop_margin, crop_margin >= 1, "be 1 or more"),
         ("near_duplicate_distance", near_duplicate_distance, 0 <= near_duplicate_distance <= 15, "lie in 0 to 15"),
         ("num_workers", num_workers, num_workers is None or num_workers >= 1, "be 1 or more, or null"),
     ):
-        if not good:
-            raise UserError(f"prepare.{name} must {range_}; got {value}; set it in configs/prepare.yaml")
+        if not is_valid:
+            raise UserError(f"prepare.{name} must {constraint}; got {value}; set it in configs/prepare.yaml")
 
 
-def check_rejected(rejected: list[tuple[str, str]], total: int, limit: float) -> None:
-    """Stop where too many files are unusable, naming the first few.
+def check_rejected(rejected: list[RejectedFile], total: int, max_fraction: float) -> None:
+    """Check that not too many files are unusable.
 
     Raises:
-        UserError: if the share is above the limit, or no file is left.
+        UserError: if more than `max_fraction` are, or all; it names the first few.
     """
-    if len(rejected) > limit * total or len(rejected) == total:
-        named = "; ".join(f"{path}: {reason}" for path, reason in rejected[:3])
+    if len(rejected) > max_fraction * total or len(rejected) == total:
+        named = "; ".join(f"{file.path}: {file.reason}" for file in rejected[:3])
         raise UserError(
-            f"expected at most {limit:.0%} unusable files; got {len(rejected)} of {total} ({named}); "
-            "mend or remove them, or raise max_rejected_fraction in configs/prepare.yaml"
+            f"expected at most {max_fraction:.0%} unusable files; got {len(rejected)} of {total} ({named}); "
+            "fix or remove them, or raise max_rejected_fraction in configs/prepare.yaml"
         )

@@ -1,4 +1,4 @@
-"""Training images as litdata shards, in a folder or in object storage, for data larger than the disk."""
+"""Writing of training images as litdata shards, to a folder or to object storage, for data larger than the disk."""
 
 import hashlib
 import os
@@ -10,25 +10,25 @@ from typing import Any
 
 import numpy as np
 
-from leyden.data.packed import ArrayWriter
+from leyden.data.packed import MANIFEST, ArrayWriter
 from leyden.errors import UserError
 from leyden.files import replaced_folder, sha256
 from leyden.files.outputs import check_file, check_no_overlap
 from leyden.stages.prepare.contact import PER_SIDE
 from leyden.stages.prepare.discovery import Candidate, are_sequences
-from leyden.stages.prepare.examples import Examples, Shape, label_indices
-from leyden.stages.prepare.packing import count_levels, statistics_of, write_labels, write_pixels
+from leyden.stages.prepare.examples import Example, Shape
+from leyden.stages.prepare.packing import count_values, statistics_of, write_labels, write_pixels
 
-HELD_OUT_SPLITS = ("val", "test")  # packed as arrays: later stages read them whole, and every epoch reads val
-SAMPLE = "sample"
-Reader = Callable[[Examples], Iterator[np.ndarray]]
+HELD_OUT_SPLITS = ("val", "test")  # packed as arrays: later stages read all of them, and every epoch reads val
+SAMPLE = "sample"  # name of the arrays that contact sheets are drawn from
+RowReader = Callable[[Sequence[Example]], Iterator[np.ndarray]]
 
 
-def check_place(shards: str, others: Sequence[Path]) -> None:
-    """Check before anything is read that shards may be written to a folder apart from `others`.
+def check_location(shards: str, others: Sequence[Path]) -> None:
+    """Check before anything is read that shards can be written, and not to one of `others`.
 
     Raises:
-        UserError: if they may not.
+        UserError: if they cannot.
     """
     if "://" not in shards:
         check_no_overlap(Path(shards), others, "--shards")
@@ -38,16 +38,17 @@ def check_place(shards: str, others: Sequence[Path]) -> None:
 def check_shards(
     shards: str, shard_mb: float, crop_margin: float, storage: str, candidates: Sequence[Candidate]
 ) -> None:
-    """Check before any image is read that shards can be written.
+    """Check before any image is read that the settings and the data are suitable for shards.
 
     Raises:
-        UserError: if litdata is missing, or the images lie in archives.
+        UserError: if they are not, or litdata is missing.
     """
     if shard_mb <= 0:
         raise UserError(f"prepare.shard_mb must be above 0; got {shard_mb}; set it in configs/prepare.yaml")
     if crop_margin != 1 or storage == "jpeg":
         raise UserError(
-            f"expected crop_margin 1 and storage auto or pixels for shards; got {crop_margin} and {storage}; set them in configs/prepare.yaml"
+            f"expected crop_margin 1 and storage auto or pixels for shards; got {crop_margin} and {storage}; "
+            "set them in configs/prepare.yaml"
         )
     try:
         import litdata  # noqa: F401
@@ -57,28 +58,24 @@ def check_shards(
         ) from error
     if are_sequences(candidates):
         raise UserError(
-            "expected images for shards; the data holds sequences, which are packed; set shards to null in configs/prepare.yaml"
+            "expected images for shards; the data holds sequences, which are packed; "
+            "set shards to null in configs/prepare.yaml"
         )
     archive = next((candidate.file.archive for candidate in candidates if candidate.file.archive), None)
     if archive:
         raise UserError(
-            f"expected image files, which are read in a random order for shards; got the archive {archive}; unpack it"
+            f"expected image files, since shards are written in a random order; got the archive {archive}; unpack it"
         )
 
 
-def part(examples: Examples, splits: Sequence[str], training: bool) -> tuple[Examples, list[str]]:
-    """Give the training examples in a random order, so that every shard holds all classes; or the others as they come."""
-    chosen = np.array([number for number, split in enumerate(splits) if (split == "train") == training], np.int64)
-    if training:
-        chosen = np.random.default_rng(0).permutation(chosen)
-    fields = (
-        [values[number] for number in chosen] for values in (examples.candidates, examples.judged, examples.places)
-    )
-    return Examples(examples.labels, *fields), [splits[number] for number in chosen]
+def shuffle_training(examples: Sequence[Example]) -> list[Example]:
+    """Return the training examples in a random order, so that every shard holds all classes."""
+    training = [example for example in examples if example.split == "train"]
+    return [training[index] for index in np.random.default_rng(0).permutation(len(training))]
 
 
 class ShardWriter:
-    """Writes examples to shards as they come; memory holds one shard, and so does the disk where the shards go to a URL."""
+    """Writes examples to shards; memory holds one shard at a time, and so does the disk if the shards go to a URL."""
 
     def __init__(self, folder: Path, url: str | None, shape: Shape, shard_mb: float) -> None:
         from litdata.streaming.writer import BinaryWriter
@@ -86,23 +83,23 @@ class ShardWriter:
         self._writer = BinaryWriter(str(folder), chunk_size=max(1, int(shard_mb * 1e6) // int(np.prod(shape))))
         self._folder, self._url = folder, url
         self._digest = hashlib.sha256()
-        self._levels = np.zeros((shape[2], 256), np.int64)
+        self._counts = np.zeros((shape[2], 256), np.int64)
         self.num_rows = self.num_bytes = 0
 
     def append(self, image: np.ndarray, label: int) -> None:
         """Add an image uint8 (H, W, C)."""
-        self._levels += count_levels(image)
+        self._counts += count_values(image)
         if path := self._writer.add_item(self.num_rows, (image, label)):
             self._publish(Path(path))
         self.num_rows += 1
 
     def close(self) -> dict[str, Any]:
-        """Write the rest and the list of the shards; give the pixels' statistics, and the files' size and hash."""
+        """Write the last shard and the index; return statistics of the pixels, and size and hash of the files."""
         for path in self._writer.done():
             self._publish(Path(path))
         # The index of a single writer is the whole index; litdata's merge would add the time of day.
         self._publish((self._folder / "0.index.json").rename(self._folder / "index.json"))
-        mean, deviation = statistics_of(self._levels)
+        mean, deviation = statistics_of(self._counts)
         return {"mean": mean, "std": deviation, "bytes": self.num_bytes, "sha256": self._digest.hexdigest()}
 
     def _publish(self, path: Path) -> None:
@@ -114,52 +111,53 @@ class ShardWriter:
 
 
 def write_sharded(
-    folder: Path, place: str, examples: Examples, splits: Sequence[str], read: Reader, shape: Shape, shard_mb: float
+    folder: Path, location: str, examples: Sequence[Example], read_rows: RowReader, shape: Shape, shard_mb: float
 ) -> dict[str, Any]:
-    """Write training images to shards, the others to arrays; describe them."""
-    held, held_splits = part(examples, splits, training=False)
-    write_pixels(folder, read(held), held_splits, shape, HELD_OUT_SPLITS)
-    write_labels(folder, label_indices(held), held_splits, HELD_OUT_SPLITS)
-    training, _ = part(examples, splits, training=True)
-    labels = label_indices(training)
-    found = write_shards(folder, place, keep_sample(folder, read(training), labels, shape), labels, shape, shard_mb)
+    """Write training images to shards and the others to arrays, and return their description for report.json."""
+    held_out = [example for example in examples if example.split != "train"]
+    write_pixels(folder, read_rows(held_out), held_out, shape, HELD_OUT_SPLITS)
+    write_labels(folder, held_out, HELD_OUT_SPLITS)
+    training = shuffle_training(examples)
+    labels = [example.class_index for example in training]
+    rows = keep_sample(folder, read_rows(training), labels, shape)
+    written = write_shards(folder, location, rows, labels, shape, shard_mb)
     arrays = [folder / f"{split}.{kind}.npy" for split in HELD_OUT_SPLITS for kind in ("images", "labels")]
     height, width, channels = shape
+    data_hash = hashlib.sha256((sha256(folder / MANIFEST, *arrays) + written["sha256"]).encode()).hexdigest()
     return {
-        "labels": examples.labels,
-        "input": {"channels": channels, "image_size": [height, width], "mean": found["mean"], "std": found["std"]},
+        "input": {"channels": channels, "image_size": [height, width], "mean": written["mean"], "std": written["std"]},
         "stored_size": [height, width],
-        "bytes": found["bytes"] + sum(array.stat().st_size for array in arrays),
-        "data_hash": hashlib.sha256((sha256(folder / "manifest.csv", *arrays) + found["sha256"]).encode()).hexdigest(),
-        "shards": place,
+        "bytes": written["bytes"] + sum(array.stat().st_size for array in arrays),
+        "data_hash": data_hash,
+        "shards": location,
     }
 
 
 def keep_sample(folder: Path, rows: Iterator[np.ndarray], labels: Sequence[int], shape: Shape) -> Iterator[np.ndarray]:
-    """Pass rows on, and write the first of each class to an array that the contact sheets are drawn from."""
-    kept: list[int] = []
-    taken: Counter[int] = Counter()
+    """Yield the rows, and write the first ones of each class to an array that contact sheets are drawn from."""
+    sample_labels: list[int] = []
+    counts: Counter[int] = Counter()
     with closing(ArrayWriter(folder / f"{SAMPLE}.images.npy", shape)) as writer:
         for row, label in zip(rows, labels, strict=True):
-            if taken[label] < PER_SIDE**2:
+            if counts[label] < PER_SIDE**2:
                 writer.append(row)
-                kept.append(label)
-                taken[label] += 1
+                sample_labels.append(label)
+                counts[label] += 1
             yield row
-    np.save(folder / f"{SAMPLE}.labels.npy", np.array(kept, np.int64))
+    np.save(folder / f"{SAMPLE}.labels.npy", np.array(sample_labels, np.int64))
 
 
-def drop_sample(folder: Path) -> None:
-    """Remove what the contact sheets were drawn from."""
+def remove_sample(folder: Path) -> None:
+    """Remove what contact sheets were drawn from, if it exists."""
     for kind in ("images", "labels"):
         (folder / f"{SAMPLE}.{kind}.npy").unlink(missing_ok=True)
 
 
 def write_shards(
-    folder: Path, place: str, rows: Iterator[np.ndarray], labels: Sequence[int], shape: Shape, shard_mb: float
+    folder: Path, location: str, rows: Iterator[np.ndarray], labels: Sequence[int], shape: Shape, shard_mb: float
 ) -> dict[str, Any]:
-    """Write shards to a place; the list of them comes last, so that they are there as a whole or not at all."""
-    with written_to(folder, place) as (local, url):
+    """Write shards; the index is written last, so that they are complete or not readable."""
+    with shard_folder(folder, location) as (local, url):
         writer = ShardWriter(local, url, shape, shard_mb)
         for row, label in zip(rows, labels, strict=True):
             writer.append(row, label)
@@ -167,20 +165,20 @@ def write_shards(
 
 
 @contextmanager
-def written_to(folder: Path, place: str) -> Iterator[tuple[Path, str | None]]:
-    """Give the folder to write in, and the URL to move files to from there where the place is one."""
-    if "://" not in place:
-        with replaced_folder(Path(place), "shards") as partial:
+def shard_folder(folder: Path, location: str) -> Iterator[tuple[Path, str | None]]:
+    """Yield the folder to write to, and the URL to move files to, or None if the location is a folder."""
+    if "://" not in location:
+        with replaced_folder(Path(location), "shards") as partial:
             yield partial, None
         return
     local = folder / "shards"
     local.mkdir()
-    yield local, place
+    yield local, location
     local.rmdir()
 
 
-def place_of(shards: str, manifest: Path, shape: Shape, shard_mb: float) -> str:
-    """Name the place of the shards by what decides their content: other data goes elsewhere, and a report finds its own."""
+def shard_location(shards: str, manifest: Path, shape: Shape, shard_mb: float) -> str:
+    """Return a location named by a hash of what decides the shards' content, so that other data is not replaced."""
     digest = hashlib.sha256(manifest.read_bytes() + repr((shape, shard_mb)).encode()).hexdigest()
     return f"{shards.rstrip('/')}/{digest[:12]}"
 
@@ -191,11 +189,12 @@ def upload(path: Path, url: str) -> None:
     Raises:
         UserError: if it cannot be written there.
     """
-    from leyden.data.shards import storage
+    from leyden.data.shards import storage_client
 
     try:
-        storage(url.partition("://")[0], os.getpid()).upload_file(str(path), url)
-    except Exception as error:  # each storage has errors of its own
+        storage_client(url.partition("://")[0], os.getpid()).upload_file(str(path), url)
+    except Exception as error:  # the exceptions depend on the kind of storage
         raise UserError(
-            f"expected to write {url}; got: {' '.join(str(error).split())[:200]}; mend it and run `leyden prepare` again"
+            f"expected to write {url}; got: {' '.join(str(error).split())[:200]}; "
+            "correct the URL or its credentials and run `leyden prepare` again"
         ) from error

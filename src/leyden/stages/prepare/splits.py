@@ -1,35 +1,38 @@
-"""Which split an example falls in, and whether one split leaks into another."""
+"""Splits: which one an example belongs to, and leakage between them."""
 
 import hashlib
 from collections.abc import Sequence
 
 from leyden.errors import UserError
-from leyden.stages.prepare.discovery import Candidate
 from leyden.stages.prepare.duplicates import Pair
-from leyden.stages.prepare.examples import Examples
+from leyden.stages.prepare.examples import Example
 
 
-def draw_splits(examples: Examples, seed: int, val_fraction: float, test_fraction: float) -> list[str]:
-    """Draw a split where the user gave none; what the user gave is not drawn once more."""
-    candidates = examples.candidates
-    given = {candidate.split for candidate in candidates}
-    to_test = 0.0 if "test" in given else test_fraction
-    bounds = to_test, to_test + (0.0 if "val" in given else val_fraction)
-    keys = split_keys([candidate.group for candidate in candidates], examples.digests)
-    return [candidate.split or split_of(key, seed, bounds) for candidate, key in zip(candidates, keys, strict=True)]
+def assign_splits(examples: Sequence[Example], seed: int, val_fraction: float, test_fraction: float) -> None:
+    """Set each example's split to the user's or draw it; test and val are not drawn if the user has assigned some."""
+    user_splits = {example.candidate.split for example in examples}
+    test_bound = 0.0 if "test" in user_splits else test_fraction
+    bounds = test_bound, test_bound + (0.0 if "val" in user_splits else val_fraction)
+    groups = [example.candidate.group for example in examples]
+    keys = split_keys(groups, [example.content.digest for example in examples])
+    for example, key in zip(examples, keys, strict=True):
+        example.split = example.candidate.split or draw_split(key, seed, bounds)
 
 
-def split_of(key: str, seed: int, bounds: tuple[float, float]) -> str:
-    """Draw a split from an example's key alone, so that adding or removing a file moves no other."""
-    draw = hashlib.sha256(f"{seed}:{key}".encode()).digest()
-    unit = int.from_bytes(draw[:8], "big") / 2**64
-    return "test" if unit < bounds[0] else "val" if unit < bounds[1] else "train"
+def draw_split(key: str, seed: int, bounds: tuple[float, float]) -> str:
+    """Draw a split from an example's key alone, so that adding or removing a file does not move any other."""
+    digest = hashlib.sha256(f"{seed}:{key}".encode()).digest()
+    uniform = int.from_bytes(digest[:8], "big") / 2**64
+    return "test" if uniform < bounds[0] else "val" if uniform < bounds[1] else "train"
 
 
 def split_keys(groups: Sequence[str], digests: Sequence[str]) -> list[str]:
-    """Give examples that must stay together one key: their content's hash, or their group; groups that share an image are one."""
+    """Return a key for each example; those that must be in the same split have the same one.
+
+    The key is the hash of the content, or the group; groups that share content are merged.
+    """
     parents: dict[str, str] = {}
-    owners: dict[str, str] = {}
+    group_of: dict[str, str] = {}
 
     def root(group: str) -> str:
         while (parent := parents.get(group, group)) != group:
@@ -38,30 +41,30 @@ def split_keys(groups: Sequence[str], digests: Sequence[str]) -> list[str]:
 
     for group, digest in zip(groups, digests, strict=True):
         if group:
-            low, high = sorted((root(group), root(owners.setdefault(digest, group))))
+            low, high = sorted((root(group), root(group_of.setdefault(digest, group))))
             parents[high] = low
-    return [f"group:{root(owners[digest])}" if digest in owners else digest for digest in digests]
+    return [f"group:{root(group_of[digest])}" if digest in group_of else digest for digest in digests]
 
 
-def check_leakage(candidates: Sequence[Candidate], splits: Sequence[str], pairs: Sequence[Pair], allowed: bool) -> int:
-    """Count the images and groups that lie in two splits.
+def check_leakage(examples: Sequence[Example], pairs: Sequence[Pair], is_allowed: bool) -> int:
+    """Return the number of images and groups that are in two splits.
 
     Raises:
         UserError: if there are any and that is not allowed.
     """
-    first_of: dict[str, int] = {}
+    first_of_group: dict[str, int] = {}
     leaks = [
         (pair.first, pair.second)
         for pair in pairs
-        if pair.kind == "exact" and splits[pair.first] != splits[pair.second]
+        if pair.kind == "exact" and examples[pair.first].split != examples[pair.second].split
     ]
-    for number, candidate in enumerate(candidates):
-        if candidate.group and splits[number] != splits[first := first_of.setdefault(candidate.group, number)]:
-            leaks.append((first, number))
-    if leaks and not allowed:
+    for index, example in enumerate(examples):
+        group = example.candidate.group
+        if group and example.split != examples[first := first_of_group.setdefault(group, index)].split:
+            leaks.append((first, index))
+    if leaks and not is_allowed:
         named = "; ".join(
-            f"{candidates[first].path} ({splits[first]}) and {candidates[second].path} ({splits[second]})"
-            for first, second in leaks[:3]
+            " and ".join(f"{examples[index].path} ({examples[index].split})" for index in leak) for leak in leaks[:3]
         )
         raise UserError(
             f"expected no image and no group in two splits; got {len(leaks)} such pairs: {named}; "

@@ -1,7 +1,7 @@
-"""Work on chunks in several processes, in order, with a bounded number of them under way.
+"""Parallel work on chunks in several processes, in order, with a bounded number of chunks in flight.
 
-Processes and not threads: decoding a 32x32 JPEG holds Python's lock for most of its 70 us, and two threads were slower than one
-(4,700 images/s against 7,400; two processes: 11,700; 2 cores).
+Processes and not threads: decoding a 32x32 JPEG holds the GIL for most of its 70 us, and two threads were slower than
+one (4,700 images/s against 7,400; two processes: 11,700; 2 cores).
 """
 
 import multiprocessing
@@ -19,8 +19,8 @@ from typing import TypeVar
 from leyden.errors import UserError
 
 ITEMS_PER_CHUNK = 64
-CHUNKS_PER_WORKER = 4  # under way at a time: this bounds the memory
-POOL_STARTS_IN_S = 0.6  # measured; less work than twice that is done sooner without
+CHUNKS_PER_WORKER = 4  # in flight: this bounds the memory
+POOL_START_S = 0.6  # measured; work that takes less than twice as long is faster without processes
 Chunk = TypeVar("Chunk")
 Result = TypeVar("Result")
 
@@ -31,10 +31,10 @@ def run_chunks(
     """Apply a function to chunks, in order.
 
     Args:
-        function: Picklable; for None as number of workers, its time for the first chunk decides whether processes pay.
-        chunks: What it is applied to, taken as the work proceeds.
-        num_chunks: How many there are.
-        num_workers: Number of processes; 1 works in this one; None decides.
+        function: Picklable.
+        chunks: Its arguments; they are consumed as the work proceeds.
+        num_chunks: Number of chunks.
+        num_workers: Number of processes; 1 works in this process; None decides by the time that the first chunk takes.
 
     Raises:
         UserError: if a process dies.
@@ -44,44 +44,44 @@ def run_chunks(
         start = time.perf_counter()
         yield from map(function, islice(chunks, 1))
         expected_s = (time.perf_counter() - start) * (num_chunks - 1)
-        num_workers = len(available_cores()) if expected_s > 2 * POOL_STARTS_IN_S else 1
+        num_workers = len(available_cores()) if expected_s > 2 * POOL_START_S else 1
     if num_workers == 1:
         yield from map(function, chunks)
         return
-    pool = ProcessPoolExecutor(num_workers, multiprocessing.get_context("spawn"), initializer=follow_parent)
+    pool = ProcessPoolExecutor(num_workers, multiprocessing.get_context("spawn"), initializer=watch_parent)
     try:
-        yield from in_order(pool, function, chunks, num_workers * CHUNKS_PER_WORKER)
+        yield from map_in_order(pool, function, chunks, num_workers * CHUNKS_PER_WORKER)
     except BrokenProcessPool as error:
         raise UserError(
-            "expected the worker processes to live; one was killed, for want of memory perhaps; set num_workers to 1"
+            "expected all worker processes to finish; one was killed, possibly out of memory; set num_workers to 1"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def in_order(
-    pool: ProcessPoolExecutor, function: Callable[[Chunk], Result], chunks: Iterator[Chunk], window: int
+def map_in_order(
+    pool: ProcessPoolExecutor, function: Callable[[Chunk], Result], chunks: Iterator[Chunk], max_in_flight: int
 ) -> Iterator[Result]:
-    under_way: deque[Future[Result]] = deque()
+    in_flight: deque[Future[Result]] = deque()
     for chunk in chunks:
-        under_way.append(pool.submit(function, chunk))
-        if len(under_way) >= window:
-            yield under_way.popleft().result()
-    while under_way:
-        yield under_way.popleft().result()
+        in_flight.append(pool.submit(function, chunk))
+        if len(in_flight) >= max_in_flight:
+            yield in_flight.popleft().result()
+    while in_flight:
+        yield in_flight.popleft().result()
 
 
 def available_cores() -> set[int]:
     return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
 
 
-def follow_parent() -> None:
-    """Leave Ctrl-C to the parent, and end when it ends: a worker of a killed parent would wait for ever."""
+def watch_parent() -> None:
+    """Leave Ctrl-C to the parent, and exit when it exits: a worker of a killed parent would wait forever."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    threading.Thread(target=exit_with_parent, daemon=True).start()
 
 
-def end_with_parent() -> None:
+def exit_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
