@@ -1,6 +1,7 @@
 """Leyden: labelled images in; a trained, evaluated, exported, checked and explained model out.
 
-The public names are imported when they are first used: `leyden --help` and `leyden prepare` need neither torch nor lightning.
+The public names are imported on first use, because `leyden --help` and `leyden prepare` need neither torch nor
+lightning.
 """
 
 import importlib
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from leyden.runtimes.load import load
     from leyden.training.classifier import Classifier
 
-_HOMES = {
+_MODULES = {
     "Classifier": "leyden.training.classifier",
     "ImageData": "leyden.data.datamodule",
     "SequenceData": "leyden.data.sequence_data",
@@ -28,6 +29,6 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'leyden' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    return getattr(importlib.import_module(_MODULES[name]), name)

@@ -406,7 +406,7 @@ def test_the_same_of_safetensors(folder, monkeypatch):
         (
             "torchvision.models.get_model",
             {"name": "fasterrcnn_resnet50_fpn"},
-            r"cannot be built: it asks download\.pytorch\.org for weights",
+            r"cannot be built: it tries to download weights from download\.pytorch\.org",
         ),
     ],
 )

@@ -54,7 +54,9 @@ class Distiller:
                 f"expected a teacher's weight in [0, 1] and a temperature above 0; got {teacher.weight} and {teacher.temperature}"
             )
         self.temperature, self.weight = teacher.temperature, teacher.weight
-        loaded = load_checkpoint(Path(teacher.path), trust=teacher.trust, named=class_paths_of(student.spec["network"]))
+        loaded = load_checkpoint(
+            Path(teacher.path), trust=teacher.trust, allowed_classes=class_paths_of(student.spec["network"])
+        )
         self.teacher, self.student = loaded.requires_grad_(False), student
         if self.teacher.labels != student.labels:
             ours, theirs = (", ".join(model.labels) for model in (student, self.teacher))

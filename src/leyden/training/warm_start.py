@@ -55,7 +55,9 @@ class InheritedWeights:
         }
         ours = {key: value for key, value in model.state_dict().items() if key.startswith("network.")}
         if start.mode == "prune":
-            wide = load_checkpoint(Path(start.path), trust=start.trust, named=class_paths_of(model.spec["network"]))
+            wide = load_checkpoint(
+                Path(start.path), trust=start.trust, allowed_classes=class_paths_of(model.spec["network"])
+            )
             chosen = select_channels(wide.network, model.network.state_dict())
             theirs = {f"network.{key}": value for key, value in chosen.items()}
         renewed = head_names(model) if checkpoint["leyden"]["labels"] != model.labels else set()
