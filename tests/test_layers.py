@@ -15,7 +15,7 @@ STAGES = sorted(
 # What decides no result, how files are written and which are trusted: no stage runs again after an edit there.
 PLUMBING = {
     "leyden",
-    *(f"leyden.{name}" for name in ("cli", "completion", "errors", "parsing", "stages")),
+    *(f"leyden.{name}" for name in ("cli", "completion", "errors", "memory", "parsing", "stages")),
     *(f"leyden.{room}" for room in ("files", "trust")),
     *(f"leyden.{room}.{path.stem}" for room in ("files", "trust") for path in (PACKAGE / room).glob("*.py")),
 }

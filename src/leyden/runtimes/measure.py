@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from leyden.memory import process_peak_memory_mb
 from leyden.runtimes import Run, import_runtime, open_model
 from leyden.runtimes.examples import Batch, Examples, batches, load_examples
 
@@ -36,7 +37,7 @@ def main(file: Path, examples: Examples, answers: Path) -> None:
     for size in TIMED_BATCH_SIZES:
         p50, p95 = latency_ms(model.run, examples.take(np.resize(np.arange(len(examples)), size)))
         figures |= {f"latency_ms_b{size}_p50": p50, f"latency_ms_b{size}_p95": p95}
-    figures["peak_memory_mb"] = peak_memory_mb()
+    figures["peak_memory_mb"] = process_peak_memory_mb()
     np.savez(answers, figures=json.dumps(figures), **logits)
 
 
@@ -57,16 +58,6 @@ def latency_ms(run: Run, batch: Batch) -> tuple[float, float]:
         times.append((time.perf_counter() - started) * 1000)
     times = sorted(times[WARM_UP:])
     return times[len(times) // 2], times[math.ceil(0.95 * len(times)) - 1]
-
-
-def peak_memory_mb() -> float:
-    """Give the most memory that this process held."""
-    status = Path("/proc/self/status")
-    if status.is_file():  # getrusage's figure begins with what the parent held when it started this process
-        return int(status.read_text().split("VmHWM:")[1].split()[0]) / 1e3
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 if __name__ == "__main__":
