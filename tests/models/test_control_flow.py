@@ -1,4 +1,4 @@
-"""Exported branches and loops: the eager answers at every batch size and length, and what an easy image does not need is not run."""
+"""Exported branches and loops compute what the eager model does, at every batch size and length."""
 
 import io
 import warnings
@@ -7,7 +7,7 @@ import onnxruntime
 import pytest
 import torch
 
-from leyden.models.early_exit import Routed
+from leyden.models.early_exit import ScriptableEarlyExitNet
 from leyden.models.sequence_model import SequenceModel
 from tests.models.test_early_exit import make_network
 
@@ -22,14 +22,14 @@ def network():
 
 @pytest.fixture(scope="module")
 def images(network):
-    """Images (N, 1, 8, 8), half of which leave at the first head: the first one does, the second one goes to the end."""
-    found = torch.randn(64, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    """Images (N, 1, 8, 8), half of which exit at the first head: the first one does, the second one runs to the end."""
+    images = torch.randn(64, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        confidences = network.score_all(found)[0].softmax(1).amax(1).sort().values
-        network.threshold = float(confidences[31:33].mean())  # between two images: rounding cannot decide
-        exits = network.route(found)[1]
+        confidences = network.compute_all_logits(images)[0].softmax(1).amax(1).sort().values
+        network.threshold = float(confidences[31:33].mean())  # between two images, so that rounding cannot change exits
+        exits = network.route(images)[1]
     assert exits.unique().tolist() == [0, 1, 2]
-    return torch.cat([found[exits == 0][:1], found[exits == 2][:1], found])
+    return torch.cat([images[exits == 0][:1], images[exits == 2][:1], images])
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def gru():
 
 
 def export(module, *args):
-    """Give a torch.export program as a file brings it back."""
+    """Export a module, and return the program as loaded from a file."""
     shapes = ({0: BATCH},) if len(args) == 1 else ({0: BATCH, 1: TIME}, {0: BATCH})
     with torch.no_grad():
         torch.export.save(torch.export.export(module, args, dynamic_shapes=shapes), file := io.BytesIO())
@@ -48,9 +48,9 @@ def export(module, *args):
     return torch.export.load(file)
 
 
-def onnx_of(program):
+def convert_to_onnx(program):
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter warns of its own dependencies
+        warnings.simplefilter("ignore")  # the exporter warns about its own dependencies
         proto = torch.onnx.export(program, dynamo=True, opset_version=20, verbose=False).model_proto
     return proto, onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
 
@@ -65,8 +65,8 @@ def batches(images):
 
 
 @torch.no_grad()
-def convolutions(module, batch):
-    """Count the convolutions that truly run: torch's own FLOP counter runs both branches."""
+def count_convolutions(module, batch):
+    """Count the convolutions that actually run: torch's FLOP counter runs both branches."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         module(batch)
     return sum(event.count for event in profile.key_averages() if event.key == "aten::convolution")
@@ -75,27 +75,23 @@ def convolutions(module, batch):
 def test_an_exported_network_keeps_its_branches(network, images):
     program = export(network, images[:2].clone())
     module = program.module()
-    assert sum("cond" in str(node.target) for node in program.graph.nodes) == 1  # which holds the second one
+    assert sum("cond" in str(node.target) for node in program.graph.nodes) == 1  # the second one is inside it
     for batch in batches(images):
         with torch.no_grad():
             assert torch.allclose(module(batch), network(batch), atol=1e-5)
-    assert [convolutions(module, batch) for batch in batches(images)] == [
-        3,
-        9,
-        9,
-        9,
-    ]  # of stages with 2, 3 and 3 behind a stem
-    proto, session = onnx_of(program)
+    # The stem has 1 convolution, the stages have 2, 3 and 3.
+    assert [count_convolutions(module, batch) for batch in batches(images)] == [3, 9, 9, 9]
+    proto, session = convert_to_onnx(program)
     assert [node.op_type for node in proto.graph.node].count("If") == 1
-    inner = next(node for node in proto.graph.node if node.op_type == "If").attribute
-    assert any("If" in {node.op_type for node in branch.g.node} for branch in inner)
+    branches = next(node for node in proto.graph.node if node.op_type == "If").attribute
+    assert any("If" in {node.op_type for node in branch.g.node} for branch in branches)
     for batch in batches(images):
         with torch.no_grad():
             assert torch.allclose(run(session, batch), network(batch), atol=1e-4)
 
 
 @pytest.mark.parametrize(("name", "value"), [("threshold", 1.0), ("branching", False)])
-def test_a_network_that_nobody_may_leave_has_no_branches(name, value, network, images, monkeypatch):
+def test_an_exported_network_without_early_exits_has_no_branches(name, value, network, images, monkeypatch):
     monkeypatch.setattr(network, name, value)
     program = export(network, images[:2].clone())
     assert not any("cond" in str(node.target) for node in program.graph.nodes)
@@ -104,18 +100,18 @@ def test_a_network_that_nobody_may_leave_has_no_branches(name, value, network, i
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
-def test_a_scripted_network_lets_each_image_leave(network, images):
-    torch.jit.save(torch.jit.script(Routed(network)), file := io.BytesIO())
+def test_a_scripted_network_lets_each_image_exit(network, images):
+    torch.jit.save(torch.jit.script(ScriptableEarlyExitNet(network)), file := io.BytesIO())
     file.seek(0)
     module = torch.jit.load(file)
     for batch in batches(images):
         with torch.no_grad():
             assert torch.allclose(module(batch), network(batch), atol=1e-5)
-    assert [convolutions(module, batch) for batch in batches(images)] == [3, 9, 9, 9]
+    assert [count_convolutions(module, batch) for batch in batches(images)] == [3, 9, 9, 9]
 
 
 def sequences():
-    """Batches of other sizes, lengths and paddings than the example's."""
+    """Yield batches with other sizes, lengths and paddings than the example."""
     generator = torch.Generator().manual_seed(0)
     for lengths in ([1], [9], [2, 9, 1], [30, 3, 3, 17, 30]):
         values = torch.randn(len(lengths), max(lengths) + len(lengths) // 3, 2, generator=generator)
@@ -124,13 +120,13 @@ def sequences():
 
 def test_an_exported_gru_reads_any_length(gru):
     program = export(gru, torch.randn(2, 5, 2), torch.tensor([5, 3]))
-    proto, session = onnx_of(program)
-    assert [node.op_type for node in proto.graph.node].count("Scan") == 4  # of two layers and two directions
+    proto, session = convert_to_onnx(program)
+    assert [node.op_type for node in proto.graph.node].count("Scan") == 4  # two layers in two directions
     for values, lengths in sequences():
         with torch.no_grad():
-            wanted = gru(values, lengths)
-            assert torch.allclose(program.module()(values, lengths), wanted, atol=1e-5)
-            assert torch.allclose(run(session, values, lengths), wanted, atol=1e-5)
+            expected = gru(values, lengths)
+            assert torch.allclose(program.module()(values, lengths), expected, atol=1e-5)
+            assert torch.allclose(run(session, values, lengths), expected, atol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning", "ignore:The TorchScript type system:UserWarning")

@@ -1,4 +1,4 @@
-"""Images leave at the first head that is sure, the answer does not depend on how it is computed, and compute is saved."""
+"""Images exit at the first confident head, the logits do not depend on how they are computed, and compute is saved."""
 
 import pytest
 import torch
@@ -13,14 +13,14 @@ GREY = {"channels": 1, "image_size": [8, 8], "mean": [0.3], "std": [0.4]}
 
 
 def make_network() -> EarlyExitNet:
-    """Make a network of which some images leave at each head."""
+    """Build a network in which some images exit at each head."""
     torch.manual_seed(0)
-    made = EarlyExitNet(1, 4, (8, 8), width=8)
-    for factor, head in zip((4, 40, 40), made.heads, strict=True):
+    network = EarlyExitNet(1, 4, (8, 8), width=8)
+    for factor, head in zip((4, 40, 40), network.heads, strict=True):
         head[-1].weight.data *= factor  # confidences on both sides of the threshold
     for _ in range(3):
-        made(torch.randn(32, 1, 8, 8))
-    return made.eval()
+        network(torch.randn(32, 1, 8, 8))
+    return network.eval()
 
 
 @pytest.fixture
@@ -37,19 +37,20 @@ def confidences(logits):
     return [head.softmax(1).amax(1) for head in logits]
 
 
-def test_each_image_takes_the_first_head_that_is_sure(network, images):
+def test_each_image_exits_at_the_first_confident_head(network, images):
     with torch.no_grad():
-        heads = network.score_all(images)
+        heads = network.compute_all_logits(images)
         network.threshold = float(confidences(heads)[0].median())
         out, exits = network.route(images)
     for row in range(len(images)):
         first = next((number for number in (0, 1) if confidences(heads)[number][row] >= network.threshold), 2)
         assert exits[row] == first
         assert torch.allclose(out[row], heads[first][row], atol=1e-5)
-    assert len(exits.unique()) == 3 and torch.allclose(network.exit_fractions(images), torch.bincount(exits) / 64)
+    assert len(exits.unique()) == 3
+    assert torch.allclose(network.exit_fractions(images), torch.bincount(exits) / 64)
 
 
-def test_the_answer_with_gradients_or_exported_is_the_same(network, images):
+def test_logits_with_gradients_or_exported_are_the_same(network, images):
     network.threshold = 0.6
     with torch.no_grad():
         routed = network(images)
@@ -59,40 +60,42 @@ def test_the_answer_with_gradients_or_exported_is_the_same(network, images):
     assert network(images).requires_grad
 
 
-def flops(network, images):
+def count_flops(network, images):
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(images)
     return counter.get_total_flops()
 
 
-def test_images_that_left_cost_nothing_more(network, images):
+def test_images_that_exited_need_no_further_compute(network, images):
     network.threshold = 0.0
     stages: list[int] = []
     for stage in network.stages:
         stage.register_forward_hook(lambda *_: stages.append(1))
-    early = flops(network, images)
+    early = count_flops(network, images)
     assert len(stages) == 1
     network.threshold = 1.0
-    whole = flops(network, images)
+    whole = count_flops(network, images)
     heads = [
-        sum(flops(network.heads[number], torch.zeros(64, 8 * 2**number, 1, 1)) for number in numbers)
+        sum(count_flops(network.heads[number], torch.zeros(64, 8 * 2**number, 1, 1)) for number in numbers)
         for numbers in ((2,), (0, 1, 2))
     ]
-    network.threshold = 0.999999  # nobody is that sure: the same stages, and all heads
-    assert flops(network, images) - whole == heads[1] - heads[0] > 0
+    network.threshold = 0.999999  # no image is that confident: the same stages, and all heads
+    assert count_flops(network, images) - whole == heads[1] - heads[0] > 0
     assert early < 0.5 * whole
     with torch.no_grad():
         network.threshold = float(confidences([network.heads[0](network.stages[0](network.stem(images)))])[0].median())
-    assert early < flops(network, images) < whole
+    assert early < count_flops(network, images) < whole
 
 
-def test_at_threshold_one_all_images_go_to_the_end_even_when_certain(network, images):
+def test_at_threshold_one_no_image_exits_early_even_at_confidence_one(network, images):
     network.threshold = 1.0
     network.heads[0][-1].bias.data[0] = 1000
     with torch.no_grad():
         out, exits = network.route(images)
-        assert exits.unique().tolist() == [2] and torch.allclose(out, network.score_all(images)[-1], atol=1e-5)
-        assert torch.allclose(network.pick(network.score_all(images)), out, atol=1e-5)
+        heads = network.compute_all_logits(images)
+        assert exits.unique().tolist() == [2]
+        assert torch.allclose(out, heads[-1], atol=1e-5)
+        assert torch.allclose(network.select_logits(heads), out, atol=1e-5)
 
 
 def test_an_empty_batch_and_bfloat16(network, images):
@@ -101,7 +104,7 @@ def test_an_empty_batch_and_bfloat16(network, images):
         assert network(images).dtype == torch.bfloat16
 
 
-def test_training_sums_the_loss_of_every_head():
+def test_training_averages_the_loss_over_the_heads():
     torch.manual_seed(0)
     spec = {"class_path": "leyden.models.EarlyExitNet", "init_args": {"width": 4}}
     model = Classifier(spec, ["a", "b"], GREY, label_smoothing=0.0)
@@ -115,7 +118,7 @@ def test_training_sums_the_loss_of_every_head():
 
 
 @pytest.mark.filterwarnings("ignore:.*isinstance\\(treespec, LeafSpec\\)")
-def test_it_trains_and_is_evaluated_by_the_verbs(trained, tmp_path, monkeypatch, capsys):
+def test_it_trains_and_is_evaluated_on_the_command_line(trained, tmp_path, monkeypatch, capsys):
     for name in ("configs", "artifacts"):
         (tmp_path / name).mkdir() if name == "artifacts" else (tmp_path / name).symlink_to(trained / name)
     (tmp_path / "artifacts/prepare").symlink_to(trained / "artifacts/prepare")

@@ -8,7 +8,7 @@ def test_logits_of_small_images():
     assert network(torch.randn(2, 3, 13, 9)).shape == (2, 10)
 
 
-def test_an_image_and_its_mirror_image_have_one_answer():
+def test_an_image_and_its_mirror_image_have_the_same_logits():
     network = FastCNN(1, 4, (8, 8), widths=(8,), mirror=True)
     images = torch.randn(3, 1, 8, 8)
     assert not torch.allclose(network(images), network(images.flip(3)), atol=1e-3)
@@ -16,12 +16,13 @@ def test_an_image_and_its_mirror_image_have_one_answer():
     assert torch.allclose(network(images), network(images.flip(3)), atol=1e-6)
 
 
-def test_convolutions_begin_as_identities():
+def test_convolutions_start_as_identities():
     first, second = (
         layer for layer in FastCNN(1, 4, (8, 8), widths=(8,)).blocks[0] if isinstance(layer, torch.nn.Conv2d)
     )
     images = torch.randn(2, 8, 5, 5)
-    assert torch.allclose(second(images), images) and torch.allclose(first(images)[:, :8], images)
+    assert torch.allclose(second(images), images)
+    assert torch.allclose(first(images)[:, :8], images)
 
 
 def test_the_first_layer_whitens_patches():

@@ -4,32 +4,34 @@ from torch import nn
 
 from leyden import Classifier, UserError
 from leyden.models import PatchTransformer
-from leyden.models.image_model import build_network
+from leyden.models.network_spec import build_network
 
 SMALL = {"patch_size": 4, "width": 16, "depth": 2, "heads": 2}
 
 
 @pytest.mark.parametrize(("size", "channels", "patches"), [((8, 8), 1, 4), ((21, 30), 3, 48), ((3, 5), 3, 2)])
-def test_takes_any_size_and_pads_to_whole_patches(size, channels, patches):
+def test_accepts_any_size_and_pads_to_whole_patches(size, channels, patches):
     network = PatchTransformer(channels, 5, size, **SMALL)
     images = torch.randn(2, channels, *size)
-    assert network(images).shape == (2, 5) and network.tokens(images).shape == (2, patches, 16)
+    assert network(images).shape == (2, 5)
+    assert network.embed_patches(images).shape == (2, patches, 16)
     assert network.grid[0] * network.grid[1] == patches
 
 
-def test_the_attention_maps_are_those_that_the_network_uses():
+def test_attention_maps_are_those_of_the_forward_pass():
     torch.manual_seed(0)
     network = PatchTransformer(1, 5, (8, 8), **{**SMALL, "patch_size": 2})
     images = torch.randn(3, 1, 8, 8)
     maps = network.attention_maps(images)
-    assert maps.shape == (3, 2, 2, 16, 16) and torch.allclose(maps.sum(-1), torch.ones(3, 2, 2, 16))
+    assert maps.shape == (3, 2, 2, 16, 16)
+    assert torch.allclose(maps.sum(-1), torch.ones(3, 2, 2, 16))
     block = network.blocks[0]
-    tokens = block.norm1(network.tokens(images))
-    mixed = (maps[:, 0] @ block.attention.split(tokens)[2]).transpose(1, 2).flatten(2)
+    tokens = block.norm1(network.embed_patches(images))
+    mixed = (maps[:, 0] @ block.attention.project(tokens)[2]).transpose(1, 2).flatten(2)
     assert torch.allclose(block.attention.project_out(mixed), block.attention(tokens), atol=1e-5)
 
 
-def test_patches_are_told_apart_by_place():
+def test_positions_distinguish_patches():
     torch.manual_seed(0)
     network = PatchTransformer(1, 5, (8, 8), **SMALL).eval()
     images = torch.randn(1, 1, 8, 8)
@@ -40,7 +42,7 @@ def test_patches_are_told_apart_by_place():
 
 
 @pytest.mark.parametrize("autocast", [False, True])
-def test_saving_memory_changes_neither_weights_nor_gradients(autocast):
+def test_save_memory_changes_no_gradients_and_stores_less(autocast):
     torch.manual_seed(0)
     plain, saving = (PatchTransformer(1, 5, (8, 8), **SMALL, save_memory=flag) for flag in (False, True))
     saving.load_state_dict(plain.state_dict())
@@ -49,14 +51,14 @@ def test_saving_memory_changes_neither_weights_nor_gradients(autocast):
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
             out = network(images)
         out.float().square().sum().backward()
-    for (name, one), other in zip(plain.named_parameters(), saving.parameters(), strict=True):
-        assert torch.allclose(one.grad, other.grad, atol=0.05 * float(one.grad.abs().max()) if autocast else 1e-5), name
-    kept = [stored_bytes(network, images) for network in (plain, saving)]
-    assert kept[1] < 0.85 * kept[0]
+    for (name, expected), parameter in zip(plain.named_parameters(), saving.parameters(), strict=True):
+        tolerance = 0.05 * float(expected.grad.abs().max()) if autocast else 1e-5
+        assert torch.allclose(expected.grad, parameter.grad, atol=tolerance), name
+    assert stored_bytes(saving, images) < 0.85 * stored_bytes(plain, images)
 
 
 def stored_bytes(network, images):
-    """Count the memory that the graph keeps for the backward pass, weights apart."""
+    """Count the bytes that the graph stores for the backward pass, except for weights."""
     weights = {parameter.data_ptr() for parameter in network.parameters()}
     storages: dict[int, int] = {}
 
@@ -66,8 +68,8 @@ def stored_bytes(network, images):
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        kept = network(images)
-    assert kept.requires_grad
+        out = network(images)  # keeps the graph alive
+    assert out.requires_grad
     return sum(storages.values())
 
 

@@ -1,4 +1,4 @@
-"""Models of sequences: what lies behind an end has no influence, and a training that starts here learns."""
+"""Sequence models: padding has no influence, and training on the command line learns."""
 
 import csv
 from pathlib import Path
@@ -39,7 +39,8 @@ def test_padding_has_no_influence(init_args):
 def test_every_step_before_the_end_has_an_influence():
     values = torch.randn(1, 7, 2, requires_grad=True)
     model(width=5)(values, torch.tensor([5])).sum().backward()
-    assert (values.grad[0, :5].abs() > 0).all() and (values.grad[0, 5:] == 0).all()
+    assert (values.grad[0, :5].abs() > 0).all()
+    assert (values.grad[0, 5:] == 0).all()
 
 
 def test_values_are_standardised():
@@ -59,37 +60,24 @@ def test_a_network_for_images_is_refused():
 
 
 def test_sequences_train_evaluate_and_predict(in_sequences, error_of):
-    assert (
-        main(
-            [
-                "fit",
-                "-c",
-                "configs/train.yaml",
-                "-c",
-                "configs/experiment/sequences.yaml",
-                "--trainer.max_epochs=15",
-                "--data.batch_size=16",
-            ]
-        )
-        == 0
-    )
+    config = ["-c", "configs/train.yaml", "-c", "configs/experiment/sequences.yaml"]
+    assert main(["fit", *config, "--trainer.max_epochs=15", "--data.batch_size=16"]) == 0
     assert main(["evaluate", "--num_resamples=50"]) == 0
     rows = list(csv.DictReader(Path("artifacts/evaluate/predictions.csv").read_text().splitlines()))
     assert np.mean([row["label"] == row["prediction"] for row in rows]) > 0.9
     loaded = leyden.load("artifacts/train/model.ckpt")
-    assert loaded.features == 2 and loaded.labels == ["down", "up", "wave"]
+    assert loaded.features == 2
+    assert loaded.labels == ["down", "up", "wave"]
     np.save("wide.npy", np.zeros((4, 3)))
     assert main(["predict", "artifacts/train/model.ckpt", "data/wave", "wide.npy", "missing.csv"]) == 0
-    named = {row["path"]: row for row in csv.DictReader(Path("predictions.csv").read_text().splitlines())}
-    assert (
-        named["wide.npy"]["error"] == "3 features, where the model takes 2"
-        and "No such file" in named["missing.csv"]["error"]
-    )
-    good = [row for row in named.values() if not row["error"]]
-    assert len(good) == 20 and np.mean([row["prediction"] == "wave" for row in good]) > 0.9
-    # A file alone is named as it was among others: nothing of the batch's padding enters.
-    again = next(row for row in rows if row["path"].startswith("wave/"))
-    assert abs(float(named[f"data/{again['path']}"]["confidence"]) - float(again["confidence"])) < 1e-3
-    assert "mixup" in error_of(
-        "fit", "-c", "configs/train.yaml", "-c", "configs/experiment/sequences.yaml", "--model.mixing.mixup_alpha=0.2"
-    )
+    predicted = {row["path"]: row for row in csv.DictReader(Path("predictions.csv").read_text().splitlines())}
+    assert predicted["wide.npy"]["error"] == "3 features, where the model takes 2"
+    assert "No such file" in predicted["missing.csv"]["error"]
+    readable = [row for row in predicted.values() if not row["error"]]
+    assert len(readable) == 20
+    assert np.mean([row["prediction"] == "wave" for row in readable]) > 0.9
+    # Batches of other sequences, with other padding, give the same confidence.
+    evaluated = next(row for row in rows if row["path"].startswith("wave/"))
+    again = predicted[f"data/{evaluated['path']}"]
+    assert abs(float(again["confidence"]) - float(evaluated["confidence"])) < 1e-3
+    assert "expected images for mixing" in error_of("fit", *config, "--model.mixing.mixup_alpha=0.2")

@@ -1,4 +1,4 @@
-"""Networks of sequences: padding has no influence, truncation changes gradients only, and each of them learns."""
+"""Networks for sequences: padding has no influence, truncation changes gradients only, and each network learns."""
 
 import csv
 from pathlib import Path
@@ -31,23 +31,22 @@ def model(name: str, **init_args) -> SequenceModel:
         ("GRUClassifier", {"width": 5, "num_layers": 2, "tbptt_steps": 2}),
     ],
 )
-def test_neither_padding_nor_neighbours_have_an_influence(name, init_args, training):
+def test_padding_and_other_sequences_of_the_batch_have_no_influence(name, init_args, training):
     network = model(name, **init_args).train(training)
     logits, noisy = network(VALUES, LENGTHS), VALUES.clone()
     for row, length in enumerate(LENGTHS):
         noisy[row, length:] = 1e6
-        assert torch.allclose(
-            network(VALUES[row : row + 1, :length], LENGTHS[row : row + 1])[0], logits[row], atol=1e-5
-        )
+        alone = network(VALUES[row : row + 1, :length], LENGTHS[row : row + 1])
+        assert torch.allclose(alone[0], logits[row], atol=1e-5)
     assert torch.allclose(network(noisy, LENGTHS), logits, atol=1e-5)
-    # Without the model's own zeros behind the ends, the network itself must not look there.
-    seen = network.preprocess(VALUES, LENGTHS)
-    behind = torch.where(torch.arange(9)[None, :, None] < LENGTHS[:, None, None], seen, 7.0)
-    assert torch.allclose(network.network(behind, LENGTHS), logits, atol=1e-5)
+    # The preprocessing sets the padding to zero; the network must ignore any other padding, too.
+    is_valid = torch.arange(9)[None, :, None] < LENGTHS[:, None, None]
+    padded = torch.where(is_valid, network.preprocess(VALUES, LENGTHS), 7.0)
+    assert torch.allclose(network.network(padded, LENGTHS), logits, atol=1e-5)
 
 
-def gradients(tbptt_steps: int | None, num_layers: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
-    """Give the logits of a GRU and, per step, whether they depend on it by the gradient: bool (B, T)."""
+def compute_gradients(tbptt_steps: int | None, num_layers: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the logits (B, K) of a GRU, and the gradient of their sum with respect to the values (B, T, F)."""
     torch.manual_seed(0)
     network = GRUClassifier(2, 3, width=5, num_layers=num_layers, tbptt_steps=tbptt_steps)
     values = VALUES.clone().requires_grad_()
@@ -58,17 +57,18 @@ def gradients(tbptt_steps: int | None, num_layers: int = 1) -> tuple[torch.Tenso
 
 @pytest.mark.parametrize("num_layers", [1, 2])
 @pytest.mark.parametrize("tbptt_steps", [1, 3, 4, 50])
-def test_truncation_reads_the_same(tbptt_steps, num_layers):
-    assert torch.allclose(gradients(tbptt_steps, num_layers)[0], gradients(None, num_layers)[0], atol=1e-6)
+def test_truncation_keeps_the_logits(tbptt_steps, num_layers):
+    truncated, whole = compute_gradients(tbptt_steps, num_layers), compute_gradients(None, num_layers)
+    assert torch.allclose(truncated[0], whole[0], atol=1e-6)
 
 
 def test_truncated_gradients_reach_back_to_the_last_detachment():
-    reached = gradients(4)[1].abs().sum(2) > 0
-    # Nine steps are read as 4 + 4 + 1: the last from the front, and as read from the back, the first; six as 4 + 2.
+    reached = compute_gradients(4)[1].abs().sum(2) > 0
+    # Nine steps are split into 4 + 4 + 1, and gradients reach the last part in each direction; six into 4 + 2.
     assert reached[0].tolist() == [True, *[False] * 7, True]
     assert reached[1].tolist() == [True] * 3 + [False] * 6
     assert reached[3].tolist() == [True, True, False, False, True, True, False, False, False]
-    assert torch.allclose(gradients(50)[1], gradients(None)[1], atol=1e-6)
+    assert torch.allclose(compute_gradients(50)[1], compute_gradients(None)[1], atol=1e-6)
     with pytest.raises(UserError, match="tbptt_steps of at least 1"):
         model("GRUClassifier", tbptt_steps=0)
 
@@ -76,7 +76,7 @@ def test_truncated_gradients_reach_back_to_the_last_detachment():
 def test_the_order_of_steps_matters_to_attention():
     network = model("TransformerClassifier", width=16).eval()
     assert not torch.allclose(network(VALUES[:1], LENGTHS[:1]), network(VALUES[:1].flip(1), LENGTHS[:1]), atol=1e-4)
-    long = torch.randn(1, 3000, 2)  # any length, without a table of positions
+    long = torch.randn(1, 3000, 2)  # any length: there is no table of positions
     assert network(long, torch.tensor([3000])).isfinite().all()
     with pytest.raises(UserError, match="divisible by twice the heads; got width 12 and heads 4"):
         model("TransformerClassifier", width=12)
@@ -93,7 +93,7 @@ def test_quiet_steps_do_not_reach_the_cell():
     assert calls == [[0.0, 5.0], [2.0]]
 
 
-def test_quiet_steps_fade_the_memory_by_a_learned_weight():
+def test_quiet_steps_decay_the_state_by_a_learned_weight():
     network = SwitchingClassifier(1, 2, width=3)
     short, long = (network(torch.ones(1, length, 1), torch.tensor([length])) for length in (1, 5))
     assert not torch.allclose(short, long)
@@ -102,16 +102,9 @@ def test_quiet_steps_fade_the_memory_by_a_learned_weight():
 
 
 @pytest.mark.parametrize("overlay", ["sequence_transformer", "sequence_switching", "sequence_tbptt"])
-def test_each_learns_the_courses(overlay, in_sequences, tmp_path):
-    args = [
-        "-c",
-        "configs/train.yaml",
-        "-c",
-        f"configs/experiment/{overlay}.yaml",
-        "--trainer.max_epochs=15",
-        "--data.batch_size=16",
-    ]
-    assert main(["fit", *args]) == 0
+def test_each_network_learns(overlay, in_sequences, tmp_path):
+    config = ["-c", "configs/train.yaml", "-c", f"configs/experiment/{overlay}.yaml"]
+    assert main(["fit", *config, "--trainer.max_epochs=15", "--data.batch_size=16"]) == 0
     assert main(["evaluate", "--num_resamples=50", f"--out={tmp_path}/e"]) == 0
     rows = list(csv.DictReader(Path(tmp_path / "e/predictions.csv").read_text().splitlines()))
     assert np.mean([row["label"] == row["prediction"] for row in rows]) > 0.85

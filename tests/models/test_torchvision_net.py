@@ -1,4 +1,4 @@
-"""torchvision's networks at the size, channels and labels at hand, and weights from a file."""
+"""torchvision's networks for any image size, channels and labels, and pretrained weights from a file."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import leyden
 from leyden import Classifier, UserError
 from leyden.models import TorchvisionNet
 from leyden.models.checkpoint import load_checkpoint
-from leyden.models.torchvision_net import first_convolution
+from leyden.models.torchvision_net import find_first_convolution
 
 SMALL_NETWORKS = [
     "resnet18",
@@ -27,7 +27,7 @@ SMALL_NETWORKS = [
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """A state dict as torchvision's own would be, of 7 labels."""
+    """A state dict of torchvision's own network, with 7 labels."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "resnet18.pth"
     torch.save(models.resnet18(weights=None, num_classes=7).state_dict(), path)
@@ -48,7 +48,7 @@ def resolution_after_stem(size):
     return sizes[0]
 
 
-def test_small_images_keep_their_resolution_and_large_ones_are_torchvisions():
+def test_the_stem_keeps_the_resolution_of_small_images_only():
     assert [resolution_after_stem(size) for size in (8, 32, 63, 64, 96)] == [8, 32, 63, 16, 24]
 
 
@@ -60,10 +60,11 @@ def test_attribution_methods_can_hook_every_activation(name):
         if isinstance(layer, nn.ReLU):
             layer.register_forward_hook(lambda layer, *_: calls.append(layer))
     network(torch.randn(1, 1, 16, 16))
-    assert calls and len(calls) == len(set(calls))
+    assert calls
+    assert len(calls) == len(set(calls))
 
 
-def copy_of(weights, folder, change=None, suffix=".pth"):
+def copy_weights(weights, folder, change=None, suffix=".pth"):
     state = torch.load(weights, weights_only=True)
     if change:
         change(state)
@@ -73,18 +74,18 @@ def copy_of(weights, folder, change=None, suffix=".pth"):
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_a_state_dict_is_taken_but_for_the_head(weights, tmp_path, suffix, caplog):
-    path = copy_of(weights, tmp_path, suffix=suffix)
-    network, theirs = TorchvisionNet(3, 5, (64, 64), weights=path), models.resnet18(weights=None, num_classes=7)
+def test_a_state_dict_is_loaded_except_for_the_head(weights, tmp_path, suffix, caplog):
+    path = copy_weights(weights, tmp_path, suffix=suffix)
+    network, original = TorchvisionNet(3, 5, (64, 64), weights=path), models.resnet18(weights=None, num_classes=7)
     network.load_pretrained()
-    theirs.load_state_dict(torch.load(weights, weights_only=True))
-    theirs.fc = network.body.fc
+    original.load_state_dict(torch.load(weights, weights_only=True))
+    original.fc = network.body.fc
     images = torch.randn(2, 3, 64, 64)
-    assert torch.allclose(network.eval()(images), theirs.eval()(images), atol=1e-5)
-    assert caplog.messages == [f"fit: resnet18 starts from {path}: all but fc.weight, fc.bias"]
+    assert torch.allclose(network.eval()(images), original.eval()(images), atol=1e-5)
+    assert caplog.messages == [f"fit: loaded {path} into resnet18: all tensors except fc.weight, fc.bias"]
 
 
-def test_grey_images_see_the_pretrained_network_of_their_copies_in_colour(weights):
+def test_pretrained_logits_of_grey_images_are_those_of_the_same_images_in_rgb(weights):
     grey, colour = (TorchvisionNet(channels, 7, (64, 64), weights=str(weights)) for channels in (1, 3))
     for network in (grey, colour):
         network.load_pretrained()
@@ -92,26 +93,27 @@ def test_grey_images_see_the_pretrained_network_of_their_copies_in_colour(weight
     assert torch.allclose(grey.eval()(images), colour.eval()(images.expand(-1, 3, -1, -1)), atol=1e-4)
 
 
-def test_a_stem_of_another_kernel_and_a_head_of_the_same_labels(weights, caplog):
+def test_a_stem_with_a_different_kernel_is_not_loaded_and_a_head_of_the_same_size_is(weights, caplog):
     network = TorchvisionNet(3, 7, (32, 32), weights=str(weights))
     stem = network.body.conv1.weight.clone()
     network.load_pretrained()
-    assert caplog.messages[0].endswith(": all but conv1.weight")
+    assert caplog.messages[0].endswith(": all tensors except conv1.weight")
     assert torch.equal(network.body.conv1.weight, stem)
     assert torch.equal(network.body.fc.weight, torch.load(weights, weights_only=True)["fc.weight"])
 
 
-def test_position_embeddings_of_another_image_size_are_resized(tmp_path):
+def test_position_embeddings_of_a_different_image_size_are_resized(tmp_path):
     options = {"num_layers": 1, "num_heads": 1, "hidden_dim": 8, "mlp_dim": 8}
-    theirs = models.VisionTransformer(image_size=64, patch_size=32, num_classes=5, **options)
-    torch.save(theirs.state_dict(), tmp_path / "vit.pth")
+    original = models.VisionTransformer(image_size=64, patch_size=32, num_classes=5, **options)
+    torch.save(original.state_dict(), tmp_path / "vit.pth")
     network = TorchvisionNet(3, 5, (96, 96), "vit_b_32", str(tmp_path / "vit.pth"))
     network.body = models.VisionTransformer(image_size=96, patch_size=32, num_classes=5, **options)
     network.load_pretrained()
-    own, other = network.body.encoder.pos_embedding, theirs.encoder.pos_embedding
-    assert own.shape == (1, 10, 8) and torch.equal(own[:, 0], other[:, 0])
-    corners = own[0, 1:].view(3, 3, 8)[::2, ::2].reshape(4, 8)
-    assert torch.allclose(corners, other[0, 1:], atol=1e-5)
+    resized, expected = network.body.encoder.pos_embedding, original.encoder.pos_embedding
+    assert resized.shape == (1, 10, 8)
+    assert torch.equal(resized[:, 0], expected[:, 0])
+    corners = resized[0, 1:].view(3, 3, 8)[::2, ::2].reshape(4, 8)
+    assert torch.allclose(corners, expected[0, 1:], atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -125,15 +127,15 @@ def test_position_embeddings_of_another_image_size_are_resized(tmp_path):
     ],
 )
 def test_weights_that_do_not_fit_are_refused_in_one_line(weights, tmp_path, change, message):
-    path = copy_of(weights, tmp_path, change)
+    path = copy_weights(weights, tmp_path, change)
     with pytest.raises(UserError, match=message) as refused:
         TorchvisionNet(3, 5, (64, 64), weights=path).load_pretrained()
     assert "\n" not in str(refused.value)
 
 
-def test_a_file_that_is_missing_damaged_or_runs_code_is_refused(tmp_path):
+def test_missing_damaged_and_code_running_files_are_refused(tmp_path):
     for name, content, message in (
-        ("none.pth", None, "which is not there; correct network.init_args.weights"),
+        ("none.pth", None, "not found; correct network.init_args.weights"),
         ("text.pth", b"hello", "refused|cannot be read"),
         ("text.safetensors", b"hello there, no header", "cannot be read"),
     ):
@@ -155,26 +157,24 @@ def test_a_file_that_is_missing_damaged_or_runs_code_is_refused(tmp_path):
         ("vit_b_16", (40, 40), "a multiple of 16 pixels for vit_b_16; got 40x40"),
     ],
 )
-def test_names_and_sizes_that_cannot_be_are_refused(name, size, message):
+def test_unknown_names_and_unsuitable_sizes_are_refused(name, size, message):
     with pytest.raises(UserError, match=message):
         TorchvisionNet(3, 5, size, name)
 
 
-def test_a_checkpoint_needs_the_pretrained_file_no_more(weights, tmp_path):
-    path = copy_of(weights, tmp_path)
+def test_a_checkpoint_does_not_need_the_pretrained_file(weights, tmp_path):
+    path = copy_weights(weights, tmp_path)
     spec = {"class_path": "leyden.models.TorchvisionNet", "init_args": {"weights": path}}
     grey = {"channels": 1, "image_size": [8, 8], "mean": [0.3], "std": [0.4]}
     trained, checkpoint = Classifier(spec, ["a", "b"], grey), {}
-    assert trained.input_files == [path]  # another file is another training
-    taken = torch.load(path, weights_only=True)["layer1.0.conv1.weight"]
-    assert torch.equal(trained.model.network.body.layer1.get_submodule("0").conv1.weight, taken)
+    assert trained.input_files == [path]  # a different file means a different training
+    pretrained = torch.load(path, weights_only=True)["layer1.0.conv1.weight"]
+    assert torch.equal(trained.model.network.body.layer1.get_submodule("0").conv1.weight, pretrained)
     trained.on_save_checkpoint(checkpoint)
     torch.save({**checkpoint, "state_dict": trained.state_dict()}, tmp_path / "model.ckpt")
     Path(path).unlink()
     loaded = leyden.load(tmp_path / "model.ckpt")
     images = torch.randint(0, 256, (2, 1, 8, 8), dtype=torch.uint8)
     assert torch.allclose(loaded(images), trained.eval()(images), atol=1e-5)
-    assert (
-        load_checkpoint(tmp_path / "model.ckpt").channels == 1
-        and first_convolution(loaded.network.body)[1].in_channels == 1
-    )
+    assert load_checkpoint(tmp_path / "model.ckpt").channels == 1
+    assert find_first_convolution(loaded.network.body)[1].in_channels == 1

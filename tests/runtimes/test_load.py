@@ -1,4 +1,4 @@
-"""A checkpoint is self-sufficient, and runs no code of its own."""
+"""A checkpoint needs no other file, and runs no code."""
 
 import pickle
 import subprocess
@@ -27,26 +27,26 @@ def test_load_needs_one_file_and_no_lightning(in_trained, tmp_path):
     assert done.stdout.split("\n")[0] == "3 (2, 10) False"
 
 
-def test_checkpoint_is_plain_data_and_tells_where_it_comes_from(in_trained):
+def test_checkpoint_is_plain_data_with_its_provenance(in_trained):
     checkpoint = torch.load(CKPT, weights_only=True)
     provenance = checkpoint["leyden"]["provenance"]
     assert provenance["config"]["trainer"]["max_epochs"] == 4
-    assert len(provenance["data_hash"]) == 64 and provenance["code_version"].startswith(leyden.__version__)
-    assert "hyper_parameters" not in checkpoint and "optimizer_states" not in checkpoint
+    assert len(provenance["data_hash"]) == 64
+    assert provenance["code_version"].startswith(leyden.__version__)
+    assert "hyper_parameters" not in checkpoint
+    assert "optimizer_states" not in checkpoint
 
 
-def test_loaded_model_names_the_digits(in_trained):
+def test_loaded_model_classifies_the_digits(in_trained):
     split = read_split("artifacts/prepare", "test")
     logits = predict_logits(leyden.load(CKPT), split.images, 50)
     assert float((logits.argmax(1).numpy() == split.labels).mean()) > 0.85
 
 
-def test_batch_size_does_not_change_the_answer(in_trained):
+def test_batch_size_does_not_change_the_logits(in_trained):
     split = read_split("artifacts/prepare", "test")
-    model = leyden.load(CKPT)
-    assert torch.allclose(
-        predict_logits(model, split.images[:65], 7), predict_logits(model, split.images[:65], 65), atol=1e-5
-    )
+    model, images = leyden.load(CKPT), split.images[:65]
+    assert torch.allclose(predict_logits(model, images, 7), predict_logits(model, images, 65), atol=1e-5)
 
 
 class Malicious:
@@ -65,7 +65,7 @@ def test_a_malicious_pickle_is_refused_and_not_run(tmp_path, monkeypatch):
     assert not Path("pwned").exists()
 
 
-def test_a_class_path_that_is_no_network_is_refused(in_trained, tmp_path):
+def test_a_class_path_that_is_not_a_network_is_refused(in_trained, tmp_path):
     checkpoint = torch.load(CKPT, weights_only=True)
     checkpoint["leyden"]["network"] = {"class_path": "os.system", "init_args": {"command": f"touch {tmp_path}/pwned"}}
     torch.save(checkpoint, tmp_path / "evil.ckpt")
@@ -77,22 +77,22 @@ def test_a_class_path_that_is_no_network_is_refused(in_trained, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("make", "message"),
+    ("write", "message"),
     [
-        (lambda path: None, "which is not there; run `leyden fit` first"),
+        (lambda path: None, "not found; run `leyden fit` first"),
         (lambda path: path.write_bytes(b""), "damaged"),
         (lambda path: path.write_bytes(Path(CKPT).read_bytes()[:5000]), "damaged"),
         (lambda path: torch.save({"state_dict": {}}, path), "no 'leyden' entry"),
         (lambda path: torch.save([1], path), "no 'leyden' entry"),
     ],
 )
-def test_what_is_no_checkpoint_is_refused(in_trained, tmp_path, make, message):
-    make(tmp_path / "model.ckpt")
+def test_invalid_checkpoints_are_refused(in_trained, tmp_path, write, message):
+    write(tmp_path / "model.ckpt")
     with pytest.raises(UserError, match=message):
         leyden.load(tmp_path / "model.ckpt")
 
 
-def test_weights_of_another_network_are_refused(in_trained, tmp_path):
+def test_weights_of_a_different_network_are_refused(in_trained, tmp_path):
     checkpoint = torch.load(CKPT, weights_only=True)
     checkpoint["leyden"]["network"]["init_args"]["width"] = 16
     torch.save(checkpoint, tmp_path / "model.ckpt")
@@ -100,12 +100,12 @@ def test_weights_of_another_network_are_refused(in_trained, tmp_path):
         leyden.load(tmp_path / "model.ckpt")
 
 
-def test_other_kinds_of_file_are_refused(tmp_path):
+def test_unknown_suffixes_are_refused(tmp_path):
     (tmp_path / "model.h5").touch()
     with pytest.raises(UserError, match=r"expected a model file \(\.ckpt, \.onnx, \.pt2, .*\); got model\.h5"):
         leyden.load(tmp_path / "model.h5")
 
 
-def test_predict_logits_reads_memory_maps(tmp_path, in_trained):
+def test_predict_logits_accepts_memory_maps(tmp_path, in_trained):
     np.save(tmp_path / "images.npy", np.zeros((5, 8, 8, 1), np.uint8))
     assert predict_logits(leyden.load(CKPT), np.load(tmp_path / "images.npy", mmap_mode="r"), 2).shape == (5, 10)

@@ -1,4 +1,4 @@
-"""Programs that are read from their JSON answer as torch's own loader does."""
+"""Programs that are read from their JSON compute what torch's own loader does."""
 
 import warnings
 
@@ -27,34 +27,34 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize(("name", "precision"), [*((name, "fp32") for name in NETWORKS), ("ResNet", "bf16")])
-def test_a_program_answers_as_torchs_loader_does(name, precision, tmp_path):
+def test_a_program_computes_what_torchs_loader_does(name, precision, tmp_path):
     args, input = NETWORKS[name]
     torch.manual_seed(0)
     model = build_model({"class_path": f"leyden.models.{name}", "init_args": args}, list("abcd"), input).eval()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # as `leyden export` does
         pt2.write(Request(model, tmp_path / "model.pt2", precision, describe(model, precision, "MIT"), None))
-    theirs, ours = torch.export.load(tmp_path / "model.pt2").module(), load_program(tmp_path / "model.pt2")
+    expected, program = torch.export.load(tmp_path / "model.pt2").module(), load_program(tmp_path / "model.pt2")
     images = torch.randint(0, 256, (5, 3, 32, 32), dtype=torch.uint8)
     inputs = (images,) if input is IMAGES else (torch.randn(5, 9, 3), torch.tensor([9, 3, 4, 1, 2]))
     with torch.inference_mode():
         for _ in range(2):
-            assert torch.equal(ours(*inputs), theirs(*inputs))
+            assert torch.equal(program(*inputs), expected(*inputs))
 
 
-class Draws(nn.Module):
+class RandomNoise(nn.Module):
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         return values + torch.rand_like(values)
 
 
-def test_another_operator_needs_trust(tmp_path):
-    torch.export.save(torch.export.export(Draws(), (torch.zeros(2),)), tmp_path / "model.pt2")
+def test_an_operator_that_is_not_allowed_needs_trust(tmp_path):
+    torch.export.save(torch.export.export(RandomNoise(), (torch.zeros(2),)), tmp_path / "model.pt2")
     with pytest.raises(UserError, match=r"it has the operator 'torch\.ops\.aten\.rand_like\.default'; .* add --trust"):
         load_program(tmp_path / "model.pt2")
 
 
-def test_each_operator_is_one_of_torchs():
-    """A name that is misspelt would let nothing through."""
+def test_each_allowed_operator_exists():
+    """A misspelt name would allow nothing."""
     known = {
         name.removeprefix("aten::").partition(".")[0]
         for name in torch._C._dispatch_get_all_op_names()
@@ -76,14 +76,15 @@ def test_each_operator_is_one_of_torchs():
         [],
     ],
 )
-def test_what_is_no_operator_of_inference_is_not_found(target):
+def test_other_targets_are_not_found(target):
     assert find_operator("torch.ops.aten.add_.Tensor") is not None
     assert find_operator(target) is None
 
 
 def test_sizes_are_numbers_within_64_bits():
     multiply = find_operator("_operator.mul")
-    assert multiply is not None and multiply(3, 4) == 12
+    assert multiply is not None
+    assert multiply(3, 4) == 12
     for args, error, message in (
         (("x", 9), TypeError, "numbers"),
         (([0], 9), TypeError, "numbers"),

@@ -14,7 +14,7 @@ import leyden
 from leyden import UserError
 from leyden.cli import main
 from leyden.models.build import build_model
-from leyden.models.checkpoint import load_checkpoint, unpickle
+from leyden.models.checkpoint import load_checkpoint, unpickle_checkpoint
 from leyden.stages.export import describe
 from leyden.trust.checksum import PLACEHOLDER, find_checksum
 from tests.trust.tampering import edit_checkpoint, flip_bit
@@ -213,7 +213,7 @@ def test_a_changed_bit_in_an_archives_directory_is_detected_or_harmless(tmp_path
     for position in range(start, len(content)):
         flip_bit(tmp_path / "model.ckpt", tmp_path / "flipped.ckpt", position, 1 << position % 8)
         try:
-            loaded = unpickle(tmp_path / "flipped.ckpt")
+            loaded = unpickle_checkpoint(tmp_path / "flipped.ckpt")
         except UserError:
             num_refused += 1
         else:

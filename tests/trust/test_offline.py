@@ -18,7 +18,7 @@ from tests.trust.tampering import assert_refused, edit_checkpoint
         (
             "torchvision.models.get_model",
             {"name": "fasterrcnn_resnet50_fpn"},
-            r"cannot be built: it asks download\.pytorch\.org for weights",
+            r"cannot be built: it tries to download weights from download\.pytorch\.org",
         ),
     ],
 )

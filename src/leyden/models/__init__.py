@@ -1,6 +1,6 @@
-"""Networks in pure torch, and the LightningModules that train them.
+"""Networks in pure PyTorch, models that add preprocessing and labels to them, and the checkpoint format.
 
-A network is imported when it is first used: `leyden.load` needs torchvision only for a network of torchvision.
+Networks are imported on first use: `leyden.load` needs torchvision only for torchvision's networks.
 """
 
 import importlib
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from leyden.models.switching import SwitchingClassifier
     from leyden.models.torchvision_net import TorchvisionNet
 
-_HOMES = {
+_MODULES = {
     "EarlyExitNet": "early_exit",
     "FastCNN": "fast_cnn",
     "GRUClassifier": "gru",
@@ -40,6 +40,6 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'leyden.models' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"leyden.models.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(f"leyden.models.{_MODULES[name]}"), name)

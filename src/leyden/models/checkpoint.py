@@ -1,4 +1,4 @@
-"""The checkpoint format: read and checked without running code, and rebuilt as a model."""
+"""The checkpoint format: read and checked without running code from the file, and rebuilt as a model."""
 
 import pickle
 from collections import OrderedDict
@@ -19,25 +19,25 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint without running any code from it, and check it.
 
     Raises:
-        UserError: for the reasons of `unpickle` and `check_checkpoint`.
+        UserError: see `unpickle_checkpoint` and `check_checkpoint`.
     """
-    checkpoint = unpickle(path)
+    checkpoint = unpickle_checkpoint(path)
     check_checkpoint(checkpoint, path)
     return checkpoint
 
 
 def check_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
-    """Check what a checkpoint says of its model, and its weights.
+    """Check a checkpoint's description of its model, and its weights.
 
     Raises:
-        UserError: if an entry is missing or senseless, or a weight is NaN.
+        UserError: if an entry is missing or invalid, or a weight is NaN.
     """
     check_description(checkpoint["leyden"], path, names_network=True)
     check_weights(checkpoint.get("state_dict"), path)
 
 
-def unpickle(path: Path) -> dict[str, Any]:
-    """Read a checkpoint without running any code from it.
+def unpickle_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint without running any code from it; its entries are not checked yet.
 
     Raises:
         UserError: if it is damaged, holds more than plain data, or was not made by `leyden fit`.
@@ -49,35 +49,40 @@ def unpickle(path: Path) -> dict[str, Any]:
         raise UserError(
             f"refused {path}: it asks to run code when loaded, or is damaged; use only checkpoints made by `leyden fit`"
         ) from error
-    except Exception as error:  # bytes that are no checkpoint make torch raise nearly anything
+    except Exception as error:  # torch raises almost any exception on bytes that are not a checkpoint
         reason = " ".join(str(error).split())[:80]
         raise UserError(
-            f"expected a checkpoint; {path} is damaged ({reason}); make it anew with `leyden fit`"
+            f"expected a checkpoint; {path} is damaged ({reason}); create it again with `leyden fit`"
         ) from error
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("leyden"), dict):
         raise UserError(
-            f"expected a checkpoint made by `leyden fit`; {path} has no 'leyden' entry that describes its network"
+            f"expected a checkpoint made by `leyden fit`; {path} has no 'leyden' entry that describes its network; "
+            "create it with `leyden fit`"
         )
     return checkpoint
 
 
 def check_weights(weights: Any, path: Path) -> None:
-    """Check that these are dense tensors by name, none of which holds NaN; infinity is used in masks.
+    """Check that a state dict holds named dense tensors without NaN; buffers may be infinite, as masks are.
 
     Raises:
-        UserError: if they are not.
+        UserError: if it does not.
     """
-    if isinstance(weights, Mapping):  # what a module keeps beside its tensors is its own affair
+    if isinstance(weights, Mapping):  # modules may store any objects under `_extra_state`
         weights = {name: value for name, value in weights.items() if not str(name).endswith("_extra_state")}
     if not isinstance(weights, Mapping) or not all(
         isinstance(name, str) and is_dense(value) for name, value in weights.items()
     ):
         raise UserError(
-            f"expected a state_dict of names and dense tensors in {path}; it holds something else; make it anew with `leyden fit`"
+            f"expected a state_dict of names and dense tensors in {path}; it holds something else; "
+            "create it again with `leyden fit`"
         )
-    if wrong := [name for name, value in weights.items() if value.is_floating_point() and has_gaps(name, value)]:
+    if invalid := [
+        name for name, value in weights.items() if value.is_floating_point() and has_invalid_values(name, value)
+    ]:
         raise UserError(
-            f"expected numbers for weights in {path}; {len(wrong)} tensors hold NaN or infinity, {wrong[0]} first; train it again"
+            f"expected finite weights in {path}; {len(invalid)} tensors hold NaN or infinity, {invalid[0]} first; "
+            "train the model again"
         )
 
 
@@ -90,10 +95,11 @@ def is_dense(value: Any) -> bool:
     )
 
 
-def has_gaps(name: str, value: Tensor) -> bool:
-    numbers = value.float() if value.element_size() == 1 else value  # torch compares no 8-bit floats
+def has_invalid_values(name: str, value: Tensor) -> bool:
+    """Return whether a weight or bias is not finite, or a buffer holds NaN."""
+    value = value.float() if value.element_size() == 1 else value  # torch does not compare 8-bit floats
     is_learned = name.rpartition(".")[2] in ("weight", "bias")
-    return bool((~numbers.isfinite() if is_learned else numbers.isnan()).any())
+    return bool((~value.isfinite() if is_learned else value.isnan()).any())
 
 
 def load_checkpoint(
@@ -103,27 +109,22 @@ def load_checkpoint(
 
     Args:
         path: The checkpoint.
-        device: Where its weights go.
+        device: The device for its weights.
         trust: Whether it may name any class that can be imported.
-        allowed_class_paths: Class paths that the user's command line or config names.
+        allowed_class_paths: Class paths that the user's command line or config names, so that the checkpoint may name them
+            too.
 
     Raises:
-        UserError: if it is damaged, of other code, or not trusted.
+        UserError: if it is damaged, does not fit the current code, or is not trusted.
     """
     checkpoint = read_checkpoint(path)
-    spec = checkpoint["leyden"]
-    model = rebuild_model(spec, path, trust, allowed_class_paths)
-    load_weights(
-        model,
-        {
-            key.removeprefix("model."): value
-            for key, value in checkpoint["state_dict"].items()
-            if key.startswith("model.")
-        },
-        path,
-    )
-    model.provenance = spec.get("provenance", {})
-    model.spec["temperature"] = spec.get("temperature", 1.0)
+    description = checkpoint["leyden"]
+    model = rebuild_model(description, path, trust, allowed_class_paths)
+    prefix = "model."
+    weights = checkpoint["state_dict"].items()
+    load_weights(model, {name.removeprefix(prefix): value for name, value in weights if name.startswith(prefix)}, path)
+    model.provenance = description.get("provenance", {})
+    model.spec["temperature"] = description.get("temperature", 1.0)
     return model.eval().to(device)
 
 
@@ -131,22 +132,24 @@ def load_weights(model: Model, weights: dict[str, Tensor], path: Path) -> None:
     """Load weights into a model.
 
     Raises:
-        UserError: if they are those of another network.
+        UserError: if they belong to a different network.
     """
-    own = model.state_dict()
-    names = [name for name, value in own.items() if isinstance(value, Tensor) and name in weights]
+    expected = model.state_dict()
+    names = [name for name, value in expected.items() if isinstance(value, Tensor) and name in weights]
     state = OrderedDict(weights)
-    state._metadata = own._metadata  # type: ignore[attr-defined] # versions of layers, of which files keep none
+    state._metadata = expected._metadata  # type: ignore[attr-defined] # versions of layers, which files do not store
     try:
-        if any(kind_of_numbers(own[name]) != kind_of_numbers(weights[name]) for name in names):
-            raise TypeError("other kinds of numbers")  # which torch would convert
+        if any(number_kind(expected[name]) != number_kind(weights[name]) for name in names):
+            raise TypeError("a different kind of number")  # torch would convert it silently
         model.load_state_dict(state)
-    except Exception as error:  # a network may load its weights by code of its own
+    except Exception as error:  # a network may override load_state_dict, and raise anything
         class_path = model.spec["network"]["class_path"]
         raise UserError(
-            f"the weights in {path} do not fit {class_path} as it is now; use the code that trained it"
+            f"expected weights that fit the network; the weights in {path} do not fit {class_path} as it is now; "
+            "use the code that trained it"
         ) from error
 
 
-def kind_of_numbers(value: Tensor) -> tuple[bool, bool]:
+def number_kind(value: Tensor) -> tuple[bool, bool]:
+    """Return whether a tensor is floating-point, and whether it is complex."""
     return value.is_floating_point(), value.is_complex()

@@ -1,4 +1,4 @@
-"""A residual network that lets each image leave as soon as a head is sure of it."""
+"""A residual network in which each image exits at the first head that is confident."""
 
 import torch
 from torch import Tensor, nn
@@ -7,9 +7,9 @@ from leyden.models.resnet import ResidualBlock, conv_norm, stem_stride
 
 
 class EarlyExitNet(nn.Module):
-    """Residual stages with a head after each; an easy image never sees the later stages.
+    """Residual stages with a head after each; an easy image skips the later stages.
 
-    Source: Teerapittayanon et al., "BranchyNet", 2016, algorithm 1, with the confidence in place of the entropy.
+    Source: Teerapittayanon et al., "BranchyNet", 2016, algorithm 1, with the confidence instead of the entropy.
     """
 
     def __init__(
@@ -29,111 +29,122 @@ class EarlyExitNet(nn.Module):
             image_size: Height and width of the images in pixels.
             width: Channels of the first stage; each later stage has twice as many and half the resolution.
             depths: Residual blocks of each stage.
-            threshold: Confidence, the largest softmax, at which an image leaves; from 1 on, all of them go to the end.
+            threshold: Confidence (largest softmax probability) at which an image exits; at 1 or more, none exits early.
         """
         super().__init__()
         self.threshold = threshold
-        self.branching = True  # exported programs branch; set to False for a runtime that cannot
+        self.branching = True  # whether exported programs branch; set to False for a runtime without branches
         stride = stem_stride(image_size)
         self.stem = nn.Sequential(conv_norm(in_channels, width, max(3, 2 * stride - 1), stride), nn.ReLU())
         channels = [width * 2**stage for stage in range(len(depths))]
         self.stages = nn.ModuleList()
-        previous = width
-        for stage, (depth, wide) in enumerate(zip(depths, channels, strict=True)):
-            first = ResidualBlock(previous, wide, stride=2 if stage else 1)
-            self.stages.append(nn.Sequential(first, *(ResidualBlock(wide, wide) for _ in range(depth - 1))))
-            previous = wide
+        in_width = width
+        for stage, (depth, out_width) in enumerate(zip(depths, channels, strict=True)):
+            first = ResidualBlock(in_width, out_width, stride=2 if stage else 1)
+            others = (ResidualBlock(out_width, out_width) for _ in range(depth - 1))
+            self.stages.append(nn.Sequential(first, *others))
+            in_width = out_width
         self.heads = nn.ModuleList(
-            nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(wide, num_classes)) for wide in channels
+            nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(features, num_classes))
+            for features in channels
         )
 
-    @torch.jit.unused  # torch.jit.script takes `Routed`, whose answer has one type
+    @torch.jit.unused  # the return type varies: torch.jit.script compiles `ScriptableEarlyExitNet` instead
     def forward(self, images: Tensor) -> Tensor | list[Tensor]:
         """Map normalised images (B, C, H, W) to logits (B, K); in training mode, to those of every head.
 
-        Compute is saved where it is free to depend on the data: without gradients. With them all stages run and the same logits
-        are picked. An exported program skips the stages that no image of its batch needs: batch 1 saves all that can be saved.
+        Without gradients, each image runs only up to its exit. With gradients, all stages run and the same logits are
+        selected. An exported program skips the stages that no image of the batch needs, so batches of one image save
+        the most compute.
         """
         if self.training:
-            return self.score_all(images)
-        exporting = torch.compiler.is_exporting()
-        if exporting and self.branching:
-            return self.branch(self.stem(images), 0)
-        if exporting or torch.is_grad_enabled():
-            return self.pick(self.score_all(images))
+            return self.compute_all_logits(images)
+        is_exporting = torch.compiler.is_exporting()
+        if is_exporting and self.branching:
+            return self.run_with_branches(self.stem(images), 0)
+        if is_exporting or torch.is_grad_enabled():
+            return self.select_logits(self.compute_all_logits(images))
         return self.route(images)[0]
 
-    def score_all(self, images: Tensor) -> list[Tensor]:
-        """Give the logits (B, K) of every head."""
+    def compute_all_logits(self, images: Tensor) -> list[Tensor]:
+        """Return the logits (B, K) of every head."""
         features, logits = self.stem(images), []
         for stage, head in zip(self.stages, self.heads, strict=True):
             features = stage(features)
             logits.append(head(features))
         return logits
 
-    def pick(self, logits: list[Tensor]) -> Tensor:
-        """Take each image's logits (B, K) from the first head that is sure of it, or from the last."""
-        chosen = logits[-1]
+    def select_logits(self, logits: list[Tensor]) -> Tensor:
+        """Select each image's logits (B, K) from the first head that is confident, or else from the last."""
+        selected = logits[-1]
         for early in reversed(logits[:-1]):
-            chosen = torch.where(self.is_sure(early)[:, None], early, chosen)
-        return chosen
+            selected = torch.where(self.is_confident(early)[:, None], early, selected)
+        return selected
 
-    def branch(self, features: Tensor, number: int) -> Tensor:
-        """Give the logits (B, K) of features (B, C, H, W) from a stage on, with branches that a fixed graph can hold."""
+    def run_with_branches(self, features: Tensor, number: int) -> Tensor:
+        """Compute logits (B, K) by stage `number` and the following ones, with branches that can be exported.
+
+        Args:
+            features: Input of the stage (B, C, H, W).
+            number: The stage.
+        """
         features = self.stages[number](features)
         if number == len(self.stages) - 1:
             return self.heads[number](features)
         if self.threshold >= 1:
-            return self.branch(features, number + 1)
+            return self.run_with_branches(features, number + 1)
         logits = self.heads[number](features)
 
-        def leave(features: Tensor, logits: Tensor) -> Tensor:
+        def exit_here(features: Tensor, logits: Tensor) -> Tensor:
             return logits.clone()
 
-        def go_on(features: Tensor, logits: Tensor) -> Tensor:
-            # What both branches give must have one shape, of one symbol: `where` takes it from the logits.
-            return torch.where(self.is_sure(logits)[:, None], logits, self.branch(features, number + 1))
+        def run_further_stages(features: Tensor, logits: Tensor) -> Tensor:
+            # The results of both branches must have the same symbolic shape: `where` takes it from the logits.
+            later = self.run_with_branches(features, number + 1)
+            return torch.where(self.is_confident(logits)[:, None], logits, later)
 
-        # Detached: nobody trains an exported program, and torch.cond warns of what autograd could go through.
-        return torch.cond(self.is_sure(logits).all(), leave, go_on, (features.detach(), logits.detach()))
+        # Detached, because torch.cond warns about operands with gradients, and an exported program is not trained.
+        operands = (features.detach(), logits.detach())
+        return torch.cond(self.is_confident(logits).all(), exit_here, run_further_stages, operands)
 
-    def is_sure(self, logits: Tensor) -> Tensor:
-        """Tell which of the logits (B, K) are confident enough to be the answer: bool (B,)."""
+    def is_confident(self, logits: Tensor) -> Tensor:
+        """Return which rows of logits (B, K) reach the confidence threshold: bool (B,)."""
         confident = logits.float().softmax(dim=1).amax(dim=1) >= self.threshold
         return confident if self.threshold < 1 else torch.zeros_like(confident)
 
     def route(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute each image up to its exit only: logits (B, K), and which head gave them, int64 (B,)."""
-        features, left = self.stem(images), torch.arange(len(images), device=images.device)
-        exits = left.new_full((len(images),), len(self.stages) - 1)
-        answers: list[Tensor] = []
+        """Run each image only up to its exit, and return logits (B, K) and the exits' numbers, int64 (B,)."""
+        features, remaining = self.stem(images), torch.arange(len(images), device=images.device)
+        exits = remaining.new_full((len(images),), len(self.stages) - 1)
+        outputs: list[Tensor] = []
         order: list[Tensor] = []
-        for number, (stage, head) in enumerate(zip(self.stages, self.heads)):  # noqa: B905 - torch.jit.script knows no `strict`
-            if number == 0 or len(left):  # and no `break`
+        # TorchScript supports neither `strict` nor `break`.
+        for number, (stage, head) in enumerate(zip(self.stages, self.heads)):  # noqa: B905
+            if number == 0 or len(remaining):
                 features = stage(features)
                 if number == len(self.stages) - 1:
-                    answers.append(head(features))
-                    order.append(left)
+                    outputs.append(head(features))
+                    order.append(remaining)
                 elif self.threshold < 1:
                     logits = head(features)
-                    sure = self.is_sure(logits)
-                    answers.append(logits[sure])
-                    order.append(left[sure])
-                    exits[left[sure]] = number
-                    features, left = features[~sure], left[~sure]
-        return torch.cat(answers)[torch.cat(order).argsort()], exits
+                    is_done = self.is_confident(logits)
+                    outputs.append(logits[is_done])
+                    order.append(remaining[is_done])
+                    exits[remaining[is_done]] = number
+                    features, remaining = features[~is_done], remaining[~is_done]
+        return torch.cat(outputs)[torch.cat(order).argsort()], exits
 
-    def scriptable(self) -> "Routed":
-        return Routed(self)
+    def scriptable(self) -> "ScriptableEarlyExitNet":
+        return ScriptableEarlyExitNet(self)
 
     def exit_fractions(self, images: Tensor) -> Tensor:
-        """Give the share of images (B, C, H, W) that leaves at each head, float (heads,)."""
+        """Return the fraction of images (B, C, H, W) that exit at each head, float (heads,)."""
         counts = torch.bincount(self.route(images)[1], minlength=len(self.heads))
         return counts / len(images)
 
 
-class Routed(nn.Module):
-    """What torch.jit.script takes of an `EarlyExitNet` in evaluation mode: each image runs up to its exit only, as it does here."""
+class ScriptableEarlyExitNet(nn.Module):
+    """An `EarlyExitNet` in evaluation mode for torch.jit.script: each image runs only up to its exit."""
 
     def __init__(self, network: EarlyExitNet) -> None:
         super().__init__()

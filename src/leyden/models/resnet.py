@@ -1,13 +1,14 @@
 """A small residual network for small images.
 
-Every activation is a module of its own and never in place: attribution methods hook modules, and a re-used ReLU misleads them.
+Every activation is a separate module and never in place: attribution methods hook modules, and a reused ReLU gives
+wrong results.
 """
 
 from torch import Tensor, nn
 
 
 class ResNet(nn.Module):
-    """Residual CNN whose stem fits the image: full resolution up to 32 pixels, coarser above.
+    """Residual CNN whose stem depends on the image size: full resolution up to 32 pixels, downsampled above.
 
     Source: He et al., "Deep Residual Learning for Image Recognition", 2016, section 3.3.
     """
@@ -36,14 +37,14 @@ class ResNet(nn.Module):
         self.activation = nn.ReLU()
         channels = [width * 2**stage for stage in range(len(depths))]
         blocks: list[nn.Module] = []
-        previous = width
-        for stage, depth in enumerate(depths):
+        in_width = width
+        for stage, (depth, out_width) in enumerate(zip(depths, channels, strict=True)):
             for number in range(depth):
-                blocks.append(ResidualBlock(previous, channels[stage], stride=2 if stage and not number else 1))
-                previous = channels[stage]
+                blocks.append(ResidualBlock(in_width, out_width, stride=2 if stage and not number else 1))
+                in_width = out_width
         self.blocks = nn.Sequential(*blocks)
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.head = nn.Linear(previous, num_classes)
+        self.head = nn.Linear(in_width, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map normalised images (B, C, H, W) to logits (B, K)."""
@@ -52,15 +53,15 @@ class ResNet(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions beside a shortcut."""
+    """Two 3x3 convolutions with a shortcut."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
         super().__init__()
         self.conv1 = conv_norm(in_channels, out_channels, 3, stride)
         self.activation1 = nn.ReLU()
         self.conv2 = conv_norm(out_channels, out_channels, 3)
-        same = stride == 1 and in_channels == out_channels
-        self.shortcut = nn.Identity() if same else conv_norm(in_channels, out_channels, 1, stride)
+        is_same_shape = stride == 1 and in_channels == out_channels
+        self.shortcut = nn.Identity() if is_same_shape else conv_norm(in_channels, out_channels, 1, stride)
         self.activation2 = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -75,7 +76,7 @@ def conv_norm(in_channels: int, out_channels: int, kernel: int, stride: int = 1)
 
 
 def stem_stride(image_size: tuple[int, int]) -> int:
-    """Halve the resolution until the shorter side is at most 32 pixels or the stride is 8."""
+    """Return the smallest power of 2 that reduces the shorter side to at most 32 pixels, but at most 8."""
     stride = 1
     while min(image_size) > 32 * stride and stride < 8:
         stride *= 2

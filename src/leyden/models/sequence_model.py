@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from leyden.errors import UserError
-from leyden.models.image_model import NetworkSpec, build_network
+from leyden.models.network_spec import NetworkSpec, build_network
 
 
 class Standardize(nn.Module):
-    """Bring raw values to what the network was trained on: mean 0 and deviation 1 per feature, 0 behind each sequence's end."""
+    """Standardise raw values to mean 0 and standard deviation 1 per feature, and set the padding to 0."""
 
     mean: Tensor
     std: Tensor
@@ -26,39 +26,41 @@ class Standardize(nn.Module):
         """Map values (B, T, F) and lengths (B,) to (B, T, F).
 
         Raises:
-            UserError: if the values are of another number of features or not floating-point.
+            UserError: if the values are not floating-point, or have a different number of features.
         """
-        if not torch.jit.is_scripting():  # which knows no exceptions but its own
-            self.check(values)
-        inside = torch.arange(values.shape[1], device=values.device) < lengths[:, None]
-        return torch.where(inside[..., None], (values - self.mean) / self.std, 0.0)
+        if not torch.jit.is_scripting():  # TorchScript supports built-in exceptions only
+            self.check_values(values)
+        is_valid = torch.arange(values.shape[1], device=values.device) < lengths[:, None]
+        return torch.where(is_valid[..., None], (values - self.mean) / self.std, 0.0)
 
-    def check(self, values: Tensor) -> None:
+    def check_values(self, values: Tensor) -> None:
         if not values.is_floating_point() or values.ndim != 3 or values.shape[2] != self.features:
             raise UserError(
-                f"expected values float (B, T, {self.features}); got {values.dtype} {tuple(values.shape)}; pass (time steps, features) per sequence"
+                f"expected values float (B, T, {self.features}); got {values.dtype} {tuple(values.shape)}; "
+                "pass (time steps, features) per sequence"
             )
 
 
 class SequenceModel(nn.Module):
-    """Raw values of any length in, logits out; knows its labels."""
+    """A network with its preprocessing and labels: maps raw sequences of any length to logits."""
 
-    __jit_unused_properties__ = ("temperature",)  # torch.jit.script would compile it
+    __jit_unused_properties__ = ("temperature",)  # otherwise torch.jit.script would compile it
 
     def __init__(self, network: NetworkSpec, labels: Sequence[str], input: dict[str, Any]) -> None:
-        """Build the network for the labels and sequences at hand.
+        """Build the network for these labels and sequences.
 
         Args:
-            network: `class_path` and `init_args` of a torch module whose forward takes values (B, T, F) and lengths (B,).
+            network: `class_path` and `init_args` of a torch module whose forward accepts values (B, T, F) and lengths
+                (B,).
             labels: Class names, in the order of the logits.
-            input: What `leyden prepare` found: `features`, `mean`, `std`.
+            input: Description of the sequences by `leyden prepare`: `features`, `mean`, `std`.
         """
         super().__init__()
         self.spec: dict[str, Any] = {"network": network, "labels": list(labels), "input": dict(input)}
         self.labels = list(labels)
         self.provenance: dict[str, Any] = {}
-        facts = {"num_classes": len(labels), "in_features": input["features"]}
-        self.network, _ = build_network(network, facts, needed=list(facts))
+        data_args = {"num_classes": len(labels), "in_features": input["features"]}
+        self.network, _ = build_network(network, data_args, required=list(data_args))
         self.preprocess = Standardize(**input)
 
     @property
@@ -67,7 +69,7 @@ class SequenceModel(nn.Module):
 
     @property
     def temperature(self) -> float:
-        """Divide logits by it before the softmax, for probabilities that are as sure as they are right."""
+        """The divisor of the logits before the softmax that calibrates the probabilities."""
         return float(self.spec.get("temperature", 1.0))
 
     def forward(self, values: Tensor, lengths: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""torchvision's networks, fitted to the images and labels at hand, with pretrained weights from a local file."""
+"""torchvision's networks, adapted to the images and labels, with pretrained weights from a local file."""
 
 import copy
 import difflib
@@ -16,15 +16,17 @@ from leyden.errors import UserError
 from leyden.models.checkpoint import check_weights
 from leyden.trust.archives import check_archive
 
-SMALL_SIDE = 64  # below it, torchvision's stems (a quarter of the resolution and less) leave nothing to look at
-STEM_POOLS = ("maxpool", "features.pool0")  # of the ResNets and ShuffleNets, of the DenseNets
+# Minimum side in pixels for torchvision's stems: they reduce the resolution to a quarter or less.
+MIN_SIDE_FOR_COARSE_STEM = 64
+STEM_POOLS = ("maxpool", "features.pool0")  # in ResNets and ShuffleNets, in DenseNets
 
 
 class TorchvisionNet(nn.Module):
-    """A network of torchvision by name: its stem fits the image size and the channels, its head the labels.
+    """A torchvision network by name, with a stem for the image size and channels, and a head for the labels.
 
-    Below 64 pixels the first convolution keeps the resolution (7x7 with stride 2 becomes 3x3 with stride 1) and no pool follows it.
-    Patches of transformers and ConvNeXts stay as they are. Activations are never in place, nor shared inside a residual block.
+    Below 64 pixels the first convolution keeps the resolution (7x7 with stride 2 becomes 3x3 with stride 1), and the
+    pool after it is removed. Patches of transformers and ConvNeXts are unchanged. Activations are never in place, nor
+    shared within a residual block.
     """
 
     def __init__(
@@ -36,15 +38,16 @@ class TorchvisionNet(nn.Module):
         weights: str | None = None,
         options: dict[str, Any] | None = None,
     ) -> None:
-        """Build the network with random weights; `load_pretrained` reads the file, when a training starts.
+        """Build the network with random weights; `load_pretrained` reads the file when a training starts.
 
         Args:
             in_channels: Channels of the images.
             num_classes: Number of logits.
             image_size: Height and width of the images in pixels.
-            name: As in torchvision.models: resnet18, mobilenet_v3_small, efficientnet_b0, convnext_tiny, vit_b_16.
-            weights: File of a state dict (.pth, .pt or .safetensors) of that network, with any number of classes.
-            options: Further arguments of torchvision's function, such as dropout.
+            name: A function in torchvision.models: resnet18, mobilenet_v3_small, efficientnet_b0, convnext_tiny,
+                vit_b_16, ...
+            weights: File with a state dict (.pth, .pt or .safetensors) of that network, with any number of classes.
+            options: Further arguments of that function, such as dropout.
 
         Raises:
             UserError: if torchvision has no such network, or the images are too small for it.
@@ -64,95 +67,97 @@ class TorchvisionNet(nn.Module):
         return self.body(images)
 
     def load_pretrained(self) -> None:
-        """Take the weights of the file, all but a head of other labels and a first convolution of another kernel; say which.
+        """Load the weights from the file, except for a head or first convolution of a different shape, and log which.
 
         Raises:
-            UserError: if the file is missing, unreadable, or of another network.
+            UserError: if the file is missing, unreadable, or has weights of a different network.
         """
         if self.weights is None:
             return
         from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-        found = adapt_weights(self.body, read_weights(Path(self.weights)))
+        pretrained = adapt_weights(self.body, read_weights(Path(self.weights)))
         own = self.body.state_dict()
-        free = head_keys(self.body) | {f"{first_convolution(self.body)[0]}.weight"}
-        fitting = {
+        may_differ = find_head_keys(self.body) | {f"{find_first_convolution(self.body)[0]}.weight"}
+        loaded = {
             key: value
-            for key, value in found.items()
-            if key not in free or (key in own and own[key].shape == value.shape)
+            for key, value in pretrained.items()
+            if key not in may_differ or (key in own and own[key].shape == value.shape)
         }
+        expectation = f"expected weights of {self.name}; {self.weights}"
+        remedy = "set network.init_args.name to the network that they belong to"
         try:
-            missing, unexpected = self.body.load_state_dict(fitting, strict=False)
+            missing, unexpected = self.body.load_state_dict(loaded, strict=False)
         except RuntimeError as error:
-            shape = str(error).splitlines()[1].strip()
-            raise UserError(
-                f"expected weights of {self.name}; {self.weights} does not fit ({shape}); name their network"
-            ) from error
-        if wrong := [f"lacks {key}" for key in missing if key not in free] + [f"also has {key}" for key in unexpected]:
-            raise UserError(
-                f"expected weights of {self.name}; {self.weights} {wrong[0]} ({len(wrong)} such keys); name their network"
-            )
-        kept = f"all but {', '.join(missing)}" if missing else "all of them"
-        rank_zero_info(f"fit: {self.name} starts from {self.weights}: {kept}")
+            reason = str(error).splitlines()[1].strip()
+            raise UserError(f"{expectation} does not fit ({reason}); {remedy}") from error
+        if problems := [
+            *(f"lacks {key}" for key in missing if key not in may_differ),
+            *(f"also has {key}" for key in unexpected),
+        ]:
+            raise UserError(f"{expectation} {problems[0]} ({len(problems)} such keys); {remedy}")
+        extent = f"all tensors except {', '.join(missing)}" if missing else "all tensors"
+        rank_zero_info(f"fit: loaded {self.weights} into {self.name}: {extent}")
 
 
 def build_body(name: str, num_classes: int, image_size: tuple[int, int], options: dict[str, Any]) -> nn.Module:
-    """Build torchvision's network.
+    """Build a network of torchvision.
 
     Raises:
-        UserError: if there is none of that name, or a vision transformer cannot cut the images into its patches.
+        UserError: if none has this name, or a vision transformer cannot divide the images into patches.
     """
-    known = models.list_models(module=models)
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        raise UserError(
-            f"expected the name of a torchvision network{f' such as {near[0]}' if near else ''}; got {name!r}; see torchvision.models"
-        )
+    names = models.list_models(module=models)
+    if name not in names:
+        close = difflib.get_close_matches(name, names, n=1)
+        hint = f" such as {close[0]}" if close else ""
+        raise UserError(f"expected the name of a torchvision network{hint}; got {name!r}; see torchvision.models")
     if name.startswith("vit_"):
         height, width = image_size
         patch = int(name.rpartition("_")[2])
         if height != width or height % patch:
             raise UserError(
-                f"expected square images of a multiple of {patch} pixels for {name}; got {height}x{width}; set image_size in prepare.yaml"
+                f"expected square images with a side of a multiple of {patch} pixels for {name}; got {height}x{width}; "
+                "set image_size in configs/prepare.yaml"
             )
         options = {"image_size": height, **options}
     return models.get_model(name, weights=None, num_classes=num_classes, **options)
 
 
-def first_convolution(body: nn.Module) -> tuple[str, nn.Conv2d]:
+def find_first_convolution(body: nn.Module) -> tuple[str, nn.Conv2d]:
     return next((name, layer) for name, layer in body.named_modules() if isinstance(layer, nn.Conv2d))
 
 
-def head_keys(body: nn.Module) -> set[str]:
-    """Name the weights of the layer that gives the logits: the last linear one, or the last convolution (SqueezeNet)."""
+def find_head_keys(body: nn.Module) -> set[str]:
+    """Return the names of the head's weights: of the last linear layer, or convolution (in SqueezeNet)."""
     name = [name for name, layer in body.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
     return {f"{name}.weight", f"{name}.bias"}
 
 
 def fit_stem(body: nn.Module, in_channels: int, image_size: tuple[int, int]) -> None:
-    """Replace the first convolution by one for these channels and this size."""
-    name, old = first_convolution(body)
-    coarse = min(image_size) >= SMALL_SIDE or old.kernel_size == old.stride  # large images, or patches
+    """Replace the first convolution by one for these channels and this image size."""
+    name, old = find_first_convolution(body)
+    has_patches = old.kernel_size == old.stride
+    keeps_shape = has_patches or min(image_size) >= MIN_SIDE_FOR_COARSE_STEM
     shape: dict[str, Any] = {name: getattr(old, name) for name in ("kernel_size", "stride", "padding")}
-    if not coarse:
+    if not keeps_shape:
         shape = {"kernel_size": (3, 3), "stride": (1, 1), "padding": (1, 1)}
         for pool in STEM_POOLS:
-            replace(body, pool, nn.Identity())
-    if in_channels != old.in_channels or not coarse:
+            replace_layer(body, pool, nn.Identity())
+    if in_channels != old.in_channels or not keeps_shape:
         new = nn.Conv2d(in_channels, old.out_channels, bias=old.bias is not None, **shape)
         nn.init.kaiming_normal_(new.weight, mode="fan_out", nonlinearity="relu")
-        replace(body, name, new)
+        replace_layer(body, name, new)
 
 
-def replace(body: nn.Module, path: str, layer: nn.Module) -> None:
-    """Put a layer where there is one at that path."""
+def replace_layer(body: nn.Module, path: str, layer: nn.Module) -> None:
+    """Replace the layer at a path, if there is one."""
     parent, _, name = path.rpartition(".")
     if any(path == other for other, _ in body.named_modules()):
         setattr(body.get_submodule(parent), name, layer)
 
 
 def separate_activations(body: nn.Module) -> None:
-    """Give each call of a ResNet block's one ReLU a module of its own: attribution methods hook modules."""
+    """Replace the single ReLU of ResNet blocks by a separate module for each call: attribution methods hook modules."""
     blocks = [
         name
         for name, layer in body.named_modules()
@@ -165,22 +170,23 @@ def separate_activations(body: nn.Module) -> None:
             node.target = f"relu{number}"
             block.add_submodule(node.target, nn.ReLU())
         block.recompile()
-        replace(body, name, block)
+        replace_layer(body, name, block)
 
 
 def check_size(body: nn.Module, name: str, in_channels: int, image_size: tuple[int, int]) -> None:
-    """Let shapes alone pass through a copy without memory.
+    """Run a copy of the network on the meta device, which computes shapes only.
 
     Raises:
-        UserError: if the network shrinks the images to nothing.
+        UserError: if a layer's output would be empty.
     """
-    shapes = copy.deepcopy(body).to("meta").eval()
+    meta_body = copy.deepcopy(body).to("meta").eval()
     try:
-        shapes(torch.empty(1, in_channels, *image_size, device="meta"))
+        meta_body(torch.empty(1, in_channels, *image_size, device="meta"))
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0][:100]
+        height, width = image_size
         raise UserError(
-            f"expected larger images for {name}; got {image_size[0]}x{image_size[1]} ({reason}); take another network"
+            f"expected larger images for {name}; got {height}x{width} ({reason}); use a different network"
         ) from error
 
 
@@ -188,21 +194,14 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """Read a state dict without running code from it.
 
     Raises:
-        UserError: if the file is missing, damaged, is none, or asks to run code.
+        UserError: if the file is missing, is damaged, is not a state dict, or asks to run code.
     """
     if not path.is_file():
         raise UserError(
-            f"expected pretrained weights at {path}, which is not there; correct network.init_args.weights, or set it to null"
+            f"expected pretrained weights at {path}; not found; correct network.init_args.weights, or set it to null"
         )
     try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            found: Any = load_file(path)
-        else:
-            if zipfile.is_zipfile(path):  # torch's format before 2020 is none
-                check_archive(path)
-            found = torch.load(path, map_location="cpu", weights_only=True)
+        content = read_file(path)
     except UserError:
         raise
     except ImportError as error:
@@ -213,31 +212,39 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise UserError(
             f"refused {path}: it asks to run code when loaded, or is damaged; save a plain state dict"
         ) from error
-    except Exception as error:  # bytes that are no weights make both libraries raise nearly anything
-        raise UserError(
-            f"expected pretrained weights; {path} cannot be read ({' '.join(str(error).split())[:80]}); fetch it anew"
-        ) from error
-    if isinstance(found, Mapping) and isinstance(
-        found.get("model"), Mapping
-    ):  # as torchvision's own training script saves
-        found = found["model"]
-    if not (isinstance(found, Mapping) and found and all(isinstance(value, Tensor) for value in found.values())):
+    except Exception as error:  # both libraries raise almost any exception on bytes that are not weights
+        reason = " ".join(str(error).split())[:80]
+        raise UserError(f"expected pretrained weights; {path} cannot be read ({reason}); download it again") from error
+    if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):  # as torchvision's scripts save
+        content = content["model"]
+    if not (isinstance(content, Mapping) and content and all(isinstance(each, Tensor) for each in content.values())):
         raise UserError(
             f"expected a state dict (names and tensors) in {path}; it holds something else; save model.state_dict()"
         )
-    check_weights(found, path)
-    return dict(found)
+    check_weights(content, path)
+    return dict(content)
 
 
-def adapt_weights(body: nn.Module, found: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Sum the first kernel's channels for grey images, and resize a vision transformer's position embeddings.
+def read_file(path: Path) -> Any:
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
 
-    The sum gives grey images what the pretrained network gives for them repeated in red, green and blue.
+        return load_file(path)
+    if zipfile.is_zipfile(path):  # torch's format before 2020 was not
+        check_archive(path)
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def adapt_weights(body: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Adapt pretrained weights to greyscale images, and a vision transformer's position embeddings to the image size.
+
+    The first kernel is summed over its channels: the output is then that of the pretrained network for the grey images
+    repeated in red, green and blue.
     """
-    key = f"{first_convolution(body)[0]}.weight"
-    own = body.state_dict()[key].shape[1]
-    if key in found and found[key].ndim == 4 and own == 1 < found[key].shape[1]:
-        found[key] = found[key].sum(dim=1, keepdim=True)
-    if isinstance(body, models.VisionTransformer) and "encoder.pos_embedding" in found:
-        found = dict(models.vision_transformer.interpolate_embeddings(body.image_size, body.patch_size, found))
-    return found
+    key = f"{find_first_convolution(body)[0]}.weight"
+    in_channels = body.state_dict()[key].shape[1]
+    if key in weights and weights[key].ndim == 4 and in_channels == 1 < weights[key].shape[1]:
+        weights[key] = weights[key].sum(dim=1, keepdim=True)
+    if isinstance(body, models.VisionTransformer) and "encoder.pos_embedding" in weights:
+        weights = dict(models.vision_transformer.interpolate_embeddings(body.image_size, body.patch_size, weights))
+    return weights

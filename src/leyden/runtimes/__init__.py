@@ -1,6 +1,7 @@
-"""Exported files, each in its own runtime: one small file per runtime, imported when a file of its kind is opened.
+"""Exported files, each run by its own runtime: one small file per runtime, imported when a file of its kind is opened.
 
-Nothing here needs torch unless the runtime does: what is told of a file's memory and start is what its own users will see.
+Nothing here imports torch unless the runtime does, so that measured memory and start-up time match those of the file's
+users.
 """
 
 import importlib
@@ -16,7 +17,7 @@ from leyden.errors import UserError
 from leyden.trust.checksum import verify_checksum
 from leyden.trust.description import check_description
 
-Run = Callable[..., np.ndarray]  # one array for each input
+ModelFunction = Callable[..., np.ndarray]  # takes one array for each input of the model, returns logits
 
 # suffix: (module with `read(path, trust) -> (run, description)`, the package that it needs)
 RUNTIMES = {
@@ -32,12 +33,14 @@ RUNTIMES = {
 
 @dataclass
 class OpenedModel:
-    """A model file that runs: `run` maps uint8 images (B, C, H, W), or values (B, T, F) and lengths (B,), to float32 logits (B, K).
+    """A model file ready to run.
 
-    Its `description` is the metadata in the file.
+    Args:
+        run: Maps uint8 images (B, C, H, W), or values (B, T, F) and lengths (B,), to float32 logits (B, K).
+        description: The metadata in the file.
     """
 
-    run: Run
+    run: ModelFunction
     description: dict[str, Any]
 
     @property
@@ -50,24 +53,24 @@ def open_model(path: Path, trust: bool = False) -> OpenedModel:
 
     Args:
         path: The file.
-        trust: Open it even if it runs code; without, only if this project has published it.
+        trust: Whether to open it even if it runs code; otherwise, such a file must have been published by this project.
 
     Raises:
-        UserError: if its runtime is not installed, or the file is damaged, is code that is not trusted, or was not written
-            by `leyden export`.
+        UserError: if its runtime is not installed, or the file is damaged, is code that is not trusted, or was not
+            written by `leyden export`.
     """
     runtime = import_runtime(path)
     verify_checksum(path)
     run, description = runtime.read(path, trust)
     if not description:
-        raise UserError(f"expected a file written by `leyden export`; {path} carries no labels; export the model anew")
+        raise UserError(f"expected a file written by `leyden export`; {path} has no labels; export the model again")
     description = json.loads(description) if isinstance(description, str) else description
     check_description(description, path)
     return OpenedModel(split_batches(run, description["input"].get("max_batch")), description)
 
 
 def import_runtime(path: Path) -> Any:
-    """Import what runs a file, by its suffix.
+    """Import the runtime of a file by its suffix.
 
     Raises:
         UserError: if there is none, or the package that it needs is not installed.
@@ -79,17 +82,18 @@ def import_runtime(path: Path) -> Any:
         return importlib.import_module(f"leyden.runtimes.{module}")
     except ImportError as error:
         raise UserError(
-            f"expected {package} to run {path.name}; it is not installed ({error}); run `make`, or install leyden[export]"
+            f"expected {package} to run {path.name}; it is not installed ({error}); "
+            "run `make`, or install leyden[export]"
         ) from error
 
 
-def split_batches(run: Run, max_batch: int | None) -> Run:
-    """Split a batch where the file has a limit."""
+def split_batches(run: ModelFunction, max_batch: int | None) -> ModelFunction:
+    """Return a function that splits batches if the file limits their size."""
     if not max_batch:
         return run
 
-    def run_parts(*inputs: np.ndarray) -> np.ndarray:
+    def run_in_parts(*inputs: np.ndarray) -> np.ndarray:
         starts = range(0, len(inputs[0]), max_batch)
         return np.concatenate([run(*(each[start : start + max_batch] for each in inputs)) for start in starts])
 
-    return run_parts
+    return run_in_parts

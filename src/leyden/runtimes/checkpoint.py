@@ -1,4 +1,4 @@
-"""A checkpoint, run by PyTorch as it was trained: what every other file is measured against."""
+"""Checkpoints, run by PyTorch as in training: the reference for every exported file."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 
 from leyden.models.checkpoint import load_checkpoint
-from leyden.runtimes import Run
+from leyden.runtimes import ModelFunction
 
 
-def read(path: Path, trust: bool) -> tuple[Run, dict[str, Any]]:
+def read(path: Path, trust: bool) -> tuple[ModelFunction, dict[str, Any]]:
     model = load_checkpoint(path, trust=trust)
     return array_function(model), model.spec
 
 
-def array_function(module: Callable[..., Tensor]) -> Run:
-    """Make what takes and gives tensors callable with arrays."""
+def array_function(module: Callable[..., Tensor]) -> ModelFunction:
+    """Wrap a function of tensors as a function of arrays."""
 
     @torch.inference_mode()
     def run(*inputs: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What a model file is run on: images, or sequences, in batches of any size; numpy alone."""
+"""Examples that a model file is run on: images or sequences, in batches of any size. Needs numpy only."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,19 +7,19 @@ from typing import Protocol
 
 import numpy as np
 
-Batch = tuple[np.ndarray, ...]  # a model's inputs, in their order
+Batch = tuple[np.ndarray, ...]  # one array for each input of the model
 
 
 class Examples(Protocol):
-    """Batches of the inputs that a model takes."""
+    """Examples as a model's inputs."""
 
     def __len__(self) -> int: ...
 
-    def take(self, rows: np.ndarray) -> Batch:
-        """Give a batch of the examples of some numbers."""
+    def batch(self, indices: np.ndarray) -> Batch:
+        """Return the examples at these indices."""
 
-    def edges(self) -> list[Batch]:
-        """Give further batches, made of the first examples, on which a file could be wrong that is right on all of them."""
+    def edge_cases(self) -> list[Batch]:
+        """Return further batches, made of the first examples, that reveal errors which the examples do not."""
 
     def save(self, path: Path) -> None: ...
 
@@ -33,10 +33,10 @@ class ImageExamples:
     def __len__(self) -> int:
         return len(self.images)
 
-    def take(self, rows: np.ndarray) -> Batch:
-        return (np.ascontiguousarray(self.images[rows]),)
+    def batch(self, indices: np.ndarray) -> Batch:
+        return (np.ascontiguousarray(self.images[indices]),)
 
-    def edges(self) -> list[Batch]:
+    def edge_cases(self) -> list[Batch]:
         return []
 
     def save(self, path: Path) -> None:
@@ -45,7 +45,7 @@ class ImageExamples:
 
 @dataclass(frozen=True)
 class SequenceExamples:
-    """Sequences: values float32 (N, T, F), zero behind each one's end, and lengths int64 (N,); a batch is as long as its longest."""
+    """Sequences: zero-padded values float32 (N, T, F) and lengths int64 (N,); batches are cut to the longest."""
 
     values: np.ndarray
     lengths: np.ndarray
@@ -53,19 +53,18 @@ class SequenceExamples:
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def take(self, rows: np.ndarray) -> Batch:
-        lengths = self.lengths[rows]
-        return np.ascontiguousarray(self.values[rows, : lengths.max()]), lengths
+    def batch(self, indices: np.ndarray) -> Batch:
+        lengths = self.lengths[indices]
+        return np.ascontiguousarray(self.values[indices, : lengths.max()]), lengths
 
-    def edges(self) -> list[Batch]:
-        """Give single steps, a length that some exports take for a constant, and one sequence repeated to more than twice the longest."""
+    def edge_cases(self) -> list[Batch]:
+        """Return single steps, a length that some exports treat as constant, and a very long sequence."""
         values, lengths = self.values[:3], self.lengths[:3]
-        twice = np.concatenate(
-            [self.values[:1, : lengths[0]]] * (2 * self.values.shape[1] // int(lengths[0]) + 1), axis=1
-        )
+        num_repeats = 2 * self.values.shape[1] // int(lengths[0]) + 1
+        repeated = np.concatenate([self.values[:1, : lengths[0]]] * num_repeats, axis=1)
         return [
             (np.ascontiguousarray(values[:, :1]), np.ones_like(lengths)),
-            (twice, np.array([twice.shape[1]], lengths.dtype)),
+            (repeated, np.array([repeated.shape[1]], lengths.dtype)),
         ]
 
     def save(self, path: Path) -> None:
@@ -73,9 +72,9 @@ class SequenceExamples:
 
 
 def batches(examples: Examples, size: int) -> Iterator[Batch]:
-    """Give all examples in batches, the last one of which may be smaller."""
+    """Yield all examples in batches; the last one may be smaller."""
     for start in range(0, len(examples), size):
-        yield examples.take(np.arange(start, min(start + size, len(examples))))
+        yield examples.batch(np.arange(start, min(start + size, len(examples))))
 
 
 def load_examples(path: Path) -> Examples:

@@ -1,4 +1,4 @@
-"""ExecuTorch programs (.pte), in the interpreter that its Python package brings."""
+"""ExecuTorch programs (.pte), run by the interpreter in ExecuTorch's Python package."""
 
 import warnings
 from pathlib import Path
@@ -6,23 +6,22 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from leyden.runtimes import Run
+from leyden.runtimes import ModelFunction
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # that its interface is experimental: pyproject.toml bounds it
+    warnings.simplefilter("ignore")  # it warns that its interface is experimental: pyproject.toml bounds the version
     from executorch.runtime import Runtime, Verification
 
     Runtime.get()
 
 
-def read(path: Path, trust: bool) -> tuple[Run, str]:
+def read(path: Path, trust: bool) -> tuple[ModelFunction, str]:
     program = Runtime.get().load_program(path, verification=Verification.InternalConsistency)
     description = program.load_method("leyden").execute([])[0] if "leyden" in program.method_names else ""
     forward = program.load_method("forward")
 
     def run(images: np.ndarray) -> np.ndarray:
-        return (
-            forward.execute([torch.from_numpy(np.ascontiguousarray(images))])[0].numpy().copy()
-        )  # the runtime uses its memory again
+        outputs = forward.execute([torch.from_numpy(np.ascontiguousarray(images))])
+        return outputs[0].numpy().copy()  # the runtime reuses the memory of its outputs
 
     return run, description

@@ -1,14 +1,14 @@
-"""ONNX files in ONNX Runtime."""
+"""ONNX files, run by ONNX Runtime."""
 
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 
-from leyden.runtimes import Run
+from leyden.runtimes import ModelFunction
 
 
-def read(path: Path, trust: bool) -> tuple[Run, str]:
+def read(path: Path, trust: bool) -> tuple[ModelFunction, str]:
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     names = [each.name for each in session.get_inputs()]
 

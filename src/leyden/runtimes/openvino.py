@@ -1,4 +1,4 @@
-"""OpenVINO's files (.xml beside .bin)."""
+"""OpenVINO models (.xml with weights in .bin), run by OpenVINO."""
 
 from pathlib import Path
 
@@ -6,17 +6,17 @@ import numpy as np
 import openvino
 
 from leyden.errors import UserError
-from leyden.runtimes import Run
+from leyden.runtimes import ModelFunction
 
 
-def read(path: Path, trust: bool) -> tuple[Run, str]:
+def read(path: Path, trust: bool) -> tuple[ModelFunction, str]:
     with open(path, "rb") as file:
-        is_own = b"<net" in file.read(1024)
-    if not is_own:  # OpenVINO would read other formats too, whatever their name
-        raise UserError(f"expected OpenVINO's .xml; {path} cannot be read: it is of another format; export it anew")
+        is_openvino = b"<net" in file.read(1024)
+    if not is_openvino:  # OpenVINO also reads other formats, whatever the file's name
+        raise UserError(f"expected OpenVINO's .xml; {path} cannot be read: it has a different format; export it again")
     core = openvino.Core()
     model = core.read_model(path)
-    # Its default on a processor that has bfloat16 is to compute in it, whatever the file's precision.
+    # On processors with bfloat16, OpenVINO computes in it by default, whatever the file's precision.
     compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
     def run(images: np.ndarray) -> np.ndarray:

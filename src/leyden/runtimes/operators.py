@@ -1,4 +1,4 @@
-"""The operators that a program of torch.export may run without trust."""
+"""The operators that an untrusted program of torch.export may run."""
 
 import math
 import operator
@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-# Of ATen, each also in place (`add_`): those of inference, without any that read files, change torch's state, make up numbers or
-# memory, or trust their arguments.
+# Operators of ATen for inference, each also in place (`add_`). Left out are those that read files, change torch's
+# state, draw random numbers, return uninitialised memory, or do not check their arguments.
 ATEN = frozenset(
     re.findall(
         r"\w+",
@@ -42,74 +42,51 @@ ATEN = frozenset(
     )
 )
 TARGET = re.compile(r"torch\.ops\.aten\.(\w+)\.(\w+)", re.ASCII)
-LARGEST = 2**63 - 1
+MAX_INT64 = 2**63 - 1
 
 
 def find_operator(target: Any) -> Callable[..., Any] | None:
-    """Return the operator of a name, None where it is not one of these.
+    """Return the operator with a name, or None if it is not allowed.
 
     Args:
-        target: As torch.export writes it: torch.ops.aten.add.Tensor, or _operator.mul for sizes.
+        target: The name in torch.export's format: torch.ops.aten.add.Tensor, or _operator.mul for sizes.
     """
     if not isinstance(target, str):
         return None
-    if target in NUMBERS:
-        return on_numbers(NUMBERS[target])
-    found = TARGET.fullmatch(target)
-    if found is None or not {found[1], found[1].removesuffix("_")} & ATEN:
+    if target in NUMBER_FUNCTIONS:
+        return restrict_to_numbers(NUMBER_FUNCTIONS[target])
+    match = TARGET.fullmatch(target)
+    if match is None or not {match[1], match[1].removesuffix("_")} & ATEN:
         return None
-    overload = getattr(getattr(torch.ops.aten, found[1], None), found[2], None)
-    # TorchScript's own operators are none of the dispatcher's.
+    overload = getattr(getattr(torch.ops.aten, match[1], None), match[2], None)
+    # TorchScript's own operators are not in the dispatcher.
     if not isinstance(overload, torch._ops.OpOverload) or not torch._C._dispatch_has_kernel(overload.name()):
         return None
     return None if any(argument.is_out for argument in overload._schema.arguments) else overload
 
 
-def on_numbers(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compute with sizes: Python's operators take texts and lists too, and numbers without end."""
+def restrict_to_numbers(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Restrict a function to numbers of 64 bits: Python's operators also accept strings, lists and larger integers."""
 
     def run(*args: Any) -> Any:
         if any(type(value) not in (int, float, bool) for value in args):
             raise TypeError(f"expected numbers; got {', '.join(type(value).__name__ for value in args)}")
         result = function(*args)
-        if abs(result) > LARGEST:
+        if abs(result) > MAX_INT64:
             raise OverflowError("a size beyond 64 bits")
         return result
 
     return run
 
 
-COMPUTING = (
-    "abs",
-    "add",
-    "eq",
-    "floordiv",
-    "ge",
-    "gt",
-    "le",
-    "lt",
-    "mod",
-    "mul",
-    "ne",
-    "neg",
-    "not_",
-    "pos",
-    "sub",
-    "truediv",
-)
-NUMBERS: dict[str, Callable[..., Any]] = {
-    **{f"_operator.{name}": getattr(operator, name) for name in COMPUTING},
+ARITHMETIC = "abs add eq floordiv ge gt le lt mod mul ne neg not_ pos sub truediv"
+NUMBER_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    **{f"_operator.{name}": getattr(operator, name) for name in (*ARITHMETIC.split(), "and_", "or_")},
     **{f"math.{name}": getattr(math, name) for name in ("ceil", "floor", "trunc", "sqrt")},
-    **{
-        "torch.sym_float": float,
-        "torch.sym_int": int,
-        "torch.sym_max": max,
-        "torch.sym_min": min,
-        "torch.sym_not": operator.not_,
-    },
-    **{
-        "_operator.and_": operator.and_,
-        "_operator.or_": operator.or_,
-        "torch.sym_ite": lambda condition, yes, no: yes if condition else no,
-    },
+    "torch.sym_float": float,
+    "torch.sym_int": int,
+    "torch.sym_max": max,
+    "torch.sym_min": min,
+    "torch.sym_not": operator.not_,
+    "torch.sym_ite": lambda condition, if_true, if_false: if_true if condition else if_false,
 }

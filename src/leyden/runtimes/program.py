@@ -1,7 +1,8 @@
-"""Programs of torch.export (.pt2) as data: their graph is read from its JSON, and run operator by operator.
+"""Programs of torch.export (.pt2) as data: the graph is read from its JSON, and run operator by operator.
 
-`torch.export.load` unpickles members, evaluates expressions, resolves operators and weights as paths of attributes, and generates
-source code that it runs: each is a way to code for whoever writes the file. Here a name is a key of a dictionary and nothing else.
+`torch.export.load` unpickles members, evaluates expressions, resolves operators and weights as attribute paths, and
+generates source code that it runs: each lets the author of a file run code. Here, a name is a key of a dictionary and
+nothing else.
 """
 
 import io
@@ -17,17 +18,18 @@ import torch
 from torch import Tensor
 
 from leyden.errors import UserError
-from leyden.runtimes.operators import LARGEST, find_operator
+from leyden.runtimes.operators import MAX_INT64, find_operator
 
 MODEL = "models/model.json"
 PAYLOADS = ("data/weights/model_weights_config.json", "data/constants/model_constants_config.json")
 INPUTS = "data/sample_inputs/model.pt"
 MEMBERS = re.compile(
     "|".join(map(re.escape, (MODEL, *PAYLOADS, INPUTS)))
-    + r"|data/weights/weight_\d+|data/constants/tensor_\d+|extra/[\w.]+|archive_format|archive_version|byteorder|\.data/\w+",
+    + r"|data/weights/weight_\d+|data/constants/tensor_\d+|extra/[\w.]+|archive_format|archive_version|byteorder"
+    r"|\.data/\w+",
     re.ASCII,
 )
-SCHEMA_VERSION = 8  # of torch 2.11 to 2.13: torch/_export/serde/schema.py, which names the fields and numbers below
+SCHEMA_VERSION = 8  # of torch 2.11 to 2.13; torch/_export/serde/schema.py defines the fields and numbers below
 DTYPES = {
     **{1: torch.uint8, 2: torch.int8, 3: torch.int16, 4: torch.int32, 5: torch.int64, 12: torch.bool},
     **{6: torch.float16, 7: torch.float32, 8: torch.float64, 13: torch.bfloat16},
@@ -38,17 +40,26 @@ INFINITIES = {"Infinity": math.inf, "-Infinity": -math.inf, "NaN": math.nan}
 
 
 class NotDataError(Exception):
-    """A program holds more than operators on tensors; the message says what."""
+    """A program holds more than operators on tensors; the message describes what."""
 
 
-class Name(NamedTuple):
-    """A value that an input or an earlier step produces."""
+class ValueName(NamedTuple):
+    """A reference to a value that an input or an earlier step produces."""
 
     name: str
 
 
 class Step(NamedTuple):
-    """One operator: its arguments, in which names stand for values, and the names of its outputs, None for one that nothing uses."""
+    """A call of one operator.
+
+    Args:
+        call: The operator.
+        args: Positional arguments; a `ValueName` stands for a value.
+        kwargs: Keyword arguments; a `ValueName` stands for a value.
+        outputs: Names of the outputs; None for one that is not used.
+        is_single: Whether the operator returns one value instead of a sequence.
+        last_used: Names of the values that no later step uses.
+    """
 
     call: Callable[..., Any]
     args: list[Any]
@@ -59,7 +70,7 @@ class Step(NamedTuple):
 
 
 class Graph:
-    """A graph of the program, or the branch of an operator."""
+    """The graph of a program, or of a branch or loop body within it."""
 
     def __init__(self, graph: dict[str, Any]) -> None:
         """Read the graph.
@@ -71,29 +82,29 @@ class Graph:
         self.outputs = [read_argument(each) for each in graph["outputs"]]
         self.is_single = graph["is_single_tensor_return"] is True
         self.steps = [read_step(node) for node in graph["nodes"]]
-        needed = set(names_in(self.outputs))
+        needed = set(find_names(self.outputs))
         for step in reversed(self.steps):  # so that a value's memory is freed after its last use
-            used = {*names_in(step.args), *names_in(step.kwargs), *names_in(step.outputs)}
+            used = {*find_names(step.args), *find_names(step.kwargs), *find_names(step.outputs)}
             step.last_used.update(used - needed)
             needed |= used
 
-    def __call__(self, *values: Any) -> Any:
-        """Map the values of the inputs to those of the outputs, a tuple unless there is but one."""
-        known = dict(zip(self.inputs, values, strict=True))
+    def __call__(self, *inputs: Any) -> Any:
+        """Map the values of the inputs to those of the outputs, a tuple unless there is only one."""
+        values = dict(zip(self.inputs, inputs, strict=True))
         for step in self.steps:
-            result = step.call(*filled(step.args, known), **filled(step.kwargs, known))
-            bind(step.outputs, [result] if step.is_single else result, known)
+            result = step.call(*resolve(step.args, values), **resolve(step.kwargs, values))
+            store_outputs(step.outputs, [result] if step.is_single else result, values)
             for name in step.last_used:
-                known.pop(name, None)
-        found = tuple(filled(self.outputs, known))
-        return found[0] if self.is_single else found
+                values.pop(name, None)
+        outputs = tuple(resolve(self.outputs, values))
+        return outputs[0] if self.is_single else outputs
 
 
 def load_program(path: Path) -> Callable[..., Tensor]:
     """Read a program that maps tensors to one tensor.
 
     Raises:
-        UserError: if it is more than operators on tensors, or was written by another version of torch.
+        UserError: if it holds more than operators on tensors, or was written by a different version of torch.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -101,21 +112,22 @@ def load_program(path: Path) -> Callable[..., Tensor]:
             model = json.loads(members[MODEL])
             weights = read_weights(members)
         if model["schema_version"]["major"] != SCHEMA_VERSION:
-            raise NotDataError("it was written by another version of torch")
-        graph, specs = Graph(model["graph_module"]["graph"]), model["graph_module"]["signature"]
-        return bound(graph, [weights_name(each) for each in specs["input_specs"]], weights, specs["output_specs"])
+            raise NotDataError("it was written by a different version of torch")
+        graph, signature = Graph(model["graph_module"]["graph"]), model["graph_module"]["signature"]
+        weight_names = [find_weight_name(each) for each in signature["input_specs"]]
+        return bind_weights(graph, weight_names, weights, signature["output_specs"])
     except NotDataError as error:
         reason = str(error)
     except (ArithmeticError, AttributeError, LookupError, RecursionError, RuntimeError, TypeError, ValueError) as error:
-        reason = f"it cannot be read ({' '.join(str(error).split())[:80]})"  # of what is not as torch writes it
+        reason = f"it cannot be read ({' '.join(str(error).split())[:80]})"  # it is not as torch writes it
     raise UserError(
-        f"refused {path}: {reason}; only operators on tensors are run of a file that is not trusted; "
-        "export the model anew, or add --trust (trust=True in Python) if you trust its source"
+        f"refused {path}: {reason}; a file that is not trusted may only hold operators on tensors; "
+        "export the model again, or add --trust (trust=True in Python) if you trust its source"
     )
 
 
 def read_members(archive: zipfile.ZipFile) -> dict[str, bytes]:
-    """Read an archive's members by their names below its root; example inputs are checked, and not used."""
+    """Read an archive's members by their names relative to its root; example inputs are checked, but not used."""
     root = archive.namelist()[0].partition("/")[0] + "/"
     members = {}
     for member in archive.namelist():
@@ -125,21 +137,21 @@ def read_members(archive: zipfile.ZipFile) -> dict[str, bytes]:
         members[name] = archive.read(member)
     try:
         torch.load(io.BytesIO(members.pop(INPUTS)), weights_only=True)
-    except Exception as error:  # torch's unpickler meets anything in foreign bytes
+    except Exception as error:  # torch's unpickler raises almost any exception on foreign bytes
         raise NotDataError("its example inputs are a pickle of more than tensors") from error
     return members
 
 
 def read_weights(members: dict[str, bytes]) -> dict[str, Tensor]:
-    """Read weights and constants by the names that the program calls them."""
-    found: dict[str, Tensor] = {}
+    """Read weights and constants by their names in the program."""
+    weights: dict[str, Tensor] = {}
     for config in PAYLOADS:
         for name, meta in json.loads(members[config])["config"].items():
             if meta["use_pickle"] is not False:
                 raise NotDataError("it has pickled weights")
             content = members[config.rpartition("/")[0] + "/" + meta["path_name"]]
-            found[name] = read_tensor(content, **meta["tensor_meta"])
-    return found
+            weights[name] = read_tensor(content, **meta["tensor_meta"])
+    return weights
 
 
 def read_tensor(
@@ -152,16 +164,16 @@ def read_tensor(
     layout: int,
     **_: Any,
 ) -> Tensor:
-    """Read a tensor from its bytes; torch refuses sizes and strides that lie beyond them."""
+    """Read a tensor from its bytes; torch refuses sizes and strides that exceed them."""
     if device["type"] != "cpu" or layout != STRIDED:
-        raise NotDataError("it has tensors that are not dense or not of a CPU")
+        raise NotDataError("it has tensors that are not dense or not on the CPU")
     shape = [read_int(size["as_int"]) for size in sizes]
     flat = torch.frombuffer(bytearray(content), dtype=DTYPES[dtype]) if content else torch.empty(0, dtype=DTYPES[dtype])
     return flat.as_strided(shape, [read_int(each["as_int"]) for each in strides], read_int(storage_offset["as_int"]))
 
 
-def weights_name(spec: dict[str, Any]) -> str | None:
-    """Return which weights an input of the graph stands for; None for an input of the model."""
+def find_weight_name(spec: dict[str, Any]) -> str | None:
+    """Return the name of the weights that an input of the graph stands for; None for an input of the model."""
     ((kind, content),) = spec.items()
     if kind == "user_input":
         return None
@@ -171,17 +183,17 @@ def weights_name(spec: dict[str, Any]) -> str | None:
     return content[key]
 
 
-def bound(
-    graph: Graph, sources: Sequence[str | None], weights: dict[str, Tensor], outputs: list[dict[str, Any]]
+def bind_weights(
+    graph: Graph, weight_names: Sequence[str | None], weights: dict[str, Tensor], outputs: list[dict[str, Any]]
 ) -> Callable[..., Tensor]:
-    """Make a function of the model's inputs alone."""
-    if [*map(list, outputs)] != [["user_output"]] or len(sources) != len(graph.inputs):
-        raise NotDataError("it changes its weights, or has not one output")
-    state = {number: weights[name] for number, name in enumerate(sources) if name is not None}
+    """Return a function of the model's inputs only, with the weights bound to the graph's other inputs."""
+    if [*map(list, outputs)] != [["user_output"]] or len(weight_names) != len(graph.inputs):
+        raise NotDataError("it changes its weights, or does not have exactly one output")
+    bound = {number: weights[name] for number, name in enumerate(weight_names) if name is not None}
 
     def run(*inputs: Tensor) -> Tensor:
-        given = iter(inputs)
-        values = [state[number] if number in state else next(given) for number in range(len(sources))]
+        remaining = iter(inputs)
+        values = [bound[number] if number in bound else next(remaining) for number in range(len(weight_names))]
         return graph(*values)[0]
 
     return run
@@ -192,35 +204,29 @@ def read_step(node: dict[str, Any]) -> Step:
     args = [value for _, kind, value in arguments if kind == 1]
     kwargs = {name: value for name, kind, value in arguments if kind != 1}
     outputs = [read_argument(each) for each in node["outputs"]]
-    target = read_text(node["target"])
-    call = CONTROL.get(target) or find_operator(target)
+    target = read_string(node["target"])
+    call = CONTROL_FLOW.get(target) or find_operator(target)
     if call is None:
         raise NotDataError(f"it has the operator {target[:80]!r}")
+    returns_list = len(outputs) == 1 and isinstance(outputs[0], list)
     is_single = (
-        len(outputs) == 1 and isinstance(outputs[0], Name) and node.get("is_hop_single_tensor_return") is not False
+        len(outputs) == 1 and isinstance(outputs[0], ValueName) and node.get("is_hop_single_tensor_return") is not False
     )
-    return Step(
-        call,
-        args,
-        kwargs,
-        outputs[0] if len(outputs) == 1 and isinstance(outputs[0], list) else outputs,
-        is_single,
-        set(),
-    )
+    return Step(call, args, kwargs, outputs[0] if returns_list else outputs, is_single, set())
 
 
 def read_argument(argument: dict[str, Any]) -> Any:
-    """Read an argument: a constant, a name, a list of these, or a graph."""
+    """Read an argument: a constant, the name of a value, a list of these, or a graph."""
     ((kind, value),) = argument.items()
     reader = READERS.get(kind)
     if reader is None:
-        raise NotDataError(f"it has an argument of the kind {kind[:80]!r}")
+        raise NotDataError(f"it has an argument of kind {kind[:80]!r}")
     return reader(value)
 
 
 def read_int(value: Any) -> int:
-    if type(value) is not int or abs(value) > LARGEST:
-        raise NotDataError(f"it has {str(value)[:80]!r} for a number")
+    if type(value) is not int or abs(value) > MAX_INT64:
+        raise NotDataError(f"it has {str(value)[:80]!r} instead of a number")
     return value
 
 
@@ -230,24 +236,24 @@ def read_float(value: Any) -> float:
 
 def read_bool(value: Any) -> bool:
     if type(value) is not bool:
-        raise NotDataError(f"it has {str(value)[:80]!r} for true or false")
+        raise NotDataError(f"it has {str(value)[:80]!r} instead of true or false")
     return value
 
 
-def read_text(value: Any) -> str:
+def read_string(value: Any) -> str:
     if type(value) is not str:
-        raise NotDataError(f"it has {str(value)[:80]!r} for a text")
+        raise NotDataError(f"it has {str(value)[:80]!r} instead of a string")
     return value
 
 
-def read_name(value: dict[str, Any]) -> Name:
-    return Name(read_text(value["name"]))
+def read_name(value: dict[str, Any]) -> ValueName:
+    return ValueName(read_string(value["name"]))
 
 
 def read_symbol(value: dict[str, Any]) -> Any:
-    """Read a number that is known, or is computed from sizes."""
+    """Read a number that is constant, or the name of one that is computed from sizes."""
     ((kind, content),) = value.items()
-    return Name(read_text(content)) if kind == "as_name" else READERS[kind](content)
+    return ValueName(read_string(content)) if kind == "as_name" else READERS[kind](content)
 
 
 def read_device(value: dict[str, Any]) -> torch.device:
@@ -262,24 +268,24 @@ def read_layout(value: int) -> torch.layout:
     return torch.strided
 
 
-def list_of(reader: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def list_reader(reader: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda values: [reader(value) for value in values]
 
 
 READERS: dict[str, Callable[[Any], Any]] = {
     "as_none": lambda value: None,
     "as_tensor": read_name,
-    "as_tensors": list_of(read_name),
-    "as_optional_tensors": list_of(read_argument),
+    "as_tensors": list_reader(read_name),
+    "as_optional_tensors": list_reader(read_argument),
     "as_int": read_int,
-    "as_ints": list_of(read_int),
+    "as_ints": list_reader(read_int),
     "as_float": read_float,
-    "as_floats": list_of(read_float),
+    "as_floats": list_reader(read_float),
     "as_bool": read_bool,
-    "as_bools": list_of(read_bool),
-    "as_string": read_text,
+    "as_bools": list_reader(read_bool),
+    "as_string": read_string,
     "as_sym_int": read_symbol,
-    "as_sym_ints": list_of(read_symbol),
+    "as_sym_ints": list_reader(read_symbol),
     "as_sym_float": read_symbol,
     "as_sym_bool": read_symbol,
     "as_scalar_type": DTYPES.__getitem__,
@@ -290,47 +296,53 @@ READERS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def names_in(argument: Any) -> Iterator[str]:
-    if isinstance(argument, Name):
+def find_names(argument: Any) -> Iterator[str]:
+    if isinstance(argument, ValueName):
         yield argument.name
     elif isinstance(argument, list | dict):
         for part in argument.values() if isinstance(argument, dict) else argument:
-            yield from names_in(part)
+            yield from find_names(part)
 
 
-def filled(argument: Any, known: dict[str, Any]) -> Any:
-    """Put values in the place of names."""
-    if isinstance(argument, Name):
-        return known[argument.name]
+def resolve(argument: Any, values: dict[str, Any]) -> Any:
+    """Replace names by their values."""
+    if isinstance(argument, ValueName):
+        return values[argument.name]
     if isinstance(argument, list):
-        return [filled(part, known) for part in argument]
-    return {key: filled(part, known) for key, part in argument.items()} if isinstance(argument, dict) else argument
+        return [resolve(part, values) for part in argument]
+    return {key: resolve(part, values) for key, part in argument.items()} if isinstance(argument, dict) else argument
 
 
-def bind(outputs: list[Any], values: Sequence[Any], known: dict[str, Any]) -> None:
+def store_outputs(outputs: list[Any], results: Sequence[Any], values: dict[str, Any]) -> None:
     """Store an operator's results under their names."""
     if not outputs:
         return
-    for output, value in zip(outputs, values, strict=True):
-        if isinstance(output, Name):
-            known[output.name] = value
+    for output, result in zip(outputs, results, strict=True):
+        if isinstance(output, ValueName):
+            values[output.name] = result
         elif isinstance(output, list):
-            bind(output, value, known)
+            store_outputs(output, result, values)
 
 
-def choose(condition: Any, yes: Any, no: Any, operands: Sequence[Any] = ()) -> Any:
-    """Run one of two graphs."""
-    return check_graph(yes if bool(condition) else no)(*operands)
+def run_cond(condition: Any, if_true: Any, if_false: Any, operands: Sequence[Any] = ()) -> Any:
+    """Run one of two graphs, as torch.cond does."""
+    return check_graph(if_true if bool(condition) else if_false)(*operands)
 
 
-def scan(combine: Any, carried: Sequence[Tensor], rows: Sequence[Tensor], others: Sequence[Any] = ()) -> list[Tensor]:
-    """Run a graph over the first dimension, each time with what it returned before; return the last of that, and the rest stacked."""
-    results = []
-    for number in range(len(rows[0])):
-        found = check_graph(combine)(*carried, *(each[number] for each in rows), *others)
-        carried, rest = found[: len(carried)], found[len(carried) :]
-        results.append(rest)
-    return [*carried, *(torch.stack(parts) for parts in zip(*results, strict=True))]
+def run_scan(
+    combine: Any, carried: Sequence[Tensor], steps: Sequence[Tensor], constants: Sequence[Any] = ()
+) -> list[Tensor]:
+    """Run a graph along the first dimension of `steps`, as torch's scan does.
+
+    Returns:
+        The last of the values carried from step to step, followed by the stacked outputs of all steps.
+    """
+    outputs = []
+    for number in range(len(steps[0])):
+        results = check_graph(combine)(*carried, *(each[number] for each in steps), *constants)
+        outputs.append(results[len(carried) :])
+        carried = results[: len(carried)]
+    return [*carried, *(torch.stack(each) for each in zip(*outputs, strict=True))]
 
 
 def check_graph(value: Any) -> Graph:
@@ -339,4 +351,4 @@ def check_graph(value: Any) -> Graph:
     return value
 
 
-CONTROL = {"torch.ops.higher_order.cond": choose, "torch.ops.higher_order.scan": scan}
+CONTROL_FLOW = {"torch.ops.higher_order.cond": run_cond, "torch.ops.higher_order.scan": run_scan}

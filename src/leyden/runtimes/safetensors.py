@@ -1,4 +1,4 @@
-"""safetensors files: weights, and in the metadata what the network is built from."""
+"""safetensors files: weights, with the network's specification in the metadata; run by PyTorch."""
 
 import json
 from pathlib import Path
@@ -8,12 +8,12 @@ from safetensors import safe_open
 
 from leyden.models.build import rebuild_model
 from leyden.models.checkpoint import check_weights, load_weights
-from leyden.runtimes import Run
+from leyden.runtimes import ModelFunction
 from leyden.runtimes.checkpoint import array_function
 from leyden.trust.description import check_description
 
 
-def read(path: Path, trust: bool) -> tuple[Run, str]:
+def read(path: Path, trust: bool) -> tuple[ModelFunction, str]:
     with safe_open(path, framework="pt") as file:
         text = (file.metadata() or {}).get("leyden", "")
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
@@ -22,9 +22,7 @@ def read(path: Path, trust: bool) -> tuple[Run, str]:
     description = json.loads(text)
     check_description(description, path, names_network=True)
     check_weights(weights, path)
-    preprocessing = {
-        name: value for name, value in description["input"].items() if name not in ("name", "dtype", "shape")
-    }
-    model = rebuild_model(description | {"input": preprocessing}, path, trust)
+    statistics = {key: value for key, value in description["input"].items() if key not in ("name", "dtype", "shape")}
+    model = rebuild_model(description | {"input": statistics}, path, trust)
     load_weights(model, weights, path)
     return array_function(model.eval()), text

@@ -1,4 +1,4 @@
-"""torch's .pt2 files: programs of torch.export, which are data, and packages that AOTInductor compiled, which are code."""
+"""torch's .pt2 files: programs of torch.export, which are data, and packages of AOTInductor, which are code."""
 
 import warnings
 import zipfile
@@ -6,16 +6,16 @@ from pathlib import Path
 
 import torch
 
-from leyden.runtimes import Run
+from leyden.runtimes import ModelFunction
 from leyden.runtimes.checkpoint import array_function
 from leyden.runtimes.program import load_program
 from leyden.trust.archives import check_archive
 from leyden.trust.records import is_trusted, require_trust
 
-DESCRIPTION = "extra/leyden.json"  # below the archive's root
+DESCRIPTION = "extra/leyden.json"  # relative to the archive's root
 
 
-def read(path: Path, trust: bool) -> tuple[Run, str]:
+def read(path: Path, trust: bool) -> tuple[ModelFunction, str]:
     check_archive(path)
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
@@ -28,7 +28,6 @@ def read(path: Path, trust: bool) -> tuple[Run, str]:
     if not is_trusted(path, trust):
         return array_function(load_program(path)), description
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message="The given buffer is not writable"
-        )  # torch 2.11 warns of its own reader
+        # torch 2.11 warns about its own reader.
+        warnings.filterwarnings("ignore", message="The given buffer is not writable")
         return array_function(torch.export.load(path).module()), description

@@ -18,7 +18,7 @@ from leyden.data.sequences import Sequences, UnreadableSequenceError, read_seque
 from leyden.errors import UserError
 from leyden.files import replaced_file
 from leyden.files.outputs import check_file, check_no_overlap, is_stream
-from leyden.runtimes.load import Examples, Predictor, calibrated, load, run_model
+from leyden.runtimes.load import Predictor, SliceableExamples, calibrated, load, run_model
 
 Row = list[str]
 NOT_FINITE = "the model's output is NaN or infinite"
@@ -122,7 +122,7 @@ def predict_rows(predictor: Predictor, files: list[Path], top_k: int, pool: Thre
         yield [str(file), *(cell for index, value in named for cell in (predictor.labels[index], f"{value:.6f}")), ""]
 
 
-def together(predictor: Predictor, examples: list[np.ndarray]) -> Examples:
+def together(predictor: Predictor, examples: list[np.ndarray]) -> SliceableExamples:
     if not takes_sequences(predictor):
         return np.stack(examples)
     return Sequences(np.concatenate(examples), np.cumsum([0, *map(len, examples)]))

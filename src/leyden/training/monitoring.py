@@ -1,7 +1,5 @@
 """Displays of a training in progress: a progress bar, TensorBoard and a profiler."""
 
-import resource
-import sys
 import time
 import warnings
 from datetime import timedelta
@@ -18,6 +16,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from leyden.data.replica import rank_and_world_size
+from leyden.memory import process_peak_memory_mb
 from leyden.models.image_model import ImageModel
 from leyden.training.run_folder import RUNS
 
@@ -66,11 +65,8 @@ class ThroughputProgressBar(TQDMProgressBar):
 
 
 def peak_memory_mb() -> float:
-    """Return the peak memory of this process: the GPU's where there is one."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 1e6
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+    """Return the peak memory of this process in MB: of the GPU where there is one."""
+    return torch.cuda.max_memory_allocated() / 1e6 if torch.cuda.is_available() else process_peak_memory_mb()
 
 
 class TensorBoard(TensorBoardLogger):

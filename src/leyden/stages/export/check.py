@@ -103,7 +103,7 @@ def run_in_subprocess(file: Path, examples: Path) -> Answers:
         )
     with np.load(answers) as found:
         logits = {size: found[f"logits_{size}"] for size in BATCH_SIZES}
-        return Answers(logits, json.loads(str(found["figures"])), found["edges"])
+        return Answers(logits, json.loads(str(found["figures"])), found["edge_cases"])
 
 
 def ask_checkpoint(file: Path, examples: Path) -> Answers:

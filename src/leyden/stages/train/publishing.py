@@ -10,7 +10,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 from leyden.errors import UserError
 from leyden.files import replaced_folder, sha256, write_json
 from leyden.files.tables import read_table
-from leyden.models.checkpoint import check_checkpoint, unpickle
+from leyden.models.checkpoint import check_checkpoint, unpickle_checkpoint
 from leyden.training.cli import LeydenCLI
 from leyden.training.monitoring import peak_memory_mb
 from leyden.trust.records import record_published
@@ -37,7 +37,7 @@ def publish(cli: LeydenCLI, seconds: float) -> None:
             "expected at least one validated epoch; got none; "
             "let an epoch end and be validated (max_epochs, max_steps, limit_val_batches)"
         )
-    best = unpickle(run.best)
+    best = unpickle_checkpoint(run.best)
     rows = read_table(run.folder / "curves.csv", "fit")
     best_row = next(row for row in rows if int(row["epoch"]) == best["epoch"])
     metrics: dict[str, Any] = {name: float(value) for name, value in best_row.items() if "/" in name}

@@ -1,0 +1,93 @@
+"""Networks built from a specification: a class path and its arguments."""
+
+import difflib
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import nn
+
+from leyden.class_paths import import_path
+from leyden.errors import UserError
+from leyden.trust.network_classes import check_network_class, current_source
+
+NetworkSpec = dict[str, Any]  # {"class_path": "leyden.models.ResNet", "init_args": {"width": 32}}
+DOWNLOADING_LIBRARIES = ("torchvision.", "timm.")
+# Their arguments that request pretrained weights, with the values that request none.
+NOT_PRETRAINED = {
+    "weights": None,
+    "weights_backbone": None,
+    "pretrained": False,
+    "pretrained_backbone": False,
+    "checkpoint_path": "",
+}
+
+
+def build_network(
+    spec: NetworkSpec, data_args: dict[str, Any], required: Sequence[str] = ("num_classes",)
+) -> tuple[nn.Module, set[str]]:
+    """Build a network from its specification and those arguments from the data that its signature accepts.
+
+    Args:
+        spec: `class_path` and `init_args` of any torch module, or of a function that returns one.
+        data_args: Arguments that the data determines: `num_classes`, `in_channels`, `image_size` or `in_features`.
+        required: The `data_args` that the network must accept.
+
+    Returns:
+        The network, and the names of the `data_args` that it accepted (one without `in_channels` accepts RGB only).
+
+    Raises:
+        UserError: if the class path is not a torch module, or an argument is unknown or missing.
+    """
+    constructor = import_network(spec["class_path"])
+    parameters = inspect.signature(constructor).parameters
+    accepts_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    args = dict(spec.get("init_args") or {})
+    # A model file holds all weights: building its network must not start a download.
+    if current_source.get() and spec["class_path"].startswith(DOWNLOADING_LIBRARIES):
+        args |= {key: value for key, value in NOT_PRETRAINED.items() if key in parameters or key in args}
+    for key in args:
+        if key not in parameters and not accepts_any:
+            close = difflib.get_close_matches(key, parameters, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"use one of {', '.join(parameters)}"
+            raise UserError(f"expected an argument of {spec['class_path']}; got {key!r}; {hint}")
+    accepted = {
+        name: value
+        for name, value in data_args.items()
+        if name in parameters or (name == "num_classes" and accepts_any)
+    }
+    if missing := [name for name in required if name not in accepted]:
+        raise UserError(
+            f"expected a network with an argument {missing[0]}; {spec['class_path']} has none; "
+            "wrap it in a class that has one"
+        )
+    try:
+        return constructor(**args | accepted), set(accepted)
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"expected arguments that fit {spec['class_path']}; it cannot be built: {error}; "
+            "see `network` in configs/train.yaml"
+        ) from error
+
+
+def import_network(class_path: str) -> Callable[..., nn.Module]:
+    """Import a torch module's class, or a function annotated to return one; a checkpoint must not call anything else.
+
+    Raises:
+        UserError: if the path leads to anything else, or if it comes from a file that is not trusted.
+    """
+    check_network_class(class_path)
+    try:
+        constructor = import_path(class_path)
+    except ImportError as error:
+        raise UserError(
+            f"expected the path of a network class; {class_path!r} cannot be imported ({error}); check class_path"
+        ) from error
+    is_class = inspect.isclass(constructor)
+    built = constructor if is_class else getattr(constructor, "__annotations__", {}).get("return")
+    if not (inspect.isclass(built) and issubclass(built, nn.Module)):
+        raise UserError(
+            f"expected a torch.nn.Module, or a function annotated to return one; {class_path!r} is neither; "
+            "check class_path"
+        )
+    return constructor
