@@ -23,12 +23,12 @@ def test_every_method_highlights_the_patch_of_its_own_image(name, cnn, transform
     assert maps.shape == patches.inside.shape
     assert maps.dtype == torch.float32
     assert maps.isfinite().all()
-    own, other, chance = (
+    inside, elsewhere, chance = (
         fraction_inside(maps, patches.inside),
         fraction_inside(maps.roll(1, 0), patches.inside),
         fraction_by_chance(patches.inside),
     )
-    assert own > (1.2 if name in UNSIGNED else 3) * max(chance, other)  # the next image's patch is elsewhere
+    assert inside > (1.2 if name in UNSIGNED else 3) * max(chance, elsewhere)
     if name in UNSIGNED:
         assert maps.min() >= 0
 
