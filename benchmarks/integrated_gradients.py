@@ -40,18 +40,19 @@ def read_inputs(folder: Path) -> tuple[nn.Module, Tensor]:
     from leyden.data.packed import read_split
     from leyden.models.checkpoint import load_checkpoint
     from leyden.models.image_model import ImageModel
-    from leyden.stages.explain import preprocessed
+    from leyden.stages.explain.batch import preprocess
 
     module = load_checkpoint(folder / "artifacts/train/model.ckpt")
     assert isinstance(module, ImageModel)
-    return module.network, preprocessed(module, read_split(folder / "artifacts/prepare", "test").images[:NUM_IMAGES])
+    images = read_split(folder / "artifacts/prepare", "test").images[:NUM_IMAGES]
+    return module.network, preprocess(module, images)[0]
 
 
 def compare_ways(name: str, network: nn.Module, inputs: Tensor) -> list[Row]:
     """Time both ways in turns: a row of images per second, and one of how alike the maps are."""
     from captum.attr import IntegratedGradients
 
-    from leyden.stages.explain.evidence import rank_similarity
+    from leyden.stages.explain.faithfulness import rank_similarity
     from leyden.stages.explain.methods import attribute
     from leyden.stages.explain.network import ExplainedNetwork
 

@@ -11,7 +11,7 @@ from leyden.models.build import build_model
 from leyden.runtimes.operators import ATEN, find_operator
 from leyden.runtimes.program import load_program
 from leyden.stages.export import describe, pt2
-from leyden.stages.export.request import Request
+from leyden.stages.export.export_request import ExportRequest
 
 IMAGES = {"channels": 3, "image_size": [32, 32], "mean": [0.5] * 3, "std": [0.2] * 3}
 SEQUENCES = {"features": 3, "mean": [0.0] * 3, "std": [1.0] * 3}
@@ -33,7 +33,7 @@ def test_a_program_computes_what_torchs_loader_does(name, precision, tmp_path):
     model = build_model({"class_path": f"leyden.models.{name}", "init_args": args}, list("abcd"), input).eval()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # as `leyden export` does
-        pt2.write(Request(model, tmp_path / "model.pt2", precision, describe(model, precision, "MIT"), None))
+        pt2.write(ExportRequest(model, tmp_path / "model.pt2", precision, describe(model, precision, "MIT"), None))
     expected, program = torch.export.load(tmp_path / "model.pt2").module(), load_program(tmp_path / "model.pt2")
     images = torch.randint(0, 256, (5, 3, 32, 32), dtype=torch.uint8)
     inputs = (images,) if input is IMAGES else (torch.randn(5, 9, 3), torch.tensor([9, 3, 4, 1, 2]))

@@ -9,8 +9,8 @@ import pytest
 from leyden.models.checkpoint import load_checkpoint
 from leyden.stages.export import describe
 from leyden.stages.export.export_job import ExportJob
-from leyden.stages.export.inputs import as_examples
-from leyden.stages.export.request import Request
+from leyden.stages.export.export_request import ExportRequest
+from leyden.stages.export.input_spec import make_image_examples
 
 FORMATS = ("executorch", "onnx", "openvino", "pt2", "safetensors", "torchscript")
 
@@ -20,12 +20,13 @@ def model_files(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     """The trained model's checkpoint and every format that exports quickly; no project has records of them."""
     folder = tmp_path_factory.mktemp("model_files")
     module = load_checkpoint(trained / "artifacts/train/model.ckpt")
-    examples = as_examples(np.zeros((2, 8, 8, 1), np.uint8))
+    examples = make_image_examples(np.zeros((2, 8, 8, 1), np.uint8))
     for name in FORMATS:
-        file = ExportJob(name, Request(module, folder / "model", "fp32", describe(module, "fp32", "MIT"), examples))
-        file.start()
-        file.finish()
-        assert not file.skipped, file.skipped
+        metadata = describe(module, "fp32", "MIT")
+        job = ExportJob(name, ExportRequest(module, folder / "model", "fp32", metadata, examples))
+        job.start()
+        job.finish()
+        assert not job.skipped, job.skipped
     shutil.copy(trained / "artifacts/train/model.ckpt", folder)
     return folder
 

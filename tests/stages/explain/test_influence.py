@@ -1,4 +1,4 @@
-"""Influence of training examples: what captum says is the product of gradients, and twins of an example come first."""
+"""Captum's influence of training examples is a product of gradients, and duplicates of an example come first."""
 
 import csv
 from pathlib import Path
@@ -10,17 +10,16 @@ from torch import nn
 from torch.nn import functional as F
 
 from leyden.data.packed import Split, read_split
-from leyden.files import write_json
 from leyden.models.checkpoint import load_checkpoint
 from leyden.models.image_model import ImageModel
 from leyden.runtimes.load import predict_logits
-from leyden.stages.explain.examples import describe
-from leyden.stages.explain.influence import influences, last_layer, write_influence
-from leyden.stages.explain.inputs import inputs_of
+from leyden.stages.explain.batch import open_prepared_data, preprocess
+from leyden.stages.explain.examples import describe_examples
+from leyden.stages.explain.influence import compute_influences, last_linear_layer, write_influence
 
 
-class TailNetwork(nn.Module):
-    """Logits that no layer gives as they are."""
+class ScaledLogitsNetwork(nn.Module):
+    """A network whose logits are not the output of a linear layer."""
 
     def __init__(self, num_classes: int, in_channels: int) -> None:
         super().__init__()
@@ -38,56 +37,59 @@ def module(in_trained) -> ImageModel:
 def test_influence_is_the_product_of_the_last_layer_s_gradients(module):
     train, test = read_split("artifacts/prepare", "train"), read_split("artifacts/prepare", "test")
     rows = [0, 100, 300]  # of several classes
-    inputs = inputs_of(module, test.images[rows])
-    layer = last_layer(module.network, inputs)
+    inputs = preprocess(module, test.images[rows])
+    layer = last_linear_layer(module.network, inputs)
     assert layer is module.network.head
 
     def gradient(image, label):
-        logits = module.network(*inputs_of(module, image[None]))
+        logits = module.network(*preprocess(module, image[None]))
         return torch.autograd.grad(F.cross_entropy(logits, torch.tensor([label])), layer.weight)[0].flatten()
 
     state = torch.get_rng_state()
-    found = influences(module, layer, inputs, torch.from_numpy(test.labels[rows]), train)
-    assert torch.equal(torch.get_rng_state(), state) and found.shape == (3, len(train.labels))
-    ours = torch.stack(
+    influences = compute_influences(module, layer, inputs, torch.from_numpy(test.labels[rows]), train)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert influences.shape == (3, len(train.labels))
+    test_gradients = torch.stack(
         [gradient(image, label) for image, label in zip(test.images[rows], test.labels[rows], strict=True)]
     )
     rows = [0, 5, 255, 256, 700]  # of several batches
-    theirs = torch.stack([gradient(train.images[row], train.labels[row]) for row in rows])
-    torch.testing.assert_close(found[:, rows], ours @ theirs.T, rtol=1e-3, atol=1e-6)
+    train_gradients = torch.stack([gradient(train.images[row], train.labels[row]) for row in rows])
+    torch.testing.assert_close(influences[:, rows], test_gradients @ train_gradients.T, rtol=1e-3, atol=1e-6)
 
 
-def influences_beside_a_twin(module: ImageModel, row: int, label: int) -> tuple[torch.Tensor, np.ndarray]:
-    """Add a test image to the training images under some label; give all influences on it, the twin's last, and the labels."""
+def influences_with_duplicate(module: ImageModel, row: int, label: int) -> tuple[torch.Tensor, np.ndarray]:
+    """Add a test image to the training images with some label; return all influences on it, the copy's last."""
     train, test = read_split("artifacts/prepare", "train"), read_split("artifacts/prepare", "test")
     split = Split(np.concatenate([train.images, test.images[[row]]]), np.append(train.labels, label))
-    inputs, labels = inputs_of(module, test.images[[row]]), torch.from_numpy(test.labels[[row]])
-    return influences(module, module.network.head, inputs, labels, split)[0], split.labels
+    inputs, labels = preprocess(module, test.images[[row]]), torch.from_numpy(test.labels[[row]])
+    return compute_influences(module, module.network.head, inputs, labels, split)[0], split.labels
 
 
-def test_a_twin_of_an_error_helps_and_a_mislabelled_twin_harms_most(module):
+def test_a_duplicate_of_an_error_helps_and_a_mislabelled_one_harms_most(module):
     test = read_split("artifacts/prepare", "test")
     confidence, predicted = predict_logits(module, test.images, 256).softmax(1).max(1)
     right = predicted == torch.from_numpy(test.labels)
-    error = int(confidence.masked_fill(right, 0).argmax())  # in barely an error, harder examples of its class say more
-    found, labels = influences_beside_a_twin(module, error, test.labels[error])
-    assert (found > found[-1]).sum() < 3 and set(labels[found.argsort()[-5:]]) == {test.labels[error]}
-    sure = int(confidence.masked_fill(~right, 0).argmax())
-    for wrong in (test.labels[sure] + 1) % 10, (test.labels[sure] + 5) % 10:
-        found, _ = influences_beside_a_twin(module, sure, wrong)
-        assert (found < found[-1]).sum() < 3 and found[-1] < 0
+    # The most confident error: for a borderline one, harder examples of its class have more influence.
+    error = int(confidence.masked_fill(right, 0).argmax())
+    influences, labels = influences_with_duplicate(module, error, test.labels[error])
+    assert (influences > influences[-1]).sum() < 3
+    assert set(labels[influences.argsort()[-5:]]) == {test.labels[error]}
+    confident = int(confidence.masked_fill(~right, 0).argmax())
+    for wrong in (test.labels[confident] + 1) % 10, (test.labels[confident] + 5) % 10:
+        influences, _ = influences_with_duplicate(module, confident, wrong)
+        assert (influences < influences[-1]).sum() < 3
+        assert influences[-1] < 0
 
 
 def write(folder: Path, module: ImageModel, count: int, reasons: list[str]) -> list[dict[str, str]]:
-    labels = read_split("artifacts/prepare", "test").labels
-    described = describe(module, torch.eye(10)[[1, 2]], ["a.png", "b.png"], labels[[4, 9]], reasons)
-    described = [row | {"file": f"maps/0{number}.png"} for number, row in enumerate(described)]
-    write_influence(folder, module, Path("artifacts/prepare"), [4, 9], described, count)
+    prepared = open_prepared_data(Path("artifacts/prepare"), module)
+    rows = describe_examples(module, torch.eye(10)[[1, 2]], ["a.png", "b.png"], prepared.test.labels[[4, 9]], reasons)
+    write_influence(folder, module, prepared, [4, 9], rows, count)
     with open(folder / "influence.csv", newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
-def test_the_table_names_training_examples_of_errors_or_else_of_doubts(module, tmp_path):
+def test_the_table_lists_training_examples_for_errors_or_else_for_unsure_predictions(module, tmp_path):
     rows = write(tmp_path, module, 3, ["wrong", "unsure"])
     assert [(row["path"], row["effect"], row["rank"]) for row in rows] == [
         ("a.png", effect, rank) for effect in ("helpful", "harmful") for rank in "123"
@@ -108,18 +110,11 @@ def test_the_table_names_training_examples_of_errors_or_else_of_doubts(module, t
 def test_without_influence_a_header_remains(module, tmp_path, capsys):
     assert write(tmp_path, module, 0, ["wrong", "wrong"]) == []
     facts = {"channels": 1, "image_size": [8, 8], "mean": [0.5], "std": [0.5]}
-    assert (
-        write(
-            tmp_path, ImageModel({"class_path": f"{__name__}.TailNetwork"}, module.labels, facts), 3, ["wrong", "wrong"]
-        )
-        == []
-    )
+    scaled = ImageModel({"class_path": f"{__name__}.ScaledLogitsNetwork"}, module.labels, facts)
+    assert write(tmp_path, scaled, 3, ["wrong", "wrong"]) == []
     assert "a network that ends in a linear layer" in capsys.readouterr().out
-    write_json(tmp_path / "report.json", {"shards": "s3://bucket/shards"})
-    write_influence(tmp_path, module, tmp_path, [0], [{"chosen": "wrong"}], 3)
-    assert "training examples, which are in shards" in capsys.readouterr().out
-    assert (
-        (tmp_path / "influence.csv")
-        .read_text()
-        .startswith("file,path,label,prediction,effect,rank,influence,training_row")
-    )
+    sharded = open_prepared_data(Path("artifacts/prepare"), module)._replace(train=None)
+    write_influence(tmp_path, module, sharded, [0], [{"chosen": "wrong"}], 3)
+    assert "the training examples are in shards" in capsys.readouterr().out
+    header = "file,path,label,prediction,effect,rank,influence,training_row"
+    assert (tmp_path / "influence.csv").read_text().startswith(header)

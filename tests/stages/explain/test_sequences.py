@@ -1,4 +1,4 @@
-"""Attributions of time steps point at the step that decides, add up, and say nothing of padding."""
+"""Attributions of time steps highlight the step that decides the class, add up, and are 0 at padding."""
 
 import csv
 import json
@@ -12,18 +12,21 @@ from torch import nn
 
 from leyden.cli import main
 from leyden.data.packed import read_paths
-from leyden.data.sequences import Sequences, read_sequence_split
+from leyden.data.sequences import Sequences, SequenceSplit, read_sequence_split
 from leyden.models.sequence_model import SequenceModel
+from leyden.stages.explain.batch import Batch, take_batch
+from leyden.stages.explain.drawing import draw_steps
+from leyden.stages.explain.faithfulness import random_map_auc
 from leyden.stages.explain.methods import METHODS as IMAGE_METHODS
-from leyden.stages.explain.sequences import METHODS, Steps, areas_of, attribute, draw_steps, take
+from leyden.stages.explain.sequences import METHODS, SequenceExplainer, is_padding
 from tests.conftest import REPO
 
-DECIDING = 11
+DECISIVE_STEP = 11
 NETWORKS = ("GRUClassifier", "TransformerClassifier", "SwitchingClassifier")
 
 
 class OneStepNetwork(nn.Module):
-    """Class 1 by one time step alone; all others are read and have no weight."""
+    """Class 1 depends on one time step only; all others are read with weight 0."""
 
     def __init__(self, in_features: int, num_classes: int) -> None:
         super().__init__()
@@ -31,7 +34,7 @@ class OneStepNetwork(nn.Module):
         self.head.weight = nn.Parameter(torch.tensor([[0.0, 0.0], [2.0, 1.0]]))
 
     def forward(self, values, lengths):
-        weight = torch.zeros(values.shape[1]).index_fill(0, torch.tensor(DECIDING), 1.0)
+        weight = torch.zeros(values.shape[1]).index_fill(0, torch.tensor(DECISIVE_STEP), 1.0)
         return self.head((values * weight[:, None]).sum(dim=1))
 
 
@@ -44,89 +47,94 @@ def make_model(class_path: str, **init_args: int) -> SequenceModel:
 @pytest.fixture
 def sequences() -> Sequences:
     generator = np.random.default_rng(0)
-    lengths = generator.integers(DECIDING + 1, 40, 70)  # more than one batch
+    lengths = generator.integers(DECISIVE_STEP + 1, 40, 70)  # more than one batch
     return Sequences(generator.normal(2, 1, (lengths.sum(), 2)).astype(np.float32), np.cumsum([0, *lengths]))
 
 
-def take_all(module: SequenceModel, sequences: Sequences) -> Steps:
-    return take(module, sequences, np.arange(len(sequences)), torch.ones(len(sequences), dtype=torch.long))
+def make_explainer(module: SequenceModel) -> SequenceExplainer:
+    return SequenceExplainer(module.network, module.network, num_steps=16, seed=0)
+
+
+def take_all(module: SequenceModel, sequences: Sequences) -> Batch:
+    labels = torch.ones(len(sequences), dtype=torch.long)
+    return take_batch(module, SequenceSplit(sequences, labels.numpy()), np.arange(len(sequences)), labels)
+
+
+def take_one(batch: Batch, row: int) -> Batch:
+    """Return one sequence without padding."""
+    values, lengths = batch.inputs
+    return Batch(None, (values[[row], : lengths[row]], lengths[[row]]), batch.targets[[row]])
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_method_points_at_the_deciding_step(name, sequences):
+def test_every_method_highlights_the_decisive_step(name, sequences):
     module = make_model(f"{__name__}.OneStepNetwork")
-    steps = take_all(module, sequences)
+    batch, explainer = take_all(module, sequences), make_explainer(module)
     state = torch.get_rng_state()
-    maps = attribute(name, module, steps)
+    maps = explainer.attribute(name, batch)
     assert torch.equal(torch.get_rng_state(), state)
-    assert maps.shape == steps.values.shape[:2]
+    assert maps.shape == explainer.map_shape(batch)
     reach = 4 if name == "occlusion" else 0  # an eighth of the 39 steps at most is hidden at a time
-    near = (torch.arange(maps.shape[1]) - DECIDING).abs() <= reach
-    assert (maps[:, DECIDING].abs() > 0.5 * maps.abs().amax(dim=1)).all() and not maps[:, ~near].any()
-    (deletion, insertion), (wrong, wrongly), (chance, _) = (
-        areas_of(module.network, steps, order, 16)
-        for order in (maps, -maps, torch.rand(maps.shape, generator=torch.Generator().manual_seed(0)))
-    )
-    assert deletion.mean() < wrong.mean() and insertion.mean() > wrongly.mean()
-    if name != "saliency":  # which does not tell for from against, and some of these steps speak against
-        assert deletion.mean() < chance.mean() - 0.1
+    near = (torch.arange(maps.shape[1]) - DECISIVE_STEP).abs() <= reach
+    assert (maps[:, DECISIVE_STEP].abs() > 0.5 * maps.abs().amax(dim=1)).all()
+    assert not maps[:, ~near].any()
+    deletion, insertion = explainer.deletion_insertion_auc(batch, maps)
+    opposite_deletion, opposite_insertion = explainer.deletion_insertion_auc(batch, -maps)
+    assert deletion.mean() < opposite_deletion.mean()
+    assert insertion.mean() > opposite_insertion.mean()
+    if name != "saliency":  # which is unsigned, and some of these steps are evidence against the class
+        assert deletion.mean() < random_map_auc(explainer, batch)[0].mean() - 0.1
 
 
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("name", METHODS)
-def test_lengths_travel_along_and_padding_gets_nothing(name, network, sequences):
+def test_padding_changes_no_map_and_has_attribution_0(name, network, sequences):
     module = make_model(f"leyden.models.{network}", width=16)
-    steps = take_all(module, sequences)
-    maps = attribute(name, module, steps)
-    assert not maps[~steps.inside].any() and maps[steps.inside].any()
+    batch, explainer = take_all(module, sequences), make_explainer(module)
+    maps = explainer.attribute(name, batch)
+    padding = is_padding(*batch.inputs)
+    assert not maps[padding].any()
+    assert maps[~padding].any()
     for row in (3, 68):  # of different batches
-        alone = Steps(steps.values[[row], : steps.lengths[row]], steps.lengths[[row]], steps.targets[[row]])
-        torch.testing.assert_close(
-            maps[[row], : steps.lengths[row]], attribute(name, module, alone), atol=1e-4, rtol=1e-3
-        )
+        alone = explainer.attribute(name, take_one(batch, row))
+        torch.testing.assert_close(maps[[row], : alone.shape[1]], alone, atol=1e-4, rtol=1e-3)
 
 
-def test_only_steps_inside_a_sequence_are_deleted(sequences):
+def test_padding_is_not_deleted(sequences):
     module = make_model(f"{__name__}.OneStepNetwork")
-    steps = take_all(module, sequences)
-    order = torch.randn(steps.values.shape[:2], generator=torch.Generator().manual_seed(0))
-    areas = areas_of(module.network, steps, order, 16)
+    batch, explainer = take_all(module, sequences), make_explainer(module)
+    maps = torch.randn(explainer.map_shape(batch), generator=torch.Generator().manual_seed(0))
+    areas = explainer.deletion_insertion_auc(batch, maps)
     for row in (3, 68):
-        length = steps.lengths[row]
-        alone = areas_of(
-            module.network,
-            Steps(steps.values[[row], :length], steps.lengths[[row]], steps.targets[[row]]),
-            order[[row], :length],
-            16,
-        )
-        assert [float(area) for area in alone] == pytest.approx([float(area[row]) for area in areas])
+        alone = take_one(batch, row)
+        areas_alone = explainer.deletion_insertion_auc(alone, maps[[row], : alone.inputs[1]])
+        assert [float(area) for area in areas_alone] == pytest.approx([float(area[row]) for area in areas])
 
 
-@pytest.mark.parametrize(
-    "network", NETWORKS[:2]
-)  # the third's `if` makes steps along the path of which no gradient tells
+# The third network's `if` makes its logits discontinuous along the path, which no gradient shows.
+@pytest.mark.parametrize("network", NETWORKS[:2])
 def test_integrated_gradients_add_up_to_the_difference_of_logits(network, sequences):
     module = make_model(f"leyden.models.{network}", width=16)
-    steps = take_all(module, sequences)
+    batch = take_all(module, sequences)
+    values, lengths = batch.inputs
     with torch.no_grad():
         for weight in module.network.parameters():
             weight.mul_(2)  # an untrained network is nearly linear, and adds up too easily
-        gained = (
-            module.network(steps.values, steps.lengths) - module.network(torch.zeros_like(steps.values), steps.lengths)
-        )[:, 1]
-    assert gained.abs().mean() > 0.1
-    torch.testing.assert_close(attribute("integrated_gradients", module, steps).sum(dim=1), gained, atol=5e-3, rtol=0)
+        differences = (module.network(values, lengths) - module.network(torch.zeros_like(values), lengths))[:, 1]
+    assert differences.abs().mean() > 0.1
+    maps = make_explainer(module).attribute("integrated_gradients", batch)
+    torch.testing.assert_close(maps.sum(dim=1), differences, atol=5e-3, rtol=0)
 
 
 @pytest.mark.parametrize("length", [1, 30])
-def test_drawing_survives_a_single_step_and_a_map_of_zeros(length, tmp_path):
+def test_a_single_step_and_a_map_of_zeros_can_be_drawn(length, tmp_path):
     draw_steps(tmp_path / "steps.png", np.ones((length, 2)), np.zeros(length))
     assert (tmp_path / "steps.png").stat().st_size > 500
 
 
 @pytest.fixture
 def in_explained(in_sequences, tmp_path) -> Path:
-    """Work in the folder of prepared sequences, beside a checkpoint of a network for them."""
+    """Work in the folder of prepared sequences, and return a folder with a checkpoint of a network for them."""
     report = json.loads(Path("artifacts/prepare/report.json").read_text())
     spec = {
         "network": {"class_path": "leyden.models.GRUClassifier", "init_args": {"width": 8}},
@@ -138,7 +146,7 @@ def in_explained(in_sequences, tmp_path) -> Path:
     return tmp_path
 
 
-def test_stage_writes_the_maps_of_the_sequences_that_it_names(in_explained):
+def test_stage_writes_the_maps_of_the_sequences_that_it_lists(in_explained):
     args = ["--num_evidence=8", "--num_shown=4", "--methods=[integrated_gradients,occlusion]"]
     assert main(["explain", f"--model={in_explained}/model.ckpt", f"--out={in_explained}/out", *args]) == 0
     out = in_explained / "out"
@@ -151,30 +159,29 @@ def test_stage_writes_the_maps_of_the_sequences_that_it_names(in_explained):
         rows = list(csv.DictReader(file))
     arrays, paths = np.load(out / "maps/maps.npz"), read_paths("artifacts/prepare", "test")
     sequences = read_sequence_split(Path("artifacts/prepare"), "test").sequences
-    assert [row["path"] for row in rows] == [paths[number] for number in arrays["rows"]] and len(rows) == 4
-    assert np.array_equal(arrays["lengths"], sequences.lengths[arrays["rows"]]) and np.array_equal(
-        arrays["values"], sequences[arrays["rows"]].values
-    )
+    assert [row["path"] for row in rows] == [paths[number] for number in arrays["rows"]]
+    assert len(rows) == 4
+    assert np.array_equal(arrays["lengths"], sequences.lengths[arrays["rows"]])
+    assert np.array_equal(arrays["values"], sequences[arrays["rows"]].values)
     assert arrays["occlusion"].shape == arrays["values"].shape[:2]
     assert (arrays["occlusion"] != 0).sum() <= arrays["lengths"].sum()
     for name in yaml.safe_load((REPO / "dvc.yaml").read_text())["stages"]["explain"]["outs"]:
         assert (out / Path(name).relative_to("artifacts/explain")).exists(), name
     with open(out / "influence.csv", newline="", encoding="utf-8") as file:
-        assert (
-            {row["path"] for row in csv.DictReader(file)}
-            <= {row["path"] for row in rows if row["chosen"] == "wrong"}
-            != set()
-        )
+        influenced = {row["path"] for row in csv.DictReader(file)}
+    errors = {row["path"] for row in rows if row["chosen"] == "wrong"}
+    assert errors
+    assert influenced <= errors
     for row in rows:
         for suffix in ("", "-integrated_gradients", "-occlusion"):
             assert (out / "maps" / f"{Path(row['file']).stem}{suffix}.png").is_file()
 
 
-def test_methods_that_sequences_lack_are_named_and_the_rest_goes_on(monkeypatch, capsys, in_explained, error_of):
+def test_methods_that_sequences_lack_are_refused_and_the_others_run(monkeypatch, capsys, in_explained, error_of):
     monkeypatch.setitem(IMAGE_METHODS, "of_pixels", None)
     args = [f"--model={in_explained}/model.ckpt", f"--out={in_explained}/out", "--num_evidence=2", "--num_shown=3"]
     assert main(["explain", *args, "--methods=[of_pixels,saliency]"]) == 0
-    assert "refused: is of images; for sequences there are integrated_gradients" in capsys.readouterr().out
+    assert "refused: applies to images only; sequences have integrated_gradients" in capsys.readouterr().out
     assert set(json.loads((in_explained / "out/metrics.json").read_text())) == {"saliency"}
     assert "expected a method for sequences, integrated_gradients, saliency, occlusion; got of_pixels" in error_of(
         "explain", *args, "--methods=[of_pixels]"

@@ -1,31 +1,32 @@
-"""Show what the model looks at, with evidence of how far each method is to be trusted."""
+"""Show what the model bases its predictions on, with evidence of how far each method can be trusted."""
 
 import copy
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from leyden.data.packed import read_paths, read_split
+from leyden.artifacts import METRICS, REFUSED, SUMMARY
 from leyden.files import replaced_folder, write_json
 from leyden.files.outputs import check_output
+from leyden.files.tables import write_table
+from leyden.models.build import Model
 from leyden.models.checkpoint import load_checkpoint
-from leyden.models.image_model import ImageModel
 from leyden.models.sequence_model import SequenceModel
 from leyden.runtimes.load import calibrated, predict_logits
+from leyden.stages.explain.batch import Batch, open_prepared_data, take_batch
 from leyden.stages.explain.channels import write_channels
 from leyden.stages.explain.concepts import read_concepts, write_concepts
-from leyden.stages.explain.evidence import Evidence, measure
-from leyden.stages.explain.examples import choose, describe, write_examples
+from leyden.stages.explain.examples import choose_examples, describe_examples, write_examples
+from leyden.stages.explain.explainer import Explainer
+from leyden.stages.explain.faithfulness import measure_method, random_map_auc
+from leyden.stages.explain.images import ImageExplainer
 from leyden.stages.explain.influence import write_influence
-from leyden.stages.explain.inputs import inputs_of
-from leyden.stages.explain.methods import attribute, check_methods, describe_layer
-from leyden.stages.explain.network import ExplainedNetwork, Refused
-from leyden.stages.explain.sequences import explain_sequences
-from leyden.stages.explain.tables import write_table
-from leyden.stages.explain.verdict import REFUSED, Figures, Verdict, judge, ranked, table
+from leyden.stages.explain.methods import check_methods
+from leyden.stages.explain.network import ExplainedNetwork, NotApplicableError
+from leyden.stages.explain.sequences import SequenceExplainer, check_sequence_methods
+from leyden.stages.explain.verdict import Metrics, Verdict, decide_verdict, format_table, rank_verdicts
 
 BATCH_SIZE = 256
 DEFAULT_METHODS = [
@@ -38,7 +39,6 @@ DEFAULT_METHODS = [
     "guided_grad_cam",
     "occlusion",
 ]
-M = TypeVar("M", ImageModel, SequenceModel)
 
 
 def explain(
@@ -55,96 +55,98 @@ def explain(
     seed: int = 0,
     trust: bool = False,
 ) -> None:
-    """Attribute test predictions to pixels by several methods; test each method against chance.
+    """Attribute test predictions to pixels or time steps by several methods; test each method against random maps.
 
     Args:
         model: The checkpoint.
         data: Where `leyden prepare` wrote.
-        out: Where maps/ (PNG, NPZ), examples.csv, metrics.json and summary.csv, the verdicts, go.
-        methods: By gradients: integrated_gradients (on the way from the mean colour), saliency (their size), input_x_gradient,
-            smooth_grad (saliency under noise), gradient_shap (at random points), deep_lift (differences from the mean colour in each
-            layer; ReLU networks). By layers: grad_cam (the last one with places, coarse), guided_grad_cam (refined; ReLU networks),
-            attention_rollout (where attention leads; transformers). By blanking parts: occlusion (a moving window), feature_ablation
-            (cells of a grid), kernel_shap and lime (random sets of cells).
-        num_shown: Examples drawn: errors first, then the least sure, then one per class.
-        num_evidence: Random test examples behind the evidence, at most.
+        out: Where the results go: maps/ (PNG, NPZ), examples.csv, metrics.json, and the verdicts in summary.csv.
+        methods: Based on gradients: integrated_gradients (along the path from the mean colour), saliency (absolute
+            values), input_x_gradient, smooth_grad (saliency averaged over noise), gradient_shap (at random points),
+            deep_lift (differences from the mean colour in each layer; ReLU networks). Based on layers: grad_cam (the
+            last one with spatial dimensions, coarse), guided_grad_cam (finer; ReLU networks), attention_rollout
+            (transformers). Based on replacing parts by the mean colour: occlusion (a sliding window), feature_ablation
+            (cells of a grid), kernel_shap and lime (random sets of cells). Sequences have integrated_gradients,
+            saliency and occlusion.
+        num_shown: Examples to draw: errors first, then the least confident, then one per class.
+        num_evidence: Random test examples to measure the methods on, at most.
         num_deletion_steps: Steps of the deletion and insertion curves.
-        num_influential: Training examples named beside each error shown, that helped most and as many that harmed; 0 leaves them out.
-        num_channels: Channels of the last layer with places that are named for each class, those first that its logit flows through; 0 leaves
-            them out.
-        concepts: Folder with a sub-folder of at least 10 images per concept, to be tested on each class; null leaves them out.
-        seed: Of methods that draw, the random maps, the randomised model and the choice of examples.
-        trust: Load the checkpoint even if it names a network that is not of leyden, torchvision or timm; what this project has
-            published does not need it.
+        num_influential: Training examples listed for each error shown, of those that helped most and of those that
+            harmed most; 0 lists none.
+        num_channels: Channels listed for each class, those with the largest conductance in the last layer with spatial
+            dimensions; 0 lists none.
+        concepts: Folder with a sub-folder of at least 10 images per concept, to be tested on each class; null for none.
+        seed: Of methods that draw random numbers, the random maps, the randomised model and the choice of examples.
+        trust: Load the checkpoint even if it names a network from outside leyden, torchvision and timm; not needed for
+            what this project has published.
     """
     check_output(out, "explain", [model, data, *([concepts] if concepts else [])])
     check_methods(methods)
     module = load_checkpoint(model, trust=trust)
-    shown_concepts = read_concepts(concepts, module)  # first: a folder that will not do is told at once
+    concept_images = read_concepts(concepts, module)  # first, so that an unusable folder is reported at once
     if isinstance(module, SequenceModel):
-        forgetful = randomise(module, seed)
-        explain_sequences(
-            module, forgetful, data, out, methods, num_shown, num_evidence, num_deletion_steps, num_influential, seed
-        )
-        return
-    split = read_split(data, "test")
-    probabilities = calibrated(module, predict_logits(module, split.images, BATCH_SIZE)).softmax(1)
+        check_sequence_methods(methods)
+    prepared = open_prepared_data(data, module)
+    examples, labels = prepared.test
+    probabilities = calibrated(module, predict_logits(module, examples, BATCH_SIZE)).softmax(1)
     predicted = probabilities.argmax(1)
-    shown, reasons = choose(probabilities, torch.from_numpy(split.labels), num_shown)
-    drawn = np.random.default_rng(seed).permutation(len(split.labels))[:num_evidence]
-    inputs = preprocessed(module, split.images[drawn])
-    network, randomised = (ExplainedNetwork(each.network, inputs) for each in (module, randomise(module, seed)))
-    evidence = Evidence(network, randomised, inputs, predicted[drawn], num_deletion_steps, seed)
-    metrics, maps, verdicts = run_methods(
-        methods, evidence, preprocessed(module, split.images[shown]), predicted[shown]
-    )
-    rows = describe(
-        module, probabilities[shown], [read_paths(data, "test")[row] for row in shown], split.labels[shown], reasons
-    )
+    rows, reasons = choose_examples(probabilities, torch.from_numpy(labels), num_shown)
+    evidence_rows = np.random.default_rng(seed).permutation(len(labels))[:num_evidence]
+    evidence = take_batch(module, prepared.test, evidence_rows, predicted)
+    shown = take_batch(module, prepared.test, np.array(rows), predicted)
+    explainer = make_explainer(module, evidence, num_deletion_steps, seed)
+    metrics, maps, verdicts = run_methods(methods, explainer, evidence, shown)
+    paths = [prepared.test_paths[row] for row in rows]
+    descriptions = describe_examples(module, probabilities[rows], paths, labels[rows], reasons)
     with replaced_folder(out, "explain") as folder:
-        write_json(folder / "metrics.json", metrics)
-        write_table(folder / "summary.csv", [row._asdict() for row in verdicts], Verdict._fields)
-        arrays: dict[str, Any] = {"rows": np.array(shown), "images": split.images[shown], **maps}
+        write_json(folder / METRICS, metrics)
+        write_table(folder / SUMMARY, [row._asdict() for row in verdicts], Verdict._fields)
         (folder / "maps").mkdir()
+        arrays: dict[str, Any] = {"rows": np.array(rows), **explainer.arrays(shown), **maps}
         np.savez_compressed(folder / "maps/maps.npz", **arrays)
-        write_examples(folder, rows, split.images[shown], maps)
-        write_influence(folder, module, data, shown, rows, num_influential)
-        write_channels(folder, module, split.images[drawn], predicted[drawn], num_channels)
-        write_concepts(folder, module, data, shown_concepts, seed)
-    print(table(verdicts, metrics))
+        write_examples(folder, descriptions, explainer, shown, maps)
+        write_influence(folder, module, prepared, rows, descriptions, num_influential)
+        write_channels(folder, module, evidence, num_channels)
+        write_concepts(folder, module, prepared, concept_images, seed)
+    print(format_table(verdicts, metrics))
+
+
+def make_explainer(module: Model, batch: Batch, num_deletion_steps: int, seed: int) -> Explainer:
+    """Prepare a model and its copy with random weights for explaining inputs like those of the batch."""
+    randomised = randomise(module, seed)
+    if isinstance(module, SequenceModel):
+        return SequenceExplainer(module.network, randomised.network, num_deletion_steps, seed)
+    network, randomised_network = (ExplainedNetwork(each.network, *batch.inputs) for each in (module, randomised))
+    return ImageExplainer(network, randomised_network, num_deletion_steps, seed)
 
 
 def run_methods(
-    names: list[str], evidence: Evidence, inputs: Tensor, targets: Tensor
-) -> tuple[dict[str, Figures], dict[str, np.ndarray], list[Verdict]]:
-    """Explain images (N, C, H, W) by each method, and measure it; one that does not suit the network is refused, and the others go on.
+    methods: list[str], explainer: Explainer, evidence: Batch, shown: Batch
+) -> tuple[dict[str, Metrics], dict[str, np.ndarray], list[Verdict]]:
+    """Attribute the examples to show by each method, and measure it on the evidence; refuse those that do not apply.
 
     Returns:
-        Figures and maps (N, H, W) of the methods that were not refused, and the verdicts on all of them, the best first.
+        Metrics and maps of the methods that were not refused, and the verdicts on all of them, the best first.
     """
-    metrics: dict[str, Figures] = {}
+    random_auc = random_map_auc(explainer, evidence)
+    metrics: dict[str, Metrics] = {}
     maps: dict[str, np.ndarray] = {}
     verdicts = []
-    for name in names:
+    for method in methods:
         try:
-            found = attribute(name, evidence.network, inputs, targets, evidence.seed)
-            metrics[name] = measure(name, evidence)
-        except Refused as refusal:
-            verdicts.append(Verdict(name, REFUSED, str(refusal)))
+            attributions = explainer.attribute(method, shown)
+            metrics[method] = measure_method(method, explainer, evidence, random_auc)
+        except NotApplicableError as reason:
+            verdicts.append(Verdict(method, REFUSED, str(reason)))
         else:
-            maps[name] = found.numpy()
-            row = judge(name, metrics[name])
-            verdicts.append(row._replace(reason=row.reason + describe_layer(name, evidence.network)))
-    return metrics, maps, ranked(verdicts, metrics)
+            maps[method] = attributions.numpy()
+            verdict = decide_verdict(method, metrics[method])
+            verdicts.append(verdict._replace(reason=verdict.reason + explainer.describe_layer(method)))
+    return metrics, maps, rank_verdicts(verdicts, metrics)
 
 
-def preprocessed(module: ImageModel, images: np.ndarray) -> Tensor:
-    """Give the network's own input for images uint8 (N, H, W, C): float (N, C', H, W)."""
-    return inputs_of(module, images)[0]
-
-
-def randomise(module: M, seed: int) -> M:
-    """Copy the model and forget what it learned: a faithful map must change with it.
+def randomise(module: Model, seed: int) -> Model:
+    """Copy a model and reset its weights: the maps of a faithful method must change.
 
     Source: Adebayo et al., "Sanity checks for saliency maps", 2018, section 3.
     """

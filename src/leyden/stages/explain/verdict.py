@@ -1,11 +1,20 @@
-"""Which methods are to be trusted on this model, from what was measured; in words and in one table."""
+"""Which methods to trust on this model, decided from what was measured; as rows and as a printed table."""
 
 from typing import NamedTuple
 
-ALIKE = 0.5  # rank correlation from which on a map is as much the image's edges as what the model learned
-TRUSTED, CHANCE, BLIND, REFUSED = "trust here", "no better than chance", "not about the model", "refused"
+from leyden.artifacts import CHANCE, MAX_RANDOMISATION_SIMILARITY, NOT_ABOUT_THE_MODEL, REFUSED, TRUSTED
 
-Figures = dict[str, float]
+Metrics = dict[str, float]
+
+COLUMNS = {
+    "gain": "gain",
+    "deletion_auc": "deletion",
+    "insertion_auc": "insertion",
+    "randomisation_similarity": "randomised",
+    "infidelity": "infidelity",
+    "sensitivity_max": "sensitivity",
+    "completeness_error": "incomplete",
+}
 
 
 class Verdict(NamedTuple):
@@ -16,42 +25,36 @@ class Verdict(NamedTuple):
     reason: str
 
 
-def judge(method: str, figures: Figures) -> Verdict:
-    """Trust a method whose maps beat random ones beyond noise, and change when the model forgets what it learned."""
-    interval = f"{figures['gain']:+.3f} ({figures['gain_low']:+.3f} to {figures['gain_high']:+.3f})"
-    alike = f"{figures['randomisation_similarity']:.2f} alike on a randomised model"
-    if figures["gain_low"] <= 0:
-        return Verdict(method, CHANCE, f"deletion and insertion against a random map: {interval}")
-    if figures["randomisation_similarity"] >= ALIKE:
-        return Verdict(method, BLIND, f"{alike}; {ALIKE} and more is not to be trusted")
-    return Verdict(method, TRUSTED, f"deletion and insertion better than a random map's by {interval}; {alike}")
+def decide_verdict(method: str, metrics: Metrics) -> Verdict:
+    """Trust a method whose maps are significantly better than random maps, and change with the model's weights."""
+    interval = f"{metrics['gain']:+.3f} ({metrics['gain_low']:+.3f} to {metrics['gain_high']:+.3f})"
+    similarity = f"map similarity {metrics['randomisation_similarity']:.2f} on a randomised model"
+    if metrics["gain_low"] <= 0:
+        return Verdict(method, CHANCE, f"deletion and insertion compared with random maps: {interval}")
+    if metrics["randomisation_similarity"] >= MAX_RANDOMISATION_SIMILARITY:
+        limit = f"{MAX_RANDOMISATION_SIMILARITY} or more is not trusted"
+        return Verdict(method, NOT_ABOUT_THE_MODEL, f"{similarity}; {limit}")
+    return Verdict(method, TRUSTED, f"deletion and insertion better than random maps' by {interval}; {similarity}")
 
 
-def ranked(verdicts: list[Verdict], metrics: dict[str, Figures]) -> list[Verdict]:
-    """Put the best first: the trusted ones by their gain, then the others, then the refused."""
-    order = [TRUSTED, BLIND, CHANCE, REFUSED]
+def rank_verdicts(verdicts: list[Verdict], metrics: dict[str, Metrics]) -> list[Verdict]:
+    """Sort the best first: the trusted ones by their gain, then the others, then the refused."""
+    order = [TRUSTED, NOT_ABOUT_THE_MODEL, CHANCE, REFUSED]
     return sorted(verdicts, key=lambda row: (order.index(row.verdict), -metrics.get(row.method, {}).get("gain", 0)))
 
 
-def table(verdicts: list[Verdict], metrics: dict[str, Figures]) -> str:
-    """Align a row for each method, and say which to trust most."""
-    keys = {
-        "gain": "gain",
-        "deletion_auc": "deletion",
-        "insertion_auc": "insertion",
-        "randomisation_similarity": "randomised",
-    }
-    keys |= {"infidelity": "infidelity", "sensitivity_max": "sensitivity", "completeness_error": "incomplete"}
-    rows = [["method", "verdict", *keys.values(), "ms an image"]]
+def format_table(verdicts: list[Verdict], metrics: dict[str, Metrics]) -> str:
+    """Align a row for each method, and name the most trusted one."""
+    rows = [["method", "verdict", *COLUMNS.values(), "ms an image"]]
     for method, verdict, reason in verdicts:
-        figures = metrics.get(method)
-        if figures is None:
+        measured = metrics.get(method)
+        if measured is None:
             rows.append([method, f"{verdict}: {reason}"])
             continue
-        cells = [f"{figures[key]:.3f}" if key in figures else "" for key in keys]
-        rows.append([method, verdict, *cells, f"{figures['seconds_per_image'] * 1000:.1f}"])
-    measured = [row for row in rows if len(row) > 2]
-    widths = [max(len(row[column]) for row in measured) for column in range(len(rows[0]))]
+        cells = [f"{measured[key]:.3f}" if key in measured else "" for key in COLUMNS]
+        rows.append([method, verdict, *cells, f"{measured['seconds_per_image'] * 1000:.1f}"])
+    complete = [row for row in rows if len(row) > 2]
+    widths = [max(len(row[column]) for row in complete) for column in range(len(rows[0]))]
     widths[0] = max(len(row[0]) for row in rows)
     lines = ["  ".join([f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)]).rstrip() for row in rows]
     best = next((row.method for row in verdicts if row.verdict == TRUSTED), None)

@@ -1,20 +1,21 @@
-"""Write the model for other programs; nothing is published that was not run against the checkpoint."""
+"""Write the model in formats for other programs; no file is published that was not compared with the checkpoint."""
 
 import json
 import tempfile
 from pathlib import Path
 
 import leyden
+from leyden.artifacts import EXPORT_REPORT
 from leyden.files import replaced_folder, write_json
 from leyden.files.outputs import check_output
 from leyden.models.build import Model
 from leyden.models.checkpoint import load_checkpoint
-from leyden.stages.export.check import Reference, Tolerances, ask_checkpoint
 from leyden.stages.export.export_job import ExportJob
-from leyden.stages.export.inputs import inputs_of
+from leyden.stages.export.export_request import ExportRequest
+from leyden.stages.export.input_spec import make_input_spec
 from leyden.stages.export.inspect import inspect_model
-from leyden.stages.export.request import Request
-from leyden.stages.export.rows import eager_row, summary, table
+from leyden.stages.export.report_rows import eager_row, markdown_table, summarize_row
+from leyden.stages.export.verification import Reference, Tolerances, run_checkpoint
 from leyden.trust.records import record_published
 
 FORMATS = {
@@ -40,59 +41,59 @@ def export(
     inspect: bool = False,
     trust: bool = False,
 ) -> None:
-    """Write the model in several formats, each file checked on real test examples in a process of its own.
+    """Write the model in several formats, each file verified on real test examples in a separate process.
 
     Args:
         model: The checkpoint.
-        data: Where `leyden prepare` wrote; its test examples are the proof, its validation examples calibrate 8-bit files.
+        data: Where `leyden prepare` wrote; files are verified on its test examples, and 8-bit files calibrated on its
+            validation examples.
         out: Where the files, report.json and report.md go.
-        formats: Modules of leyden.stages.export, and the precisions to write of each; adding a format is adding a file there.
-        tolerance: How far a file of each precision may be from the checkpoint.
+        formats: Modules of leyden.stages.export, and the precisions to write of each; a new file there is a new format.
+        tolerance: How far a file of each precision may differ from the checkpoint.
         num_examples: Test examples to compare on, at most.
         num_calibration: Validation examples to calibrate on, at most.
-        license: The model's, as every file tells it.
+        license: The model's license, which is stored in every file.
         inspect: Print the model's layers with their weights and operations, and its graph; write nothing.
-        trust: Load the checkpoint even if it names a network that is not of leyden, torchvision or timm; what this project has
-            published does not need it.
+        trust: Load the checkpoint even if it names a network from outside leyden, torchvision and timm; not needed for
+            what this project has published.
     """
     if not inspect:
         check_output(out, "export", [model, data])
     module = load_checkpoint(model, trust=trust)
     if inspect:
         return print(inspect_model(module), end="")
-    inputs = inputs_of(module)
-    examples, labels = inputs.read(data, "test", num_examples)
-    calibration, _ = inputs.read(data, "val", num_calibration)
+    spec = make_input_spec(module)
+    examples, labels = spec.read(data, "test", num_examples)
+    calibration, _ = spec.read(data, "val", num_calibration)
     with replaced_folder(out, "export") as folder, tempfile.TemporaryDirectory() as temporary:
-        asked = [(name, precision) for name, precisions in formats.items() for precision in precisions]
-        files = [
-            ExportJob(
-                name, Request(module, folder / "model", precision, describe(module, precision, license), calibration)
-            )
-            for name, precision in asked
-        ]
-        for file in files:
-            file.start()
-        for file in files:
-            file.finish()
+        jobs = []
+        for name, precisions in formats.items():
+            for precision in precisions:
+                metadata = describe(module, precision, license)
+                request = ExportRequest(module, folder / "model", precision, metadata, calibration)
+                jobs.append(ExportJob(name, request))
+        for job in jobs:
+            job.start()
+        for job in jobs:
+            job.finish()
         saved = Path(temporary, "examples.npz")
         examples.save(saved)
-        proof = Reference(saved, labels, tolerance, ask_checkpoint(model, saved))
+        reference = Reference(saved, labels, tolerance, run_checkpoint(model, saved))
         rows = []
-        for file in files:  # one by one, since their speed is measured
-            rows.append(file.row(proof))
-            print(summary(rows[-1]))
-        rows.append(eager_row(module, proof))
+        for job in jobs:  # one by one, since their speed is measured
+            rows.append(job.verify(reference))
+            print(summarize_row(rows[-1]))
+        rows.append(eager_row(module, reference))
         record_published(row["sha256"] for row in rows if row["file"])
-        write_json(folder / "report.json", rows)
-        (folder / "report.md").write_text(table(rows), encoding="utf-8")
+        write_json(folder / EXPORT_REPORT, rows)
+        (folder / "report.md").write_text(markdown_table(rows), encoding="utf-8")
 
 
 def describe(module: Model, precision: str, license: str) -> str:
-    """Describe the model as JSON: what a program needs that has only the file."""
+    """Return the metadata of a file as JSON: what a program that has only the file needs to know."""
     provenance = module.provenance
     return json.dumps(
-        inputs_of(module).describe()
+        make_input_spec(module).describe()
         | {
             "labels": module.labels,
             "output": {"name": "logits", "dtype": "float32", "shape": ["batch", len(module.labels)]},

@@ -1,4 +1,4 @@
-"""torch's zip archives, made the same on every run and every machine."""
+"""Make torch's zip archives reproducible: the same bytes on every run and every machine."""
 
 import re
 import sysconfig
@@ -7,31 +7,29 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-Change = Callable[[str, bytes], tuple[str, bytes] | None]
-EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can tell
+Transform = Callable[[str, bytes], tuple[str, bytes] | None]
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can store
 
 
-def rewrite(path: Path, change: Change, extra: dict[str, str]) -> None:
-    """Write an archive anew with fixed dates: members renamed and changed, or left out where `change` gives None; and further ones.
+def rewrite_archive(path: Path, transform: Transform, extra: dict[str, str]) -> None:
+    """Write an archive again with fixed dates, its members transformed, and others added.
 
     Args:
-        path: The archive; its members lie below one folder.
-        change: Maps a member's name (without that folder) and content to what is to be written.
+        path: The archive; its members are in one folder.
+        transform: Maps a member's name (without that folder) and content to what is written, or to None to remove it.
         extra: Name and text of members to add.
     """
     with zipfile.ZipFile(path) as archive:
         root = archive.namelist()[0].split("/")[0]
-        members = [change(name.removeprefix(f"{root}/"), archive.read(name)) for name in archive.namelist()]
-    kept = [member for member in members if member is not None] + [
-        (name, text.encode()) for name, text in extra.items()
-    ]
+        members = [transform(name.removeprefix(f"{root}/"), archive.read(name)) for name in archive.namelist()]
+    members += [(name, text.encode()) for name, text in extra.items()]
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for name, content in kept:
+        for name, content in filter(None, members):
             archive.writestr(zipfile.ZipInfo(f"model/{name}", EPOCH), content)
 
 
-def without_local_paths(content: bytes, *others: Path) -> bytes:
-    """Blank the paths of this machine out of a binary, keeping its length: each of their bytes becomes a dot."""
+def blank_local_paths(content: bytes, *others: Path) -> bytes:
+    """Replace the paths of this machine in a binary, keeping its length: each of their bytes becomes a dot."""
     paths = sysconfig.get_paths()
     folders = {
         paths["purelib"],
@@ -43,4 +41,4 @@ def without_local_paths(content: bytes, *others: Path) -> bytes:
         *map(str, others),
     }
     names = b"|".join(re.escape(folder.encode()) for folder in sorted(folders - {"/"}, key=len, reverse=True))
-    return re.sub(b"(?:" + names + rb")/[^\0]*", lambda found: b"." * len(found[0]), content)
+    return re.sub(b"(?:" + names + rb")/[^\0]*", lambda match: b"." * len(match[0]), content)

@@ -6,17 +6,17 @@ from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPar
 from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import XNNPACKQuantizer, get_symmetric_quantization_config
 from executorch.exir import to_edge_transform_and_lower
 
+from leyden.stages.export.export_request import ExportRequest
 from leyden.stages.export.program import trace
 from leyden.stages.export.quantised import trace_quantised
-from leyden.stages.export.request import Request
 
 SUFFIX = ".pte"
 PRECISIONS = ("fp32", "int8")
-MAX_BATCH = 64  # memory is planned for it; traced with fewer images, the program would not even take as many
+MAX_BATCH = 64  # memory is planned for it; a program traced with fewer images would not accept as many
 
 
-def write(request: Request) -> None:
-    """Write a .pte file for batches up to MAX_BATCH; its method `leyden` gives the metadata."""
+def write(request: ExportRequest) -> None:
+    """Write a .pte file for batches up to MAX_BATCH; its method `leyden` returns the metadata."""
     if request.precision == "int8":
         quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
         program = trace_quantised(request, quantizer, MAX_BATCH, MAX_BATCH)

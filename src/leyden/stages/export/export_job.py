@@ -1,4 +1,4 @@
-"""One file of the export: written, or skipped with its reason; then checked."""
+"""One file of the export: written, or skipped with a reason; then verified."""
 
 import importlib
 import time
@@ -10,17 +10,17 @@ from typing import Any
 
 from leyden.errors import UserError
 from leyden.models.sequence_model import SequenceModel
-from leyden.stages.export.branches import branches
-from leyden.stages.export.check import Reference, verify
-from leyden.stages.export.request import CannotWriteError, Request
-from leyden.stages.export.rows import checked_row, skipped_row
+from leyden.stages.export.branching import branching
+from leyden.stages.export.export_request import CannotWriteError, ExportRequest
+from leyden.stages.export.report_rows import checked_row, skipped_row
+from leyden.stages.export.verification import Reference, verify
 from leyden.trust.checksum import SUFFIXES, with_checksum_placeholder, write_checksum
 
 
 class ExportJob:
-    """One file on its way: a format's tool that is absent, or cannot express the network, ends this file and no other."""
+    """One file to export: if the format's tool is missing or cannot express the network, only this file is skipped."""
 
-    def __init__(self, name: str, request: Request) -> None:
+    def __init__(self, name: str, request: ExportRequest) -> None:
         """Find the format's writer.
 
         Raises:
@@ -32,19 +32,17 @@ class ExportJob:
         self._finish: Callable[[], None] | None = None
         with self._timed_and_guarded():
             self._writer = import_writer(name, request.precision)
-            refuse_sequences(self._writer, request)
+            check_sequence_support(self._writer, request)
             if self._writer.SUFFIX in SUFFIXES:
                 request.metadata = with_checksum_placeholder(request.metadata)
-            suffix = (
-                self._writer.SUFFIX if request.precision == "fp32" else f".{request.precision}{self._writer.SUFFIX}"
-            )
-            request.path = request.path.with_name(request.path.name + suffix)
+            precision = "" if request.precision == "fp32" else f".{request.precision}"
+            request.path = request.path.with_name(request.path.name + precision + self._writer.SUFFIX)
 
     def start(self) -> None:
-        """Write the file, or start to."""
+        """Write the file, or start writing it in the background."""
         if not self.skipped:
-            kept = self.request.precision in getattr(self._writer, "BRANCHES", ())
-            with self._timed_and_guarded(), branches(self.request.module.network, kept):
+            enabled = self.request.precision in getattr(self._writer, "BRANCHING_PRECISIONS", ())
+            with self._timed_and_guarded(), branching(self.request.module.network, enabled):
                 self._finish = self._writer.write(self.request)
 
     def finish(self) -> None:
@@ -57,76 +55,74 @@ class ExportJob:
             if self._writer.SUFFIX in SUFFIXES:
                 write_checksum(self.request.path)
 
-    def row(self, proof: Reference) -> dict[str, Any]:
-        """Check the file.
+    def verify(self, reference: Reference) -> dict[str, Any]:
+        """Verify the file, and return its row of the report.
 
         Raises:
-            UserError: if it is not what was trained.
+            UserError: if its outputs are not the checkpoint's.
         """
         row = {"format": self.name, "precision": self.request.precision}
         if self.skipped:
             return row | skipped_row(self.skipped)
-        size = sum(file.stat().st_size for file in files_of(self.request.path))
-        row |= (
-            checked_row(self.request.path, size)
-            | verify(proof, self.request)
-            | {"export_seconds": round(self.seconds, 2)}
-        )
-        self.request.steps.clear()  # each holds the weights once more
-        return row
+        size = sum(file.stat().st_size for file in model_files(self.request.path))
+        row |= checked_row(self.request.path, size) | verify(reference, self.request)
+        self.request.steps.clear()  # each holds a copy of the weights
+        return row | {"export_seconds": round(self.seconds, 2)}
 
     @contextmanager
     def _timed_and_guarded(self) -> Iterator[None]:
+        """Add to the seconds; on an exception other than a UserError, skip this file."""
         started = time.perf_counter()
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # exporters warn of their own dependencies
+                warnings.simplefilter("ignore")  # exporters warn about their own dependencies
                 yield
         except UserError:
             raise
-        except Exception as error:  # each exporter has exceptions of its own for what it cannot express
+        except Exception as error:  # each exporter has its own exceptions for what it cannot express
             self.skipped = error
-            for file in files_of(self.request.path):
+            for file in model_files(self.request.path):
                 file.unlink()
         self.seconds += time.perf_counter() - started
 
 
-def files_of(path: Path) -> list[Path]:
-    """List what makes up a model: OpenVINO's weights lie beside its .xml."""
+def model_files(path: Path) -> list[Path]:
+    """List the files of a model: OpenVINO's weights are beside its .xml."""
     files = [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
     return [file for file in files if file.is_file()]
 
 
-# Known, and without a writer: what would check their files was not at hand, and no file is published unchecked.
+# Known formats without a writer: their files could not be verified, and no file is published unverified.
 UNSUPPORTED_FORMATS = {
-    "coreml": "its files run on macOS only, where this was not tried; coremltools converts model.pt2",
-    "tensorrt": "it needs an NVIDIA GPU and TensorRT, with which this was not tried; trtexec converts model.onnx",
+    "coreml": "not tested: its files run on macOS only; convert model.pt2 with coremltools",
+    "tensorrt": "not tested: it needs an NVIDIA GPU and TensorRT; convert model.onnx with trtexec",
 }
 
 
-def refuse_sequences(writer: Any, request: Request) -> None:
-    """Refuse to write what a format's files of sequences were not tried in.
+def check_sequence_support(writer: Any, request: ExportRequest) -> None:
+    """Check that a format's files of sequence models have been tested in the requested precision.
 
     Raises:
-        CannotWriteError: of a model of sequences, in such a precision.
+        CannotWriteError: if they have not.
     """
-    precisions = getattr(writer, "SEQUENCES", ())
+    precisions = getattr(writer, "SEQUENCE_PRECISIONS", ())
     if isinstance(request.module, SequenceModel) and request.precision not in precisions:
         raise CannotWriteError(
-            f"of models of sequences it writes {', '.join(precisions)}"
+            f"supports models of sequences in {', '.join(precisions)} only"
             if precisions
-            else "it is written of models of images only"
+            else "supports models of images only"
         )
 
 
 def import_writer(name: str, precision: str) -> Any:
     """Import a format's module: `write(request)`, its files' `SUFFIX`, and the `PRECISIONS` that it can write.
 
-    It may name those in which it writes models of `SEQUENCES`, and those that keep a network's `BRANCHES`; without, there are none.
+    Optional are `SEQUENCE_PRECISIONS`, in which it writes models of sequences, and `BRANCHING_PRECISIONS`, in which
+    files keep a network's branches; the default of both is none.
 
     Raises:
         UserError: if there is no such format, or not in this precision.
-        CannotWriteError: if nothing here can check the format's files.
+        CannotWriteError: if the format's files cannot be verified.
         ImportError: if a package that it needs is not installed.
     """
     known = sorted(
@@ -139,6 +135,7 @@ def import_writer(name: str, precision: str) -> Any:
     writer = importlib.import_module(f"leyden.stages.export.{name}")
     if precision not in writer.PRECISIONS:
         raise UserError(
-            f"expected a precision of {name} among {', '.join(writer.PRECISIONS)}; got {precision!r}; set it in configs/export.yaml"
+            f"expected a precision of {name} among {', '.join(writer.PRECISIONS)}; got {precision!r}; "
+            "set it in configs/export.yaml"
         )
     return writer

@@ -1,21 +1,21 @@
-"""safetensors: weights that any framework reads without running code, and what `leyden.load` rebuilds the network from."""
+"""safetensors: weights that any framework reads without running code, and metadata to rebuild the network."""
 
 import json
 
 from safetensors.torch import save
 
-from leyden.stages.export.request import HALF_DTYPES, Request
+from leyden.stages.export.export_request import HALF_DTYPES, ExportRequest
 
 SUFFIX = ".safetensors"
-PRECISIONS = SEQUENCES = ("fp32", "fp16", "bf16")
+PRECISIONS = SEQUENCE_PRECISIONS = ("fp32", "fp16", "bf16")
 
 
-def write(request: Request) -> None:
-    """Write the weights, rounded to the precision asked for; preprocessing and network are in the metadata, not in the weights."""
+def write(request: ExportRequest) -> None:
+    """Write the weights in the requested precision; the metadata has the preprocessing and the network's spec."""
     dtype = HALF_DTYPES.get(request.precision)
     state = {name: tensor.contiguous() for name, tensor in request.module.state_dict().items()}
     if dtype is not None:
         state = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in state.items()}
     metadata = json.loads(request.metadata) | {"network": request.module.spec["network"]}
-    # One key only: the format's library writes several in an order that changes from process to process.
+    # Only one key: the library writes several in an order that varies between processes.
     request.path.write_bytes(save(state, {"leyden": json.dumps(metadata, ensure_ascii=False, sort_keys=True)}))

@@ -1,4 +1,9 @@
-"""TorchScript, a legacy format that PyTorch no longer develops: for programs that already read it. It keeps branches that depend on the data."""
+"""TorchScript, a legacy format that PyTorch no longer develops, for programs that already read it.
+
+It keeps branches that depend on the data.
+"""
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -6,11 +11,11 @@ from torch.nn import functional as F
 
 from leyden.models.build import Model
 from leyden.models.image_model import ImageModel
-from leyden.stages.export.archive import rewrite
-from leyden.stages.export.request import Request
+from leyden.stages.export.archive import rewrite_archive
+from leyden.stages.export.export_request import ExportRequest
 
 SUFFIX = ".torchscript"
-PRECISIONS = SEQUENCES = ("fp32",)
+PRECISIONS = SEQUENCE_PRECISIONS = ("fp32",)
 
 
 class Scriptable(nn.Module):
@@ -24,7 +29,8 @@ class Scriptable(nn.Module):
         preprocess = module.preprocess
         self.height, self.width = preprocess.image_size
         self.expand = preprocess.expand
-        self.network = module.network.scriptable() if hasattr(module.network, "scriptable") else module.network  # type: ignore[operator]
+        network: Any = module.network
+        self.network = network.scriptable() if hasattr(network, "scriptable") else network
         self.register_buffer("mean", preprocess.mean)
         self.register_buffer("std", preprocess.std)
 
@@ -42,14 +48,14 @@ def scriptable(module: Model) -> nn.Module:
     return Scriptable(module) if isinstance(module, ImageModel) else module
 
 
-def write(request: Request) -> None:
-    """Script the model, never trace it: a trace keeps one side of a branch, and agrees on most images all the same."""
-    # Frozen: modules' constants are written in the order of a set, another in each process; a frozen program has none.
+def write(request: ExportRequest) -> None:
+    """Script the model rather than trace it: a trace keeps only one side of a branch."""
+    # Frozen, since a module's constants are written in the order of a set, which varies between processes.
     scripted = torch.jit.freeze(torch.jit.script(scriptable(request.module).eval()))
     request.steps["exported"] = scripted
     torch.jit.save(scripted, request.path, _extra_files={"leyden.json": request.metadata})
-    # The sources' line numbers hold paths of this machine, and the id is a hash of them; a program runs without.
-    rewrite(
+    # Debug information contains paths of this machine, and the id is a hash of them; a program runs without both.
+    rewrite_archive(
         request.path,
         lambda name, content: None if name.endswith((".debug_pkl", "serialization_id")) else (name, content),
         {},

@@ -19,42 +19,41 @@ from leyden.stages.explain.methods.gradients import (
     saliency,
     smooth_grad,
 )
-from leyden.stages.explain.methods.layers import attention_rollout, grad_cam, guided_grad_cam, last_spatial
+from leyden.stages.explain.methods.layers import attention_rollout, grad_cam, guided_grad_cam, last_spatial_layer
 from leyden.stages.explain.methods.perturbations import feature_ablation, kernel_shap, lime, occlusion
 from leyden.stages.explain.network import ExplainedNetwork
 
-Method = Callable[
-    [ExplainedNetwork, Tensor, Tensor], Tensor
-]  # inputs (B, C, H, W) and targets (B,) to maps (B, C or 1, H, W)
+# Maps inputs (B, C, H, W) and targets (B,) to maps (B, C or 1, H, W).
+Method = Callable[[ExplainedNetwork, Tensor, Tensor], Tensor]
 METHODS: dict[str, Method] = {
     method.__name__: method
     for method in (
-        *(
-            integrated_gradients,
-            saliency,
-            input_x_gradient,
-            smooth_grad,
-            gradient_shap,
-            deep_lift,
-            guided_grad_cam,
-            grad_cam,
-        ),
-        *(occlusion, feature_ablation, kernel_shap, lime, attention_rollout),
+        integrated_gradients,
+        saliency,
+        input_x_gradient,
+        smooth_grad,
+        gradient_shap,
+        deep_lift,
+        guided_grad_cam,
+        grad_cam,
+        occlusion,
+        feature_ablation,
+        kernel_shap,
+        lime,
+        attention_rollout,
     )
 }
-UNSIGNED = {"saliency", "smooth_grad", "attention_rollout"}  # they say where, not for or against
-COMPLETE = {
-    "integrated_gradients",
-    "deep_lift",
-    "gradient_shap",
-}  # they promise that a map's sum is what the logit gained
+# Their values are not negative: they do not show whether a pixel supports the class or opposes it.
+UNSIGNED = {"saliency", "smooth_grad", "attention_rollout"}
+# Their maps should add up to the target's logit minus the baseline's.
+COMPLETE = {"integrated_gradients", "deep_lift", "gradient_shap"}
 
 
 def check_methods(names: list[str]) -> None:
-    """Stop at a name that is no method.
+    """Check that all names are methods.
 
     Raises:
-        UserError: which one, and which there are.
+        UserError: if one is not; the message lists the methods.
     """
     for name in names:
         if name not in METHODS:
@@ -70,31 +69,30 @@ def attribute(name: str, network: ExplainedNetwork, inputs: Tensor, targets: Ten
         float32 maps (N, H, W), summed over channels.
 
     Raises:
-        Refused: if the method says nothing true about this network.
+        NotApplicableError: if the method's maps would not be valid for this network.
     """
     maps, starts = [], range(0, len(inputs), network.batch_size)
     with seeded(seed), torch.enable_grad(), warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", UserWarning
-        )  # Captum tells of hooks and gradients that it sets; refusals are raised here
+        # Captum warns about hooks and gradients that it sets; what matters is raised here as NotApplicableError.
+        warnings.simplefilter("ignore", UserWarning)
         for start in tqdm(starts, name, unit="batch", leave=False, disable=not sys.stderr.isatty()):
             batch = slice(start, start + network.batch_size)
-            found = METHODS[name](network, inputs[batch].detach().clone().requires_grad_(), targets[batch])
-            maps.append(found.detach().float().sum(dim=1))
+            attributions = METHODS[name](network, inputs[batch].detach().clone().requires_grad_(), targets[batch])
+            maps.append(attributions.detach().float().sum(dim=1))
     return torch.cat(maps)
 
 
 def describe_layer(name: str, network: ExplainedNetwork) -> str:
-    """Say which layer a method looks at, where that was a choice."""
+    """Return which layer a method reads, as a suffix; empty for methods that do not choose one."""
     if METHODS[name] not in (grad_cam, guided_grad_cam):
         return ""
-    layer, (_, _, height, width) = last_spatial(network)
-    return f"; looks at layer {layer}, {height} x {width}"
+    output = last_spatial_layer(network)
+    return f"; reads layer {output.layer}, {output.shape[2]} x {output.shape[3]}"
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed the generators that Captum draws from, torch's and numpy's global ones, and give them back as they were."""
+    """Seed the generators that Captum draws from, the global ones of torch and numpy, and restore their state after."""
     state = np.random.get_state()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -1,15 +1,15 @@
-"""Methods that follow gradients back to the pixels. The baseline is 0: the training set's mean colour."""
+"""Methods based on the gradients at the pixels. The baseline is 0: the training set's mean colour."""
 
 import torch
 from captum.attr import DeepLift, GradientShap, InputXGradient, IntegratedGradients, NoiseTunnel, Saliency
 from torch import Tensor
 
-from leyden.stages.explain.network import ExplainedNetwork, Refused
+from leyden.stages.explain.network import ExplainedNetwork, NotApplicableError
 
 NUM_STEPS = 16  # of integrated gradients, at Gauss-Legendre's nodes: 0.996 rank correlation to 50 steps on ResNet-18
 NUM_SAMPLES = 16
 NOISE_FRACTION = 0.1  # of the range of the pixels; Smilkov et al. recommend 0.1 to 0.2
-MAX_COMPLETENESS_ERROR = 0.02  # DeepLIFT's rules add up but for rounding
+MAX_COMPLETENESS_ERROR = 0.02  # DeepLIFT's rules add up to the logit's difference, apart from rounding
 
 
 def integrated_gradients(network: ExplainedNetwork, inputs: Tensor, targets: Tensor) -> Tensor:
@@ -20,7 +20,7 @@ def integrated_gradients(network: ExplainedNetwork, inputs: Tensor, targets: Ten
 
 
 def saliency(network: ExplainedNetwork, inputs: Tensor, targets: Tensor) -> Tensor:
-    """Source: Simonyan et al., 2014. Sizes of gradients."""
+    """Source: Simonyan et al., 2014. Absolute gradients."""
     return Saliency(network).attribute(inputs, target=targets)
 
 
@@ -39,38 +39,44 @@ def smooth_grad(network: ExplainedNetwork, inputs: Tensor, targets: Tensor) -> T
 
 
 def gradient_shap(network: ExplainedNetwork, inputs: Tensor, targets: Tensor) -> Tensor:
-    """Source: Lundberg and Lee, 2017; Erion et al., "Expected gradients", 2021. Gradients at random points on the way from the baseline."""
+    """Source: Lundberg and Lee, 2017; Erion et al., "Expected gradients", 2021.
+
+    Gradients at random points between the baseline and the image.
+    """
     method, baseline = GradientShap(network), torch.zeros_like(inputs[:1])
-    drawn = [
-        method.attribute(inputs, baselines=baseline, n_samples=1, stdevs=0.05, target=targets)
+    # One sample per call: Captum would keep all samples of all images in memory at once.
+    samples = [
+        method.attribute(inputs, baselines=baseline, n_samples=1, stdevs=0.05, target=targets).detach()
         for _ in range(NUM_SAMPLES)
     ]
-    return torch.stack([each.detach() for each in drawn]).mean(
-        dim=0
-    )  # one by one: Captum would hold all samples of all images at once
+    return torch.stack(samples).mean(dim=0)
 
 
 def deep_lift(network: ExplainedNetwork, inputs: Tensor, targets: Tensor) -> Tensor:
     """Source: Shrikumar et al., 2017, the rescale rule.
 
-    Captum hooks the modules that it has a rule for, and takes the plain gradient of all else (GELU, functions, attention) without a
-    word. Then the map does not add up to what the logit gained, which is how such networks are found out.
+    Captum hooks the modules that it has a rule for, and silently uses the plain gradient of everything else (GELU,
+    functions, attention). Such networks are detected by maps that do not add up to the logit's difference.
     """
     try:
         maps = DeepLift(network).attribute(inputs, target=targets)
-    except (RuntimeError, AssertionError) as error:
-        raise Refused(f"Captum's DeepLIFT does not take this network: {' '.join(str(error).split())[:200]}") from error
-    if (missed := completeness_error(network, inputs, maps.detach().sum(1), targets)) > MAX_COMPLETENESS_ERROR:
-        raise Refused(
-            f"its maps miss what the logits gained by {missed:.0%}: the network has non-linear parts that DeepLIFT has no rule for"
+    except (RuntimeError, AssertionError) as failure:
+        reason = " ".join(str(failure).split())[:200]
+        raise NotApplicableError(f"Captum's DeepLIFT does not support this network: {reason}") from failure
+    error = completeness_error(network, inputs, maps.detach().sum(1), targets)
+    if error > MAX_COMPLETENESS_ERROR:
+        raise NotApplicableError(
+            f"its maps do not add up to the change of the logits (error {error:.0%}): "
+            "the network has non-linear parts that DeepLIFT has no rule for"
         )
     return maps
 
 
 def completeness_error(network: ExplainedNetwork, inputs: Tensor, maps: Tensor, targets: Tensor) -> float:
-    """Tell by how much the sums of maps (N, H, W) miss what the targets' logits gained over the baseline's, as a share of it.
+    """Compare the sums of maps (N, H, W) with the targets' logits minus the baseline's: mean error, as a fraction.
 
     Source: Sundararajan et al., 2017, proposition 1.
     """
-    gained = (network.predict(inputs) - network.predict(torch.zeros_like(inputs[:1]))).gather(1, targets[:, None])[:, 0]
-    return float((maps.sum(dim=(1, 2)) - gained).abs().mean() / gained.abs().mean().clamp(min=1e-12))
+    logits, baseline_logits = network.predict(inputs), network.predict(torch.zeros_like(inputs[:1]))
+    differences = (logits - baseline_logits).gather(1, targets[:, None])[:, 0]
+    return float((maps.sum(dim=(1, 2)) - differences).abs().mean() / differences.abs().mean().clamp(min=1e-12))

@@ -1,5 +1,6 @@
-"""Methods that look at layers inside: the last one that still knows places, or attention."""
+"""Methods that read inner layers: the last one with spatial dimensions, or attention."""
 
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -7,93 +8,88 @@ from captum.attr import GuidedGradCam, LayerAttribution, LayerGradCam
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from leyden.stages.explain.network import ExplainedNetwork, Output, Refused
+from leyden.models.layer_outputs import LayerOutput, last_spatial_output
+from leyden.stages.explain.network import ExplainedNetwork, NotApplicableError
 
 MAX_POOLS = (nn.MaxPool2d, nn.AdaptiveMaxPool2d)
 
 
 def grad_cam(network: ExplainedNetwork, inputs: Tensor, targets: Tensor) -> Tensor:
-    """Source: Selvaraju et al., 2017, without its last ReLU: what speaks against the class stays."""
-    layer = network.network.get_submodule(last_spatial(network).layer)
+    """Source: Selvaraju et al., 2017, without its last ReLU, so that evidence against the class remains."""
+    layer = network.network.get_submodule(last_spatial_layer(network).layer)
     coarse = LayerGradCam(network, layer).attribute(inputs, targets)
     return LayerAttribution.interpolate(coarse, tuple(inputs.shape[2:]), "bilinear")
 
 
 def guided_grad_cam(network: ExplainedNetwork, inputs: Tensor, targets: Tensor) -> Tensor:
-    """Source: Selvaraju et al., 2017, section 3.2; guided backpropagation is of Springenberg et al., 2015."""
-    layer = network.network.get_submodule(last_spatial(network).layer)
-    check_rectified(network, inputs.detach())
+    """Source: Selvaraju et al., 2017, section 3.2; guided backpropagation: Springenberg et al., 2015."""
+    layer = network.network.get_submodule(last_spatial_layer(network).layer)
+    check_relu_only(network, inputs.detach())
     return GuidedGradCam(network, layer).attribute(inputs, targets, interpolate_mode="bilinear")
 
 
 def attention_rollout(network: ExplainedNetwork, inputs: Tensor, targets: Tensor) -> Tensor:
-    """Source: Abnar and Zuidema, 2020, section 3. Where attention leads, whatever the class: half of each step is the shortcut.
+    """Source: Abnar and Zuidema, 2020, section 3. Maps do not depend on the class; half of each step is the shortcut.
 
     For networks with `attention_maps(images)` (B, depth, heads, T, T), `grid` and the mean of the patches as features.
     """
     original: Any = network.original
     if not hasattr(original, "attention_maps"):
-        raise Refused("the network tells no attention maps; leyden.models.PatchTransformer does")
+        raise NotApplicableError("the network has no attention maps; leyden.models.PatchTransformer has")
     with torch.no_grad():
-        steps = original.attention_maps(inputs).mean(dim=2)
-    reached = torch.full_like(
-        steps[:, 0, :1], 1 / steps.shape[-1]
-    )  # (B, 1, T): the mean pool reads all patches equally
-    for step in reversed(steps.unbind(dim=1)):
-        reached = (reached @ step + reached) / 2
-    patches = reached.view(len(inputs), 1, *original.grid)
-    side = original.embed.kernel_size
-    maps = patches.repeat_interleave(side[0], 2).repeat_interleave(side[1], 3)
+        attention = original.attention_maps(inputs).mean(dim=2)
+    # (B, 1, T): the mean pool reads all patches equally
+    rollout = torch.full_like(attention[:, 0, :1], 1 / attention.shape[-1])
+    for layer in reversed(attention.unbind(dim=1)):
+        rollout = (rollout @ layer + rollout) / 2
+    patches = rollout.view(len(inputs), 1, *original.grid)
+    height, width = original.embed.kernel_size
+    maps = patches.repeat_interleave(height, 2).repeat_interleave(width, 3)
     return maps[:, :, : inputs.shape[2], : inputs.shape[3]]
 
 
-def last_spatial(network: ExplainedNetwork) -> Output:
-    """Find the layer before the pooling: the last with more than one place (B, C, H, W).
+def last_spatial_layer(network: ExplainedNetwork) -> LayerOutput:
+    """Find the layer before the pooling: the last one with spatial dimensions (B, C, H, W).
 
     Raises:
-        Refused: if there is none, or the network goes on with tokens, which remember places in their own way.
+        NotApplicableError: if there is none, or it continues with tokens (B, T, F).
     """
-    outputs = network.outputs
-    spatial = [
-        number
-        for number, output in enumerate(outputs)
-        if len(output.shape) == 4 and output.shape[2] * output.shape[3] > 1
-    ]
-    if not spatial:
-        raise Refused("no layer gives features with places (B, C, H, W) for Grad-CAM to weigh")
-    if any(len(output.shape) == 3 for output in outputs[spatial[-1] :]):
-        raise Refused(
-            "the network goes on with tokens (B, T, F) after its last layer with places, which is too early for Grad-CAM"
+    spatial = last_spatial_output(network.outputs)
+    if spatial is None:
+        raise NotApplicableError("no layer has outputs with spatial dimensions (B, C, H, W), which Grad-CAM needs")
+    later = takewhile(lambda output: not output.is_spatial, reversed(network.outputs))
+    if any(len(output.shape) == 3 for output in later):
+        raise NotApplicableError(
+            "the network continues with tokens (B, T, F) after its last layer with spatial dimensions, "
+            "which is too early for Grad-CAM"
         )
-    return outputs[spatial[-1]]
+    return spatial
 
 
-def check_rectified(network: ExplainedNetwork, inputs: Tensor) -> None:
-    """Test that a network is affine once its ReLU and max-pool modules are not: then ReLU is all that guided backpropagation must guide.
+def check_relu_only(network: ExplainedNetwork, inputs: Tensor) -> None:
+    """Check that a network is affine once its ReLU and max-pool modules are replaced by linear ones.
+
+    Then ReLU is the only non-linear part that guided backpropagation must handle.
 
     Raises:
-        Refused: if it has another non-linear part, or torch.fx could not find its ReLUs.
+        NotApplicableError: if it has another non-linear part, or torch.fx could not find its ReLUs.
     """
-    if not network.rewritten:
-        raise Refused(
-            "torch.fx cannot trace the network, so that no one knows whether each ReLU is a module of its own"
-        )
-    linear = [
-        layer.register_forward_hook(lambda layer, given, _: given[0])
-        for layer in network.modules()
-        if isinstance(layer, nn.ReLU)
-    ]
-    pools = [layer for layer in network.modules() if isinstance(layer, MAX_POOLS)]
-    linear += [
-        layer.register_forward_hook(lambda layer, given, out: F.adaptive_avg_pool2d(given[0], out.shape[2:]))
-        for layer in pools
-    ]
+    if not network.is_rewritten:
+        raise NotApplicableError("torch.fx cannot trace the network, so its ReLUs may not all be separate modules")
+    hooks = []
+    for layer in network.modules():
+        if isinstance(layer, nn.ReLU):
+            hooks.append(layer.register_forward_hook(lambda _, args, __: args[0]))
+        elif isinstance(layer, MAX_POOLS):
+            hooks.append(
+                layer.register_forward_hook(lambda _, args, output: F.adaptive_avg_pool2d(args[0], output.shape[2:]))
+            )
     try:
-        nothing, once, twice = (network.predict(inputs[:2] * factor).double() for factor in (0, 1, 2))
+        zero, once, twice = (network.predict(inputs[:2] * factor).double() for factor in (0, 1, 2))
     finally:
-        for handle in linear:
-            handle.remove()
-    if (twice - 2 * once + nothing).abs().max() > 1e-3 * (twice - nothing).abs().max():
-        raise Refused(
+        for hook in hooks:
+            hook.remove()
+    if (twice - 2 * once + zero).abs().max() > 1e-3 * (twice - zero).abs().max():
+        raise NotApplicableError(
             "guided backpropagation is defined for ReLU only; without its ReLUs this network is still not linear"
         )

@@ -1,4 +1,4 @@
-"""Methods that blank parts of the image, by the training set's mean colour, and watch the logit."""
+"""Methods that replace parts of the image by the training set's mean colour, and measure the change of the logit."""
 
 import torch
 from captum.attr import FeatureAblation, KernelShap, Lime, Occlusion
@@ -7,11 +7,11 @@ from torch import Tensor
 from leyden.stages.explain.network import ExplainedNetwork
 
 NUM_SAMPLES = 128  # random sets of cells for the methods that fit a linear model, which has CELLS ** 2 weights
-CELLS, FINE_CELLS = 4, 8  # on each side of the grid
+CELLS, FINE_CELLS = 4, 8  # per side of the grid
 
 
 def occlusion(network: ExplainedNetwork, inputs: Tensor, targets: Tensor) -> Tensor:
-    """Source: Zeiler and Fergus, 2014. A window of a quarter of the side, moved by half of itself."""
+    """Source: Zeiler and Fergus, 2014. A window of a quarter of the side, moved by half of it."""
     window = tuple(max(1, round(side / 4)) for side in inputs.shape[2:])
     stride = tuple(max(1, side // 2) for side in window)
     channels = inputs.shape[1]
@@ -22,45 +22,43 @@ def occlusion(network: ExplainedNetwork, inputs: Tensor, targets: Tensor) -> Ten
 
 
 def feature_ablation(network: ExplainedNetwork, inputs: Tensor, targets: Tensor) -> Tensor:
-    """Blank one cell of a grid of 8 x 8 after the other."""
+    """Blank the cells of a grid of 8 x 8 one by one."""
+    mask = grid(inputs, FINE_CELLS)
     with torch.no_grad():
-        return per_pixel(
-            FeatureAblation(network).attribute(inputs, target=targets, feature_mask=grid(inputs, FINE_CELLS)),
-            inputs,
-            FINE_CELLS,
-        )
+        maps = FeatureAblation(network).attribute(inputs, target=targets, feature_mask=mask)
+    return per_pixel(maps, inputs, FINE_CELLS)
 
 
 def kernel_shap(network: ExplainedNetwork, inputs: Tensor, targets: Tensor) -> Tensor:
     """Source: Lundberg and Lee, 2017. Shapley values of the cells of a grid of 4 x 4, by least squares."""
-    return fitted(KernelShap(network), network, inputs, targets)
+    return fit_linear_model(KernelShap(network), network, inputs, targets)
 
 
 def lime(network: ExplainedNetwork, inputs: Tensor, targets: Tensor) -> Tensor:
     """Source: Ribeiro et al., 2016. A sparse linear model of the cells of a grid of 4 x 4."""
-    return fitted(Lime(network), network, inputs, targets)
+    return fit_linear_model(Lime(network), network, inputs, targets)
 
 
-def fitted(method: Lime, network: ExplainedNetwork, inputs: Tensor, targets: Tensor) -> Tensor:
-    """Fit a model to each image by itself."""
+def fit_linear_model(method: Lime, network: ExplainedNetwork, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Fit a linear model of the cells to each image separately."""
     with torch.no_grad():
-        found = method.attribute(
+        maps = method.attribute(
             inputs.detach(),
             target=targets,
             feature_mask=grid(inputs, CELLS),
             n_samples=NUM_SAMPLES,
             perturbations_per_eval=network.batch_size,
         )
-    return per_pixel(found, inputs, CELLS)
+    return per_pixel(maps, inputs, CELLS)
 
 
 def grid(inputs: Tensor, cells: int) -> Tensor:
-    """Number the cells of a grid over images (B, C, H, W), equal in all channels: int64 (1, 1, H, W)."""
+    """Number the cells of a grid over images (B, C, H, W), the same in all channels: int64 (1, 1, H, W)."""
     rows, columns = (torch.arange(side) * min(cells, side) // side for side in inputs.shape[2:])
     return (rows[:, None] * min(cells, inputs.shape[3]) + columns)[None, None]
 
 
 def per_pixel(maps: Tensor, inputs: Tensor, cells: int) -> Tensor:
-    """Share a cell's value among its pixels and channels: Captum gives the whole of it to each."""
+    """Divide a cell's value among its pixels and channels: Captum assigns all of it to each."""
     mask = grid(inputs, cells)
     return maps / (torch.bincount(mask.flatten())[mask] * inputs.shape[1])

@@ -1,4 +1,4 @@
-"""What a format's writer is given: the model, where to write, and what the file must tell about itself."""
+"""What a format's writer is given: the model, where to write, and the metadata of the file."""
 
 import copy
 from collections.abc import Callable
@@ -11,21 +11,22 @@ from torch import Tensor, nn
 from leyden.models.build import Model
 from leyden.models.image_model import ImageModel
 from leyden.runtimes.examples import Examples
-from leyden.stages.export.inputs import Inputs, inputs_of
+from leyden.stages.export.input_spec import InputSpec, make_input_spec
 
 Step = Callable[..., Tensor]
 
 
 class CannotWriteError(Exception):
-    """Say why a format cannot be written on this machine, or of this network; the others are."""
+    """Why a format cannot be written on this machine, or for this network; the other formats are."""
 
 
 @dataclass
-class Request:
+class ExportRequest:
     """One file to write.
 
-    A writer notes in `steps` what the model was turned into on the way to the file (`exported`, `quantised`): where the file
-    differs from the checkpoint, these are run as well, and the first that differs is named. `last_step` is what made the file itself.
+    A writer records in `steps` what it turned the model into on the way to the file (`exported`, `quantised`): if the
+    file differs from the checkpoint, these are run as well, and the first one that differs is reported. `last_step` is
+    the name of the step that made the file itself.
     """
 
     module: Model
@@ -37,8 +38,8 @@ class Request:
     last_step: str = "lowered"
 
     @property
-    def inputs(self) -> Inputs:
-        return inputs_of(self.module)
+    def input_spec(self) -> InputSpec:
+        return make_input_spec(self.module)
 
 
 class HalfPrecisionModel(nn.Module):
@@ -56,9 +57,9 @@ class HalfPrecisionModel(nn.Module):
 HALF_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
-def reduced(request: Request) -> nn.Module:
-    """Give the model in the precision asked for, where that is a floating-point one."""
+def cast_model(request: ExportRequest) -> nn.Module:
+    """Return the model in the requested precision if that is fp16 or bf16; otherwise, as it is."""
     if request.precision not in HALF_DTYPES:
         return request.module
-    assert isinstance(request.module, ImageModel)  # no writer offers halves of sequences
+    assert isinstance(request.module, ImageModel)  # no writer offers half precision for sequences
     return HalfPrecisionModel(request.module, HALF_DTYPES[request.precision]).eval()

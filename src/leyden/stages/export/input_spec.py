@@ -1,4 +1,4 @@
-"""What a model takes, images or sequences: what its writers must know, and the examples that prove its files."""
+"""The inputs of a model, images or sequences: what its writers must know, and the examples that verify its files."""
 
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,16 +16,16 @@ from leyden.models.sequence_model import SequenceModel
 from leyden.runtimes.examples import Examples, ImageExamples, SequenceExamples
 
 
-class Inputs(Protocol):
-    """A model's inputs."""
+class InputSpec(Protocol):
+    """The inputs of a model."""
 
     names: list[str]  # in the order of the model's arguments
 
-    def example(self, batch_size: int) -> tuple[Tensor, ...]:
-        """Give blank inputs to trace with: real ones would stay in the file."""
+    def example_inputs(self, batch_size: int) -> tuple[Tensor, ...]:
+        """Return blank inputs to trace with: real ones would be stored in the file."""
 
     def dynamic_shapes(self, max_batch: int | None = None) -> tuple[dict[int, Any], ...]:
-        """Tell torch.export which dimensions change from call to call."""
+        """Return which dimensions vary from call to call, as torch.export expects them."""
 
     def describe(self) -> dict[str, Any]:
         """Describe the inputs for the file's metadata."""
@@ -34,13 +34,13 @@ class Inputs(Protocol):
         """Read the first prepared examples of a split, with their labels (N,)."""
 
 
-class ImageInputs:
+class ImageInputSpec:
     """Images uint8 (B, C, H, W)."""
 
     def __init__(self, module: ImageModel) -> None:
         self.module, self.names, self.shape = module, ["images"], [module.channels, *module.image_size]
 
-    def example(self, batch_size: int) -> tuple[Tensor, ...]:
+    def example_inputs(self, batch_size: int) -> tuple[Tensor, ...]:
         return (torch.zeros(batch_size, *self.shape, dtype=torch.uint8),)
 
     def dynamic_shapes(self, max_batch: int | None = None) -> tuple[dict[int, Any], ...]:
@@ -53,19 +53,18 @@ class ImageInputs:
 
     def read(self, folder: Path, split: str, count: int) -> tuple[Examples, np.ndarray]:
         images, labels = read_split(folder, split)
-        return as_examples(images[:count]), labels[:count]
+        return make_image_examples(images[:count]), labels[:count]
 
 
-class SequenceInputs:
-    """Values float32 (B, T, F), zero behind each end, and lengths int64 (B,)."""
+class SequenceInputSpec:
+    """Values float32 (B, T, F), zero after each end, and lengths int64 (B,)."""
 
     def __init__(self, module: SequenceModel) -> None:
         self.module, self.names = module, ["values", "lengths"]
 
-    def example(self, batch_size: int) -> tuple[Tensor, ...]:
-        lengths = (
-            torch.arange(batch_size).remainder(4) + 4
-        )  # unequal ones, of which none is 1: that would be taken for a constant
+    def example_inputs(self, batch_size: int) -> tuple[Tensor, ...]:
+        # Unequal lengths, none of which is 1: torch.export would treat that as a constant.
+        lengths = torch.arange(batch_size).remainder(4) + 4
         return torch.zeros(batch_size, int(lengths.max()), self.module.features), lengths
 
     def dynamic_shapes(self, max_batch: int | None = None) -> tuple[dict[int, Any], ...]:
@@ -80,22 +79,22 @@ class SequenceInputs:
         }
 
     def read(self, folder: Path, split: str, count: int) -> tuple[Examples, np.ndarray]:
-        found = read_examples(folder, split)
-        if not isinstance(found, SequenceSplit):
+        prepared = read_examples(folder, split)
+        if not isinstance(prepared, SequenceSplit):
             raise UserError(
-                f"expected sequences, which the model takes; {folder} holds images; prepare what it was trained on"
+                f"expected sequences, as the model was trained on; {folder} holds images; prepare its sequences"
             )
-        return SequenceExamples(*found.sequences[:count]), found.labels[:count]
+        return SequenceExamples(*prepared.sequences[:count]), prepared.labels[:count]
 
 
-def inputs_of(module: Model) -> Inputs:
-    return ImageInputs(module) if isinstance(module, ImageModel) else SequenceInputs(module)
+def make_input_spec(module: Model) -> InputSpec:
+    return ImageInputSpec(module) if isinstance(module, ImageModel) else SequenceInputSpec(module)
 
 
-def as_examples(images: np.ndarray) -> ImageExamples:
-    """Bring images (N, H, W, C) to the models' layout (N, C, H, W)."""
+def make_image_examples(images: np.ndarray) -> ImageExamples:
+    """Convert images (N, H, W, C) to the models' layout (N, C, H, W)."""
     return ImageExamples(np.ascontiguousarray(np.moveaxis(np.asarray(images), 3, 1)))
 
 
-def tensors(batch: tuple[np.ndarray, ...]) -> tuple[Tensor, ...]:
+def to_tensors(batch: tuple[np.ndarray, ...]) -> tuple[Tensor, ...]:
     return tuple(map(torch.from_numpy, batch))

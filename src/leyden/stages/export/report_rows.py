@@ -1,12 +1,12 @@
-"""The rows of the report: one per file that was asked for, and the checkpoint's own to compare speeds with."""
+"""The rows of the report: one per requested file, and one of the checkpoint to compare speeds with."""
 
 from pathlib import Path
 from typing import Any
 
 from leyden.files import sha256
 from leyden.models.build import Model
-from leyden.stages.export.check import Reference, compare
-from leyden.stages.export.request import CannotWriteError
+from leyden.stages.export.export_request import CannotWriteError
+from leyden.stages.export.verification import Reference, compare_outputs
 
 COLUMNS = {
     "format": "format",
@@ -26,29 +26,30 @@ COLUMNS = {
 
 
 def checked_row(path: Path, size: int) -> dict[str, Any]:
-    """Describe a file; by its hash, `leyden.load` recognises it as this project's own."""
+    """Describe a file; `leyden.load` recognises it as this project's own by its hash."""
     return {"file": path.name, "bytes": size, "sha256": sha256(path), "status": "checked", "reason": ""}
 
 
 def skipped_row(error: Exception) -> dict[str, Any]:
-    """Tell in one line why a format was not written."""
+    """Describe in one line why a format was not written."""
     if isinstance(error, ImportError):
         reason = f"{error.name or error} is not installed; install leyden[export]"
     elif isinstance(error, CannotWriteError):
         reason = str(error)
     else:
-        reason = f"it cannot express this network: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        reason = f"cannot express this network: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
     return {"file": "", "status": "skipped", "reason": reason}
 
 
-def eager_row(module: Model, proof: Reference) -> dict[str, Any]:
+def eager_row(module: Model, reference: Reference) -> dict[str, Any]:
+    """Describe the checkpoint itself, run by PyTorch."""
     size = sum(tensor.nbytes for tensor in module.state_dict().values())
     row = {"format": "eager", "precision": "fp32", "file": "", "bytes": size, "status": "checked", "reason": ""}
-    return row | compare(proof.expected, proof.expected, proof.labels)
+    return row | compare_outputs(reference.expected, reference.expected, reference.labels)
 
 
-def summary(row: dict[str, Any]) -> str:
-    """Tell of a file in one line, for the terminal."""
+def summarize_row(row: dict[str, Any]) -> str:
+    """Describe a file in one line, for the terminal."""
     if row["status"] == "skipped":
         return f"export: {row['format']} {row['precision']}: skipped: {row['reason']}"
     return (
@@ -57,8 +58,8 @@ def summary(row: dict[str, Any]) -> str:
     )
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """Lay rows out as a Markdown table."""
+def markdown_table(rows: list[dict[str, Any]]) -> str:
+    """Format the rows as a Markdown table."""
     lines = [list(COLUMNS.values()), ["---"] * len(COLUMNS)]
     lines += [
         [f"{value:.4g}" if isinstance(value := row.get(key, ""), float) else str(value) for key in COLUMNS]

@@ -1,4 +1,4 @@
-"""A network with early exits, exported: files that can branch do, and the others give the same answers."""
+"""Export of a network with early exits: files that can branch do, and the others have the same outputs."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ import torch
 
 from leyden.cli import main
 from leyden.models import EarlyExitNet
-from leyden.stages.export.branches import branches
+from leyden.stages.export.branching import branching
 from tests.conftest import borrow_prepared
 
 FORMATS = {
@@ -27,28 +27,17 @@ def exported(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = borrow_prepared(trained, tmp_path_factory.mktemp("early-exit"))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        assert (
-            main(
-                [
-                    "fit",
-                    *CONFIGS,
-                    "--trainer.max_epochs=4",
-                    "--network.init_args.width=8",
-                    "--trainer.precision=32-true",
-                ]
-            )
-            == 0
-        )
+        args = ["--trainer.max_epochs=4", "--network.init_args.width=8", "--trainer.precision=32-true"]
+        assert main(["fit", *CONFIGS, *args]) == 0
         assert main(["export", f"--formats={json.dumps(FORMATS)}"]) == 0
     return folder / "artifacts/export"
 
 
-def test_every_file_is_checked_or_has_its_reason(exported):
+def test_every_file_is_checked_or_has_a_reason(exported):
     rows = json.loads((exported / "report.json").read_text())
     skipped = [row for row in rows if row["status"] != "checked"]
-    assert [(row["format"], row["precision"]) for row in skipped] == [
-        ("openvino", "int8")
-    ] and "early exits" in skipped[0]["reason"]
+    assert [(row["format"], row["precision"]) for row in skipped] == [("openvino", "int8")]
+    assert "early exits" in skipped[0]["reason"]
     assert all(row["max_abs_diff"] < 1e-3 for row in rows if row["precision"] == "fp32")
 
 
@@ -64,11 +53,11 @@ def test_torchscript_branches(exported):
     assert "prim::If" in str(torch.jit.load(exported / "model.torchscript").graph)
 
 
-def test_a_network_gets_its_branches_back():
+def test_the_branching_of_a_network_is_restored():
     network = EarlyExitNet(1, 2, (8, 8), width=4)
-    with branches(network, kept=True):
+    with branching(network, enabled=True):
         assert network.branching
-    with pytest.raises(KeyError), branches(network, kept=False):
+    with pytest.raises(KeyError), branching(network, enabled=False):
         assert not network.branching
         raise KeyError
     assert network.branching

@@ -1,0 +1,66 @@
+"""Prepared data, opened once, and batches of it as the network reads them."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from leyden.data.packed import Split, read_paths, read_report, read_split
+from leyden.data.sequences import SequenceSplit, read_sequence_split
+from leyden.models.build import Model
+from leyden.models.image_model import ImageModel
+
+
+class PreparedData(NamedTuple):
+    """The splits that explanations are made from, each a pair of examples and labels, and the files of their rows.
+
+    `train` is None where the training images are in shards, which have no rows.
+    """
+
+    test: Split | SequenceSplit
+    test_paths: list[str]
+    train: Split | SequenceSplit | None
+    train_paths: list[str]
+
+
+class Batch(NamedTuple):
+    """Test examples together with the labels that the model predicts for them.
+
+    `examples` are as prepared: images uint8 (N, H, W, C), or padded sequences. `inputs` are what the network reads:
+    images float (N, C, H, W), or values (N, T, F) and lengths (N,). `targets` are the predicted labels (N,).
+    """
+
+    examples: Any
+    inputs: tuple[Tensor, ...]
+    targets: Tensor
+
+
+def open_prepared_data(folder: Path, module: Model) -> PreparedData:
+    """Open the test and training splits that `leyden prepare` wrote.
+
+    Raises:
+        UserError: if they were never prepared, or are not images although the model is of images.
+    """
+    has_shards = "shards" in read_report(folder)
+    read = read_split if isinstance(module, ImageModel) else read_sequence_split
+    test, test_paths = read(folder, "test"), read_paths(folder, "test")
+    if has_shards:
+        return PreparedData(test, test_paths, None, [])
+    return PreparedData(test, test_paths, read(folder, "train"), read_paths(folder, "train"))
+
+
+def take_batch(module: Model, split: Split | SequenceSplit, rows: np.ndarray, predicted: Tensor) -> Batch:
+    """Take some rows of a split for which the model predicted the labels (number of rows in the split,)."""
+    examples = split[0][rows]
+    return Batch(examples, preprocess(module, examples), predicted[rows])
+
+
+def preprocess(module: Model, examples: Any) -> tuple[Tensor, ...]:
+    """Return the network's inputs for images uint8 (N, H, W, C), or for padded sequences."""
+    with torch.no_grad():
+        if isinstance(module, ImageModel):
+            return (module.preprocess(torch.from_numpy(np.array(examples)).permute(0, 3, 1, 2)).contiguous(),)
+        values, lengths = map(torch.from_numpy, examples)
+        return module.preprocess(values, lengths), lengths

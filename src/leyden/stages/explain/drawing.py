@@ -1,0 +1,72 @@
+"""Draw examples and their maps as PNGs that are large enough to see."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+MAP_SIDE_PX = 160
+BAR_PX, LABEL_PX = 12, 44  # the colour bar right of a map, and the labels beside it
+
+
+def draw_image(path: Path, image: np.ndarray) -> None:
+    """Draw an image uint8 (H, W, C)."""
+    Image.fromarray(enlarge(image.squeeze())).save(path)
+
+
+def draw_map(path: Path, image: np.ndarray, values: np.ndarray, signed: bool = True) -> None:
+    """Draw a map (H, W) over its image, with a colour bar: red supports the class, blue opposes it.
+
+    A map of zeros leaves the image grey. The colour bar of an unsigned map runs from none to much (red).
+    """
+    grey = image.mean(axis=2) / 255
+    limit = np.quantile(np.abs(values), 0.99) or np.abs(values).max() or 1.0
+    strength = np.clip(values / limit, -1, 1)
+    opacity = np.abs(strength)[..., None] ** 0.5
+    blended = grey[..., None] * 0.6 * (1 - opacity) + colours(strength) * opacity
+    pixels = enlarge(to_bytes(blended))
+    Image.fromarray(np.concatenate([pixels, colour_bar(len(pixels), signed)], axis=1)).save(path)
+
+
+def draw_steps(path: Path, curves: np.ndarray, values: np.ndarray | None) -> None:
+    """Draw curves (T, F) over time, on a map (T,) if there is one: red supports the class, blue opposes it."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(3.2, 2), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(curves, linewidth=1, marker="." if len(curves) < 2 else "")
+    axes.margins(x=0)
+    if values is not None:
+        strength = values / (np.abs(values).max() or 1)
+        extent = (-0.5, len(values) - 0.5, *axes.get_ylim())
+        axes.imshow(strength[None], cmap="bwr", vmin=-1, vmax=1, alpha=0.6, extent=extent, aspect="auto", zorder=0)
+    axes.set(xlabel="time step", ylabel="standardised")
+    figure.savefig(path, dpi=100)
+
+
+def colour_bar(height: int, signed: bool) -> np.ndarray:
+    """Draw a colour bar with its labels: uint8 (height, width, 3)."""
+    bar = Image.new("RGB", (6 + BAR_PX + LABEL_PX, height), "white")
+    steps = colours(np.linspace(1, -1 if signed else 0, height))
+    bar.paste(Image.fromarray(to_bytes(steps[:, None].repeat(BAR_PX, axis=1))), (6, 0))
+    labels = {"for": "lt", "0": "lm", "against": "lb"} if signed else {"much": "lt", "none": "lb"}
+    for number, (label, anchor) in enumerate(labels.items()):
+        position = 9 + BAR_PX, (height - 1) * number / (len(labels) - 1)
+        ImageDraw.Draw(bar).text(position, label, "black", ImageFont.load_default(11), anchor)
+    return np.asarray(bar)
+
+
+def colours(strength: np.ndarray) -> np.ndarray:
+    """Map -1 to blue, 0 to white, 1 to red: floats (..., 3)."""
+    from matplotlib import colormaps
+
+    return np.asarray(colormaps["bwr"](strength / 2 + 0.5)[..., :3])
+
+
+def to_bytes(pixels: np.ndarray) -> np.ndarray:
+    return (pixels * 255).round().astype(np.uint8)
+
+
+def enlarge(pixels: np.ndarray) -> np.ndarray:
+    factor = max(1, round(MAP_SIDE_PX / max(pixels.shape[:2])))
+    return pixels.repeat(factor, axis=0).repeat(factor, axis=1)

@@ -1,0 +1,78 @@
+"""Measure whether maps find the parts of the input that matter, and depend on what the model learned."""
+
+import time
+
+import torch
+from torch import Tensor
+
+from leyden.stages.explain.batch import Batch
+from leyden.stages.explain.explainer import Explainer
+from leyden.statistics.bootstrap import percentile_interval, resample_sums
+
+NUM_RESAMPLES, CONFIDENCE_LEVEL = 2000, 0.95
+
+
+def random_map_auc(explainer: Explainer, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Return the deletion and insertion areas (N,) of random maps, the baseline of every method."""
+    generator = torch.Generator().manual_seed(explainer.seed)
+    return explainer.deletion_insertion_auc(batch, torch.rand(explainer.map_shape(batch), generator=generator))
+
+
+def measure_method(
+    method: str, explainer: Explainer, batch: Batch, random_auc: tuple[Tensor, Tensor]
+) -> dict[str, float]:
+    """Measure a method's maps of a batch against random maps, and on a copy of the model with random weights.
+
+    Args:
+        method: Its name.
+        explainer: The model, ready to be explained.
+        batch: The examples to measure on.
+        random_auc: What `random_map_auc` returns for them.
+
+    Returns:
+        Low `deletion_auc` and high `insertion_auc` are good. `gain` is the mean of how far both improve on random maps,
+        with a bootstrap interval over the examples. A `randomisation_similarity` near 1 means that the maps do not
+        depend on what the model learned. The explainer's `extra_metrics` are included.
+
+    Raises:
+        NotApplicableError: if the method's maps would not be valid for this model.
+    """
+    started = time.perf_counter()
+    maps = explainer.attribute(method, batch)
+    seconds = (time.perf_counter() - started) / len(maps)
+    deletion, insertion = explainer.deletion_insertion_auc(batch, maps)
+    random_deletion, random_insertion = random_auc
+    gains = ((random_deletion - deletion) + (insertion - random_insertion)) / 2
+    low, high = percentile_interval(
+        resample_sums(gains[:, None], NUM_RESAMPLES, explainer.seed)[:, 0] / len(gains), CONFIDENCE_LEVEL
+    )
+    randomised_maps = explainer.attribute(method, batch, randomised=True)
+    return {
+        "deletion_auc": float(deletion.mean()),
+        "insertion_auc": float(insertion.mean()),
+        "random_deletion_auc": float(random_deletion.mean()),
+        "random_insertion_auc": float(random_insertion.mean()),
+        "gain": float(gains.mean()),
+        "gain_low": low,
+        "gain_high": high,
+        "randomisation_similarity": explainer.similarity(batch, maps, randomised_maps),
+        **explainer.extra_metrics(method, batch, maps),
+        "seconds_per_image": seconds,  # the report reads this key for sequences too
+        "examples": len(maps),
+    }
+
+
+def rank_similarity(maps: Tensor, other_maps: Tensor) -> float:
+    """Return the mean absolute Spearman correlation of two sets of maps (N, ...); that of a constant map is 0."""
+    first, second = (centred_ranks(each.flatten(1)) for each in (maps, other_maps))
+    covariance = (first * second).mean(1)
+    deviation = first.std(1, correction=0) * second.std(1, correction=0)
+    return float(torch.where(deviation > 0, covariance / deviation.clamp(min=1e-12), 0).abs().mean())
+
+
+def centred_ranks(values: Tensor) -> Tensor:
+    """Rank each row of values (N, M), minus the mean rank; all ranks of a constant row are 0."""
+    ranks = values.argsort(dim=1).argsort(dim=1).float()
+    ranks = ranks - ranks.mean(dim=1, keepdim=True)
+    is_constant = values.max(dim=1).values == values.min(dim=1).values
+    return ranks.masked_fill(is_constant[:, None], 0)

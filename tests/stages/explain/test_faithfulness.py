@@ -1,0 +1,127 @@
+"""The metrics separate a good map from a random one, and from one that does not depend on the model."""
+
+import pytest
+import torch
+from torch import nn
+
+from leyden.artifacts import CHANCE, NOT_ABOUT_THE_MODEL, REFUSED, TRUSTED
+from leyden.stages.explain import methods
+from leyden.stages.explain.batch import Batch
+from leyden.stages.explain.faithfulness import measure_method, random_map_auc, rank_similarity
+from leyden.stages.explain.images import ImageExplainer, deletion_insertion_auc, measure_infidelity
+from leyden.stages.explain.methods.gradients import completeness_error
+from leyden.stages.explain.network import ExplainedNetwork
+from leyden.stages.explain.verdict import Verdict, decide_verdict, format_table, rank_verdicts
+
+
+@pytest.fixture(scope="module")
+def explainer(cnn, patches) -> ImageExplainer:
+    randomised = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(784, 2))
+    return ImageExplainer(cnn, ExplainedNetwork(randomised, patches.images), num_steps=8, seed=0)
+
+
+@pytest.fixture(scope="module")
+def batch(patches) -> Batch:
+    return Batch(None, (patches.images,), patches.labels)
+
+
+@pytest.fixture(scope="module")
+def random_auc(explainer, batch) -> tuple[torch.Tensor, torch.Tensor]:
+    return random_map_auc(explainer, batch)
+
+
+def test_a_good_map_beats_random_maps_and_its_opposite_does_not(explainer, batch, random_auc, patches):
+    perfect = patches.inside.float()
+    good_deletion, good_insertion = explainer.deletion_insertion_auc(batch, perfect)
+    bad_deletion, _ = explainer.deletion_insertion_auc(batch, -perfect)
+    deletion, insertion = random_auc
+    assert good_deletion.shape == (32,)
+    assert good_deletion.mean() < deletion.mean() - 0.1
+    assert good_insertion.mean() > insertion.mean() + 0.1
+    assert bad_deletion.mean() > deletion.mean() + 0.1
+
+
+def test_areas_do_not_depend_on_the_other_images(cnn, patches):
+    all_deletion, all_insertion = deletion_insertion_auc(cnn, patches.images, patches.inside.float(), patches.labels, 8)
+    deletion, insertion = deletion_insertion_auc(
+        cnn, patches.images[3:4], patches.inside[3:4].float(), patches.labels[3:4], 8
+    )
+    assert all_deletion[3] == pytest.approx(float(deletion[0]), abs=1e-5)
+    assert all_insertion[3] == pytest.approx(float(insertion[0]), abs=1e-5)
+
+
+def noise(network, inputs, targets):
+    return torch.randn(len(inputs), 1, *inputs.shape[2:])
+
+
+def brightness(network, inputs, targets):
+    return inputs.detach().abs()
+
+
+@pytest.mark.parametrize(
+    ("method", "verdict"),
+    [(noise, CHANCE), (brightness, NOT_ABOUT_THE_MODEL), (methods.integrated_gradients, TRUSTED)],
+)
+def test_an_unfaithful_method_is_detected(method, verdict, explainer, batch, random_auc, monkeypatch):
+    monkeypatch.setitem(methods.METHODS, "tried", method)
+    metrics = measure_method("tried", explainer, batch, random_auc)
+    assert decide_verdict("tried", metrics).verdict == verdict, metrics
+    assert metrics["gain_low"] < metrics["gain"] < metrics["gain_high"]
+    assert metrics["examples"] == 32
+    assert metrics["sensitivity_examples"] == 16
+
+
+def test_sensitivity_is_measured_on_the_map_and_not_on_the_image(explainer, batch, random_auc, monkeypatch):
+    monkeypatch.setitem(
+        methods.METHODS, "constant", lambda network, inputs, targets: torch.ones(len(inputs), 1, 16, 16)
+    )
+    monkeypatch.setitem(methods.METHODS, "steep", lambda network, inputs, targets: (1000 * inputs).sin())
+    assert measure_method("constant", explainer, batch, random_auc)["sensitivity_max"] == 0
+    assert measure_method("steep", explainer, batch, random_auc)["sensitivity_max"] > 0.5
+
+
+@pytest.fixture
+def linear(patches) -> tuple[ExplainedNetwork, torch.Tensor]:
+    """A linear network, and its exact maps."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(256, 2))
+    maps = network[1].weight[patches.labels].view(-1, 16, 16).detach() * patches.images[:, 0]
+    return ExplainedNetwork(network, patches.images), maps
+
+
+def test_infidelity_is_zero_for_exact_maps_and_large_for_those_of_other_images(linear, patches):
+    network, maps = linear
+    assert measure_infidelity(network, patches.images, maps, patches.labels, 0) < 1e-4
+    assert measure_infidelity(network, patches.images, 7 * maps, patches.labels, 0) < 1e-4  # a map has no unit
+    assert measure_infidelity(network, patches.images, maps.roll(1, 0), patches.labels, 0) > 0.5
+    assert measure_infidelity(network, patches.images, torch.zeros_like(maps), patches.labels, 0) == pytest.approx(1)
+
+
+def test_completeness_error_is_the_fraction_that_is_missing(linear, patches):
+    network, maps = linear
+    assert completeness_error(network, patches.images, maps, patches.labels) < 1e-4
+    assert completeness_error(network, patches.images, maps / 2, patches.labels) == pytest.approx(0.5, abs=1e-3)
+
+
+def test_rank_similarity():
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.rand(50, 8, 8, generator=generator)
+    assert rank_similarity(maps, maps.exp()) == pytest.approx(1)
+    assert rank_similarity(maps, -maps) == pytest.approx(1)
+    assert rank_similarity(maps, torch.rand(50, 8, 8, generator=generator)) < 0.2
+    assert rank_similarity(maps, torch.zeros(50, 8, 8)) == 0
+
+
+def test_the_table_is_aligned_and_the_best_comes_first():
+    keys = ("deletion_auc", "insertion_auc", "infidelity", "sensitivity_max", "seconds_per_image")
+    shared = dict.fromkeys(keys, 0.5) | {"randomisation_similarity": 0.1}
+    gains = {"weak": (0.1, 0.05), "chance": (0.1, -0.1), "strong": (0.3, 0.2)}
+    metrics = {name: shared | {"gain": gain, "gain_low": low, "gain_high": 0.5} for name, (gain, low) in gains.items()}
+    verdicts = [decide_verdict(name, measured) for name, measured in metrics.items()]
+    verdicts = rank_verdicts([*verdicts, Verdict("deep_lift", REFUSED, "why not")], metrics)
+    assert [row.method for row in verdicts] == ["strong", "weak", "chance", "deep_lift"]
+    header, *lines, refused, last = format_table(verdicts, metrics).splitlines()
+    assert all(line.index("0.500") == header.index("deletion") for line in lines)
+    assert last == "trust most here: strong"
+    assert refused.split() == ["deep_lift", "refused:", "why", "not"]
+    assert refused.index("refused") == header.index("verdict")
+    assert format_table(verdicts[2:], metrics).endswith("no method is to be trusted here")
