@@ -82,7 +82,7 @@ def test_sequences_train_evaluate_and_predict(in_sequences, error_of):
     assert main(["predict", "artifacts/train/model.ckpt", "data/wave", "wide.npy", "missing.csv"]) == 0
     named = {row["path"]: row for row in csv.DictReader(Path("predictions.csv").read_text().splitlines())}
     assert (
-        named["wide.npy"]["error"] == "3 features, where the model takes 2"
+        named["wide.npy"]["error"] == "3 features; the model expects 2"
         and "No such file" in named["missing.csv"]["error"]
     )
     good = [row for row in named.values() if not row["error"]]
