@@ -195,8 +195,8 @@ def test_scores_that_are_no_probabilities_are_not_compared_with(in_trained, tmp_
     lines = (tmp_path / "first/predictions.csv").read_text().splitlines()
     lines[5] = ",".join([*lines[5].split(",")[:-1], score])
     (tmp_path / "old.csv").write_text("\n".join(lines))
-    said = error_of("evaluate", "--robustness=[]", f"--against={tmp_path / 'old.csv'}", f"--out={tmp_path / 'second'}")
-    assert "expected probabilities" in said and not (tmp_path / "second").exists()
+    said = error_of("compare", f"{tmp_path / 'old.csv'}", str(CKPT), f"--out={tmp_path / 'c.json'}")
+    assert "expected probabilities" in said and not (tmp_path / "c.json").exists()
 
 
 def test_every_bit_of_an_archives_directory_counts(tmp_path):
