@@ -68,7 +68,7 @@ def measure(name: str, evidence: Evidence) -> dict[str, float]:
     (deletion, insertion), (random_deletion, random_insertion) = evidence.areas(maps), evidence.chance
     gains = ((random_deletion - deletion) + (insertion - random_insertion)) / 2
     low, high = percentile_interval(
-        resample_sums(gains[:, None], NUM_RESAMPLES, seed)[:, 0] / len(gains), CONFIDENCE_LEVEL
+        resample_sums(gains[:, None].numpy(), NUM_RESAMPLES, seed)[:, 0] / len(gains), CONFIDENCE_LEVEL
     )
     figures = {
         "deletion_auc": float(deletion.mean()),

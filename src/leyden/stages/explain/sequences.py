@@ -178,7 +178,7 @@ def measure(
     random_areas = areas_of(module.network, steps, chance, num_steps)
     gains = ((random_areas[0] - areas[0]) + (areas[1] - random_areas[1])) / 2
     low, high = percentile_interval(
-        resample_sums(gains[:, None], NUM_RESAMPLES, seed)[:, 0] / len(gains), CONFIDENCE_LEVEL
+        resample_sums(gains[:, None].numpy(), NUM_RESAMPLES, seed)[:, 0] / len(gains), CONFIDENCE_LEVEL
     )
     others = attribute(name, randomised, steps)
     alike = [
