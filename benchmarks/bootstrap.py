@@ -9,7 +9,7 @@ import time
 import numpy as np
 import torch
 
-from leyden.stages.evaluate.metrics import intervals_of, score
+from leyden.stages.evaluate.metrics import compute_intervals, compute_metrics
 from leyden.stages.evaluate.predictions import Predictions
 from timing import Row
 
@@ -21,15 +21,15 @@ def measure() -> list[Row]:
     labels = torch.randint(0, NUM_CLASSES, (COUNT,), generator=generator)
     logits = 3 * torch.nn.functional.one_hot(labels, NUM_CLASSES) + torch.randn(COUNT, NUM_CLASSES, generator=generator)
     found = Predictions([""] * COUNT, [str(number) for number in range(NUM_CLASSES)], labels, logits.log_softmax(dim=1))
-    figures = score(found, 3)
+    figures = compute_metrics(found, 3)
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(5):
         started = time.perf_counter()
-        intervals_of(found, figures, 3, NUM_RESAMPLES, 0.95, seed=0)
+        compute_intervals(found, figures, 3, NUM_RESAMPLES, 0.95, seed=0)
         times[0].append(time.perf_counter() - started)
         started = time.perf_counter()
         for rows in np.random.default_rng(0).integers(COUNT, size=(NUM_SCORED, COUNT)):
-            score(Predictions(found.paths, found.names, labels[rows], found.log_probabilities[rows]), 3)
+            compute_metrics(found._replace(labels=labels[rows], log_probabilities=found.log_probabilities[rows]), 3)
         times[1].append((time.perf_counter() - started) * NUM_RESAMPLES / NUM_SCORED)
     seconds, usual = (statistics.median(each) for each in times)
     return [

@@ -14,6 +14,7 @@ METRICS = "metrics.json"  # of train, evaluate and explain
 
 # Files of artifacts/evaluate
 PREDICTIONS = "predictions.csv"
+SCORE_PREFIX = "score:"  # of the columns of predictions.csv that hold each class's probability
 PER_CLASS = "per_class.csv"
 CALIBRATION = "calibration.csv"
 MISTAKES = "errors/mistakes.csv"

@@ -168,6 +168,7 @@ def copies(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 
 SCORED = ["--model=model/model.ckpt", "--data=packed"]
+PREDICTIONS = "old/evaluate/predictions.csv"
 
 
 @pytest.mark.parametrize(
@@ -180,8 +181,7 @@ SCORED = ["--model=model/model.ckpt", "--data=packed"]
         ["prepare", "--data=photos", "--out=out", "--shards=out/shards"],
         ["evaluate", *SCORED, "--out=packed"],
         ["evaluate", *SCORED, "--out=model"],
-        ["evaluate", *SCORED, "--out=old/evaluate", "--against=old/evaluate/predictions.csv"],
-        ["evaluate", *SCORED, "--out=new", "--against=new-failed/predictions.csv", "--require={accuracy: 0.5}"],
+        ["evaluate", "--model=new-failed/model.ckpt", "--data=packed", "--out=new", "--require={accuracy: 0.5}"],
         ["export", *SCORED, "--out=packed/export"],
         ["explain", *SCORED, "--out=photos/explain", "--concepts=photos"],
         ["report", "--prepare=packed", "--out=packed/report"],
@@ -189,6 +189,7 @@ SCORED = ["--model=model/model.ckpt", "--data=packed"]
         ["report", "--prepare=packed", "--out=old", "--against=old"],
         ["compare", "model/model.ckpt", "model/model.ckpt", "--data=packed", "--out=packed/report.json"],
         ["compare", "model/model.ckpt", "model/model.ckpt", "--data=packed", "--out=model/model.ckpt"],
+        ["compare", PREDICTIONS, "model/model.ckpt", "--data=packed", f"--out={PREDICTIONS}"],
         ["predict", "model/model.ckpt", "photos", "--out=model/model.ckpt"],
         ["predict", "model/model.ckpt", "photos", "--out=photos/predicted.png"],
         ["predict", "model/model.ckpt", "photos/3/0003.png", "--out=photos/3/0003.png"],

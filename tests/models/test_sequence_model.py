@@ -71,7 +71,7 @@ def test_sequences_train_evaluate_and_predict(in_sequences, error_of):
     np.save("wide.npy", np.zeros((4, 3)))
     assert main(["predict", "artifacts/train/model.ckpt", "data/wave", "wide.npy", "missing.csv"]) == 0
     predicted = {row["path"]: row for row in csv.DictReader(Path("predictions.csv").read_text().splitlines())}
-    assert predicted["wide.npy"]["error"] == "3 features, where the model takes 2"
+    assert predicted["wide.npy"]["error"] == "3 features; the model expects 2"
     assert "No such file" in predicted["missing.csv"]["error"]
     readable = [row for row in predicted.values() if not row["error"]]
     assert len(readable) == 20

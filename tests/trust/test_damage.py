@@ -197,9 +197,9 @@ def test_earlier_scores_that_are_not_probabilities_are_refused(in_trained, tmp_p
     lines = (tmp_path / "first/predictions.csv").read_text().splitlines()
     lines[5] = ",".join([*lines[5].split(",")[:-1], score])
     (tmp_path / "old.csv").write_text("\n".join(lines))
-    error = error_of("evaluate", "--robustness=[]", f"--against={tmp_path / 'old.csv'}", f"--out={tmp_path / 'second'}")
+    error = error_of("compare", f"{tmp_path / 'old.csv'}", str(CKPT), f"--out={tmp_path / 'c.json'}")
     assert "expected probabilities" in error
-    assert not (tmp_path / "second").exists()
+    assert not (tmp_path / "c.json").exists()
 
 
 def test_a_changed_bit_in_an_archives_directory_is_detected_or_harmless(tmp_path):

@@ -1,18 +1,29 @@
-"""What one model gained and lost against another, on the same test examples: `leyden compare OLD NEW --data=OLD_DATA`."""
+"""Compare two models on the same test examples: `leyden compare OLD NEW`."""
 
+import math
 import sys
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from leyden.data.packed import read_examples, read_report
+from leyden.artifacts import SCORE_PREFIX
+from leyden.data.packed import read_examples, read_paths, read_report
 from leyden.errors import UserError
 from leyden.files import write_json
 from leyden.files.outputs import check_file, check_no_overlap, is_stream
-from leyden.runtimes.load import Predictor, load, predict_logits
-from leyden.statistics.bootstrap import check_level
+from leyden.files.tables import read_table
+from leyden.runtimes.load import SliceableExamples, load, predict_logits
 from leyden.statistics.mcnemar import compare_paired
+from leyden.statistics.settings import check_confidence_level
+
+
+class SavedPredictions(NamedTuple):
+    """The labels of a predictions.csv, and its probabilities (N, K) of them for each test example."""
+
+    labels: list[str]
+    probabilities: Tensor
 
 
 def compare(
@@ -26,54 +37,116 @@ def compare(
     seed: int = 0,
     trust: bool = False,
 ) -> None:
-    """Score two models on a test split; on the old model's data, the change is what the new one forgot.
+    """Compare the accuracies of two models on the same test split.
 
-    Each names any of its own labels; examples of a label that one of them does not know are left out and counted.
+    Each model may predict any of its labels; examples of a label that one of them does not have are left out and
+    counted. On the old model's data, the change shows what a new model with other labels has forgotten.
 
     Args:
-        old: A checkpoint or an exported file.
-        new: Likewise; its labels may be others.
-        data: Where `leyden prepare` wrote.
-        out: Where accuracies, their change with its interval, and the examples gained and lost go, as JSON.
-        batch_size: Examples at a time.
-        num_resamples: Bootstrap resamples behind the interval.
-        confidence_level: Share of resamples inside the interval, in (0, 1).
-        seed: Of the bootstrap.
-        trust: Load files even if they run code (TorchScript, AOTInductor's library, networks that are not of leyden, torchvision or
-            timm); files that this project has published do not need it.
+        old: A checkpoint, an exported file, or a predictions.csv that `leyden evaluate` wrote for this test split.
+        new: The same; its labels may differ.
+        data: Output folder of `leyden prepare`.
+        out: JSON file for both accuracies, their change with its interval and p-value, and the numbers of examples lost
+            and gained.
+        batch_size: Number of examples per batch.
+        num_resamples: Number of bootstrap resamples behind the interval.
+        confidence_level: Of the interval, in (0, 1).
+        seed: Seed of the bootstrap.
+        trust: Load files even if they run code (TorchScript, AOTInductor's library, networks that are not from leyden,
+            torchvision or timm); files that this project has published do not need it.
     """
     check_file(out)
     check_no_overlap(out, [old, new, data])
-    check_level(confidence_level, "compare")
+    check_confidence_level(confidence_level, "compare")
     examples, labels = read_examples(data, "test")
-    names = read_report(data)["labels"]
-    models = [load(path, trust=trust) for path in (old, new)]
-    shared = [name for name in names if all(name in model.labels for model in models)]
+    targets, data_labels = torch.from_numpy(labels), read_report(data)["labels"]
+    models: list[Any] = [
+        read_predictions(path, read_paths(data, "test")) if path.suffix == ".csv" else load(path, trust=trust)
+        for path in (old, new)
+    ]
+    shared = [label for label in data_labels if all(label in model.labels for model in models)]
     if not shared:
-        theirs = "; ".join(
-            f"{path} knows {', '.join(model.labels)}" for path, model in zip((old, new), models, strict=True)
-        )
         raise UserError(
-            f"expected models that share a label of {data} ({', '.join(names)}); {theirs}; nothing can be compared"
+            f"expected models that share a label of {data} ({', '.join(data_labels)}); "
+            f"{old} has {', '.join(models[0].labels)}; {new} has {', '.join(models[1].labels)}; "
+            "name other models or data"
         )
-    known = torch.tensor([name in shared for name in names])[torch.from_numpy(labels)]
-    truth = torch.from_numpy(labels)[known]
-    before, after = (
-        is_right(model, predict_logits(model, examples, batch_size)[known], truth, names) for model in models
+    is_shared = torch.tensor([label in shared for label in data_labels])[targets]
+    old_correct, new_correct = (
+        find_correct(model.labels, score(model, examples, batch_size), targets, data_labels)[is_shared].numpy()
+        for model in models
     )
-    found = compare_paired(before.numpy(), after.numpy(), num_resamples, confidence_level, seed)
-    metrics = found | {"labels": shared, "examples_left_out": int((~known).sum())}
-    write_json(out, metrics)
-    print(
-        f"compare: accuracy {metrics['accuracy_old']:.4f} before, {metrics['accuracy_new']:.4f} after: change {metrics['accuracy_change']:+.4f} "
-        f"[{metrics['accuracy_change_low']:+.4f}, {metrics['accuracy_change_high']:+.4f}]"
-        f", p {metrics['accuracy_change_p_value']:.2g}, on {metrics['examples']:,} test examples of the "
-        f"{len(shared)} labels that both know ({metrics['lost']} lost, {metrics['gained']} gained, {metrics['examples_left_out']} left out)",
-        file=sys.stderr if is_stream(out) else sys.stdout,
-    )
+    comparison = compare_paired(old_correct, new_correct, num_resamples, confidence_level, seed)
+    comparison |= {"labels": shared, "examples_left_out": int((~is_shared).sum())}
+    write_json(out, comparison)
+    print(summarise(comparison), file=sys.stderr if is_stream(out) else sys.stdout)
 
 
-def is_right(model: Predictor, logits: Tensor, truth: Tensor, names: list[str]) -> Tensor:
-    """Tell which of the logits (N, K) name the true label, bool (N,); `truth` (N,) counts in `names`, logits in the model's labels."""
-    own = torch.tensor([model.labels.index(name) if name in model.labels else -1 for name in names])
-    return logits.argmax(dim=1) == own[truth]
+def read_predictions(path: Path, test_paths: list[str]) -> SavedPredictions:
+    """Read the predictions of the test examples from a predictions.csv, whose rows may be in any order.
+
+    Raises:
+        UserError: if it does not exist, is not a predictions.csv, lacks a test example, or holds other numbers than
+            probabilities.
+    """
+    rows = {row.get("path", ""): row for row in read_table(path, "evaluate")}
+    columns = [column for column in next(iter(rows.values()), {}) if column and column.startswith(SCORE_PREFIX)]
+    if not columns:
+        raise UserError(
+            f"expected a predictions.csv of `leyden evaluate`; {path} has no rows with columns {SCORE_PREFIX}LABEL; "
+            "evaluate that model again"
+        )
+    if missing := [name for name in test_paths if name not in rows]:
+        raise UserError(
+            f"expected a prediction of every test example in {path}; it lacks {len(missing)}, first {missing[0]}; "
+            "evaluate that model on this data"
+        )
+    probabilities = torch.tensor([[to_number(rows[name][column]) for column in columns] for name in test_paths])
+    is_valid = probabilities.isfinite().all(dim=1) & (probabilities >= 0).all(dim=1) & (probabilities.sum(dim=1) > 0)
+    if invalid := [name for name, valid in zip(test_paths, is_valid.tolist(), strict=True) if not valid]:
+        raise UserError(
+            f"expected probabilities in {path}; got other scores for {len(invalid)} examples, first {invalid[0]}; "
+            "evaluate that model again"
+        )
+    return SavedPredictions([column.removeprefix(SCORE_PREFIX) for column in columns], probabilities)
+
+
+def to_number(text: str | None) -> float:
+    """Convert a cell of a table; NaN if it is not a number."""
+    try:
+        return float(text or "nan")
+    except ValueError:
+        return math.nan
+
+
+def score(model: Any, examples: SliceableExamples, batch_size: int) -> Tensor:
+    """Return scores (N, K) of the model's labels: saved probabilities, or logits."""
+    if isinstance(model, SavedPredictions):
+        return model.probabilities
+    return predict_logits(model, examples, batch_size)
+
+
+def find_correct(labels: list[str], scores: Tensor, targets: Tensor, data_labels: list[str]) -> Tensor:
+    """Find which examples have the highest score for the true label, bool (N,).
+
+    Args:
+        labels: The model's K labels.
+        scores: Scores of these, (N, K).
+        targets: Indices of the true labels in `data_labels`, (N,).
+        data_labels: Labels of the data.
+    """
+    indices = torch.tensor([labels.index(label) if label in labels else -1 for label in data_labels])
+    return scores.argmax(dim=1) == indices[targets]
+
+
+def summarise(comparison: dict[str, Any]) -> str:
+    p_value = comparison["accuracy_change_p_value"]
+    is_significant = p_value < 1 - comparison["confidence_level"]
+    return (
+        f"compare: accuracy {comparison['accuracy_old']:.4f} old, {comparison['accuracy_new']:.4f} new: "
+        f"change {comparison['accuracy_change']:+.4f} "
+        f"[{comparison['accuracy_change_low']:+.4f}, {comparison['accuracy_change_high']:+.4f}], "
+        f"{'more' if is_significant else 'no more'} than noise (McNemar p {p_value:.2g}), "
+        f"on {comparison['examples']:,} test examples of {len(comparison['labels'])} shared labels "
+        f"({comparison['lost']} lost, {comparison['gained']} gained, {comparison['examples_left_out']} left out)"
+    )

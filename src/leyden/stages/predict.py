@@ -1,4 +1,4 @@
-"""Name what images show, or what sequences are: any files and folders, by a checkpoint or an exported file."""
+"""Predict the labels of image or sequence files with a checkpoint or an exported file: `leyden predict`."""
 
 import csv
 import sys
@@ -21,6 +21,7 @@ from leyden.files.outputs import check_file, check_no_overlap, is_stream
 from leyden.runtimes.load import Predictor, SliceableExamples, calibrated, load, run_model
 
 Row = list[str]
+RANKED_COLUMNS = ("prediction", "confidence")  # repeated with _2, _3, ... for the next labels
 NOT_FINITE = "the model's output is NaN or infinite"
 
 
@@ -33,63 +34,50 @@ def predict(
     strict: bool = False,
     trust: bool = False,
 ) -> None:
-    """Write the label, confidence and runners-up of every image or sequence, one row per file.
+    """Write the most probable labels of every image or sequence, with their confidence, one row per file.
 
     Args:
         model: A checkpoint or an exported file.
-        paths: Images, or sequences (.npy, .csv) for a model of these; and folders that are searched for them.
+        paths: Images, or sequences (.npy, .csv) for a model of sequences; folders are searched for them.
         out: CSV file to write.
-        top_k: Labels per row, the best first.
-        batch_size: Files at a time.
-        strict: End with an error if any file was unreadable, after writing all rows.
-        trust: Load the model even if it runs code (TorchScript, AOTInductor's library, networks that are not of leyden, torchvision or
-            timm); files that this project has published do not need it.
+        top_k: Number of labels per row, the most probable first.
+        batch_size: Number of files per batch.
+        strict: Exit with an error if a file could not be read, after writing all rows.
+        trust: Load the model even if it runs code (TorchScript, AOTInductor's library, networks that are not from
+            leyden, torchvision or timm); files that this project has published do not need it.
     """
     check_file(out)
     check_no_overlap(out, [model, *(path for path in paths if not path.is_dir())])
     predictor = load(model, trust=trust)
-    suffixes = SEQUENCE_SUFFIXES if takes_sequences(predictor) else IMAGE_SUFFIXES
-    files = [file for path in paths for file in expand(path, suffixes)]
+    suffixes = SEQUENCE_SUFFIXES if is_sequence_model(predictor) else IMAGE_SUFFIXES
+    files = [file for path in paths for file in list_files(path, suffixes)]
     if not files:
         raise UserError(
             f"expected files of {', '.join(sorted(suffixes))}; found none in {', '.join(map(str, paths))}; name others"
         )
-    if out.suffix.lower() in suffixes:  # it would be read the next time, if not now
+    if out.suffix.lower() in suffixes:  # the next run would read it as an input, if not this one
         check_no_overlap(out, [*paths, *files])
-    top_k = min(top_k, len(predictor.labels))
-    failed = not_finite = 0
-    with replaced_file(out) as partial, open(partial, "a", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", *(name for rank in range(1, top_k + 1) for name in column_names(rank)), "error"])
-        with (
-            tqdm(total=len(files), unit="file", desc="predict", disable=not sys.stderr.isatty()) as bar,
-            ThreadPoolExecutor() as pool,
-        ):
-            for start in range(0, len(files), batch_size):
-                batch = files[start : start + batch_size]
-                rows = list(predict_rows(predictor, batch, top_k, pool))
-                writer.writerows(rows)
-                failed += sum(bool(row[-1]) for row in rows)
-                not_finite += sum(row[-1] == NOT_FINITE for row in rows)
-                bar.update(len(batch))
-        if not_finite and failed == len(files):
+    with replaced_file(out) as partial:
+        failures = write_predictions(partial, predictor, files, min(top_k, len(predictor.labels)), batch_size)
+        if NOT_FINITE in failures and len(failures) == len(files):
             raise UserError(
-                f"expected finite outputs of {model}; got NaN or infinity for all {not_finite:,} files that could be read; train or export it again"
+                f"expected finite outputs of {model}; got NaN or infinity for all {failures.count(NOT_FINITE):,} files "
+                "that could be read; train or export it again"
             )
-    summary = f"predict: {len(files) - failed:,} files named, {failed} unreadable; {out} written"
+    summary = f"predict: {len(files) - len(failures):,} files predicted, {len(failures):,} failed; written to {out}"
     print(summary, file=sys.stderr if is_stream(out) else sys.stdout)
-    if failed and strict:
+    if failures and strict:
         raise UserError(
-            f"expected every file to be readable; {failed} of {len(files)} are not; their reasons are in {out}"
+            f"expected a prediction of every file; {len(failures)} of {len(files)} have none; see the reasons in {out}"
         )
 
 
-def takes_sequences(predictor: Any) -> bool:
+def is_sequence_model(predictor: Any) -> bool:
     return hasattr(predictor, "features")
 
 
-def expand(path: Path, suffixes: frozenset[str]) -> list[Path]:
-    """List a folder's files of some kind; a file is taken by its word, and judged when it is read.
+def list_files(path: Path, suffixes: frozenset[str]) -> list[Path]:
+    """List a folder's files with one of the suffixes; a path that is no folder is returned, whatever its suffix.
 
     Raises:
         UserError: if a folder cannot be read.
@@ -98,48 +86,68 @@ def expand(path: Path, suffixes: frozenset[str]) -> list[Path]:
         return [file for file in find_files(path) if file.suffix.lower() in suffixes] if path.is_dir() else [path]
     except OSError as error:
         raise UserError(
-            f"expected to read {error.filename or path}; got: {error.strerror}; mend its permissions or leave it out"
+            f"expected to read {error.filename or path}; got: {error.strerror}; fix its permissions or leave it out"
         ) from error
 
 
-def column_names(rank: int) -> list[str]:
-    return ["prediction", "confidence"] if rank == 1 else [f"prediction_{rank}", f"confidence_{rank}"]
+def write_predictions(path: Path, predictor: Predictor, files: list[Path], top_k: int, batch_size: int) -> list[str]:
+    """Append a header and one row per file to a CSV file.
+
+    Returns:
+        The reasons why files have no prediction, one per such file.
+    """
+    columns = [name if rank == 1 else f"{name}_{rank}" for rank in range(1, top_k + 1) for name in RANKED_COLUMNS]
+    failures = []
+    with (
+        open(path, "a", newline="", encoding="utf-8") as file,
+        tqdm(total=len(files), unit="file", desc="predict", disable=not sys.stderr.isatty()) as progress,
+        ThreadPoolExecutor() as pool,
+    ):
+        writer = csv.writer(file)
+        writer.writerow(["path", *columns, "error"])
+        for start in range(0, len(files), batch_size):
+            batch = files[start : start + batch_size]
+            rows = list(predict_rows(predictor, batch, top_k, pool))
+            writer.writerows(rows)
+            failures += [row[-1] for row in rows if row[-1]]
+            progress.update(len(batch))
+    return failures
 
 
 def predict_rows(predictor: Predictor, files: list[Path], top_k: int, pool: ThreadPoolExecutor) -> Iterator[Row]:
-    """Give one row per file, in order: labels and confidences, or the reason why there are none."""
-    examples = list(pool.map(lambda file: read(file, predictor), files))
+    """Yield one row per file, in order: labels and confidences, or the reason why there are none."""
+    examples = list(pool.map(lambda file: read_example(file, predictor), files))
     readable = [example for example in examples if isinstance(example, np.ndarray)]
-    logits = run_model(predictor, together(predictor, readable), len(readable)) if readable else torch.empty(0, 1)
-    scores = iter(calibrated(predictor, logits).softmax(1))
+    logits = run_model(predictor, collate(predictor, readable), len(readable)) if readable else torch.empty(0, 1)
+    all_probabilities = iter(calibrated(predictor, logits).softmax(dim=1))
     for file, example in zip(files, examples, strict=True):
-        found = next(scores) if isinstance(example, np.ndarray) else None
-        if found is None or not found.isfinite().all():
-            yield [str(file), *[""] * (2 * top_k), NOT_FINITE if found is not None else str(example)]
-            continue
-        best = found.topk(top_k)
-        named = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-        yield [str(file), *(cell for index, value in named for cell in (predictor.labels[index], f"{value:.6f}")), ""]
+        if isinstance(example, str):
+            cells, error = [""] * (2 * top_k), example
+        elif not (probabilities := next(all_probabilities)).isfinite().all():
+            cells, error = [""] * (2 * top_k), NOT_FINITE
+        else:
+            best = zip(*(part.tolist() for part in probabilities.topk(top_k)), strict=True)
+            cells = [cell for value, index in best for cell in (predictor.labels[index], f"{value:.6f}")]
+            error = ""
+        yield [str(file), *cells, error]
 
 
-def together(predictor: Predictor, examples: list[np.ndarray]) -> SliceableExamples:
-    if not takes_sequences(predictor):
+def collate(predictor: Predictor, examples: list[np.ndarray]) -> SliceableExamples:
+    if not is_sequence_model(predictor):
         return np.stack(examples)
     return Sequences(np.concatenate(examples), np.cumsum([0, *map(len, examples)]))
 
 
-def read(file: Path, predictor: Any) -> np.ndarray | str:
-    """Read an image or a sequence as `leyden prepare` does, or give the reason why it cannot be read."""
+def read_example(file: Path, predictor: Any) -> np.ndarray | str:
+    """Read an image or a sequence as `leyden prepare` does, or return the reason why it cannot be read."""
     try:
-        if not takes_sequences(predictor):
+        if not is_sequence_model(predictor):
             return read_image(file, predictor.channels, predictor.image_size)
         values, _ = read_sequence(file.read_bytes())
     except (UnreadableImageError, UnreadableSequenceError) as error:
         return str(error)
     except OSError as error:
         return error.strerror or str(error)
-    return (
-        values
-        if values.shape[1] == predictor.features
-        else f"{values.shape[1]} features, where the model takes {predictor.features}"
-    )
+    if values.shape[1] != predictor.features:
+        return f"{values.shape[1]} features; the model expects {predictor.features}"
+    return values

@@ -1,1 +1,1 @@
-"""Statistics of scores: resampling, intervals and paired tests."""
+"""Statistics of scores: resampling, intervals and tests, with numpy alone."""

@@ -1,43 +1,47 @@
-"""How far figures would move with other test examples, by resampling them."""
+"""Bootstrap: how much a metric would vary over other samples of test examples."""
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from leyden.errors import UserError
-
-WEIGHTS_PER_CHUNK = 2**22  # 16 MB of them stay in the cache's reach, whatever the number of examples
+WEIGHTS_PER_CHUNK = 2**22  # 16 MB of float32: stays in cache, whatever the number of examples
 
 
-def check_level(confidence_level: float, verb: str) -> None:
-    if not 0 < confidence_level < 1:
-        raise UserError(f"{verb}.confidence_level must lie in (0, 1); got {confidence_level}; give another, 0.95 say")
+def resample_sums(columns: np.ndarray, num_resamples: int, seed: int) -> np.ndarray:
+    """Sum each column over resamples of the examples, drawn with replacement.
 
+    A resample is represented by how often it contains each example, so that the sums of many resamples are one matrix
+    product. The resamples depend only on the seed and the number of examples: sums of two models on the same examples
+    are paired.
 
-def resample_sums(columns: Tensor, num_resamples: int, seed: int) -> Tensor:
-    """Sum each column (N, F) over draws of N examples with replacement: float32 (num_resamples, F).
+    Args:
+        columns: One row per example, (N, F).
+        num_resamples: Number of resamples, of N examples each.
+        seed: Seed of the resamples.
 
-    A draw is how often it holds each example, so that the sums of many draws are one product of matrices. The same seed
-    and number of examples give the same draws: what two models make of them is paired.
+    Returns:
+        Sums, float32 (num_resamples, F).
 
     Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, section 6.2.
     """
     count, generator = len(columns), np.random.default_rng(seed)
-    columns, sums = columns.float(), []
-    chunk = max(1, WEIGHTS_PER_CHUNK // count)
-    for start in range(0, num_resamples, chunk):
-        rows = min(chunk, num_resamples - start)
-        weights = np.stack(
-            [np.bincount(drawn, minlength=count) for drawn in generator.integers(count, size=(rows, count))]
-        )
-        sums.append(torch.from_numpy(weights).float() @ columns)
-    return torch.cat(sums)
+    columns = columns.astype(np.float32)
+    sums = np.empty((num_resamples, columns.shape[1]), np.float32)
+    chunk_size = max(1, WEIGHTS_PER_CHUNK // count)
+    for start in range(0, num_resamples, chunk_size):
+        resamples = generator.integers(count, size=(min(chunk_size, num_resamples - start), count))
+        weights = np.empty(resamples.shape, np.float32)
+        for row, resample in zip(weights, resamples, strict=True):
+            row[:] = np.bincount(resample, minlength=count)
+        sums[start : start + len(weights)] = weights @ columns
+    return sums
 
 
-def percentile_interval(draws: Tensor, confidence_level: float) -> tuple[float, float]:
-    """Give the middle share of draws (R,); those without a value, where a class was not drawn, do not count.
+def percentile_interval(values: np.ndarray, confidence_level: float) -> tuple[float, float]:
+    """Compute the interval that holds the middle `confidence_level` of a metric's resampled values (R,).
+
+    NaN values, of resamples for which the metric is undefined, are ignored.
 
     Source: Efron and Tibshirani, 1993, section 13.3.
     """
-    low, high = np.nanquantile(draws.double().numpy(), [(1 - confidence_level) / 2, (1 + confidence_level) / 2])
+    bounds = [(1 - confidence_level) / 2, (1 + confidence_level) / 2]
+    low, high = np.nanquantile(values.astype(np.float64), bounds)
     return float(low), float(high)

@@ -1,4 +1,4 @@
-"""Whether two models differ by more than noise on the same examples. Without torch: the report asks as well."""
+"""Whether two models' accuracies on the same examples differ by more than noise."""
 
 import math
 from typing import Any
@@ -7,14 +7,22 @@ import numpy as np
 
 
 def mcnemar_p_value(lost: int, gained: int) -> float:
-    """Give the probability that a fair coin splits the examples on which two models differ at least as unevenly, exactly.
+    """Compute the exact two-sided p-value of McNemar's test.
 
-    Source: McNemar, "Note on the sampling error of the difference between correlated proportions", 1947, in its binomial form.
+    It is the probability that fair coin flips split the examples on which two models differ at least as unevenly.
+
+    Args:
+        lost: Number of examples that only the first model classifies correctly.
+        gained: Number of examples that only the second model classifies correctly.
+
+    Source: McNemar, "Note on the sampling error of the difference between correlated proportions", 1947, in its
+    binomial form.
     """
     total = lost + gained
-    log_all = math.lgamma(total + 1) - total * math.log(2)
+    log_denominator = math.lgamma(total + 1) - total * math.log(2)
     tail = math.fsum(
-        math.exp(log_all - math.lgamma(few + 1) - math.lgamma(total - few + 1)) for few in range(min(lost, gained) + 1)
+        math.exp(log_denominator - math.lgamma(count + 1) - math.lgamma(total - count + 1))
+        for count in range(min(lost, gained) + 1)
     )
     return min(1.0, 2 * tail)
 
@@ -22,10 +30,17 @@ def mcnemar_p_value(lost: int, gained: int) -> float:
 def compare_paired(
     old: np.ndarray, new: np.ndarray, num_resamples: int, confidence_level: float, seed: int
 ) -> dict[str, Any]:
-    """Compare which examples, bool (N,), two models got right.
+    """Compare the accuracies of two models on the same examples.
 
-    The interval is of pairs: both models saw the same examples, so that only those on which they differ count. Drawing
-    examples with replacement is drawing three counts from a multinomial.
+    The interval of the change is a paired bootstrap: drawing examples with replacement is drawing the counts of lost,
+    gained and unchanged examples from a multinomial distribution.
+
+    Args:
+        old: Which examples the old model classifies correctly, bool (N,).
+        new: Which examples the new model classifies correctly, bool (N,).
+        num_resamples: Number of bootstrap resamples.
+        confidence_level: Of the interval, in (0, 1).
+        seed: Seed of the bootstrap.
 
     Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3.
     """
@@ -33,9 +48,8 @@ def compare_paired(
     draws = np.random.default_rng(seed).multinomial(
         total, np.array([lost, gained, total - lost - gained]) / total, size=num_resamples
     )
-    low, high = np.quantile(
-        (draws[:, 1] - draws[:, 0]) / total, [(1 - confidence_level) / 2, (1 + confidence_level) / 2]
-    )
+    changes = (draws[:, 1] - draws[:, 0]) / total
+    low, high = np.quantile(changes, [(1 - confidence_level) / 2, (1 + confidence_level) / 2])
     return {
         "accuracy_old": float(old.mean()),
         "accuracy_new": float(new.mean()),

@@ -1,36 +1,58 @@
-"""When a model should rather not answer: the confidence below which it errs too often."""
+"""Abstention: the confidence below which the model is wrong too often to answer."""
 
 from typing import Any
 
-from torch import Tensor
+import torch
 
+from leyden.errors import UserError
 from leyden.stages.evaluate.predictions import Predictions
 from leyden.statistics.wilson import wilson_interval
 
-
-def find_threshold(found: Predictions, precision: float) -> float:
-    """Give the lowest confidence from which on up at least this share of answers is right; above 1 where there is none."""
-    order = found.confidence.argsort(descending=True, stable=True)
-    confidence, right = found.confidence[order], found.is_right[order].double()
-    precisions = right.cumsum(0) / (1 + Tensor(range(len(right))).double())
-    is_last = confidence != confidence.roll(-1)  # of examples that are equally sure: none of them can be answered alone
-    is_last[-1:] = True
-    enough = (precisions >= precision) & is_last
-    return float(confidence[enough].min()) if enough.any() else 2.0
+NO_ANSWERS = 2.0  # a threshold that no confidence reaches
 
 
-def abstain(validation: Predictions, test: Predictions, precision: float, confidence_level: float) -> dict[str, Any]:
-    """Choose the threshold on one split; tell what it gives on another: the share answered, and the share of answers that are right."""
-    threshold = find_threshold(validation, precision)
-    answered = test.confidence >= threshold
-    count, right = int(answered.sum()), int((answered & test.is_right).sum())
-    figures: dict[str, Any] = {"abstain_below": threshold, "abstain_coverage": count / len(answered)}
-    figures["abstain_coverage_low"], figures["abstain_coverage_high"] = wilson_interval(
-        count, len(answered), confidence_level
-    )
-    if count:
-        figures["abstain_precision"] = right / count
-        figures["abstain_precision_low"], figures["abstain_precision_high"] = wilson_interval(
-            right, count, confidence_level
+def check_abstain_precision(precision: float) -> None:
+    """Check the precision that answers must have.
+
+    Raises:
+        UserError: if it does not lie in (0, 1].
+    """
+    if not 0 < precision <= 1:
+        raise UserError(
+            f"evaluate.abstain_precision must lie in (0, 1]; got {precision}; set it in configs/evaluate.yaml"
         )
-    return figures
+
+
+def find_threshold(predictions: Predictions, precision: float) -> float:
+    """Find the lowest confidence at and above which at least a `precision` fraction of predictions is correct.
+
+    Returns:
+        The threshold, or `NO_ANSWERS` if there is none.
+    """
+    order = predictions.confidence.argsort(descending=True, stable=True)
+    confidence, correct = predictions.confidence[order], predictions.is_correct[order].double()
+    precisions = correct.cumsum(0) / torch.arange(1, len(correct) + 1)
+    # A threshold cannot separate examples of equal confidence.
+    is_last_of_equals = confidence != confidence.roll(-1)
+    is_last_of_equals[-1:] = True
+    is_enough = (precisions >= precision) & is_last_of_equals
+    return float(confidence[is_enough].min()) if is_enough.any() else NO_ANSWERS
+
+
+def measure_abstention(
+    validation: Predictions, test: Predictions, precision: float, confidence_level: float
+) -> dict[str, Any]:
+    """Choose the threshold on the validation split; measure coverage and precision of the test split's answers."""
+    threshold = find_threshold(validation, precision)
+    is_answered = test.confidence >= threshold
+    answered, correct = int(is_answered.sum()), int((is_answered & test.is_correct).sum())
+    metrics = {"abstain_below": threshold}
+    metrics |= proportion_metrics("abstain_coverage", answered, len(is_answered), confidence_level)
+    if answered:
+        metrics |= proportion_metrics("abstain_precision", correct, answered, confidence_level)
+    return metrics
+
+
+def proportion_metrics(name: str, successes: int, total: int, confidence_level: float) -> dict[str, float]:
+    low, high = wilson_interval(successes, total, confidence_level)
+    return {name: successes / total, f"{name}_low": low, f"{name}_high": high}

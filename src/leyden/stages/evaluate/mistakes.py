@@ -1,4 +1,4 @@
-"""What the model got wrong, what it mixes up, and which labels may be wrong themselves."""
+"""What the model classifies incorrectly, which classes it confuses, and which labels may be wrong."""
 
 import numpy as np
 import torch
@@ -7,64 +7,69 @@ from torch.nn import functional as F
 from leyden.stages.evaluate.predictions import Predictions
 from leyden.stages.evaluate.tables import Row
 
-MISTAKES = ("path", "label", "prediction", "confidence", "label_probability")
-CONFUSIONS = ("label", "prediction", "count", "share_of_label")
-SUSPECTS = ("split", "path", "label", "suggested", "label_probability", "suggested_probability")
+MISTAKE_COLUMNS = ("path", "label", "prediction", "confidence", "label_probability")
+CONFUSION_COLUMNS = ("label", "prediction", "count", "share_of_label")
+SUSPECT_COLUMNS = ("split", "path", "label", "suggested", "label_probability", "suggested_probability")
 
 
-def list_mistakes(found: Predictions) -> list[Row]:
-    """List all wrong answers, the surest first."""
-    confidence, probabilities = found.confidence, found.probabilities
-    rows = [row for row in confidence.argsort(descending=True, stable=True).tolist() if not found.is_right[row]]
+def list_mistakes(predictions: Predictions) -> list[Row]:
+    """List all incorrect predictions, the most confident first."""
+    names, confidence, predicted = predictions.class_names, predictions.confidence, predictions.predicted
+    is_correct = predictions.is_correct
+    label_probability = predictions.probabilities.gather(1, predictions.labels[:, None])[:, 0]
     return [
         {
-            "path": found.paths[row],
-            "label": found.names[found.labels[row]],
-            "prediction": found.names[found.predicted[row]],
-            "confidence": f"{confidence[row]:.6f}",
-            "label_probability": f"{probabilities[row, found.labels[row]]:.6f}",
+            "path": predictions.paths[index],
+            "label": names[predictions.labels[index]],
+            "prediction": names[predicted[index]],
+            "confidence": f"{confidence[index]:.6f}",
+            "label_probability": f"{label_probability[index]:.6f}",
         }
-        for row in rows
+        for index in confidence.argsort(descending=True, stable=True).tolist()
+        if not is_correct[index]
     ]
 
 
-def list_confusions(confusion: np.ndarray, names: list[str]) -> list[Row]:
-    """List the pairs of classes of which one was taken for the other, the most frequent first."""
-    wrong = confusion - np.diag(np.diag(confusion))
-    pairs = sorted(zip(*np.nonzero(wrong), strict=True), key=lambda pair: -wrong[pair])
+def list_confusions(confusion: np.ndarray, class_names: list[str]) -> list[Row]:
+    """List the pairs of classes of which one was predicted as the other, the most frequent first."""
+    off_diagonal = confusion - np.diag(np.diag(confusion))
+    pairs = sorted(zip(*np.nonzero(off_diagonal), strict=True), key=lambda pair: -off_diagonal[pair])
     return [
         {
-            "label": names[label],
-            "prediction": names[other],
-            "count": int(wrong[label, other]),
-            "share_of_label": wrong[label, other] / confusion[label].sum(),
+            "label": class_names[actual],
+            "prediction": class_names[predicted],
+            "count": int(confusion[actual, predicted]),
+            "share_of_label": confusion[actual, predicted] / confusion[actual].sum(),
         }
-        for label, other in pairs
+        for actual, predicted in pairs
     ]
 
 
-def list_suspects(found: Predictions, split: str) -> list[Row]:
-    """List examples whose label is likely wrong, the likeliest first: the model, which never saw them, is sure of another class.
+def list_suspects(predictions: Predictions, split: str) -> list[Row]:
+    """List examples whose label is probably wrong, the most probable first.
 
-    Sure means: at least as sure as it is on average of examples that bear that class's label.
+    The model, which was not trained on them, predicts another class with at least the mean confidence that it has in
+    that class for examples labelled with it.
 
-    Source: Northcutt et al., "Confident learning: estimating uncertainty in dataset labels", 2021, section 3.1; ranked by the margin.
+    Source: Northcutt et al., "Confident learning: estimating uncertainty in dataset labels", 2021, section 3.1; ranked
+    by the margin.
     """
-    probabilities, count = found.probabilities, len(found.names)
-    own = F.one_hot(found.labels, count).bool()
-    thresholds = probabilities.where(own, torch.nan).nanmean(dim=0)  # a class without an example suggests nothing
+    probabilities, names = predictions.probabilities, predictions.class_names
+    is_label = F.one_hot(predictions.labels, len(names)).bool()
+    # NaN for a class without examples, which is then never suggested.
+    thresholds = probabilities.where(is_label, torch.nan).nanmean(dim=0)
     suggested_probability, suggested = probabilities.where(probabilities >= thresholds, -1).max(dim=1)
-    given = probabilities.gather(1, found.labels[:, None])[:, 0]
-    suspect = (suggested_probability >= 0) & (suggested != found.labels)
-    margins = (suggested_probability - given).where(suspect, -torch.inf)
+    label_probability = probabilities.gather(1, predictions.labels[:, None])[:, 0]
+    is_suspect = (suggested_probability >= 0) & (suggested != predictions.labels)
+    margins = (suggested_probability - label_probability).where(is_suspect, -torch.inf)
     return [
         {
             "split": split,
-            "path": found.paths[row],
-            "label": found.names[found.labels[row]],
-            "suggested": found.names[suggested[row]],
-            "label_probability": f"{given[row]:.6f}",
-            "suggested_probability": f"{suggested_probability[row]:.6f}",
+            "path": predictions.paths[index],
+            "label": names[predictions.labels[index]],
+            "suggested": names[suggested[index]],
+            "label_probability": f"{label_probability[index]:.6f}",
+            "suggested_probability": f"{suggested_probability[index]:.6f}",
         }
-        for row in margins.argsort(descending=True, stable=True)[: int(suspect.sum())].tolist()
+        for index in margins.argsort(descending=True, stable=True)[: int(is_suspect.sum())].tolist()
     ]

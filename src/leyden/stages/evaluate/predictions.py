@@ -1,22 +1,31 @@
-"""What a model says of one split: made by running it, or read from an earlier predictions.csv."""
+"""A model's predictions of one split, and predictions.csv."""
 
-import csv
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from leyden.artifacts import SCORE_PREFIX
 from leyden.data.packed import read_examples, read_paths
 from leyden.errors import UserError
+from leyden.files.tables import write_table
 from leyden.runtimes.load import Predictor, calibrated, predict_logits
 
 
 class Predictions(NamedTuple):
-    """Calibrated log-probabilities (N, K) beside true labels (N,), which count in `names`; and the files' paths."""
+    """Predictions of N examples among K classes.
+
+    Attributes:
+        paths: The examples' files.
+        class_names: Name of each class.
+        labels: Indices of the true classes, int64 (N,).
+        log_probabilities: Calibrated log-probabilities, float32 (N, K).
+    """
 
     paths: list[str]
-    names: list[str]
+    class_names: list[str]
     labels: Tensor
     log_probabilities: Tensor
 
@@ -33,14 +42,20 @@ class Predictions(NamedTuple):
         return self.log_probabilities.argmax(dim=1)
 
     @property
-    def is_right(self) -> Tensor:
+    def is_correct(self) -> Tensor:
         return self.predicted == self.labels
 
 
 def check_labels(predictor: Predictor, labels: list[str], model: Path) -> None:
+    """Check that a model has the labels of the data.
+
+    Raises:
+        UserError: if it has others, or the same in a different order.
+    """
     if predictor.labels != labels:
         raise UserError(
-            f"expected a model of the labels {', '.join(labels)}; {model} knows {', '.join(predictor.labels)}; train it on this data"
+            f"expected a model of the labels {', '.join(labels)}; {model} has {', '.join(predictor.labels)}; "
+            "train it on this data"
         )
 
 
@@ -50,62 +65,22 @@ def predict_split(predictor: Predictor, data: Path, split: str, batch_size: int)
     return Predictions(read_paths(data, split), predictor.labels, torch.from_numpy(labels), logits.log_softmax(dim=1))
 
 
-def write_predictions(path: Path, found: Predictions) -> None:
-    """Write a row per example; probabilities keep six digits that count, however small they are."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", "label", "prediction", "confidence", *(f"score:{name}" for name in found.names)])
-        columns = (
-            found.labels.tolist(),
-            found.predicted.tolist(),
-            found.confidence.tolist(),
-            found.probabilities.tolist(),
-        )
-        for image, label, predicted, sure, scores in zip(found.paths, *columns, strict=True):
-            writer.writerow(
-                [
-                    image,
-                    found.names[label],
-                    found.names[predicted],
-                    f"{sure:.6g}",
-                    *(f"{value:.6g}" for value in scores),
-                ]
-            )
+def write_predictions(path: Path, predictions: Predictions) -> None:
+    """Write one row per example; probabilities keep six significant digits."""
+    scores = [f"{SCORE_PREFIX}{name}" for name in predictions.class_names]
+    write_table(path, prediction_rows(predictions, scores), ["path", "label", "prediction", "confidence", *scores])
 
 
-def read_predictions(path: Path, current: Predictions) -> Predictions:
-    """Read what another model said of the same examples, in any order.
-
-    Raises:
-        UserError: if it is no predictions.csv, or one of other examples or classes.
-    """
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = {row.get("path", ""): row for row in csv.DictReader(file)}
-    columns = [f"score:{name}" for name in current.names]
-    if not rows or any(column not in next(iter(rows.values())) for column in columns):
-        raise UserError(
-            f"expected scores of the classes {', '.join(current.names)} in {path}; it has others; give a predictions.csv of this data"
-        )
-    if missing := [name for name in current.paths if name not in rows]:
-        raise UserError(
-            f"expected a prediction of every test example in {path}; it lacks {len(missing)}, {missing[0]} say; evaluate that model again"
-        )
-    scores = torch.tensor([[number(rows[name][column]) for column in columns] for name in current.paths])
-    if wrong := [
-        name
-        for name, row in zip(current.paths, scores, strict=True)
-        if not (row.isfinite().all() and row.min() >= 0 and row.sum() > 0)
-    ]:
-        raise UserError(
-            f"expected probabilities in {path}; got other scores for {len(wrong)} examples, {wrong[0]} first; evaluate that model again"
-        )
-    smallest = torch.finfo(torch.float32).tiny
-    return current._replace(log_probabilities=(scores / scores.sum(dim=1, keepdim=True)).clamp(min=smallest).log())
-
-
-def number(text: str | None) -> float:
-    """Read a cell; NaN where it holds no number."""
-    try:
-        return float(text or "nan")
-    except ValueError:
-        return float("nan")
+def prediction_rows(predictions: Predictions, score_columns: list[str]) -> Iterator[dict[str, Any]]:
+    names = predictions.class_names
+    columns = (predictions.labels, predictions.predicted, predictions.confidence, predictions.probabilities)
+    for path, label, predicted, confidence, probabilities in zip(
+        predictions.paths, *(column.tolist() for column in columns), strict=True
+    ):
+        yield {
+            "path": path,
+            "label": names[label],
+            "prediction": names[predicted],
+            "confidence": f"{confidence:.6g}",
+            **{column: f"{value:.6g}" for column, value in zip(score_columns, probabilities, strict=True)},
+        }

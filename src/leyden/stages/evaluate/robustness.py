@@ -1,4 +1,4 @@
-"""How accuracy falls as images get worse: by corruptions that happen, and by attacks, the worst that could."""
+"""Accuracy on degraded images: under common corruptions, and under adversarial attacks, the worst case."""
 
 import warnings
 from collections.abc import Callable
@@ -18,30 +18,30 @@ from leyden.runtimes.load import Predictor
 from leyden.stages.evaluate.tables import Row
 from leyden.statistics.wilson import wilson_interval
 
-COLUMNS = ("kind", "strength", "accuracy", "accuracy_low", "accuracy_high", "examples")
-MAX_EXAMPLES = 1000  # evenly spread over the test split; their accuracy is known to 3% or better
-NUM_STEPS = 10  # of PGD
+ROBUSTNESS_COLUMNS = ("kind", "strength", "accuracy", "accuracy_low", "accuracy_high", "examples")
+MAX_EXAMPLES = 1000  # evenly spaced in the test split; their accuracy is known to 3% or better
+NUM_PGD_STEPS = 10
 
 
 class Corruption(NamedTuple):
-    """Changes images uint8 (B, C, H, W) by a strength; several, from hardly visible to hard for a person."""
+    """A change of images uint8 (B, C, H, W), and its strengths, from hardly visible to hard for a person."""
 
-    change: Callable[[Tensor, float], Tensor]
+    apply: Callable[[Tensor, float], Tensor]
     strengths: tuple[float, float, float]
 
 
-def add_noise(images: Tensor, deviation: float) -> Tensor:
-    """Add normal noise to each pixel; its deviation is a share of the range."""
+def add_noise(images: Tensor, std: float) -> Tensor:
+    """Add Gaussian noise to each pixel; its standard deviation is a fraction of the range of pixels."""
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
-    return (images + 255 * deviation * noise).round().clamp(0, 255).byte()
+    return (images + 255 * std * noise).round().clamp(0, 255).byte()
 
 
-def blur(images: Tensor, deviation: float) -> Tensor:
-    """Blur by a Gaussian; its deviation is in pixels, of images above 64 pixels in proportion more."""
+def blur(images: Tensor, sigma: float) -> Tensor:
+    """Apply a Gaussian blur; sigma is in pixels, and is scaled up in proportion for images above 64 pixels."""
     side = min(images.shape[2:])
-    deviation *= max(1.0, side / 64)
-    radius = min(side - 1, round(3 * deviation))
-    return transforms.gaussian_blur(images, [2 * radius + 1] * 2, [deviation] * 2)
+    sigma *= max(1.0, side / 64)
+    radius = min(side - 1, round(3 * sigma))
+    return transforms.gaussian_blur(images, [2 * radius + 1] * 2, [sigma] * 2)
 
 
 def compress(images: Tensor, quality: float) -> Tensor:
@@ -49,77 +49,94 @@ def compress(images: Tensor, quality: float) -> Tensor:
 
 
 def rotate(images: Tensor, degrees: float) -> Tensor:
-    """Rotate, one image this way and the next that way."""
-    one, other = (
+    """Rotate images by alternating signs of the angle."""
+    positive, negative = (
         transforms.rotate(images, angle, transforms.InterpolationMode.BILINEAR) for angle in (degrees, -degrees)
     )
-    return torch.where((torch.arange(len(images)) % 2 == 0).view(-1, 1, 1, 1), one, other)
+    return torch.where((torch.arange(len(images)) % 2 == 0).view(-1, 1, 1, 1), positive, negative)
 
 
-# Kinds as in Hendrycks and Dietterich, "Benchmarking neural network robustness to common corruptions and perturbations", 2019.
+# Kinds as in Hendrycks and Dietterich, "Benchmarking neural network robustness to common corruptions and
+# perturbations", 2019.
 CORRUPTIONS = {
     "noise": Corruption(add_noise, (0.05, 0.1, 0.2)),
     "blur": Corruption(blur, (0.5, 1, 2)),
-    "contrast": Corruption(transforms.adjust_contrast, (0.5, 0.25, 0.1)),  # what is left of it
+    "contrast": Corruption(transforms.adjust_contrast, (0.5, 0.25, 0.1)),  # the fraction of contrast that remains
     "jpeg": Corruption(compress, (50, 25, 10)),  # quality
     "rotation": Corruption(rotate, (10, 20, 40)),
 }
-EPSILONS = (0.01, 0.03, 0.1)  # largest change of a pixel, as a share of the range
+EPSILONS = (0.01, 0.03, 0.1)  # largest change of a pixel, as a fraction of the range
 ATTACKS = ("fgsm", "pgd")
 
 
 def check_kinds(kinds: list[str]) -> None:
-    """Stop at what is neither a corruption nor an attack.
+    """Check that every kind is a corruption or an attack.
 
     Raises:
-        UserError: which one, and which there are.
+        UserError: if one is not; the message lists the kinds.
     """
     for kind in kinds:
         if kind not in (*CORRUPTIONS, *ATTACKS):
             raise UserError(
-                f"expected evaluate.robustness to list {', '.join((*CORRUPTIONS, *ATTACKS))}; got {kind!r}; correct configs/evaluate.yaml"
+                f"expected evaluate.robustness to list {', '.join((*CORRUPTIONS, *ATTACKS))}; got {kind!r}; "
+                "correct configs/evaluate.yaml"
             )
 
 
-def list_accuracies(
+def measure_robustness(
     predictor: Predictor, data: Path, kinds: list[str], batch_size: int, confidence_level: float
 ) -> list[Row]:
-    """Measure the accuracy under each kind at each strength: rows of COLUMNS. Attacks need gradients, which exported files do not give."""
+    """Measure the accuracy under each kind that this model supports, and print which are skipped."""
+    if not hasattr(predictor, "image_size"):
+        skipped, reason = kinds, "for images only"
+    elif not isinstance(predictor, ImageModel):
+        skipped, reason = [kind for kind in kinds if kind in ATTACKS], "needs a checkpoint's gradients"
+    else:
+        skipped, reason = [], ""
+    if skipped:
+        print(f"evaluate: robustness skips {', '.join(skipped)} ({reason})")
+    supported = [kind for kind in kinds if kind not in skipped]
+    return measure_accuracies(predictor, data, supported, batch_size, confidence_level) if supported else []
+
+
+def measure_accuracies(
+    predictor: Predictor, data: Path, kinds: list[str], batch_size: int, confidence_level: float
+) -> list[Row]:
+    """Measure the accuracy under each kind at each strength: rows of ROBUSTNESS_COLUMNS."""
     images, labels = read_split(data, "test")
-    rows = np.unique(np.linspace(0, len(labels) - 1, MAX_EXAMPLES).round().astype(int))
-    pixels, truth = (
-        torch.from_numpy(np.array(images[rows])).permute(0, 3, 1, 2).contiguous(),
-        torch.from_numpy(labels[rows]),
-    )
-    found = []
+    indices = np.unique(np.linspace(0, len(labels) - 1, MAX_EXAMPLES).round().astype(int))
+    pixels = torch.from_numpy(np.array(images[indices])).permute(0, 3, 1, 2).contiguous()
+    targets = torch.from_numpy(labels[indices])
+    batches = list(zip(pixels.split(batch_size), targets.split(batch_size), strict=True))
+    rows: list[Row] = []
     for kind in kinds:
         for strength in CORRUPTIONS[kind].strengths if kind in CORRUPTIONS else EPSILONS:
-            right = sum(
-                count_right(predictor, kind, strength, *part)
-                for part in zip(pixels.split(batch_size), truth.split(batch_size), strict=True)
+            correct = sum(count_correct(predictor, kind, strength, *batch) for batch in batches)
+            low, high = wilson_interval(correct, len(targets), confidence_level)
+            rows.append(
+                {
+                    "kind": kind,
+                    "strength": strength,
+                    "accuracy": correct / len(targets),
+                    "accuracy_low": low,
+                    "accuracy_high": high,
+                    "examples": len(targets),
+                }
             )
-            low, high = wilson_interval(right, len(truth), confidence_level)
-            figures = {
-                "accuracy": right / len(truth),
-                "accuracy_low": low,
-                "accuracy_high": high,
-                "examples": len(truth),
-            }
-            found.append({"kind": kind, "strength": strength} | figures)
-    return found
+    return rows
 
 
-def count_right(predictor: Predictor, kind: str, strength: float, pixels: Tensor, labels: Tensor) -> int:
+def count_correct(predictor: Predictor, kind: str, strength: float, pixels: Tensor, labels: Tensor) -> int:
     if kind in CORRUPTIONS:
         with torch.inference_mode():
-            return int((predictor(CORRUPTIONS[kind].change(pixels, strength)).argmax(dim=1) == labels).sum())
+            return int((predictor(CORRUPTIONS[kind].apply(pixels, strength)).argmax(dim=1) == labels).sum())
     assert isinstance(predictor, ImageModel)
-    network = OfPixels(predictor)
+    network = PixelNetwork(predictor)
     return int((network(attack(network, kind, pixels / 255, labels, strength)).argmax(dim=1) == labels).sum())
 
 
-class OfPixels(nn.Module):
-    """A model that takes pixels in [0, 1], float (B, C, H, W), so that an attack's bounds are those of pixels."""
+class PixelNetwork(nn.Module):
+    """A model as a network of pixels in [0, 1], float (B, C, H, W), so that an attack's bounds are those of pixels."""
 
     def __init__(self, model: ImageModel) -> None:
         super().__init__()
@@ -130,30 +147,32 @@ class OfPixels(nn.Module):
 
 
 def attack(network: nn.Module, kind: str, pixels: Tensor, labels: Tensor, epsilon: float) -> Tensor:
-    """Change pixels in [0, 1] (B, C, H, W), each by at most `epsilon`, so that the network errs; one step (fgsm) or several (pgd).
+    """Perturb pixels in [0, 1] (B, C, H, W) to increase the loss, each by at most `epsilon`.
 
-    Captum's defaults would make attacks look harmless: their loss is of probabilities, not of logits, and slopes below 1e-6, which
-    a sure network has, are taken for 0.
+    "fgsm" does so in one step, "pgd" in several.
 
-    Source: Goodfellow et al., "Explaining and harnessing adversarial examples", 2015, section 4 (FGSM); Madry et al., "Towards deep
-    learning models resistant to adversarial attacks", 2018, section 2.1 (PGD).
+    Captum's defaults would make attacks look harmless: their loss expects probabilities, not logits, and they treat
+    gradients below 1e-6, which a confident network has, as 0.
+
+    Source: Goodfellow et al., "Explaining and harnessing adversarial examples", 2015, section 4 (FGSM); Madry et al.,
+    "Towards deep learning models resistant to adversarial attacks", 2018, section 2.1 (PGD).
     """
     loss = nn.CrossEntropyLoss(reduction="none")
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.filterwarnings("ignore", message="Input Tensor 0 did not already require gradients")
         torch.manual_seed(0)
         if kind == "fgsm":
-            single = FGSM(network, loss, lower_bound=0.0, upper_bound=1.0)
-            single.zero_thresh = 0.0
-            return single.perturb(pixels, epsilon, labels).detach()
-        repeated = PGD(network, loss, lower_bound=0.0, upper_bound=1.0)
-        repeated.fgsm.zero_thresh = 0.0
-        step = 2.5 * epsilon / NUM_STEPS
-        return repeated.perturb(pixels, epsilon, step, NUM_STEPS, labels, random_start=True).detach()
+            fgsm = FGSM(network, loss, lower_bound=0.0, upper_bound=1.0)
+            fgsm.zero_thresh = 0.0
+            return fgsm.perturb(pixels, epsilon, labels).detach()
+        pgd = PGD(network, loss, lower_bound=0.0, upper_bound=1.0)
+        pgd.fgsm.zero_thresh = 0.0
+        step_size = 2.5 * epsilon / NUM_PGD_STEPS
+        return pgd.perturb(pixels, epsilon, step_size, NUM_PGD_STEPS, labels, random_start=True).detach()
 
 
-def means(rows: list[Row]) -> dict[str, float]:
-    """Give one figure for each kind: the mean accuracy over its strengths."""
+def mean_accuracies(rows: list[Row]) -> dict[str, float]:
+    """Compute each kind's mean accuracy over its strengths."""
     kinds = dict.fromkeys(row["kind"] for row in rows)
     return {
         f"{kind}_accuracy": float(np.mean([row["accuracy"] for row in rows if row["kind"] == kind])) for kind in kinds

@@ -1,122 +1,100 @@
-"""Parts of the test split on which the model may be worse: by class, brightness, size, length, group."""
+"""Slices of the test split on which the model may be worse: by class, brightness, size, length, group."""
 
 import csv
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from leyden.data.packed import read_examples
+from leyden.data.sequences import Sequences
 from leyden.stages.evaluate.predictions import Predictions
 from leyden.stages.evaluate.tables import Row
+from leyden.statistics.fisher import fisher_p_value
+from leyden.statistics.holm import adjust_p_values
 from leyden.statistics.wilson import wilson_interval
 
-COLUMNS = ("by", "slice", "count", "errors", "accuracy", "accuracy_low", "accuracy_high", "p_value", "falls_short")
-NUM_PARTS = 4  # of a property that is a number, with as many examples each
-MIN_COUNT = 10  # of fewer examples nothing can be said
+SLICE_COLUMNS = (
+    *("by", "slice", "count", "errors"),
+    *("accuracy", "accuracy_low", "accuracy_high", "p_value", "falls_short"),
+)
+NUM_QUANTILES = 4  # slices of a numeric property, with about as many examples each
+MIN_COUNT = 10  # smaller slices are ignored: a test of them shows nothing
 BATCH_SIZE = 256
 
 Slice = tuple[str, str, np.ndarray]  # property, value, bool (N,)
 
 
-def list_slices(found: Predictions, data: Path, confidence_level: float) -> list[Row]:
-    """Compare the accuracy on each slice with that on all other examples; the worst first.
+def list_slices(predictions: Predictions, data: Path, confidence_level: float) -> list[Row]:
+    """Compare the accuracy on each slice with that on all other examples, the worst first.
 
     Returns:
-        Rows of COLUMNS. The intervals, Wilson's at Bonferroni's level, hold all together as often as `confidence_level` says; `p_value`
-        is of Fisher's exact test, one-sided, adjusted for the number of slices.
-
-    Source: Holm, "A simple sequentially rejective multiple test procedure", 1979.
+        Rows of SLICE_COLUMNS. The intervals are Wilson's with Bonferroni's correction, so that they hold jointly at
+        `confidence_level`; `p_value` is of Fisher's exact test, one-sided, with Holm's correction.
     """
-    slices = [each for each in slices_of(found, data) if each[2].sum() >= MIN_COUNT]
-    wrong = ~found.is_right.numpy()
-    p_values = holm(
-        [fisher(int((wrong & rows).sum()), int(rows.sum()), int(wrong.sum()), len(wrong)) for _, _, rows in slices]
+    slices = [each for each in iterate_slices(predictions, data) if each[2].sum() >= MIN_COUNT]
+    is_error = ~predictions.is_correct.numpy()
+    counts = [(int(is_in_slice.sum()), int((is_error & is_in_slice).sum())) for _, _, is_in_slice in slices]
+    p_values = adjust_p_values(
+        [fisher_p_value(errors, count, int(is_error.sum()), len(is_error)) for count, errors in counts]
     )
-    level = 1 - (1 - confidence_level) / max(1, len(slices))
-    found_rows = []
-    for (by, name, rows), p_value in zip(slices, p_values, strict=True):
-        count, errors = int(rows.sum()), int((wrong & rows).sum())
-        low, high = wilson_interval(count - errors, count, level)
-        figures = {"accuracy": 1 - errors / count, "accuracy_low": low, "accuracy_high": high, "p_value": p_value}
-        row: Row = {"by": by, "slice": name, "count": count, "errors": errors} | figures
-        found_rows.append(row | {"falls_short": p_value < 1 - confidence_level})
-    return sorted(found_rows, key=lambda row: (row["p_value"], row["accuracy"]))
+    corrected_level = 1 - (1 - confidence_level) / max(1, len(slices))
+    rows: list[Row] = []
+    for (by, name, _), (count, errors), p_value in zip(slices, counts, p_values, strict=True):
+        low, high = wilson_interval(count - errors, count, corrected_level)
+        rows.append(
+            {
+                "by": by,
+                "slice": name,
+                "count": count,
+                "errors": errors,
+                "accuracy": 1 - errors / count,
+                "accuracy_low": low,
+                "accuracy_high": high,
+                "p_value": p_value,
+                "falls_short": p_value < 1 - confidence_level,
+            }
+        )
+    return sorted(rows, key=lambda row: (row["p_value"], row["accuracy"]))
 
 
-def slices_of(found: Predictions, data: Path) -> Iterator[Slice]:
-    names = np.array(found.names)[found.labels.numpy()]
-    yield from by_value("class", names)
-    for name, values in {**measure(data), **sizes(data)}.items():
-        yield from by_number(name, values)
-    groups = np.array([row["group"] for row in manifest(data)])
+def iterate_slices(predictions: Predictions, data: Path) -> Iterator[Slice]:
+    manifest = read_test_manifest(data)
+    yield from slices_by_value("class", np.array(predictions.class_names)[predictions.labels.numpy()])
+    yield from slices_by_quantile(*measure_examples(data))
+    if "height" in manifest[0]:
+        shorter_sides = np.array([min(int(row["height"]), int(row["width"])) for row in manifest])
+        yield from slices_by_quantile("shorter_side", shorter_sides)
+    groups = np.array([row["group"] for row in manifest])
     if (groups != "").any():
-        yield from by_value("group", groups)
+        yield from slices_by_value("group", groups)
 
 
-def manifest(data: Path) -> list[dict[str, str]]:
+def read_test_manifest(data: Path) -> list[dict[str, str]]:
     with open(data / "manifest.csv", newline="", encoding="utf-8") as file:
         return [row for row in csv.DictReader(file) if row["split"] == "test"]
 
 
-def measure(data: Path) -> dict[str, np.ndarray]:
-    """Measure what the model saw: brightness of images, in [0, 1]; length of sequences."""
+def measure_examples(data: Path) -> tuple[str, np.ndarray]:
+    """Measure the prepared examples: "brightness" of images, in [0, 1], or "length" of sequences; (N,)."""
     examples = read_examples(data, "test")[0]
+    if isinstance(examples, Sequences):
+        return "length", examples.lengths
     batches = (examples[start : start + BATCH_SIZE] for start in range(0, len(examples), BATCH_SIZE))
-    parts = [
-        ("length", batch[1]) if isinstance(batch, tuple) else ("brightness", batch.mean(axis=(1, 2, 3)) / 255)
-        for batch in batches
-    ]
-    return {parts[0][0]: np.concatenate([values for _, values in parts])}
+    return "brightness", np.concatenate([images.mean(axis=(1, 2, 3)) / 255 for images in batches])
 
 
-def sizes(data: Path) -> dict[str, np.ndarray]:
-    """Give the shorter side of each original image in pixels, where the manifest tells it."""
-    rows = manifest(data)
-    return (
-        {"shorter_side": np.array([min(int(row["height"]), int(row["width"])) for row in rows])}
-        if "height" in rows[0]
-        else {}
-    )
-
-
-def by_value(by: str, values: np.ndarray) -> Iterator[Slice]:
+def slices_by_value(by: str, values: np.ndarray) -> Iterator[Slice]:
     for value in np.unique(values):
         yield by, str(value), values == value
 
 
-def by_number(by: str, values: np.ndarray) -> Iterator[Slice]:
-    """Cut a property into parts of equal count; equal values stay together."""
-    edges = np.unique(np.quantile(values, np.linspace(0, 1, NUM_PARTS + 1)[1:-1]))
-    part = np.searchsorted(edges, values, side="left")
-    for number in np.unique(part) if len(np.unique(part)) > 1 else ():
-        inside = values[part == number]
-        yield by, f"{inside.min():.4g} to {inside.max():.4g}", part == number
-
-
-def fisher(errors: int, count: int, all_errors: int, total: int) -> float:
-    """Give the probability of so many errors or more in `count` of `total` examples if `all_errors` had fallen at random."""
-    number = torch.arange(errors, min(count, all_errors) + 1, dtype=torch.float64)
-    ways = (
-        choose(all_errors, number)
-        + choose(total - all_errors, count - number)
-        - choose(total, torch.tensor(float(count)))
-    )
-    return min(1.0, float(ways.exp().sum()))
-
-
-def choose(total: int, number: torch.Tensor) -> torch.Tensor:
-    """Give the logarithm of the binomial coefficient; minus infinity where nothing can be chosen so."""
-    size, number = torch.tensor(float(total), dtype=torch.float64), number.double()
-    ways = torch.lgamma(size + 1) - torch.lgamma(number + 1) - torch.lgamma(size - number + 1)
-    return ways.where((number >= 0) & (number <= size), -torch.inf)
-
-
-def holm(p_values: list[float]) -> list[float]:
-    """Adjust the p-values of many tests, so that one of them misleads no oftener than a single test would."""
-    adjusted, largest = [0.0] * len(p_values), 0.0
-    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
-        adjusted[index] = largest
-    return adjusted
+def slices_by_quantile(by: str, values: np.ndarray) -> Iterator[Slice]:
+    """Split a numeric property into parts of about equal count; equal values stay in one part."""
+    edges = np.unique(np.quantile(values, np.linspace(0, 1, NUM_QUANTILES + 1)[1:-1]))
+    parts = np.searchsorted(edges, values, side="left")
+    if parts.min() == parts.max():
+        return
+    for part in np.unique(parts):
+        inside = values[parts == part]
+        yield by, f"{inside.min():.4g} to {inside.max():.4g}", parts == part

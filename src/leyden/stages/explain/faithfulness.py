@@ -44,7 +44,7 @@ def measure_method(
     random_deletion, random_insertion = random_auc
     gains = ((random_deletion - deletion) + (insertion - random_insertion)) / 2
     low, high = percentile_interval(
-        resample_sums(gains[:, None], NUM_RESAMPLES, explainer.seed)[:, 0] / len(gains), CONFIDENCE_LEVEL
+        resample_sums(gains[:, None].numpy(), NUM_RESAMPLES, explainer.seed)[:, 0] / len(gains), CONFIDENCE_LEVEL
     )
     randomised_maps = explainer.attribute(method, batch, randomised=True)
     return {
