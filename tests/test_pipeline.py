@@ -1,77 +1,19 @@
-"""What a user does with the whole project: run it, run it again, kill it, bring other data, try other values, delete a stage."""
+"""What a user does with the whole project: run it, run it again, kill it, change values, delete a stage."""
 
-import csv
 import json
 import os
 import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
-from tests.conftest import REPO, SHAPES, write_shapes
-
-Run = Callable[..., str]
-
-
-@pytest.fixture
-def run(checkout: Path, python_env: dict[str, str]) -> Run:
-    """Run a command line in the checkout; gives its output."""
-
-    def run(command: str, code: int = 0) -> str:
-        done = subprocess.run(
-            command, shell=True, cwd=checkout, env=python_env, capture_output=True, text=True, timeout=600
-        )
-        assert done.returncode == code, done.stdout[-3000:] + done.stderr[-3000:]
-        return done.stdout + done.stderr
-
-    return run
-
-
-@pytest.fixture
-def made(checkout: Path, python_env: dict[str, str]) -> Path:
-    """A checkout whose environment is made: it borrows the one that the tests run in."""
-    environment = Path(sys.prefix)
-    if not (environment / ".installed").is_file():
-        pytest.skip("this environment was not made by `make`")
-    (checkout / ".venv").symlink_to(environment)
-    os.utime(environment / ".installed")
-    return checkout
-
-
-def export_less(checkout: Path) -> None:
-    """Leave out the formats that take longest; `make repro` and the stage's own tests have them."""
-    config = checkout / "configs/export.yaml"
-    config.write_text(re.sub(r"  (aoti|torchscript|executorch|openvino|safetensors): .*\n", "", config.read_text()))
-    assert list(yaml.safe_load(config.read_text())["formats"]) == ["pt2", "onnx"]
-
-
-def test_own_data_needs_no_other_edit(checkout, run):
-    """`rm -r data && cp -r MY_FOLDER data && dvc add data && dvc repro`: other classes, channels, sizes, formats and names."""
-    export_less(checkout)
-    write_shapes(checkout / "data", per_class=40)
-    run("dvc add data")
-    run("dvc repro")
-    report = json.loads((checkout / "artifacts/prepare/report.json").read_text())
-    assert report["labels"] == sorted(SHAPES) and report["input"]["channels"] == 3
-    metrics = json.loads((checkout / "artifacts/evaluate/metrics.json").read_text())
-    assert metrics["accuracy"] > 0.8 and metrics["examples"] > 10
-    rows = json.loads((checkout / "artifacts/export/report.json").read_text())
-    assert {row["status"] for row in rows} == {"checked"}, rows
-    page = (checkout / "artifacts/report/index.html").read_text()
-    assert all(label in page for label in SHAPES)
-    photo = next(path for path in (checkout / "data/carré").iterdir() if path.suffix == ".JPEG")
-    run(f"leyden predict artifacts/export/model.onnx '{photo}' data/cercle")
-    with open(checkout / "predictions.csv", newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == 41 and rows[0]["prediction"] == "carré"
+from tests.conftest import REPO, SHAPES, export_less, write_shapes
 
 
 def weights_of(folder: Path) -> dict[str, torch.Tensor]:
