@@ -28,13 +28,13 @@ SHAPES = ("cercle", "carré", "big triangle")
 
 @pytest.fixture(autouse=True)
 def environment() -> Iterator[None]:
-    """Restore the environment after each test: with a LOCAL_RANK left by Lightning, the next distributed training hangs."""
+    """Restore the environment after each test: with Lightning's LOCAL_RANK, the next distributed training hangs."""
     with mock.patch.dict(os.environ):
         yield
 
 
 def draw_shape(name: str, width: int, height: int, generator: np.random.Generator) -> Image.Image:
-    """Draw one coloured shape on a background of a different colour."""
+    """Draw one coloured shape on a dark background."""
     background, ink = (tuple(int(v) for v in generator.integers(low, high, 3)) for low, high in ((0, 90), (160, 256)))
     image = Image.new("RGB", (width, height), background)
     left, top = generator.integers(1, width // 4), generator.integers(1, height // 4)
@@ -50,7 +50,7 @@ def draw_shape(name: str, width: int, height: int, generator: np.random.Generato
 
 
 def write_shapes(folder: Path, per_class: int = 30) -> None:
-    """Write 3 classes of RGB images: not square, of mixed sizes and formats, with spaces and non-ASCII letters in their names."""
+    """Write 3 classes of RGB images, not square, of mixed sizes and formats, with spaces and accents in their names."""
     generator = np.random.default_rng(0)
     suffixes = (".png", ".jpg", ".bmp", ".webp", ".gif", ".tiff", ".JPEG")
     for name in SHAPES:
@@ -69,7 +69,7 @@ def shapes(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder like a checkout after `leyden fit`: the digits prepared, a small network trained for four epochs."""
+    """Return a folder like a checkout after `leyden fit`: a small network, trained for four epochs on the digits."""
     folder = tmp_path_factory.mktemp("trained")
     (folder / "configs").symlink_to(REPO / "configs")
     small = ["--trainer.max_epochs=4", "--network.init_args.width=8", "--trainer.precision=32-true"]
@@ -80,7 +80,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def borrow_prepared(trained: Path, folder: Path) -> Path:
-    """Make a folder like a checkout after `leyden prepare`, with a link to the prepared digits of the trained folder."""
+    """Make a folder like a checkout after `leyden prepare`, with a link to the trained folder's prepared digits."""
     (folder / "artifacts").mkdir(parents=True, exist_ok=True)
     (folder / "artifacts/prepare").symlink_to(trained / "artifacts/prepare")
     (folder / "configs").symlink_to(REPO / "configs")
@@ -103,7 +103,7 @@ def in_trained(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 
 @pytest.fixture
 def error_of(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Return a function that runs a verb, asserts a user error (exit code 2, one line on stderr) and returns the line."""
+    """Return a function that runs a verb, asserts a user error (exit code 2, one line) and returns the line."""
 
     def run(*args: str) -> str:
         capsys.readouterr()
@@ -177,7 +177,7 @@ def export_less(checkout: Path) -> None:
 
 
 def write_courses(folder: Path) -> None:
-    """Write 3 classes of sequences of 2 features, of unequal size and length, as .npy and as .csv with and without a header."""
+    """Write 3 classes of sequences of 2 features and unequal lengths, as .npy and as .csv with and without header."""
     generator = np.random.default_rng(0)
     for name, count in (("down", 80), ("up", 50), ("wave", 20)):
         (folder / name).mkdir(parents=True)
