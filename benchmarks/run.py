@@ -49,8 +49,8 @@ def readme(rows: list[dict[str, Any]]) -> str:
         "# Benchmarks",
         "Written by `benchmarks/run.py` from `results.json`; do not edit. `make bench` runs all benchmarks, "
         "`make bench ONLY=name` one. Machines are shared and noisy: what counts is the ratio of the value to the "
-        "baseline (the usual implementation), measured alternately in the same run. Value and baseline are medians over n "
-        "repeats, unless the unit says otherwise.",
+        "baseline (the usual implementation), measured alternately in the same run. Value and baseline are "
+        "medians over n repeats, unless the unit says otherwise.",
     ]
     for name in NAMES:
         own_rows = [row for row in rows if row["command"].endswith(f"ONLY={name}")]
