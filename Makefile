@@ -1,52 +1,61 @@
-# `make` lists the verbs. Nothing needs to be installed before: git, make and Python 3.11 or newer are enough.
+# `make` lists the verbs. They need git, make and Python 3.11 or newer, and install everything else in .venv.
 
 PYTHON ?= python3
+CHROMIUM ?= chromium
 UV_VERSION := 0.13.8
-# The hash of data/ as `leyden sample` writes it; `data` below is made from the repository while data.dvc holds it.
+# The hash of data/ as `leyden sample` writes it; while data.dvc holds it, `make data` writes the sample.
 SAMPLE := d6139d383f1f72c781e5465b0bc900d8.dir
 
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
-# The pins' hashes are those of the default torch build; other builds (UV_TORCH_BACKEND=cpu) keep the versions, not the hashes.
+# The pins' hashes are those of the default torch build; other builds (UV_TORCH_BACKEND=cpu) keep the versions only.
 PINS := $(if $(UV_TORCH_BACKEND),--no-verify-hashes --constraints requirements.txt --all-extras -r pyproject.toml,--require-hashes -r requirements.txt)
 ENV := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help env data repro test test-all check lint bench pins clean
+.PHONY: help env data repro test test-all check lint bench picture pins clean
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
-repro: $(ENV) data ## Run the pipeline to artifacts/report/index.html; what is unchanged is kept
-	@# A DVC that was killed while it wrote may leave these empty or cut off, and then refuses to start.
+repro: $(ENV) data ## Run the pipeline to artifacts/report/index.html; unchanged stages are skipped
+	@# A DVC that was killed while writing may leave these files empty or truncated, and then refuses to start.
 	@find dvc.lock -empty -delete 2> /dev/null; python -m json.tool .dvc/tmp/rwlock > /dev/null 2>&1 || rm -f .dvc/tmp/rwlock
-	@dvc repro || { dvc status 2>&1 | grep -q "dvc.lock' .*\(invalid\|failed\)" && rm dvc.lock && dvc repro; } # likewise, cut off
+	@dvc repro || { dvc status 2>&1 | grep -q "dvc.lock' .*\(invalid\|failed\)" && rm dvc.lock && dvc repro; }
 	@echo "The report: artifacts/report/index.html"
 
 test: $(ENV) ## Run the tests
 	@python -m pytest
 
-test-all: $(ENV) ## Run the tests, the slow ones too
+test-all: $(ENV) ## Run the tests, including the slow ones
 	@python -m pytest -m "slow or not slow"
 
 check: $(ENV) ## Format, lint, check types, test
 	@nbstripout notebooks/*.ipynb
 	@ruff format && ruff check --fix && mypy && python -m pytest
 
-lint: $(ENV) ## The same without changing a file or testing
+lint: $(ENV) ## Check format, lint and types; change nothing
 	@ruff format --check && ruff check && mypy
 
-bench: $(ENV) data ## Measure; ONLY=help,noop for some; writes benchmarks/results.json
+bench: $(ENV) data ## Measure everything, or ONLY=help,noop; write benchmarks/results.json
 	@python benchmarks/run.py $(ONLY)
 
-env: $(ENV) ## Make the environment in .venv
+picture: $(ENV) ## Screenshot the report page to docs/report.png (needs Chromium)
+	@command -v $(CHROMIUM) > /dev/null || { echo "make: expected Chromium to take the picture; $(CHROMIUM) not found on the PATH;" \
+		"install it (apt-get install chromium), or name it with make picture CHROMIUM=..." >&2; exit 2; }
+	@$(MAKE) --no-print-directory repro
+	@$(CHROMIUM) --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1280,800 \
+		--screenshot=docs/report.png "file://$(CURDIR)/artifacts/report/index.html" > /dev/null 2>&1
+	@python -c 'from PIL import Image; page = Image.open("docs/report.png").convert("RGB"); page.quantize(128).save("docs/report.png", optimize=True)'
 
-pins: $(ENV) ## Refresh requirements.txt from pyproject.toml
+env: $(ENV) ## Create the environment in .venv
+
+pins: $(ENV) ## Update requirements.txt from pyproject.toml
 	@uv pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras --generate-hashes \
 		--no-header --no-annotate --no-emit-index-url --output-file requirements.txt pyproject.toml
 
-clean: ## Remove what the pipeline made; data/, .venv and DVC's cache stay
+clean: ## Remove artifacts/ and runs/; data/, .venv and DVC's cache stay
 	@rm -rf artifacts runs
 
 $(ENV): requirements.txt pyproject.toml
@@ -61,5 +70,5 @@ $(ENV): requirements.txt pyproject.toml
 data: $(ENV)
 	@test -e data || if grep -q $(SAMPLE) data.dvc; then leyden sample; \
 	elif dvc remote list | grep -q .; then dvc pull data; \
-	else echo "make: expected data/, which is not there, and no DVC remote is set to pull it from;" \
+	else echo "make: expected data/; not found, and no DVC remote is set to pull it from;" \
 		"put your images in data/ and run 'dvc add data', or name the remote with 'dvc remote add -d NAME URL'" >&2; exit 2; fi

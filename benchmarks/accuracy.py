@@ -1,4 +1,4 @@
-"""Test accuracy of the default recipe on the sample data: 5 seeds, each deciding the split, the weights and the order."""
+"""Test accuracy of the default recipe on the sample data: 5 seeds, each deciding split, weights and order."""
 
 import json
 import statistics

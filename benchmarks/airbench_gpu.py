@@ -1,8 +1,9 @@
-"""CIFAR-10 on one GPU: configs/experiment/airbench.yaml against the published recipe (Jordan, 2024) on the same card and files.
+"""CIFAR-10 on one GPU: airbench.yaml against the published recipe (Jordan, 2024) on the same card and files.
 
-Needs a GPU, CIFAR10=FOLDER, and AIRBENCH=PATH of the published airbench94_muon.py. Both sides count the seconds of training alone, as
-that script does: data on the device, network compiled, scoring left out. Accuracies are of the test images, each side with its
-averaged copies of an image. The baseline of `airbench_gpu_accuracy` is the published recipe's on these files.
+Needs a GPU, CIFAR10=FOLDER, and AIRBENCH=PATH of the published airbench94_muon.py. Both sides count the seconds of
+training alone, as that script does: data on the device, network compiled, without scoring. Accuracies are on the test
+images, each with its own test-time augmentation. The baseline of `airbench_gpu_accuracy` is the published recipe's
+accuracy on these files.
 """
 
 import contextlib
@@ -35,13 +36,15 @@ def measure() -> list[Row]:
     if not published.is_file():
         raise Skip("expected the published recipe; set AIRBENCH=PATH of airbench94_muon.py")
     folder = cifar10_folder().resolve()
-    theirs = by_script(published, folder)
-    with project() as place:
-        time_once(["leyden", "prepare", f"--data={folder}", "--val_fraction=0.02"], place)
-        with contextlib.chdir(place):
-            ours = [by_fit(seed) for seed in range(NUM_RUNS)]
-    accuracy, usual_accuracy = (statistics.mean(accuracy for accuracy, _ in runs) for runs in (ours, theirs))
-    seconds, usual = (statistics.median(seconds for _, seconds in runs) for runs in (ours, theirs))
+    published_runs = run_published(published, folder)
+    with project() as workspace:
+        time_once(["leyden", "prepare", f"--data={folder}", "--val_fraction=0.02"], workspace)
+        with contextlib.chdir(workspace):
+            leyden_runs = [run_fit(seed) for seed in range(NUM_RUNS)]
+    accuracy, usual_accuracy = (
+        statistics.mean(accuracy for accuracy, _ in runs) for runs in (leyden_runs, published_runs)
+    )
+    seconds, usual = (statistics.median(seconds for _, seconds in runs) for runs in (leyden_runs, published_runs))
     return [
         Row(
             "airbench_gpu", round(seconds, 3), "s", round(usual, 3), round(seconds / usual, 3), "at most 1.1x", NUM_RUNS
@@ -58,8 +61,8 @@ def measure() -> list[Row]:
     ]
 
 
-def by_script(published: Path, cifar10: Path) -> list[tuple[float, float]]:
-    """Run the published recipe on the same files: accuracy and seconds of each run."""
+def run_published(published: Path, cifar10: Path) -> list[tuple[float, float]]:
+    """Run the published recipe on the same files; return accuracy and seconds of each run."""
     with tempfile.TemporaryDirectory() as name:
         (Path(name) / "cifar10").mkdir()
         for split in ("train", "test"):
@@ -68,13 +71,13 @@ def by_script(published: Path, cifar10: Path) -> list[tuple[float, float]]:
         printed = subprocess.run(
             [sys.executable, "recipe.py"], cwd=name, env=environment(), capture_output=True, text=True, check=True
         ).stdout
-    cells = [re.findall(r"[^|\s]+", line) for line in printed.splitlines() if line.startswith("|")]
-    scored = [number for number, row in enumerate(cells) if row and row[0] == "eval"]
-    return [(float(cells[number][-2]), float(cells[number - 1][-1])) for number in scored[-NUM_RUNS:]]
+    rows = [re.findall(r"[^|\s]+", line) for line in printed.splitlines() if line.startswith("|")]
+    eval_rows = [number for number, row in enumerate(rows) if row and row[0] == "eval"]
+    return [(float(rows[number][-2]), float(rows[number - 1][-1])) for number in eval_rows[-NUM_RUNS:]]
 
 
 def pack(folder: Path, out: Path) -> None:
-    """Write class folders of images as the published recipe reads them."""
+    """Write class folders of images in the published recipe's format."""
     import numpy as np
     from torchvision.datasets import ImageFolder
 
@@ -84,20 +87,20 @@ def pack(folder: Path, out: Path) -> None:
 
 
 class Stopwatch(Callback):
-    """Adds up the seconds of an epoch's batches, after a step on the first batch that compiles the network and is undone."""
+    """Sums the seconds of training batches, after a first step that compiles the network and is undone."""
 
     def __init__(self) -> None:
         self.seconds = self._started = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        before = deepcopy(pl_module.state_dict())
+        initial_state = deepcopy(pl_module.state_dict())
         batch = trainer.strategy.batch_to_device(next(iter(data.train_dataloader())))
         with trainer.precision_plugin.train_step_context():
             loss: Any = pl_module.training_step(batch, 0)
         loss.backward()
         pl_module.zero_grad()
-        pl_module.load_state_dict(before)
+        pl_module.load_state_dict(initial_state)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         torch.cuda.synchronize()
@@ -111,15 +114,15 @@ class Stopwatch(Callback):
             self.seconds += time.perf_counter() - self._started
 
 
-def by_fit(seed: int) -> tuple[float, float]:
-    """Train as `leyden fit` does, and score the test images: accuracy and seconds."""
+def run_fit(seed: int) -> tuple[float, float]:
+    """Train as `leyden fit` does and score the test images; return accuracy and seconds."""
     from leyden.training.cli import LeydenCLI
     from leyden.training.run_checkpoint import RunCheckpoint
 
     with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
         cli = LeydenCLI.parse("fit", [*CONFIGS, f"--seed_everything={seed}", "--trainer.limit_val_batches=0"])
         stopwatch, trainer = Stopwatch(), cli.trainer
-        trainer.callbacks = [stopwatch, *(each for each in trainer.callbacks if not isinstance(each, RunCheckpoint))]  # type: ignore[attr-defined]
+        trainer.callbacks = [stopwatch, *(c for c in trainer.callbacks if not isinstance(c, RunCheckpoint))]  # type: ignore[attr-defined]
         cli.run.folder.mkdir(parents=True, exist_ok=True)
         trainer.fit(cli.model, cli.datamodule)
         network: Any = cli.model.model.network

@@ -1,6 +1,6 @@
-"""Seconds for the intervals of all headline figures: 10,000 resamples of 10,000 predictions of 10 classes.
+"""Seconds for the intervals of all headline metrics: 10,000 resamples of 10,000 predictions of 10 classes.
 
-Beside it the usual way, which draws examples and scores them anew: measured on 20 resamples, and told for as many as ours.
+The baseline draws examples and computes the metrics of each draw: measured on 20 resamples, and scaled up to 10,000.
 """
 
 import statistics

@@ -1,9 +1,10 @@
-"""Memory against time of a training step: residual blocks that store no activations, and the operator that stores one less.
+"""Memory and time of a training step: residual blocks that store no activations, and an operator that stores one fewer.
 
-Each is compared with the same network as torch trains it, in processes of their own that take turns; batches and networks are of a
-size at which activations are nearly all of the memory. Memory is the growth of the process's peak over what it held before. Both
-sides run with a fixed MALLOC_MMAP_THRESHOLD_: as it adapts, glibc's heap keeps freed activations and hides most of what is saved
-(4 blocks a stage and batches of 128: 0.74x the memory in 1.34x the time; fixed, 0.38x, and the page faults show in the time).
+Each is compared with plain training of the same network, alternately, in a separate process for each run; batches and
+networks are so large that activations are nearly all of the memory. Memory is the growth of the process's peak during
+the steps. Both sides run with a fixed MALLOC_MMAP_THRESHOLD_: if glibc adapts it, the heap keeps freed activations
+and hides most of the saving (4 blocks per stage and batches of 128: 0.74x the memory in 1.34x the time; with a fixed
+one 0.38x, and page faults show in the time).
 """
 
 import json
@@ -30,8 +31,9 @@ if case == "checkpointing":
     network, images = ResNet(3, 10, (32, 32), width=32, depths=(8, 8, 8)), torch.randn(64, 3, 32, 32)
     checkpoint_modules(network, ["leyden.models.resnet.ResidualBlock"] if saving else [])
 else:
-    network, images = PatchTransformer(3, 10, (32, 32), width=256, depth=8, save_memory=saving), torch.randn(128, 3, 32, 32)
-network(images[:2]).sum().backward()  # kernels are loaded, gradients have their memory
+    network = PatchTransformer(3, 10, (32, 32), width=256, depth=8, save_memory=saving)
+    images = torch.randn(128, 3, 32, 32)
+network(images[:2]).sum().backward()  # load the kernels, allocate the gradients
 before, seconds = peak_mb(), []
 for _ in range(3):
     started = time.perf_counter()
@@ -49,15 +51,15 @@ def measure_case(case: str) -> list[Row]:
     env = {**environment(), "MALLOC_MMAP_THRESHOLD_": "1000000"}
     results: dict[str, list[tuple[float, float]]] = {"saving": [], "plain": []}
     for _ in range(REPEATS):
-        for way, kept in results.items():
+        for mode, runs in results.items():
             done = subprocess.run(
-                [sys.executable, "-c", STEPS, case, way], cwd=REPO, env=env, capture_output=True, text=True, check=True
+                [sys.executable, "-c", STEPS, case, mode], cwd=REPO, env=env, capture_output=True, text=True, check=True
             )
             memory_mb, seconds = json.loads(done.stdout)
-            kept.append((memory_mb, seconds))
+            runs.append((memory_mb, seconds))
     rows = []
     for column, (what, unit, goal) in enumerate(zip(("memory", "time"), ("MB", "s"), GOALS[case], strict=True)):
-        value, usual = (statistics.median(run[column] for run in kept) for kept in results.values())
+        value, usual = (statistics.median(run[column] for run in runs) for runs in results.values())
         rows.append(
             Row(f"{case}_{what}", round(value, 3), unit, round(usual, 3), round(value / usual, 3), goal, REPEATS)
         )

@@ -1,4 +1,4 @@
-"""Where CIFAR-10 lies, as class folders of JPEGs under train/ and test/; the project does not ship it."""
+"""The location of CIFAR-10, as class folders of JPEGs under train/ and test/; the project does not include it."""
 
 import os
 from pathlib import Path
@@ -7,10 +7,10 @@ from timing import Skip
 
 
 def cifar10_folder() -> Path:
-    """Give the folder that the environment variable CIFAR10 names.
+    """Return the folder named by the environment variable CIFAR10.
 
     Raises:
-        Skip: if it names none.
+        Skip: if it does not name one.
     """
     folder = Path(os.environ.get("CIFAR10", "no-such-folder"))
     if not (folder / "train").is_dir():

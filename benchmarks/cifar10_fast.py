@@ -1,7 +1,7 @@
-"""CIFAR-10 to 90% on a CPU: configs/experiment/cifar10_fast.yaml, 3 seeds, from JPEG files to test accuracy by the command line.
+"""CIFAR-10 to 90% on a CPU: cifar10_fast.yaml, 3 seeds, from JPEG files to test accuracy by the command line.
 
-The usual way is train_resnet18's: float32, NCHW, ImageFolder. Its time is extrapolated from measured images per second, as if it needed
-no more epochs than ours (it needs more than that).
+The baseline is train_resnet18's: float32, NCHW, ImageFolder. Its time is extrapolated from measured images per second
+to the same number of epochs (it needs more).
 """
 
 import json
@@ -10,9 +10,9 @@ import statistics
 import torch
 
 from cifar10 import cifar10_folder
-from input_small import usual_batches
+from input_small import torchvision_batches
 from timing import Row, project, time_once
-from train_resnet18 import BATCH_SIZE, best_workers, trained_rate, trainer
+from train_resnet18 import BATCH_SIZE, best_workers, make_step, trained_rate
 
 SEEDS = range(3)
 
@@ -32,8 +32,8 @@ def measure() -> list[Row]:
             print(f"seed {seed}: test accuracy {accuracies[-1]:.4f} after {seconds[-1]:.0f} s of training", flush=True)
         epochs = len((folder / "artifacts/train/curves.csv").read_text().splitlines()) - 1
         images = sum(json.loads((folder / "artifacts/prepare/report.json").read_text())["counts"]["train"].values())
-    step = trainer(False, torch.contiguous_format)
-    usual = epochs * images / trained_rate(step, usual_batches(cifar10, best_workers(cifar10), BATCH_SIZE))
+    step = make_step(False, torch.contiguous_format)
+    usual = epochs * images / trained_rate(step, torchvision_batches(cifar10, best_workers(cifar10), BATCH_SIZE))
     fastest, accuracy = min(seconds), statistics.mean(accuracies)
     return [
         Row("cifar10_fast", round(accuracy, 4), "mean share", None, None, "at least 0.90", len(SEEDS)),

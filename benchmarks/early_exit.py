@@ -1,8 +1,9 @@
-"""Floating-point operations that leaving early saves at equal accuracy, on the sample data.
+"""Floating-point operations that early exits save at equal accuracy, on the sample data.
 
-For each seed: train configs/experiment/early_exit.yaml; raise its threshold until every training and validation image gets the whole
-network's answer; count both on the test split. The whole network computes no early head. The lowest threshold of which that is
-true, 0.5 to 0.6, saves more (0.41x) and lost 1 of the five test splits' 1,702 images: 290 validation images show nothing so rare.
+For each seed: train configs/experiment/early_exit.yaml; raise its threshold until every training and validation image
+gets the prediction of the whole network; count the operations of both on the test split. The whole network computes
+no early head. The lowest threshold with equal predictions, 0.5 to 0.6, saves more (0.41x) and lost 1 of the five test
+splits' 1,702 images: too rare to show on 290 validation images.
 """
 
 import statistics
@@ -18,7 +19,7 @@ from leyden.models import EarlyExitNet
 from timing import Row, project, time_once
 
 SEEDS = range(5)
-WHOLE = 1.0
+WHOLE = 1.0  # a threshold that no early head reaches
 
 
 def measure() -> list[Row]:
@@ -33,8 +34,10 @@ def measure() -> list[Row]:
     thresholds, early, whole, accuracy, whole_accuracy, fractions = (
         list(column) for column in zip(*results, strict=True)
     )
-    print(f"thresholds {thresholds}, shares that left at each head {fractions}")
-    flops, usual, right, whole_right = (statistics.mean(column) for column in (early, whole, accuracy, whole_accuracy))
+    print(f"thresholds {thresholds}, fractions that exited at each head {fractions}")
+    flops, usual, correct, whole_correct = (
+        statistics.mean(column) for column in (early, whole, accuracy, whole_accuracy)
+    )
     return [
         Row(
             "early_exit_flops",
@@ -47,10 +50,10 @@ def measure() -> list[Row]:
         ),
         Row(
             "early_exit_accuracy",
-            round(right, 5),
+            round(correct, 5),
             "mean share",
-            round(whole_right, 5),
-            round(right / whole_right, 4),
+            round(whole_correct, 5),
+            round(correct / whole_correct, 4),
             "1x or more",
             len(results),
         ),
@@ -58,24 +61,24 @@ def measure() -> list[Row]:
 
 
 def early_exit_flops(artifacts: Path) -> tuple[float, float, float, float, float, list[float]]:
-    """Give the threshold chosen; on test, FLOPs per image with and without it, both accuracies, the exits' shares."""
+    """Return the selected threshold; on test, FLOPs per image with and without it, both accuracies, exit fractions."""
     model = leyden.load(artifacts / "train/model.ckpt")
     network = model.network
     assert isinstance(network, EarlyExitNet)
     splits = [read_split(artifacts / "prepare", name) for name in ("train", "val", "test")]
     *seen, images = (model.preprocess(torch.tensor(split.images).permute(0, 3, 1, 2)) for split in splits)
     labels = torch.from_numpy(splits[-1].labels)
-    threshold = choose_threshold(network, torch.cat(seen))
+    threshold = select_threshold(network, torch.cat(seen))
     whole_flops, expected = run(network, WHOLE, images)
-    flops, answers = run(network, threshold, images)
-    accuracy, whole_accuracy = (float((each == labels).float().mean()) for each in (answers, expected))
+    flops, predictions = run(network, threshold, images)
+    accuracy, whole_accuracy = (float((each == labels).float().mean()) for each in (predictions, expected))
     with torch.inference_mode():
-        fractions = [round(share, 3) for share in network.exit_fractions(images).tolist()]
+        fractions = [round(fraction, 3) for fraction in network.exit_fractions(images).tolist()]
     return threshold, flops, whole_flops, accuracy, whole_accuracy, fractions
 
 
-def choose_threshold(network: EarlyExitNet, images: Tensor) -> float:
-    """Raise the network's own threshold in steps of 0.05 until each image (N, C, H, W) gets the whole network's answer."""
+def select_threshold(network: EarlyExitNet, images: Tensor) -> float:
+    """Raise the threshold in steps of 0.05 until each image (N, C, H, W) gets the whole network's prediction."""
     threshold = network.threshold
     expected = run(network, WHOLE, images)[1]
     while threshold < WHOLE and not torch.equal(run(network, threshold, images)[1], expected):
@@ -85,7 +88,7 @@ def choose_threshold(network: EarlyExitNet, images: Tensor) -> float:
 
 @torch.inference_mode()
 def run(network: EarlyExitNet, threshold: float, images: Tensor) -> tuple[float, Tensor]:
-    """Count a pass over preprocessed images (N, C, H, W) as it truly runs: FLOPs per image, and the answers (N,)."""
+    """Predict preprocessed images (N, C, H, W); return the executed FLOPs per image, and the predictions (N,)."""
     network.threshold = threshold
     with FlopCounterMode(display=False) as counter:
         logits = network(images)

@@ -1,6 +1,7 @@
-"""Images per second of the fused crop on the CPU, beside its plain-torch reference.
+"""Images per second of the fused crop on the CPU, against its plain-torch reference.
 
-50,000 images of CIFAR's size; batches of 256 random rows, padding 4, half of them mirrored; all of torch's threads. The two take turns.
+50,000 images of CIFAR's size; batches of 256 random rows, padding 4, half of them mirrored; all of torch's threads.
+The two alternate.
 """
 
 import statistics
@@ -25,12 +26,12 @@ def measure() -> list[Row]:
 
 def measure_dtype(images: Tensor, dtype: torch.dtype) -> Row:
     seconds: tuple[list[float], list[float]] = ([], [])
-    for turn in range(1 + REPEATS):
-        for kept, compute in zip(seconds, (compute_fused, compute_reference), strict=True):
-            taken = time_batch(compute, draw_crops(images, dtype))
-            if turn:  # the first one compiles
-                kept.append(taken)
-    value, baseline = (BATCH_SIZE / statistics.median(kept) for kept in seconds)
+    for repeat in range(1 + REPEATS):
+        for times, compute in zip(seconds, (compute_fused, compute_reference), strict=True):
+            elapsed = time_batch(compute, draw_crops(images, dtype))
+            if repeat:  # the first one compiles
+                times.append(elapsed)
+    value, baseline = (BATCH_SIZE / statistics.median(times) for times in seconds)
     name = f"fused_crop_{str(dtype).removeprefix('torch.')}"
     return Row(
         name,

@@ -1,4 +1,4 @@
-"""Seconds of `leyden --help`, beside the start of a bare interpreter."""
+"""Seconds of `leyden --help`, against starting a bare interpreter."""
 
 import sys
 

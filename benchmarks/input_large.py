@@ -1,8 +1,9 @@
-"""Large images to normalised batches: 2,000 JPEGs of 500x375, batches of 64, random resized crops to 224x224 + flip + normalise.
+"""Large images to normalised batches: 2,000 JPEGs of 500x375, batches of 64, random resized crops to 224x224, flips.
 
-Ours reads pixels stored once at 256x256 (`crop_margin` 1.143), or the JPEG files' bytes (`storage: jpeg`); its batches are bfloat16, as
-training on such a CPU takes them. The usual way is torchvision's ImageFolder with v2 transforms behind a DataLoader, with the best of 0, 1,
-2 and 4 workers. The pictures are noise with the spectrum of photographs (amplitudes fall as 1 / frequency), at quality 90: 118 kB each.
+Leyden reads pixels stored once at 256x256 (`crop_margin` 1.143), or the JPEG files' bytes (`storage: jpeg`); its
+batches are bfloat16, as training on such a CPU uses them. The baseline is torchvision's ImageFolder with v2
+transforms and a DataLoader, with the best of 0, 1, 2 and 4 workers. The pictures are noise with the spectrum of
+photographs (amplitudes fall as 1 / frequency), at quality 90: 118 kB each.
 """
 
 import statistics
@@ -21,7 +22,7 @@ from timing import Row, normalized_batches, time_once
 NUM_IMAGES, WIDTH, HEIGHT, NUM_CLASSES = 2000, 500, 375, 4
 SIDE, BATCH_SIZE = 224, 64
 REPEATS = 5
-USUAL_BATCHES = 15
+NUM_BASELINE_BATCHES = 15
 STORAGES = {"pixels": "at least 15x", "jpeg": "at least 1.5x"}
 
 
@@ -34,18 +35,18 @@ def measure() -> list[Row]:
             time_once(
                 ["leyden", "prepare", "--data", str(data), "--out", str(Path(name) / storage), *sizes], Path(name)
             )
-        workers = max((0, 1, 2, 4), key=lambda count: rate(usual_batches(data, count), USUAL_BATCHES))
-        ours: dict[str, list[float]] = {storage: [] for storage in STORAGES}
-        usual: list[float] = []
+        workers = max((0, 1, 2, 4), key=lambda count: rate(torchvision_batches(data, count), NUM_BASELINE_BATCHES))
+        leyden_rates: dict[str, list[float]] = {storage: [] for storage in STORAGES}
+        baseline_rates: list[float] = []
         for _ in range(REPEATS):
-            for storage, rates in ours.items():
-                rates.append(rate(our_batches(Path(name) / storage)))
-            usual.append(rate(usual_batches(data, workers), USUAL_BATCHES))
-    return [row_of(storage, ours[storage], usual, goal) for storage, goal in STORAGES.items()]
+            for storage, rates in leyden_rates.items():
+                rates.append(rate(leyden_batches(Path(name) / storage)))
+            baseline_rates.append(rate(torchvision_batches(data, workers), NUM_BASELINE_BATCHES))
+    return [row_of(storage, leyden_rates[storage], baseline_rates, goal) for storage, goal in STORAGES.items()]
 
 
-def row_of(storage: str, ours: list[float], usual: list[float], goal: str) -> Row:
-    value, baseline = statistics.median(ours), statistics.median(usual)
+def row_of(storage: str, rates: list[float], baseline_rates: list[float], goal: str) -> Row:
+    value, baseline = statistics.median(rates), statistics.median(baseline_rates)
     return Row(
         f"input_large_{storage}", round(value), "images/s", round(baseline), round(value / baseline, 2), goal, REPEATS
     )
@@ -67,7 +68,7 @@ def draw_picture(generator: np.random.Generator) -> Image.Image:
 
 
 def draw_plane(generator: np.random.Generator) -> np.ndarray:
-    """Draw noise (H, W) whose amplitudes fall as 1 / frequency, of deviation 1."""
+    """Draw noise (H, W) whose amplitudes fall as 1 / frequency, with standard deviation 1."""
     frequency = np.hypot(np.fft.fftfreq(HEIGHT)[:, None], np.fft.rfftfreq(WIDTH))
     frequency[0, 0] = np.inf
     spectrum = (
@@ -77,8 +78,8 @@ def draw_plane(generator: np.random.Generator) -> np.ndarray:
     return plane / plane.std()
 
 
-def our_batches(packed: Path) -> Iterable[Any]:
-    """Give an epoch of normalised training batches of ours."""
+def leyden_batches(packed: Path) -> Iterable[Any]:
+    """Return an epoch of Leyden's normalised training batches."""
     from leyden import ImageData
     from leyden.data.augment import Augment
 
@@ -87,8 +88,8 @@ def our_batches(packed: Path) -> Iterable[Any]:
     )
 
 
-def usual_batches(folder: Path, workers: int) -> Iterable[Any]:
-    """Give normalised training batches as torchvision's examples make them."""
+def torchvision_batches(folder: Path, workers: int) -> Iterable[Any]:
+    """Return normalised training batches as in torchvision's examples."""
     from torchvision.datasets import ImageFolder
     from torchvision.transforms import v2
 

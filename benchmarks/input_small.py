@@ -1,7 +1,7 @@
-"""Small images to normalised batches: CIFAR-10, batches of 256, crop + flip + normalise.
+"""Small images to normalised batches: CIFAR-10, batches of 256, crops and flips.
 
-Ours gathers, augments and normalises whole batches of the packed pixels. The usual way is torchvision's ImageFolder with v2
-transforms behind a DataLoader, with the best of 0, 1, 2 and 4 workers.
+Leyden gathers, augments and normalises whole batches of packed pixels. The baseline is torchvision's ImageFolder with
+v2 transforms and a DataLoader, with the best of 0, 1, 2 and 4 workers.
 """
 
 import statistics
@@ -19,7 +19,7 @@ from timing import Row, normalized_batches, time_once
 
 BATCH_SIZE = 256
 REPEATS = 5
-USUAL_BATCHES = 12
+NUM_BASELINE_BATCHES = 12
 
 
 def measure() -> list[Row]:
@@ -27,13 +27,13 @@ def measure() -> list[Row]:
     with tempfile.TemporaryDirectory() as name:
         packed = Path(name) / "packed"
         time_once(["leyden", "prepare", "--data", str(folder), "--out", str(packed)], Path(name))
-        workers = max((0, 1, 2, 4), key=lambda count: rate(usual_batches(folder, count), USUAL_BATCHES))
-        ours: list[float] = []
-        usual: list[float] = []
+        workers = max((0, 1, 2, 4), key=lambda count: rate(torchvision_batches(folder, count), NUM_BASELINE_BATCHES))
+        leyden_rates: list[float] = []
+        baseline_rates: list[float] = []
         for _ in range(REPEATS):
-            ours.append(rate(our_batches(packed)))
-            usual.append(rate(usual_batches(folder, workers), USUAL_BATCHES))
-    value, baseline = statistics.median(ours), statistics.median(usual)
+            leyden_rates.append(rate(leyden_batches(packed)))
+            baseline_rates.append(rate(torchvision_batches(folder, workers), NUM_BASELINE_BATCHES))
+    value, baseline = statistics.median(leyden_rates), statistics.median(baseline_rates)
     return [
         Row(
             "input_small",
@@ -48,8 +48,8 @@ def measure() -> list[Row]:
     ]
 
 
-def our_batches(packed: Path, batch_size: int = BATCH_SIZE) -> Iterable[Any]:
-    """Give an epoch of normalised training batches of ours."""
+def leyden_batches(packed: Path, batch_size: int = BATCH_SIZE) -> Iterable[Any]:
+    """Return an epoch of Leyden's normalised training batches."""
     from leyden import ImageData
     from leyden.data.augment import Augment
 
@@ -58,8 +58,8 @@ def our_batches(packed: Path, batch_size: int = BATCH_SIZE) -> Iterable[Any]:
     )
 
 
-def usual_batches(folder: Path, workers: int, batch_size: int = BATCH_SIZE) -> Iterable[Any]:
-    """Give normalised training batches as torchvision's examples make them."""
+def torchvision_batches(folder: Path, workers: int, batch_size: int = BATCH_SIZE) -> Iterable[Any]:
+    """Return normalised training batches as in torchvision's examples."""
     from torchvision.datasets import ImageFolder
     from torchvision.transforms import v2
 
@@ -78,10 +78,10 @@ def usual_batches(folder: Path, workers: int, batch_size: int = BATCH_SIZE) -> I
 
 
 def rate(batches: Iterable[Any], limit: int | None = None) -> float:
-    """Give images per second, the first batch (workers starting) not counted."""
-    waiting = iter(batches)
-    next(waiting)
+    """Return images per second, without the first batch, for which workers start."""
+    iterator = iter(batches)
+    next(iterator)
     started, count = time.perf_counter(), 0
-    for images, _ in islice(waiting, limit):
+    for images, _ in islice(iterator, limit):
         count += len(images)
     return count / (time.perf_counter() - started)

@@ -1,9 +1,10 @@
-"""How much faster `leyden explain` gives integrated gradients than Captum's tutorial does, and how alike the maps are.
+"""How much faster `leyden explain` computes integrated gradients than Captum's tutorial, and how similar the maps are.
 
-The tutorial's way: the network as it was trained, float32, image by image, 50 steps in one call. Ours: norms folded into convolutions,
-frozen weights, batches that stay in the cache, and 16 steps: Gauss-Legendre's nodes are placed so well that 34 more change the order of
-the pixels little. bfloat16 is left out: on ResNet-18 its rounding costs more likeness (0.973) than all else. Both work on the same
-images of the sample's test split, in turns; ResNet-18 at 64x64 sees them enlarged, after a short training.
+The tutorial: the network as it was trained, float32, image by image, 50 steps in one call. Leyden: norms folded into
+convolutions, frozen weights, batches that fit in the cache, and 16 steps: with Gauss-Legendre quadrature, 34 more
+change the ranks of the pixels little. bfloat16 is not used: on ResNet-18 its rounding costs more rank correlation
+(0.973) than everything else. Both run alternately on the same images of the sample's test split; ResNet-18 at 64x64
+gets them enlarged, after a short training.
 """
 
 import statistics
@@ -36,7 +37,7 @@ def measure() -> list[Row]:
 
 
 def read_inputs(folder: Path) -> tuple[nn.Module, Tensor]:
-    """Give the trained network and preprocessed test images."""
+    """Return the trained network and preprocessed test images."""
     from leyden.data.packed import read_split
     from leyden.models.checkpoint import load_checkpoint
     from leyden.models.image_model import ImageModel
@@ -49,7 +50,7 @@ def read_inputs(folder: Path) -> tuple[nn.Module, Tensor]:
 
 
 def compare_ways(name: str, network: nn.Module, inputs: Tensor) -> list[Row]:
-    """Time both ways in turns: a row of images per second, and one of how alike the maps are."""
+    """Time both alternately; return a row of images per second and one of the maps' rank correlation."""
     from captum.attr import IntegratedGradients
 
     from leyden.stages.explain.faithfulness import rank_similarity
@@ -70,23 +71,23 @@ def compare_ways(name: str, network: nn.Module, inputs: Tensor) -> list[Row]:
             .sum(1)
         )
 
-    def ours() -> Tensor:
+    def leyden_way() -> Tensor:
         return attribute("integrated_gradients", ExplainedNetwork(network, inputs), inputs, targets, seed=0)
 
-    alike = rank_similarity(ours(), tutorial())
-    value, usual = (len(inputs) / seconds for seconds in alternate(ours, tutorial))
+    correlation = rank_similarity(leyden_way(), tutorial())
+    value, usual = (len(inputs) / seconds for seconds in alternate(leyden_way, tutorial))
     return [
         Row(name, round(value, 1), "images/s", round(usual, 1), round(value / usual, 2), "at least 2.5x", REPEATS),
-        Row(f"{name}_rank_correlation", round(alike, 4), "mean", None, None, "at least 0.99", 1),
+        Row(f"{name}_rank_correlation", round(correlation, 4), "mean", None, None, "at least 0.99", 1),
     ]
 
 
-def alternate(*ways: Callable[[], Tensor]) -> list[float]:
-    """Give each way's median seconds."""
-    times: list[list[float]] = [[] for _ in ways]
+def alternate(*functions: Callable[[], Tensor]) -> list[float]:
+    """Return the median seconds of each, run alternately."""
+    times: list[list[float]] = [[] for _ in functions]
     for _ in range(REPEATS):
-        for way, kept in zip(ways, times, strict=True):
+        for function, seconds in zip(functions, times, strict=True):
             started = time.perf_counter()
-            way()
-            kept.append(time.perf_counter() - started)
-    return [statistics.median(kept) for kept in times]
+            function()
+            seconds.append(time.perf_counter() - started)
+    return [statistics.median(seconds) for seconds in times]

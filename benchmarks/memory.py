@@ -1,8 +1,8 @@
-"""Peak memory of `leyden prepare` and `leyden fit` on 10,000 and on 40,000 images of CIFAR-10: it must not grow beyond the index.
+"""Peak memory of `leyden prepare` and `leyden fit` on 10,000 and on 40,000 images of CIFAR-10: only the index may grow.
 
-Counted is what the whole process tree holds of its own (anonymous and shared memory, sampled 50 times a second). Pages of mapped files are
-not: they are the kernel's cache, given up when memory is short. What `prepare` needs more for more images is its index: path, label, hash,
-miniature.
+Memory is the anonymous and shared memory of the whole process tree, sampled 50 times a second. Pages of mapped files
+are not counted: they are the kernel's cache, which it frees when memory is short. With more images `prepare` needs a
+larger index: path, label, hash, thumbnail.
 """
 
 import shutil
@@ -37,12 +37,12 @@ def measure() -> list[Row]:
     with tempfile.TemporaryDirectory() as name:
         for factor in (1, 4):
             copy_part(folder / "train", Path(name) / str(factor) / "data", PER_CLASS * factor)
-        for turn in range(REPEATS):
+        for repeat in range(REPEATS):
             for factor in (1, 4):
                 work = Path(name) / str(factor)
                 peaks["prepare", factor].append(peak_mb(PREPARE, work))
                 peaks["train", factor].append(
-                    peak_mb([*TRAIN, "--trainer.max_epochs=1", f"--seed_everything={turn}"], work)
+                    peak_mb([*TRAIN, "--trainer.max_epochs=1", f"--seed_everything={repeat}"], work)
                 )
     growth = statistics.median(peaks["prepare", 4]) - statistics.median(peaks["prepare", 1])
     index = Row(
@@ -78,7 +78,7 @@ def copy_part(source: Path, target: Path, per_class: int) -> None:
 
 
 def peak_mb(args: list[str], cwd: Path) -> float:
-    """Run a verb to its end, and give the most memory that it and its children held.
+    """Run a verb; return the peak memory of its process tree.
 
     Raises:
         subprocess.CalledProcessError: if it fails.
@@ -89,7 +89,7 @@ def peak_mb(args: list[str], cwd: Path) -> float:
             [sys.executable, "-m", "leyden", *args], cwd=cwd, env=environment(), stdout=output, stderr=subprocess.STDOUT
         )
         while process.poll() is None:
-            peak = max(peak, sum(held_kb(pid) for pid in process_tree(process.pid)))
+            peak = max(peak, sum(memory_kb(pid) for pid in process_tree(process.pid)))
             time.sleep(INTERVAL_S)
         if process.returncode:
             output.seek(0)
@@ -99,19 +99,19 @@ def peak_mb(args: list[str], cwd: Path) -> float:
 
 
 def process_tree(pid: int) -> list[int]:
-    """List a process and all below it."""
+    """List a process and its descendants."""
     try:
         children = [
             int(child)
             for task in Path(f"/proc/{pid}/task").iterdir()
             for child in (task / "children").read_text().split()
         ]
-    except OSError:  # it has ended
+    except OSError:  # the process has ended
         return []
-    return [pid, *(below for child in children for below in process_tree(child))]
+    return [pid, *(descendant for child in children for descendant in process_tree(child))]
 
 
-def held_kb(pid: int) -> int:
+def memory_kb(pid: int) -> int:
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""Seconds of `make repro` when nothing has changed, beside a bare `dvc repro`."""
+"""Seconds of `make repro` when nothing has changed, against a bare `dvc repro`."""
 
 from timing import REPO, Row, compare, time_once
 

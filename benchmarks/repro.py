@@ -1,4 +1,4 @@
-"""Seconds of a clean pipeline in a fresh checkout, in all and by stage; the environment is made already."""
+"""Seconds of a clean pipeline in a fresh checkout, in total and by stage; the environment is already installed."""
 
 import statistics
 import tempfile

@@ -1,9 +1,9 @@
-"""Run every benchmark of this folder, or those named (`run.py help,noop`), and write benchmarks/results.json and README.md.
+"""Run all benchmarks, or those named (`run.py help,noop`), and write benchmarks/results.json and README.md.
 
 `run.py readme` measures nothing and writes README.md from results.json.
 
 A benchmark is a file here with a function `measure() -> list[Row]`. Machines are shared and noisy: what counts is the
-ratio to a baseline measured in the same run, the two taking turns.
+ratio to a baseline that is measured alternately in the same run.
 """
 
 import ast
@@ -21,40 +21,41 @@ HERE = Path(__file__).parent
 NAMES = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in ("run", "timing", "cifar10"))
 
 
-def main(chosen: str = "") -> int:
-    names = [] if chosen == "readme" else chosen.split(",") if chosen else NAMES
+def main(selection: str = "") -> int:
+    names = [] if selection == "readme" else selection.split(",") if selection else NAMES
     if unknown := set(names) - set(NAMES):
         print(f"bench: expected names among {', '.join(NAMES)}; got {', '.join(sorted(unknown))}", file=sys.stderr)
         return 2
     results = HERE / "results.json"
-    kept = {row["name"]: row for row in json.loads(results.read_text())} if results.is_file() else {}
+    all_rows = {row["name"]: row for row in json.loads(results.read_text())} if results.is_file() else {}
     for name in names:
         try:
             rows = importlib.import_module(name).measure()
         except Skip as reason:
             print(f"{name:<18} skipped: {reason}", flush=True)
             continue
-        told = {"command": f"make bench ONLY={name}", "hardware": hardware()}
-        kept |= {row.name: {**asdict(row), **told} for row in rows}
+        context = {"command": f"make bench ONLY={name}", "hardware": hardware()}
+        all_rows |= {row.name: {**asdict(row), **context} for row in rows}
         for row in rows:
-            print(line(row), flush=True)
-        results.write_text(json.dumps(list(kept.values()), indent=2) + "\n")
-    (HERE / "README.md").write_text(readme(list(kept.values())))
+            print(summary(row), flush=True)
+        results.write_text(json.dumps(list(all_rows.values()), indent=2) + "\n")
+    (HERE / "README.md").write_text(readme(list(all_rows.values())))
     return 0
 
 
 def readme(rows: list[dict[str, Any]]) -> str:
-    """Write each benchmark's figures below what it says of itself."""
+    """Return the page: the docstring of each benchmark, and the table of its rows."""
     parts = [
         "# Benchmarks",
-        "Written by `benchmarks/run.py` from `results.json`; do not edit. `make bench` measures all, `make bench ONLY=name` one. Machines are "
-        "shared and noisy: what counts is the ratio of value to baseline, the usual way of doing it, measured in turns in the same run. "
-        "Value and baseline are medians over n repeats, unless the unit says otherwise.",
+        "Written by `benchmarks/run.py` from `results.json`; do not edit. `make bench` runs all benchmarks, "
+        "`make bench ONLY=name` one. Machines are shared and noisy: what counts is the ratio of the value to the "
+        "baseline (the usual implementation), measured alternately in the same run. Value and baseline are "
+        "medians over n repeats, unless the unit says otherwise.",
     ]
     for name in NAMES:
-        own = [row for row in rows if row["command"].endswith(f"ONLY={name}")]
+        own_rows = [row for row in rows if row["command"].endswith(f"ONLY={name}")]
         parts += [f"## {name}", ast.get_docstring(ast.parse((HERE / f"{name}.py").read_text())) or ""]
-        parts.append(f"`{own[0]['command']}`\n\n{table(own)}" if own else "Not measured yet.")
+        parts.append(f"`{own_rows[0]['command']}`\n\n{table(own_rows)}" if own_rows else "Not measured yet.")
     return "\n\n".join(parts) + "\n"
 
 
@@ -63,28 +64,31 @@ def table(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         baseline, ratio = ("" if row[key] is None else f"{row[key]:,}" for key in ("baseline", "ratio"))
         lines.append(
-            f"| {row['name']} | {row['value']:,} {row['unit']} | {baseline} | {ratio} | {row['goal']} | {row['repeats']} | {row['hardware']} |"
+            f"| {row['name']} | {row['value']:,} {row['unit']} | {baseline} | {ratio} | {row['goal']} "
+            f"| {row['repeats']} | {row['hardware']} |"
         )
     return "\n".join(lines)
 
 
 def hardware() -> str:
-    """Name what ratios between precisions and devices depend on: cores, the best arithmetic they have, and the GPU."""
+    """Describe what the ratios depend on: the number of cores, their best instruction set, and the GPU."""
     import torch
 
-    known = {"AMX": torch.cpu._is_amx_tile_supported(), "AVX512-BF16": torch.cpu._is_avx512_bf16_supported()}
-    arithmetic = next((name for name, there in known.items() if there), torch.backends.cpu.get_cpu_capability())
-    cores = f"{len(os.sched_getaffinity(0))} cores, {arithmetic}"
+    supported = {"AMX": torch.cpu._is_amx_tile_supported(), "AVX512-BF16": torch.cpu._is_avx512_bf16_supported()}
+    instructions = next(
+        (name for name, is_supported in supported.items() if is_supported), torch.backends.cpu.get_cpu_capability()
+    )
+    cores = f"{len(os.sched_getaffinity(0))} cores, {instructions}"
     return f"{cores}, {torch.cuda.get_device_name()}" if torch.cuda.is_available() else cores
 
 
-def line(row: Row) -> str:
-    against = (
+def summary(row: Row) -> str:
+    comparison = (
         f"{row.ratio:8.2f}x of {row.baseline:.4g} {row.unit}"
         if row.ratio is not None and row.baseline is not None
         else " " * 20
     )
-    return f"{row.name:<18} {row.value:10.4g} {row.unit:<10} {against}  goal {row.goal}  (n={row.repeats})"
+    return f"{row.name:<18} {row.value:10.4g} {row.unit:<10} {comparison}  goal {row.goal}  (n={row.repeats})"
 
 
 if __name__ == "__main__":

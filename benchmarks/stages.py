@@ -1,4 +1,4 @@
-"""Seconds of the stages that look at a trained model, start-up included, as they are configured, on the sample data."""
+"""Seconds of the stages that read a trained model, start-up included, as they are configured, on the sample data."""
 
 import statistics
 
@@ -18,7 +18,7 @@ def measure() -> list[Row]:
         for verb in ("sample", "prepare", "fit"):
             time_once(["leyden", verb], folder)
         for _ in range(REPEATS):
-            for verb, (command, _) in COMMANDS.items():  # the report needs what stands before it
+            for verb, (command, _) in COMMANDS.items():  # the report needs the other stages' output
                 times[verb].append(time_once(command, folder))
     return [
         Row(f"{verb}_seconds", round(statistics.median(times[verb]), 2), "s", None, None, goal, REPEATS)

@@ -1,8 +1,8 @@
 """Batches from litdata shards, 128 x 128 RGB in shards of 16 MB, shuffled.
 
-Ours gathers whole batches in an order of its own. The usual way is litdata's StreamingDataset behind its StreamingDataLoader, with
-`batch_decode=0`: its default decodes arrays several times over, and is slower still. Cold
-reads, the page cache emptied of the shards before each turn, are against reading the same files from front to back.
+Leyden gathers whole batches, in its own order. The baseline is litdata's StreamingDataset with its
+StreamingDataLoader and `batch_decode=0`: its default decodes arrays several times, and is even slower. Cold reads,
+with the shards evicted from the page cache before each repeat, are compared with reading the same files sequentially.
 """
 
 import os
@@ -21,7 +21,7 @@ NUM_IMAGES, SHARD_MB, BATCH_SIZE, REPEATS = 8_000, 16, 64, 5
 
 
 def measure() -> list[Row]:
-    os.environ["LITDATA_DISABLE_VERSION_CHECK"] = "1"  # it asks a server otherwise
+    os.environ["LITDATA_DISABLE_VERSION_CHECK"] = "1"  # otherwise it queries a server
     try:
         import litdata  # noqa: F401
     except ImportError as error:
@@ -29,20 +29,20 @@ def measure() -> list[Row]:
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
         folder = Path(name)
         write_shards(folder)
-        warm = in_turns(lambda: our_epoch(folder), lambda: usual_epoch(folder), lambda: None)
-        cold = in_turns(lambda: our_epoch(folder), lambda: read_through(folder), lambda: forget(folder))
+        warm = alternate(lambda: leyden_epoch(folder), lambda: litdata_epoch(folder), lambda: None)
+        cold = alternate(lambda: leyden_epoch(folder), lambda: read_through(folder), lambda: evict(folder))
     rows = []
-    for title, (ours, other), goal in (
+    for title, (seconds, baseline), goal in (
         ("streaming", warm, "at least 1x of litdata's loader"),
         ("streaming_cold", cold, "at least 0.3x of plain reading"),
     ):
         rows.append(
             Row(
                 title,
-                round(NUM_IMAGES / ours),
+                round(NUM_IMAGES / seconds),
                 "images/s",
-                round(NUM_IMAGES / other),
-                round(other / ours, 2),
+                round(NUM_IMAGES / baseline),
+                round(baseline / seconds, 2),
                 goal,
                 REPEATS,
             )
@@ -60,20 +60,20 @@ def write_shards(folder: Path) -> None:
     writer.close()
 
 
-def in_turns(ours: Callable[[], None], other: Callable[[], None], before: Callable[[], None]) -> tuple[float, float]:
-    """Give the median seconds of two ways that take turns, the first turn not counted."""
+def alternate(first: Callable[[], None], second: Callable[[], None], setup: Callable[[], None]) -> tuple[float, float]:
+    """Return the median seconds of two functions that alternate, without the first run."""
     times: tuple[list[float], list[float]] = ([], [])
-    for turn in range(REPEATS + 1):
-        for kept, way in zip(times, (ours, other), strict=True):
-            before()
+    for repeat in range(REPEATS + 1):
+        for seconds, function in zip(times, (first, second), strict=True):
+            setup()
             started = time.perf_counter()
-            way()
-            if turn:
-                kept.append(time.perf_counter() - started)
+            function()
+            if repeat:
+                seconds.append(time.perf_counter() - started)
     return statistics.median(times[0]), statistics.median(times[1])
 
 
-def our_epoch(folder: Path) -> None:
+def leyden_epoch(folder: Path) -> None:
     from leyden.data.loader import Loader
     from leyden.data.shards import ShardFolder
     from leyden.data.streaming import ShardedImages, ShardSampler
@@ -86,7 +86,7 @@ def our_epoch(folder: Path) -> None:
     )
 
 
-def usual_epoch(folder: Path) -> None:
+def litdata_epoch(folder: Path) -> None:
     from litdata import StreamingDataLoader, StreamingDataset
 
     loader = StreamingDataLoader(StreamingDataset(str(folder), shuffle=True, batch_decode=0), batch_size=BATCH_SIZE)
@@ -100,8 +100,8 @@ def read_through(folder: Path) -> None:
                 pass
 
 
-def forget(folder: Path) -> None:
-    """Take the shards out of the page cache."""
+def evict(folder: Path) -> None:
+    """Evict the shards from the page cache."""
     for path in folder.glob("*.bin"):
         with open(path, "rb") as file:
             os.fsync(file.fileno())

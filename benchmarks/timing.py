@@ -1,4 +1,4 @@
-"""Time commands that take turns, and say what came out as a row."""
+"""Timing of commands, and the rows of results."""
 
 import os
 import statistics
@@ -15,8 +15,8 @@ from typing import Any
 REPO = Path(__file__).resolve().parents[1]
 
 
-class Skip(Exception):  # noqa: N818 - no error
-    """Why a benchmark cannot run here, and what to do."""
+class Skip(Exception):  # noqa: N818 - not an error
+    """Raised when a benchmark cannot run here; the message says what to do."""
 
 
 @dataclass
@@ -27,10 +27,10 @@ class Row:
         name: What was measured.
         value: Median, or the mean where `unit` says so.
         unit: Unit of value and baseline.
-        baseline: The usual way of doing it, measured in the same run; null where there is none.
+        baseline: The usual implementation, measured in the same run; null if there is none.
         ratio: value / baseline.
         goal: What value or ratio should be, in words.
-        repeats: How often it was measured.
+        repeats: Number of measurements.
     """
 
     name: str
@@ -43,22 +43,22 @@ class Row:
 
 
 def compare(name: str, command: list[str], baseline: list[str], goal: str, repeats: int, cwd: Path = REPO) -> Row:
-    """Time two commands in turns, after one run of each that does not count: median seconds."""
+    """Time two commands alternately, after one warm-up run of each: median seconds."""
     times: tuple[list[float], list[float]] = ([], [])
-    for turn in range(repeats + 1):
-        for kept, words in zip(times, (command, baseline), strict=True):
-            seconds = time_once(words, cwd)
-            if turn:
-                kept.append(seconds)
-    value, usual = (statistics.median(kept) for kept in times)
+    for repeat in range(repeats + 1):
+        for seconds, words in zip(times, (command, baseline), strict=True):
+            elapsed = time_once(words, cwd)
+            if repeat:
+                seconds.append(elapsed)
+    value, usual = (statistics.median(seconds) for seconds in times)
     return Row(name, round(value, 4), "s", round(usual, 4), round(value / usual, 3), goal, repeats)
 
 
 def time_once(command: list[str], cwd: Path) -> float:
-    """Run a command to its end.
+    """Run a command and return its seconds.
 
     Raises:
-        subprocess.CalledProcessError: if it fails; what it printed is shown first.
+        subprocess.CalledProcessError: if it fails; its output is printed first.
     """
     started = time.perf_counter()
     done = subprocess.run(
@@ -73,7 +73,7 @@ def time_once(command: list[str], cwd: Path) -> float:
 
 @contextmanager
 def project() -> Iterator[Path]:
-    """Give a temporary folder to work in as in a checkout: this one's configs are there."""
+    """Yield a temporary folder to work in as in a checkout: it links to this one's configs."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "configs").symlink_to(REPO / "configs")
@@ -81,14 +81,14 @@ def project() -> Iterator[Path]:
 
 
 def environment() -> dict[str, str]:
-    """Give an environment in which this interpreter's programs come first, and bytecode is kept."""
+    """Return an environment in which this interpreter's programs come first on the PATH, and bytecode is cached."""
     env = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     env.pop("PYTHONDONTWRITEBYTECODE", None)
     return env
 
 
 def copy_checkout(folder: Path) -> None:
-    """Copy what git tracks, or would, with its times: a clean checkout that make takes for installed."""
+    """Copy the files that git tracks, or would track, with their modification times, to a new repository."""
     import shutil
 
     listed = subprocess.run(
@@ -104,7 +104,7 @@ def copy_checkout(folder: Path) -> None:
 
 
 def normalized_batches(data: Any) -> Iterable[Any]:
-    """Yield an epoch of training batches of an `ImageData` in bfloat16, normalised as the model does."""
+    """Yield an epoch of an `ImageData`'s training batches in bfloat16, normalised as in the model."""
     import torch
     from lightning.pytorch import Trainer
 

@@ -1,11 +1,12 @@
-"""Training torchvision's ResNet-18 with a 3x3 stem on CIFAR-10: images per second of whole steps, crop and flip and batches of 128 on both sides.
+"""Training torchvision's ResNet-18 with a 3x3 stem on CIFAR-10: images per second of whole steps.
 
-Ours is what `leyden fit` does by default: packed pixels, bf16 where the CPU computes it, channels_last. The usual way is float32, NCHW,
-ImageFolder and a DataLoader with the best of 0, 1, 2 and 4 workers. Both by the same hand-written loop, in turns.
+Both sides use crops, flips and batches of 128. Leyden's defaults are packed pixels, bf16 where it is native, and
+channels_last. The baseline is float32, NCHW, ImageFolder and a DataLoader with the best of 0, 1, 2 and 4 workers.
+Both run alternately in the same hand-written loop.
 
-The limit: on 2 cores with AMX, 84% of our step are convolutions. oneDNN computes their backward pass in bfloat16 at 138 billion
-multiply-adds a second (forward at 254, the usual way's float32 at 88 in all), so that a step of nothing else would be 2.7x the usual
-way's. torch.compile gains 9%.
+The limit: on 2 cores with AMX, 84% of our step are convolutions. oneDNN computes their backward pass in bfloat16 at
+138 billion multiply-adds per second (forward at 254; the baseline's float32 at 88 overall), so that a step of nothing
+else would be 2.7x as fast as the baseline's. torch.compile gains 9%.
 """
 
 import statistics
@@ -20,7 +21,7 @@ import torch
 from torch.nn import functional as F
 
 from cifar10 import cifar10_folder
-from input_small import our_batches, rate, usual_batches
+from input_small import leyden_batches, rate, torchvision_batches
 from timing import Row, time_once
 
 BATCH_SIZE = 128
@@ -37,12 +38,12 @@ def measure() -> list[Row]:
         packed = Path(name) / "packed"
         time_once(["leyden", "prepare", "--data", str(folder), "--out", str(packed)], Path(name))
         workers = best_workers(folder)
-        ours, usual = trainer(bf16, torch.channels_last), trainer(False, torch.contiguous_format)
-        found: tuple[list[float], list[float]] = ([], [])
+        step, usual_step = make_step(bf16, torch.channels_last), make_step(False, torch.contiguous_format)
+        rates: tuple[list[float], list[float]] = ([], [])
         for _ in range(REPEATS):
-            found[0].append(trained_rate(ours, our_batches(packed, BATCH_SIZE)))
-            found[1].append(trained_rate(usual, usual_batches(folder, workers, BATCH_SIZE)))
-    value, baseline = (statistics.median(rates) for rates in found)
+            rates[0].append(trained_rate(step, leyden_batches(packed, BATCH_SIZE)))
+            rates[1].append(trained_rate(usual_step, torchvision_batches(folder, workers, BATCH_SIZE)))
+    value, baseline = (statistics.median(each) for each in rates)
     return [
         Row(
             "train_resnet18",
@@ -57,11 +58,11 @@ def measure() -> list[Row]:
 
 
 def best_workers(folder: Path) -> int:
-    return max((0, 1, 2, 4), key=lambda count: rate(usual_batches(folder, count, BATCH_SIZE), STEPS))
+    return max((0, 1, 2, 4), key=lambda count: rate(torchvision_batches(folder, count, BATCH_SIZE), STEPS))
 
 
-def trainer(bf16: bool, memory_format: torch.memory_format) -> Callable[[torch.Tensor, torch.Tensor], None]:
-    """Give a function that takes one step on a batch of normalised images (B, 3, 32, 32) and labels (B,)."""
+def make_step(bf16: bool, memory_format: torch.memory_format) -> Callable[[torch.Tensor, torch.Tensor], None]:
+    """Return a function that trains one step on a batch of normalised images (B, 3, 32, 32) and labels (B,)."""
     from leyden.models import TorchvisionNet
 
     network = TorchvisionNet(3, 10, (32, 32), "resnet18").to(memory_format=memory_format)  # type: ignore[call-overload]
@@ -78,12 +79,12 @@ def trainer(bf16: bool, memory_format: torch.memory_format) -> Callable[[torch.T
 
 
 def trained_rate(step: Callable[..., None], batches: Iterable[Any]) -> float:
-    """Give images per second, the first step not counted."""
-    waiting: Iterator[Any] = iter(batches)
-    step(*next(waiting))
+    """Return images per second, without the first step."""
+    iterator: Iterator[Any] = iter(batches)
+    step(*next(iterator))
     started, count = time.perf_counter(), 0
     for _ in range(STEPS):
-        images, labels = next(waiting)
+        images, labels = next(iterator)
         step(images, labels)
         count += len(labels)
     return count / (time.perf_counter() - started)

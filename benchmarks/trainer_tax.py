@@ -1,9 +1,10 @@
-"""What `leyden fit` costs beside a hand-written loop of the same network, data path, optimizer, schedule and precision.
+"""Overhead of `leyden fit` over a hand-written loop with the same network, data, optimizer, schedule and precision.
 
-One epoch of training with the progress bar and the CSV file, without checkpoints and validation on both sides; the loop
-steps, schedules and sums its loss as a careful person writes it. Two cases: the default network at batch 256, and a small
-network at batch 32, whose step takes a few ms, on one thread. The small network is also trained by a bare Trainer without
-callbacks, logs or a schedule, which is what Lightning's own loop costs. All sides take turns in one process.
+One epoch of training with the progress bar and the CSV file, without checkpoints and validation on both sides; the
+loop steps, schedules and sums its loss as one would write it by hand. Two cases: the default network at batch 256,
+and a small network at batch 32, whose step takes a few ms, on one thread. The small network is also trained by a bare
+Trainer without callbacks, logs or a schedule, which is the overhead of Lightning's own loop. All sides alternate in
+one process.
 """
 
 import contextlib
@@ -24,7 +25,7 @@ from torch.nn import functional as F
 from timing import Row, project, time_once
 
 CONFIG = ["-c", "configs/train.yaml"]
-TURNS, SMALL_TURNS = 11, 31
+REPEATS, SMALL_REPEATS = 11, 31
 SMALL = ["--data.batch_size=32", "--network.init_args.width=8", "--network.init_args.depths=[1]"]
 
 
@@ -35,53 +36,53 @@ def measure() -> list[Row]:
         args = [*CONFIG, f"--data.folder={lengthen(folder, copies=8)}", "--data.batch_size=256"]
         small = [*CONFIG, f"--data.folder={lengthen(folder, copies=4)}", *SMALL]
         with contextlib.chdir(folder):
-            ours, loop = take_turns(TURNS, lambda: by_fit(args), lambda: by_loop(args))
+            fit, loop = alternate(REPEATS, lambda: run_fit(args), lambda: run_loop(args))
             threads = torch.get_num_threads()
             torch.set_num_threads(1)
-            ours_small, bare, small_loop = take_turns(
-                SMALL_TURNS,
-                lambda: by_fit(small),
-                lambda: by_bare(small),
-                lambda: by_loop(small),
+            small_fit, bare, small_loop = alternate(
+                SMALL_REPEATS,
+                lambda: run_fit(small),
+                lambda: run_bare(small),
+                lambda: run_loop(small),
             )
             torch.set_num_threads(threads)
     return [
-        row("trainer_tax", ours, loop, "at most 1.03x"),
-        row("trainer_tax_small_step", ours_small, bare, "at most 1.05x"),
+        row("trainer_tax", fit, loop, "at most 1.03x"),
+        row("trainer_tax_small_step", small_fit, bare, "at most 1.05x"),
         row("trainer_tax_bare", bare, small_loop, "none: Lightning's own"),
     ]
 
 
-def row(name: str, ours: list[float], loop: list[float], goal: str) -> Row:
-    ratio = statistics.median(a / b for a, b in zip(ours, loop, strict=True))
+def row(name: str, times: list[float], baseline: list[float], goal: str) -> Row:
+    ratio = statistics.median(a / b for a, b in zip(times, baseline, strict=True))
     return Row(
         name,
-        round(statistics.median(ours), 3),
+        round(statistics.median(times), 3),
         "ms/step",
-        round(statistics.median(loop), 3),
+        round(statistics.median(baseline), 3),
         round(ratio, 3),
         goal,
-        len(ours),
+        len(times),
     )
 
 
 def lengthen(folder: Path, copies: int) -> Path:
-    """Repeat the prepared training images, so that an epoch has enough steps; give where."""
+    """Repeat the prepared training images, so that an epoch has enough steps; return the new folder."""
     out = folder / f"prepared_{copies}"
     shutil.copytree(folder / "artifacts/prepare", out)
     for name in ("images", "labels"):
-        whole = np.load(out / f"train.{name}.npy")
-        np.save(out / f"train.{name}.npy", np.concatenate([whole] * copies))
+        array = np.load(out / f"train.{name}.npy")
+        np.save(out / f"train.{name}.npy", np.concatenate([array] * copies))
     report = json.loads((out / "report.json").read_text())
     report["counts"]["train"] = {label: count * copies for label, count in report["counts"]["train"].items()}
     (out / "report.json").write_text(json.dumps(report))
     return out
 
 
-def take_turns(repeats: int, *sides: Callable[[], float]) -> list[list[float]]:
-    """Give each side's milliseconds of a step, turn by turn."""
+def alternate(repeats: int, *sides: Callable[[], float]) -> list[list[float]]:
+    """Return the milliseconds per step of each side, run alternately."""
     times = [[side() for side in sides] for _ in range(repeats)]
-    return [list(own) for own in zip(*times, strict=True)]
+    return [list(each) for each in zip(*times, strict=True)]
 
 
 class Stopwatch(Callback):
@@ -97,7 +98,7 @@ class Stopwatch(Callback):
             self.milliseconds = (time.perf_counter() - self._started) * 1000 / trainer.num_training_batches
 
 
-def by_fit(args: list[str]) -> float:
+def run_fit(args: list[str]) -> float:
     from leyden.training.cli import LeydenCLI
 
     with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
@@ -143,7 +144,7 @@ class Bare(LightningModule):
         self.milliseconds = (time.perf_counter() - self._started) * 1000 / self.trainer.num_training_batches
 
 
-def by_bare(args: list[str]) -> float:
+def run_bare(args: list[str]) -> float:
     from leyden.training.cli import LeydenCLI
 
     with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
@@ -158,7 +159,7 @@ def by_bare(args: list[str]) -> float:
     return bare.milliseconds
 
 
-def by_loop(args: list[str]) -> float:
+def run_loop(args: list[str]) -> float:
     """Train two epochs by hand; time the second."""
     from leyden.training.cli import LeydenCLI
     from leyden.training.schedules import Schedule, make_schedule

@@ -1,10 +1,11 @@
 """Small real data, prepared and trained once for all tests."""
 
+import contextlib
 import os
+import re
 
-if (
-    "PYTEST_XDIST_WORKER" in os.environ
-):  # torch reads it on import: workers share the cores, and so do the processes that they start
+# Workers, and the processes that they start, share the cores; torch reads this variable when it is imported.
+if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import shutil
@@ -16,6 +17,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image, ImageDraw
 
 from leyden.cli import main
@@ -26,15 +28,15 @@ SHAPES = ("cercle", "carré", "big triangle")
 
 @pytest.fixture(autouse=True)
 def environment() -> Iterator[None]:
-    """Take back what a test left in the environment: with Lightning's LOCAL_RANK, the next training of two processes waits for the second."""
+    """Restore the environment after each test: with Lightning's LOCAL_RANK, the next distributed training hangs."""
     with mock.patch.dict(os.environ):
         yield
 
 
 def draw_shape(name: str, width: int, height: int, generator: np.random.Generator) -> Image.Image:
-    """Draw one coloured shape on another colour: a picture that a class can be told from."""
-    ground, ink = (tuple(int(v) for v in generator.integers(low, high, 3)) for low, high in ((0, 90), (160, 256)))
-    image = Image.new("RGB", (width, height), ground)
+    """Draw one coloured shape on a dark background."""
+    background, ink = (tuple(int(v) for v in generator.integers(low, high, 3)) for low, high in ((0, 90), (160, 256)))
+    image = Image.new("RGB", (width, height), background)
     left, top = generator.integers(1, width // 4), generator.integers(1, height // 4)
     right, bottom = width - generator.integers(2, width // 4), height - generator.integers(2, height // 4)
     draw = ImageDraw.Draw(image)
@@ -48,7 +50,7 @@ def draw_shape(name: str, width: int, height: int, generator: np.random.Generato
 
 
 def write_shapes(folder: Path, per_class: int = 30) -> None:
-    """Write 3 classes of RGB images, not square, of mixed sizes and formats, with spaces and non-ASCII letters in their names."""
+    """Write 3 classes of RGB images, not square, of mixed sizes and formats, with spaces and accents in their names."""
     generator = np.random.default_rng(0)
     suffixes = (".png", ".jpg", ".bmp", ".webp", ".gif", ".tiff", ".JPEG")
     for name in SHAPES:
@@ -67,24 +69,18 @@ def shapes(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder like a checkout after `leyden fit`: the digits prepared, a small network trained for four epochs."""
+    """Return a folder like a checkout after `leyden fit`: a small network, trained for four epochs on the digits."""
     folder = tmp_path_factory.mktemp("trained")
     (folder / "configs").symlink_to(REPO / "configs")
-    old = Path.cwd()
-    os.chdir(folder)
-    try:
-        assert main(["sample"]) == 0
-        assert main(["prepare"]) == 0
-        assert (
-            main(["fit", "--trainer.max_epochs=4", "--network.init_args.width=8", "--trainer.precision=32-true"]) == 0
-        )
-    finally:
-        os.chdir(old)
+    small = ["--trainer.max_epochs=4", "--network.init_args.width=8", "--trainer.precision=32-true"]
+    with contextlib.chdir(folder):
+        for args in (["sample"], ["prepare"], ["fit", *small]):
+            assert main(args) == 0
     return folder
 
 
 def borrow_prepared(trained: Path, folder: Path) -> Path:
-    """Make a folder like a checkout after `leyden prepare`, whose prepared digits are the trained folder's."""
+    """Make a folder like a checkout after `leyden prepare`, with a link to the trained folder's prepared digits."""
     (folder / "artifacts").mkdir(parents=True, exist_ok=True)
     (folder / "artifacts/prepare").symlink_to(trained / "artifacts/prepare")
     (folder / "configs").symlink_to(REPO / "configs")
@@ -93,21 +89,21 @@ def borrow_prepared(trained: Path, folder: Path) -> Path:
 
 @pytest.fixture
 def workspace(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Work in a folder with the prepared digits, to train in."""
+    """Change to a new folder with the prepared digits, to train in."""
     monkeypatch.chdir(tmp_path)
     return borrow_prepared(trained, tmp_path)
 
 
 @pytest.fixture
 def in_trained(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Work in the trained folder; write elsewhere."""
+    """Change to the trained folder, which all tests share: write elsewhere."""
     monkeypatch.chdir(trained)
     yield trained
 
 
 @pytest.fixture
 def error_of(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Run a verb that must fail as a user's mistake: exit code 2, one line. Gives the line."""
+    """Return a function that runs a verb, asserts a user error (exit code 2, one line) and returns the line."""
 
     def run(*args: str) -> str:
         capsys.readouterr()
@@ -121,13 +117,13 @@ def error_of(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
 
 @pytest.fixture(scope="session")
 def python_env() -> dict[str, str]:
-    """Environment of child processes: this interpreter first on the path."""
+    """Return the environment of child processes: this interpreter comes first on the PATH."""
     return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A copy of the files that git tracks or would track, as a repository of its own."""
+    """Copy the files that git tracks or would track to a new repository."""
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=REPO, capture_output=True, check=True
     ).stdout
@@ -145,8 +141,43 @@ def checkout(tmp_path: Path) -> Path:
     return folder
 
 
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def run(checkout: Path, python_env: dict[str, str]) -> Run:
+    """Return a function that runs a command line in the checkout, asserts its exit code and returns its output."""
+
+    def run(command: str, code: int = 0) -> str:
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=checkout, env=python_env, capture_output=True, text=True, timeout=600
+        )
+        assert done.returncode == code, done.stdout[-3000:] + done.stderr[-3000:]
+        return done.stdout + done.stderr
+
+    return run
+
+
+@pytest.fixture
+def made(checkout: Path) -> Path:
+    """Return a checkout in which `make` finds the environment installed: a link to the one that runs the tests."""
+    environment = Path(sys.prefix)
+    if not (environment / ".installed").is_file():
+        pytest.skip("this environment was not installed by `make`")
+    (checkout / ".venv").symlink_to(environment)
+    os.utime(environment / ".installed")
+    return checkout
+
+
+def export_less(checkout: Path) -> None:
+    """Remove the export formats that take longest; the stage's own tests cover them."""
+    config = checkout / "configs/export.yaml"
+    config.write_text(re.sub(r"  (aoti|torchscript|executorch|openvino|safetensors): .*\n", "", config.read_text()))
+    assert list(yaml.safe_load(config.read_text())["formats"]) == ["pt2", "onnx"]
+
+
 def write_courses(folder: Path) -> None:
-    """Write 3 classes of 2 features, of unequal size and length, as .npy and .csv with and without names."""
+    """Write 3 classes of sequences of 2 features and unequal lengths, as .npy and as .csv with and without header."""
     generator = np.random.default_rng(0)
     for name, count in (("down", 80), ("up", 50), ("wave", 20)):
         (folder / name).mkdir(parents=True)
@@ -170,7 +201,7 @@ def write_courses(folder: Path) -> None:
 
 @pytest.fixture(scope="session")
 def sequences_prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder like a checkout after `leyden prepare` of sequences in data/."""
+    """Return a folder like a checkout after `leyden prepare` with sequences in data/."""
     folder = tmp_path_factory.mktemp("sequences")
     (folder / "configs").symlink_to(REPO / "configs")
     write_courses(folder / "data")
@@ -180,6 +211,6 @@ def sequences_prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def in_sequences(sequences_prepared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Work in the folder of prepared sequences."""
+    """Change to the folder of prepared sequences."""
     monkeypatch.chdir(sequences_prepared)
     return sequences_prepared

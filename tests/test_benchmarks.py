@@ -1,4 +1,4 @@
-"""The benchmarks' page says what was measured."""
+"""The benchmarks' page shows the measured results."""
 
 import json
 

@@ -1,6 +1,7 @@
-"""Configs never rot: every YAML is parsed by the code that reads it, and run for one batch where it trains."""
+"""Configs never rot: every YAML is parsed by the code that reads it, and a training config trains one batch."""
 
 import dataclasses
+import importlib
 import inspect
 import shutil
 from pathlib import Path
@@ -13,20 +14,21 @@ from leyden.cli import VERBS, main
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 STAGE_CONFIGS = sorted(path.stem for path in CONFIGS.glob("*.yaml") if path.stem != "train")
 OVERLAYS = sorted(path.relative_to(CONFIGS.parent).as_posix() for path in CONFIGS.glob("*/*.yaml"))
-# These start more processes: tests/training/test_distributed.py and test_sharded.py train by them.
+# These start several processes: tests/training/test_distributed.py and test_sharded.py train with them.
 SEVERAL_PROCESSES = {f"configs/trainer/{name}.yaml" for name in ("ddp", "fsdp", "tensor_parallel")}
 
-GIVEN = {
+# Overlays that need an earlier model, and the argument that names it.
+EARLIER_MODEL = {
     "distill": "teacher",
     "finetune": "start_from",
     "prune": "start_from",
     "qat": "start_from",
     "sparse": "start_from",
-}  # overlays that ask for an earlier model, and where
+}
 
 
 @pytest.mark.parametrize("stage", STAGE_CONFIGS)
-def test_stage_config_is_accepted_and_says_the_defaults(stage, capsys):
+def test_stage_config_is_accepted_and_printed(stage, capsys):
     assert stage in VERBS
     with pytest.raises(SystemExit) as done:
         main([stage, "-c", str(CONFIGS / f"{stage}.yaml"), "--print_config"])
@@ -38,9 +40,7 @@ def test_stage_config_is_accepted_and_says_the_defaults(stage, capsys):
 
 @pytest.mark.parametrize("stage", STAGE_CONFIGS)
 def test_stage_config_and_signature_agree(stage):
-    """The config file is where values are tuned: what it says is what a call without it does."""
-    import importlib
-
+    """Values are tuned in the config file: it contains the defaults of the signature."""
     signature = inspect.signature(getattr(importlib.import_module(VERBS[stage][0]), stage))
     for key, value in yaml.safe_load((CONFIGS / f"{stage}.yaml").read_text()).items():
         default = signature.parameters[key].default
@@ -48,20 +48,19 @@ def test_stage_config_and_signature_agree(stage):
 
 
 def data_for(overlay: str, folder: Path) -> list[str]:
-    """Prepare what an overlay needs beside the sample's packed arrays."""
+    """Prepare what an overlay needs besides the sample's packed arrays; return the arguments that name it."""
     name = Path(overlay).stem
-    if name in GIVEN:
-        shutil.copy("artifacts/train/model.ckpt", folder / "given.ckpt")
-        return [f"--model.{GIVEN[name]}.path={folder}/given.ckpt"]
+    if name in EARLIER_MODEL:
+        shutil.copy("artifacts/train/model.ckpt", folder / "earlier.ckpt")
+        return [f"--model.{EARLIER_MODEL[name]}.path={folder}/earlier.ckpt"]
     if name == "pipeline":
         return ["--trainer.strategy.init_args.devices=[cpu,cpu]"]
     if name == "compile":
-        return [
-            "--model.init_args.execution.compile=aot_eager"
-        ]  # machine code takes long to make: tests/training/test_precision.py
+        # Generating machine code takes long: tests/training/test_precision.py does it.
+        return ["--model.init_args.execution.compile=aot_eager"]
     if name != "streaming":
         return []
-    pytest.importorskip("litdata", reason="of the optional group 'streaming'")
+    pytest.importorskip("litdata", reason="litdata is in the optional group 'streaming'")
     assert main(["prepare", f"--out={folder}/prepare", f"--shards={folder}/shards"]) == 0
     return [f"--data.init_args.folder={folder}/prepare"]
 
@@ -78,15 +77,15 @@ def test_train_config_runs_one_batch_under_each_overlay(
 ):
     if overlay in LOGGERS:
         pytest.importorskip(LOGGERS[overlay], reason="an optional logger")
-    of_sequences = overlay and "SequenceData" in (CONFIGS.parent / overlay).read_text()
-    monkeypatch.chdir(sequences_prepared if of_sequences else trained)
+    is_sequences = overlay and "SequenceData" in (CONFIGS.parent / overlay).read_text()
+    monkeypatch.chdir(sequences_prepared if is_sequences else trained)
     args = ["-c", overlay, *data_for(overlay, tmp_path)] if overlay else []
     args = ["fit", "-c", "configs/train.yaml", *args, "--trainer.fast_dev_run=1", "--trainer.accelerator=cpu"]
     assert main(args) == 0, capsys.readouterr().err
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_overlay_is_short_and_opens_with_what_it_is_for(overlay):
+def test_overlay_is_short_and_opens_with_a_comment(overlay):
     lines = (CONFIGS.parent / overlay).read_text().splitlines()
     assert lines[0].startswith("# ")
     assert sum(not line.startswith("#") for line in lines) <= 15

@@ -1,4 +1,4 @@
-"""The notebooks run from the first cell to the last on what the pipeline made, and are kept without outputs."""
+"""The notebooks run from the first cell to the last on the pipeline's outputs, and are stored without outputs."""
 
 import asyncio
 import shutil
@@ -14,7 +14,7 @@ NOTEBOOKS = sorted((REPO / "notebooks").glob("*.ipynb"))
 
 
 def run(path: Path) -> str:
-    """Run a notebook where it lies; give what its cells printed."""
+    """Run a notebook in its folder; return what its cells printed."""
     notebook = nbformat.read(path, as_version=4)
     client = nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(path.parent)}})
     asyncio.run(client.async_execute())
@@ -29,13 +29,14 @@ def test_notebook_runs(path, trained, tmp_path):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook_is_kept_without_outputs(path):
+def test_notebook_is_stored_without_outputs(path):
     cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
-    assert cells and not any(cell.outputs or cell.execution_count for cell in cells)
+    assert cells
+    assert not any(cell.outputs or cell.execution_count for cell in cells)
 
 
-def test_a_cell_that_fails_fails_the_test(tmp_path):
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("print('seen')\n1 / 0")])
+def test_a_failing_cell_fails_the_test(tmp_path):
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("print('ran')\n1 / 0")])
     nbformat.write(notebook, tmp_path / "bad.ipynb")
     with pytest.raises(nbclient.exceptions.CellExecutionError, match="ZeroDivisionError"):
         run(tmp_path / "bad.ipynb")
