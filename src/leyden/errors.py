@@ -1,4 +1,4 @@
-"""UserError, the one exception whose message users see; parts of such messages; and the error numbers of a full disk."""
+"""UserError, the one exception whose message users see, parts of such messages, and error numbers of a full disk."""
 
 import difflib
 import errno

@@ -40,7 +40,7 @@ class SequenceExamples:
         return np.ascontiguousarray(self.values[indices, : lengths.max()]), lengths
 
     def edge_cases(self) -> list[Batch]:
-        """Return batches that reveal errors of some exports: single steps, treated as constant, and a long sequence."""
+        """Return batches on which some exports fail: one step, a length treated as a constant, and a long sequence."""
         values, lengths = self.values[:3], self.lengths[:3]
         num_repeats = 2 * self.values.shape[1] // int(lengths[0]) + 1
         repeated = np.concatenate([self.values[:1, : lengths[0]]] * num_repeats, axis=1)
