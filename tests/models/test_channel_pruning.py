@@ -133,7 +133,7 @@ def test_a_pruned_network_trains_and_its_checkpoint_needs_no_other_file(trained,
     args = ["fit", "-c", "configs/train.yaml", "-c", "configs/experiment/prune.yaml", "--trainer.max_epochs=1"]
     network = '--network.init_args.network={"class_path": "leyden.models.ResNet", "init_args": {"width": 8}}'
     assert main([*args, network]) == 0
-    assert "took 56 of 56 tensors from wide.ckpt" in caplog.text
+    assert "inherits 56 of 56 tensors of wide.ckpt" in caplog.text
     Path("wide.ckpt").unlink()
     wide, model = (leyden.load(folder / "artifacts/train/model.ckpt") for folder in (trained, workspace))
     assert model.network.stem[0].weight.shape[0] == 4
@@ -147,4 +147,4 @@ def test_a_pruned_network_trains_and_its_checkpoint_needs_no_other_file(trained,
         "--trainer.fast_dev_run=1",
     ]
     assert main(["fit", "-c", "configs/train.yaml", *start]) == 0
-    assert "took 56 of 56 tensors from student.ckpt" in caplog.text
+    assert "inherits 56 of 56 tensors of student.ckpt" in caplog.text
