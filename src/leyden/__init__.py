@@ -3,8 +3,9 @@
 The public names are imported on first use: `leyden --help` and `leyden prepare` load neither torch nor lightning.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from leyden.class_paths import import_on_first_use
 
 __version__ = "0.1.0"
 __all__ = ["Classifier", "ImageData", "SequenceData", "StreamedImageData", "UserError", "load"]
@@ -17,17 +18,14 @@ if TYPE_CHECKING:
     from leyden.runtimes.load import load
     from leyden.training.classifier import Classifier
 
-_MODULES = {
-    "Classifier": "leyden.training.classifier",
-    "ImageData": "leyden.data.datamodule",
-    "SequenceData": "leyden.data.sequence_data",
-    "StreamedImageData": "leyden.data.streaming",
-    "UserError": "leyden.errors",
-    "load": "leyden.runtimes.load",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module 'leyden' has no attribute {name!r}")
-    return getattr(importlib.import_module(_MODULES[name]), name)
+__getattr__ = import_on_first_use(
+    __name__,
+    {
+        "Classifier": "leyden.training.classifier",
+        "ImageData": "leyden.data.datamodule",
+        "SequenceData": "leyden.data.sequence_data",
+        "StreamedImageData": "leyden.data.streaming",
+        "UserError": "leyden.errors",
+        "load": "leyden.runtimes.load",
+    },
+)

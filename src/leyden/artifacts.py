@@ -1,11 +1,10 @@
-"""What the stages say to one another: names of files, verdicts, and the thresholds behind them.
+"""What the stages share: names of files, verdicts, and the threshold of one verdict.
 
-Stages never import one another; a name that one stage writes and another reads is here. (The format of prepared data is in
-`leyden.data.packed`. `fit` imports nothing from here: an edit to a threshold must not retrain.)
+Stages never import one another; a name that one stage writes and another reads is here. (The format of prepared data
+is in `leyden.data.packed`. `fit` imports nothing from here: an edit to a threshold must not retrain.)
 """
 
 # Files of artifacts/train
-CHECKPOINT = "model.ckpt"
 CONFIG = "config.yaml"
 CURVES = "curves.csv"
 PROVENANCE = "provenance.json"
@@ -42,6 +41,6 @@ CHANCE = "no better than chance"
 NOT_ABOUT_THE_MODEL = "not about the model"
 REFUSED = "refused"
 
-# Rank correlation of maps before and after the weights are randomised, from which on a map follows the image's edges as
-# much as what the model has learned.
+# Rank correlation of a map before and after the weights are randomised; from here on, the map follows the image's edges
+# as much as what the model has learned.
 MAX_RANDOMISATION_SIMILARITY = 0.5

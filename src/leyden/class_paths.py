@@ -1,18 +1,15 @@
-"""Class paths (`package.module.Name`) in configs and model files: how they are collected and imported."""
+"""Class paths (`package.module.Name`): how they are collected from configs, and imported."""
 
 import importlib
+from collections.abc import Callable
 from typing import Any
 
 
 def import_path(path: str) -> Any:
     """Import a class, a function or another attribute of a module.
 
-    Args:
-        path: `package.module.Name`.
-
     Raises:
-        ImportError: if the path has no module, the module or its attribute does not exist, or the module's own code
-            fails.
+        ImportError: if the path has no module, the module or its attribute does not exist, or the module's code fails.
     """
     module_name, _, name = path.rpartition(".")
     if not module_name or not all(part.isidentifier() for part in path.split(".")):
@@ -27,6 +24,17 @@ def import_path(path: str) -> Any:
         return getattr(module, name)
     except AttributeError as error:
         raise ImportError(f"module {module_name} has no attribute {name!r}") from error
+
+
+def import_on_first_use(package: str, modules: dict[str, str]) -> Callable[[str], Any]:
+    """Return a package's `__getattr__` that imports each public name from its module on first use."""
+
+    def get_attribute(name: str) -> Any:
+        if name not in modules:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(modules[name]), name)
+
+    return get_attribute
 
 
 def class_paths_of(spec: Any) -> set[str]:

@@ -7,9 +7,10 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args, get_origin
 
-from leyden.errors import DISK_FULL, UserError
+from leyden import __version__
+from leyden.errors import DISK_FULL, UserError, did_you_mean
 
 # verb: (module, description). The module has a function `main` if it runs several verbs, else one named after the verb.
 VERBS = {
@@ -47,16 +48,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     if argv is None:
         sys.path.append(str(Path.cwd()))  # so that configs can name the user's own classes in files there
-    args = list(sys.argv[1:] if argv is None else argv)
-    if not args or args[0] in ("-h", "--help", "help"):
-        print(HELP.format(verbs="\n".join(f"  {verb:<11} {text}" for verb, text in available_verbs().items())), end="")
+        argv = sys.argv[1:]
+    verb, *rest = argv or ["--help"]
+    if verb in ("-h", "--help", "help"):
+        print(HELP.format(verbs="\n".join(f"  {name:<11} {text}" for name, text in available_verbs().items())), end="")
         return 0
-    if args[0] in ("-V", "--version"):
-        from leyden import __version__
-
+    if verb in ("-V", "--version"):
         print(f"leyden {__version__}")
         return 0
-    verb, *rest = args
     try:
         run(verb, rest)
     except UserError as error:
@@ -89,8 +88,6 @@ def available_verbs() -> dict[str, str]:
 def run(verb: str, args: list[str]) -> None:
     """Import the verb's stage, and call it with the values from the config files and the command line."""
     if verb not in available_verbs():
-        from leyden.parsing import did_you_mean
-
         raise UserError(
             f"expected a verb; got {verb!r}{did_you_mean(verb, available_verbs())}; run `leyden --help` for the list"
         )
@@ -124,7 +121,6 @@ def parse(function: Callable[..., Any], verb: str, args: list[str]) -> dict[str,
 def function_parser(function: Callable[..., Any], verb: str) -> Any:
     """Build a parser from a function's signature and docstring."""
     import inspect
-    import typing
 
     import docstring_parser
     from jsonargparse import ArgumentParser
@@ -137,11 +133,9 @@ def function_parser(function: Callable[..., Any], verb: str) -> Any:
     parser.add_argument("-c", "--config", action="config", help="Config file; several are merged from left to right.")
     for name, param in inspect.signature(function).parameters.items():
         if param.default is param.empty:
-            is_list = typing.get_origin(param.annotation) is list
-            options = (
-                {"type": typing.get_args(param.annotation)[0], "nargs": "+"} if is_list else {"type": param.annotation}
-            )
-            parser.add_argument(name, help=helps.get(name), **options)
+            is_list = get_origin(param.annotation) is list
+            kind = {"type": get_args(param.annotation)[0], "nargs": "+"} if is_list else {"type": param.annotation}
+            parser.add_argument(name, help=helps.get(name), **kind)
         elif param.annotation is bool:
             parser.add_argument(f"--{name}", action="store_true", help=helps.get(name))
         else:

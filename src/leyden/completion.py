@@ -2,7 +2,10 @@
 
 import importlib
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Literal
+
+import yaml
 
 from leyden.cli import VERBS, available_verbs, function_parser, with_default_config
 
@@ -41,19 +44,13 @@ def completions_of(verb: str) -> Iterable[str]:
     else:
         actions = function_parser(getattr(module, verb), verb)._actions
         options = {option for action in actions for option in action.option_strings if option.startswith("--")}
-    return {"--help", "--config", *options, *(f"--{key}=" for key in config_keys(args[1:]))}
-
-
-def config_keys(paths: list[str]) -> Iterable[str]:
-    """Yield the dotted keys of YAML files."""
-    import yaml
-
-    for path in paths:
-        with open(path, encoding="utf-8") as file:
-            yield from dotted_keys(yaml.safe_load(file))
+    # After "--config" comes the path of the default config, if there is one.
+    configs = [yaml.safe_load(Path(path).read_text(encoding="utf-8")) for path in args[1:]]
+    return {"--help", "--config", *options, *(f"--{key}=" for config in configs for key in dotted_keys(config))}
 
 
 def dotted_keys(tree: dict[str, Any], prefix: str = "") -> Iterable[str]:
+    """Yield the keys of a config's values, as in `data.init_args.folder`."""
     for key, value in tree.items():
         if isinstance(value, dict):
             yield from dotted_keys(value, f"{prefix}{key}.")

@@ -1,9 +1,22 @@
-"""UserError, the one exception that is shown to users as a message, and the error numbers of a full disk."""
+"""UserError, the one exception whose message users see, parts of such messages, and error numbers of a full disk."""
 
+import difflib
 import errno
+from collections.abc import Iterable
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class UserError(Exception):
     """A mistake that the user can fix: one line on stderr with what was expected, what came and what to do."""
+
+
+def one_line(error: Exception, max_length: int = 80) -> str:
+    """Return an exception's message on one line, cut to `max_length` characters."""
+    return " ".join(str(error).split())[:max_length]
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return a hint that names the nearest known word, or an empty string."""
+    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" (did you mean {matches[0]!r}?)" if matches else ""

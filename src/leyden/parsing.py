@@ -1,16 +1,15 @@
-"""Errors of argument parsers, which span many lines with types and usage, as one line with the nearest valid key."""
+"""Errors of argument parsers, which span many lines with types and usage, shortened to one line."""
 
 import argparse
 import dataclasses
-import difflib
 import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from leyden.class_paths import import_path
-from leyden.errors import UserError
+from leyden.errors import UserError, did_you_mean
 
 UNKNOWN_KEY = re.compile(r"(?:unrecognized arguments: (?:--)?|does not accept option '|Option ')([\w.+-]+)")
 EXPECTED_TYPE = re.compile(r"Expected an? (?:<class '([\w.]+)'>|([\w ]+))")
@@ -81,9 +80,3 @@ def argument_names(function: Callable[..., Any]) -> Iterator[str]:
         yield name
         if dataclasses.is_dataclass(param.annotation):
             yield from (field.name for field in dataclasses.fields(param.annotation))
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return a hint that names the nearest known word, or an empty string."""
-    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f" (did you mean {matches[0]!r}?)" if matches else ""

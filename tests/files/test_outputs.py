@@ -71,7 +71,7 @@ def test_files_that_a_user_added_to_a_result_are_kept(name, in_trained, tmp_path
     assert contents(tmp_path / "out") == before
 
 
-def test_ds_store_is_ignored_and_gitignore_and_permissions_are_kept(in_trained, tmp_path):
+def test_an_empty_folder_is_used_ds_store_is_ignored_and_gitignore_and_permissions_are_kept(in_trained, tmp_path):
     (tmp_path / "out").mkdir(mode=0o700)
     for _ in range(2):
         assert main(["report", f"--out={tmp_path}/out"]) == 0
@@ -100,10 +100,8 @@ def test_the_current_folder_is_not_replaced(location, in_trained, tmp_path, monk
     ]
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-    for args in (
-        ["report", *reads],
-        ["evaluate", f"--model={in_trained}/{MODEL}", f"--data={in_trained}/artifacts/prepare"],
-    ):
+    scored = [f"--model={in_trained}/{MODEL}", f"--data={in_trained}/artifacts/prepare"]
+    for args in (["report", *reads], ["evaluate", *scored]):
         assert "contains the current folder" in error_of(*args, f"--out={location}")
 
 
@@ -115,12 +113,6 @@ def test_fit_does_not_replace_its_data(workspace, error_of):
     )
     assert Path("artifacts/train/packed/report.json").is_file()
     assert not Path("runs").exists()
-
-
-def test_an_empty_folder_is_used(in_trained, tmp_path):
-    (tmp_path / "out").mkdir()
-    assert main(["report", f"--out={tmp_path}/out"]) == 0
-    assert (tmp_path / "out/index.html").is_file()
 
 
 @pytest.mark.parametrize("owner", ["train", "report"])
@@ -286,9 +278,8 @@ class TestFiles:
         assert "is a loop of symlinks" in error_of(verb, *FILE_VERBS[verb], f"--out={tmp_path}/loop")
         assert names(tmp_path) == ["loop", "other"]
         (tmp_path / "final.csv").write_text("mine")
-        monkeypatch.setattr(
-            os, "access", lambda path, mode: Path(path).name != "final.csv"
-        )  # root may write everywhere
+        # Root may write everywhere.
+        monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "final.csv")
         assert "is a read-only file" in error_of(verb, *FILE_VERBS[verb], f"--out={tmp_path}/final.csv")
 
     def test_a_folder_is_refused(self, verb, in_trained, precious, error_of):

@@ -1,5 +1,6 @@
-"""Pruning removes channels from all layers that share them, and gives an ordinary checkpoint."""
+"""Pruning removes channels from all layers that share them, and writes an ordinary checkpoint."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,6 @@ from leyden import UserError
 from leyden.cli import main
 from leyden.models.channel_pruning import narrow_network, select_channels, trace_channels
 from leyden.models.network_spec import build_network
-from tests.conftest import REPO
 
 RESNET = {"class_path": "leyden.models.ResNet", "init_args": {"width": 8, "depths": [2, 1]}}
 NETWORKS = {  # specification, image size, largest fraction of the parameters when half of the channels are kept
@@ -127,18 +127,15 @@ def test_networks_that_cannot_be_pruned_are_refused():
         narrow_network({"class_path": "torchvision.models.resnet18"}, 3, 1, (32, 32))
 
 
-def test_a_pruned_network_trains_and_its_checkpoint_needs_no_other_file(trained, tmp_path, monkeypatch, caplog):
-    (tmp_path / "configs").symlink_to(REPO / "configs")
-    (tmp_path / "artifacts").mkdir()
-    (tmp_path / "artifacts/prepare").symlink_to(trained / "artifacts/prepare")
-    (tmp_path / "wide.ckpt").write_bytes((trained / "artifacts/train/model.ckpt").read_bytes())
-    monkeypatch.chdir(tmp_path)
+def test_a_pruned_network_trains_and_its_checkpoint_needs_no_other_file(trained, workspace, caplog):
+    for copy in ("wide.ckpt", "student.ckpt"):
+        shutil.copy(trained / "artifacts/train/model.ckpt", copy)
     args = ["fit", "-c", "configs/train.yaml", "-c", "configs/experiment/prune.yaml", "--trainer.max_epochs=1"]
     network = '--network.init_args.network={"class_path": "leyden.models.ResNet", "init_args": {"width": 8}}'
     assert main([*args, network]) == 0
-    assert "took 56 of 56 tensors from wide.ckpt" in caplog.text
+    assert "inherits 56 of 56 tensors of wide.ckpt" in caplog.text
     Path("wide.ckpt").unlink()
-    wide, model = (leyden.load(folder / "artifacts/train/model.ckpt") for folder in (trained, tmp_path))
+    wide, model = (leyden.load(folder / "artifacts/train/model.ckpt") for folder in (trained, workspace))
     assert model.network.stem[0].weight.shape[0] == 4
     assert wide.network.stem[0].weight.shape[0] == 8
     assert model(torch.zeros(2, 1, 8, 8, dtype=torch.uint8)).shape == (2, 10)
@@ -149,6 +146,5 @@ def test_a_pruned_network_trains_and_its_checkpoint_needs_no_other_file(trained,
         "--model.start_from.mode=prune",
         "--trainer.fast_dev_run=1",
     ]
-    Path("student.ckpt").write_bytes((trained / "artifacts/train/model.ckpt").read_bytes())
     assert main(["fit", "-c", "configs/train.yaml", *start]) == 0
-    assert "took 56 of 56 tensors from student.ckpt" in caplog.text
+    assert "inherits 56 of 56 tensors of student.ckpt" in caplog.text

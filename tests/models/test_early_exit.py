@@ -118,11 +118,7 @@ def test_training_averages_the_loss_over_the_heads():
 
 
 @pytest.mark.filterwarnings("ignore:.*isinstance\\(treespec, LeafSpec\\)")
-def test_it_trains_and_is_evaluated_on_the_command_line(trained, tmp_path, monkeypatch, capsys):
-    for name in ("configs", "artifacts"):
-        (tmp_path / name).mkdir() if name == "artifacts" else (tmp_path / name).symlink_to(trained / name)
-    (tmp_path / "artifacts/prepare").symlink_to(trained / "artifacts/prepare")
-    monkeypatch.chdir(tmp_path)
+def test_it_trains_and_is_evaluated_on_the_command_line(workspace, capsys):
     small = ["--network.init_args.width=4", "--trainer.max_epochs=2", "--trainer.limit_train_batches=4"]
     assert main(["fit", "-c", "configs/train.yaml", "-c", "configs/experiment/early_exit.yaml", *small]) == 0
     assert main(["evaluate"]) == 0

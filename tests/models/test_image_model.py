@@ -73,7 +73,7 @@ def test_a_class_of_the_user():
 @pytest.mark.parametrize(
     ("path", "args", "message"),
     [
-        ("leyden.models.ResNet", {"widht": 3}, "did you mean width"),
+        ("leyden.models.ResNet", {"widht": 3}, "did you mean 'width'"),
         ("leyden.models.ResNet", {"width": -1}, "cannot be built|negative"),
         ("leyden.models.Nothing", {}, "cannot be imported"),
         ("nothing.at.All", {}, "cannot be imported"),

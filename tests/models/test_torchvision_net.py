@@ -151,7 +151,7 @@ def test_missing_damaged_and_code_running_files_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("name", "size", "message"),
     [
-        ("resnet81", (32, 32), "such as resnet18; got 'resnet81'"),
+        ("resnet81", (32, 32), r"torchvision network; got 'resnet81' \(did you mean 'resnet18'\?\)"),
         ("nothing_alike", (32, 32), "expected the name of a torchvision network; got 'nothing_alike'"),
         ("convnext_tiny", (8, 8), "expected larger images for convnext_tiny; got 8x8"),
         ("vit_b_16", (40, 40), "a multiple of 16 pixels for vit_b_16; got 40x40"),

@@ -13,6 +13,7 @@ import leyden
 from leyden import UserError
 from leyden.data.packed import read_split
 from leyden.runtimes.load import predict_logits
+from tests.trust.tampering import Bomb, assert_refused, edit_checkpoint, set_network
 
 CKPT = "artifacts/train/model.ckpt"
 
@@ -49,30 +50,19 @@ def test_batch_size_does_not_change_the_logits(in_trained):
     assert torch.allclose(predict_logits(model, images, 7), predict_logits(model, images, 65), atol=1e-5)
 
 
-class Malicious:
-    def __reduce__(self):
-        return (Path.touch, (Path("pwned"),))
-
-
 def test_a_malicious_pickle_is_refused_and_not_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    torch.save({"leyden": Malicious(), "state_dict": {}}, "evil.ckpt")
-    with pytest.raises(UserError, match="asks to run code"):
-        leyden.load("evil.ckpt")
-    Path("evil2.ckpt").write_bytes(pickle.dumps(Malicious(), protocol=2))
-    with pytest.raises(UserError):
-        leyden.load("evil2.ckpt")
-    assert not Path("pwned").exists()
+    torch.save({"leyden": Bomb(), "state_dict": {}}, "evil.ckpt")
+    assert_refused(Path("evil.ckpt"), "asks to run code")
+    Path("evil2.ckpt").write_bytes(pickle.dumps(Bomb(), protocol=2))
+    assert_refused(Path("evil2.ckpt"), "evil2.ckpt cannot be read")
 
 
 def test_a_class_path_that_is_not_a_network_is_refused(in_trained, tmp_path):
-    checkpoint = torch.load(CKPT, weights_only=True)
-    checkpoint["leyden"]["network"] = {"class_path": "os.system", "init_args": {"command": f"touch {tmp_path}/pwned"}}
-    torch.save(checkpoint, tmp_path / "evil.ckpt")
-    with pytest.raises(UserError, match=r"holds the network os\.system, which is code"):
-        leyden.load(tmp_path / "evil.ckpt")
-    with pytest.raises(UserError, match="neither"):
-        leyden.load(tmp_path / "evil.ckpt", trust=True)
+    change = set_network("os.system", command=f"touch {tmp_path}/pwned")
+    evil = edit_checkpoint(Path(CKPT), tmp_path / "evil.ckpt", change)
+    assert_refused(evil, r"holds the network os\.system, which is code")
+    assert_refused(evil, "neither", trust=True)
     assert not (tmp_path / "pwned").exists()
 
 
@@ -93,11 +83,10 @@ def test_invalid_checkpoints_are_refused(in_trained, tmp_path, write, message):
 
 
 def test_weights_of_a_different_network_are_refused(in_trained, tmp_path):
-    checkpoint = torch.load(CKPT, weights_only=True)
-    checkpoint["leyden"]["network"]["init_args"]["width"] = 16
-    torch.save(checkpoint, tmp_path / "model.ckpt")
-    with pytest.raises(UserError, match=r"do not fit leyden\.models"):
-        leyden.load(tmp_path / "model.ckpt")
+    def change(checkpoint):
+        checkpoint["leyden"]["network"]["init_args"]["width"] = 16
+
+    assert_refused(edit_checkpoint(Path(CKPT), tmp_path / "model.ckpt", change), r"do not fit leyden\.models")
 
 
 def test_unknown_suffixes_are_refused(tmp_path):

@@ -51,15 +51,7 @@ def test_formats_without_a_checksum_hold_a_valid_one(model_files, name):
 
 
 def set_weight(value: float):
-    def change(checkpoint):
-        tensor = checkpoint["state_dict"][HEAD]
-        tensor.view(-1)[0] = value
-
-    return change
-
-
-def enlarge(checkpoint):
-    checkpoint["state_dict"][HEAD].fill_(3e38)
+    return lambda checkpoint: checkpoint["state_dict"][HEAD].view(-1)[:1].fill_(value)
 
 
 def set_entry(key: str, value: object):
@@ -101,7 +93,10 @@ FAULTS = {
         "expected a list of different class names",
     ),
     "gigantic images": (set_input(image_size=[10**30, 8]), "expected channels, image_size, mean and std"),
-    "finite weights, infinite logits": (enlarge, "NaN or infinity"),
+    "finite weights, infinite logits": (
+        lambda checkpoint: checkpoint["state_dict"][HEAD].fill_(3e38),
+        "NaN or infinity",
+    ),
     **{
         f"temperature {value!r}": (set_entry("temperature", value), "expected a temperature from 0.001 to 1000")
         for value in (None, 0, 0.0, -1.0, math.nan, math.inf, 1e-30, "1", True, [1.0])
@@ -221,7 +216,7 @@ def test_a_changed_bit_in_an_archives_directory_is_detected_or_harmless(tmp_path
     assert num_refused > 100
 
 
-def test_a_network_whose_state_dict_has_versions_loads(tmp_path, trained):
+def test_a_network_whose_state_dict_has_versions_loads(tmp_path):
     spec = {"class_path": "torchvision.models.mnasnet0_5", "init_args": {}}
     model = build_model(spec, ["a", "b"], {"channels": 3, "image_size": [64, 64], "mean": [0.5] * 3, "std": [0.5] * 3})
     state = {f"model.{name}": value for name, value in model.state_dict().items()}
@@ -236,7 +231,7 @@ def test_images_of_a_wrong_size_are_refused_by_exported_files(model_files):
             leyden.load(model_files / name)(torch.zeros(2, 1, 4, 4, dtype=torch.uint8))
 
 
-def test_damaged_pretrained_weights_are_refused(trained, tmp_path):
+def test_damaged_pretrained_weights_are_refused(tmp_path):
     from leyden.models.torchvision_net import read_weights
 
     torch.save({"layer": torch.ones(1000)}, tmp_path / "weights.pth")

@@ -90,12 +90,8 @@ IGNORED = {
     "unknown field": lambda program: update_node(program, code=CALL),
     "guard": lambda program: program.update(guards_code=[CALL]),
     "guard in a name": lambda program: program.update(guards_code=["L['x\" + exec(1) + \"'].size()[0] == 1"]),
-    "size": lambda program: program["graph_module"]["graph"]["sym_int_values"].update(
-        s0={"as_expr": {"expr_str": CALL, "hint": None}}
-    ),
-    "hidden size": lambda program: program["graph_module"]["graph"]["sym_int_values"].update(
-        s0={"as_expr": {"expr_str": f"Symbol({CALL})", "hint": None}}
-    ),
+    "size": lambda program: set_size(program, CALL),
+    "hidden size": lambda program: set_size(program, f"Symbol({CALL})"),
     "name of a node": lambda program: update_node(program, name=f"x = {CALL} #"),
     "name of a value": lambda program: program["graph_module"]["graph"]["tensor_values"].update({f"x = {CALL} #": {}}),
     "class of inputs": lambda program: signature(program).update(
@@ -123,9 +119,7 @@ def test_what_torch_would_evaluate_in_a_program_is_not_read(folder, forgery):
 REFUSED = {
     "string instead of a number": lambda program: program["schema_version"].update(major="8"),
     "number instead of a string": lambda program: update_node(program, target=1),
-    "two values in one argument": lambda program: program["graph_module"]["graph"]["nodes"][0]["inputs"][0][
-        "arg"
-    ].update(as_int=1),
+    "two values in one argument": lambda program: first_inputs(program)[0]["arg"].update(as_int=1),
     "operator that trusts its arguments": lambda program: update_node(
         program, target="torch.ops.aten.segment_reduce.default"
     ),
@@ -143,25 +137,17 @@ REFUSED = {
         program, target="torch.ops.aten.save.default"
     ),
     "attribute that is not an operator": lambda program: update_node(program, target="torch.ops.aten.__class__.mro"),
-    "operator as an argument": lambda program: program["graph_module"]["graph"]["nodes"][0]["inputs"].append(
-        {"name": "", "arg": {"as_operator": "torch.os.system"}, "kind": 1}
-    ),
+    "operator as an argument": lambda program: add_argument(program, as_operator="torch.os.system"),
     "string as an input": lambda program: program["graph_module"]["signature"]["input_specs"].append(
         {"constant_input": {"name": "x", "value": {"as_string": f"' + {CALL} + '"}}}
     ),
-    "custom object": lambda program: program["graph_module"]["graph"]["nodes"][0]["inputs"].append(
-        {"name": "", "arg": {"as_custom_obj": {"name": "x", "class_fqn": "__torch__.x y"}}, "kind": 1}
-    ),
+    "custom object": lambda program: add_argument(program, as_custom_obj={"name": "x", "class_fqn": "__torch__.x y"}),
     "weights that do not exist": lambda program: weights_of(program).update(
         parameter_name="network.forward.__globals__"
     ),
     "operator that calls its argument": lambda program: update_node(program, target="torch.ops.higher_order.map_impl"),
-    "dictionary of arguments": lambda program: first_inputs(program).append(
-        {"name": "", "arg": {"as_string_to_argument": {}}, "kind": 1}
-    ),
-    "unknown device": lambda program: first_inputs(program).append(
-        {"name": "", "arg": {"as_device": {"type": "hpu", "index": None}}, "kind": 1}
-    ),
+    "dictionary of arguments": lambda program: add_argument(program, as_string_to_argument={}),
+    "unknown device": lambda program: add_argument(program, as_device={"type": "hpu", "index": None}),
     "weights changed by the program": lambda program: program["graph_module"]["signature"]["output_specs"].append(
         {"buffer_mutation": {}}
     ),
@@ -176,6 +162,10 @@ def nested(depth: int) -> object:
 
 def first_inputs(program: dict) -> list:
     return program["graph_module"]["graph"]["nodes"][0]["inputs"]
+
+
+def add_argument(program: dict, **arg: object) -> None:
+    first_inputs(program).append({"name": "", "arg": arg, "kind": 1})
 
 
 def weights_of(program: dict) -> dict:

@@ -16,7 +16,7 @@ FIT = ["fit", "--trainer.max_epochs=1", "--network=mine.Net", "--trainer.precisi
 
 @pytest.fixture
 def project(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project that has trained a network class of its own, from a file in the current folder."""
+    """A project that has trained its own network class, from a file in the current folder."""
     Path("mine.py").write_text(NETWORK)
     monkeypatch.syspath_prepend(".")
     monkeypatch.delitem(sys.modules, "mine", raising=False)

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from leyden.errors import one_line
+
 SUFFIXES = frozenset({".csv", ".npy"})
 NPY_MAGIC = b"\x93NUMPY"
 
@@ -109,7 +111,7 @@ def read_npy(content: bytes) -> np.ndarray:
         read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran_order, dtype = read_header(file)
     except (ValueError, EOFError, SyntaxError, tokenize.TokenError) as error:
-        raise UnreadableSequenceError(f"damaged .npy header: {' '.join(str(error).split())[:80]}") from error
+        raise UnreadableSequenceError(f"damaged .npy header: {one_line(error)}") from error
     if dtype.kind not in "fiub":
         raise UnreadableSequenceError(f"values of type {dtype}, where numbers are expected")
     start, count = file.tell(), math.prod(shape)
@@ -134,7 +136,7 @@ def read_csv(content: bytes) -> np.ndarray:
             io.StringIO(text), np.float64, comments=None, delimiter=delimiter, skiprows=header_lines, ndmin=2
         )
     except ValueError as error:
-        raise UnreadableSequenceError(" ".join(str(error).split())[:100]) from error
+        raise UnreadableSequenceError(one_line(error, 100)) from error
 
 
 def is_number(text: str) -> bool:

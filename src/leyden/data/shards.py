@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from leyden.errors import UserError
+from leyden.errors import UserError, one_line
 from leyden.files import replaced_file
 
 NUM_DOWNLOAD_THREADS = 4  # per process
@@ -198,8 +198,7 @@ def download(url: str, path: Path) -> None:
         raise
     except Exception as error:  # the exceptions depend on the kind of storage
         raise UserError(
-            f"expected to download {url}; got: {' '.join(str(error).split())[:200]}; "
-            "run the same command again to continue"
+            f"expected to download {url}; got: {one_line(error, 200)}; run the same command again to continue"
         ) from error
 
 

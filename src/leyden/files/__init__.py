@@ -9,15 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from leyden.files.outputs import (
-    PRESERVED,
-    check_file,
-    check_folder,
-    is_stream,
-    one_line_errors,
-    resolved,
-    write_marker,
-)
+from leyden.files.outputs import PRESERVED, check_file, check_folder, is_stream, one_line_errors, resolved, write_marker
 from leyden.files.partials import create_partial, move_into_place
 from leyden.files.tables import require_file
 
@@ -99,6 +91,5 @@ def sha256(*paths: Path) -> str:
     digest = hashlib.sha256()
     for path in paths:
         with open(path, "rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+            hashlib.file_digest(file, lambda: digest)
     return digest.hexdigest()

@@ -9,9 +9,8 @@ from pathlib import Path
 from leyden.errors import DISK_FULL, UserError
 from leyden.files.partials import partial_name, remove
 
-MARKER = (
-    ".leyden"  # its first line names the verb or stage that wrote the folder, the other lines the files that it wrote
-)
+# The marker's first line names the verb or stage that wrote the folder, the other lines the files that it wrote.
+MARKER = ".leyden"
 PRESERVED = ".gitignore"  # DVC writes it beside outputs
 IGNORED = (MARKER, PRESERVED, ".DS_Store", "Thumbs.db", "desktop.ini")  # not the user's work
 
@@ -24,8 +23,9 @@ def one_line_errors(out: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in DISK_FULL:
             raise
-        reason = f"got: {error.strerror}; choose a different path or change its permissions"
-        raise UserError(f"expected to write {out}; {reason}") from error
+        raise UserError(
+            f"expected to write {out}; got: {error.strerror}; choose a different path or change its permissions"
+        ) from error
 
 
 def resolved(path: Path) -> Path:
@@ -34,12 +34,7 @@ def resolved(path: Path) -> Path:
 
 
 def check_output(out: Path, owner: str, inputs: Iterable[Path]) -> None:
-    """Check that a folder may be written, before any long computation.
-
-    Args:
-        out: The folder.
-        owner: The verb or stage that writes it, as in `replaced_folder`.
-        inputs: Files and folders that are read.
+    """Check, before any long computation, that `owner` (a verb or stage) may write the folder `out`.
 
     Raises:
         UserError: if it is, contains or is inside an input, contains files that `owner` did not write, or cannot be
@@ -58,8 +53,8 @@ def check_no_overlap(out: Path, inputs: Iterable[Path], option: str = "--out") -
     target = resolved(out)
     for path in inputs:
         source = resolved(path)
-        if target == source or source in target.parents or target in source.parents:
-            relation = "is" if target == source else "is inside" if source in target.parents else "contains"
+        if target.is_relative_to(source) or source.is_relative_to(target):
+            relation = "is" if target == source else "is inside" if target.is_relative_to(source) else "contains"
             raise UserError(
                 f"expected an output separate from all inputs; {out} {relation} {path}; choose a different {option}"
             )
@@ -72,27 +67,21 @@ def check_folder(out: Path, owner: str) -> None:
         UserError: if it contains files that `owner` did not write, or cannot be created.
     """
     with one_line_errors(out):
-        check_target(out, resolved(out), owner)
-
-
-def check_target(out: Path, target: Path, owner: str) -> None:
-    """Check the resolved path `target` of the folder `out`."""
-    # A single lstat call: another process may replace the folder in the meantime.
-    with suppress(FileNotFoundError, NotADirectoryError):
-        if not stat.S_ISDIR(target.lstat().st_mode):
-            raise UserError(f"expected a folder to write to; {out} is a file; choose a different path")
-    if os.path.ismount(target):
-        raise UserError(f"expected a folder that can be replaced; {out} is a mount point; choose a folder inside it")
-    if target == Path.cwd() or target in Path.cwd().parents:
-        raise UserError(
-            f"expected a folder that can be replaced; {out} contains the current folder; choose a folder inside it"
-        )
-    check_parent(out, target)
-    if (name := find_foreign_file(target, owner)) is not None:
-        raise UserError(
-            f"expected {out} to be missing, empty or an earlier result of {owner}; it contains other files ({name}), "
-            "which would be lost; choose a different path, or move them away"
-        )
+        target = resolved(out)
+        # A single lstat call: another process may replace the folder in the meantime.
+        with suppress(FileNotFoundError, NotADirectoryError):
+            if not stat.S_ISDIR(target.lstat().st_mode):
+                raise UserError(f"expected a folder to write to; {out} is a file; choose a different path")
+        is_mount, has_current_folder = os.path.ismount(target), Path.cwd().is_relative_to(target)
+        if is_mount or has_current_folder:
+            problem = "is a mount point" if is_mount else "contains the current folder"
+            raise UserError(f"expected a folder that can be replaced; {out} {problem}; choose a folder inside it")
+        check_parent(out, target)
+        if (name := find_foreign_file(target, owner)) is not None:
+            raise UserError(
+                f"expected {out} to be missing, empty or an earlier result of {owner}; it contains other files "
+                f"({name}), which would be lost; choose a different path, or move them away"
+            )
 
 
 def check_file(out: Path) -> None:
@@ -121,8 +110,9 @@ def check_parent(out: Path, target: Path) -> None:
     if not parent.is_dir():
         raise UserError(f"expected to write {out}; {parent} is a file, not a folder; choose a different path")
     if not os.access(parent, os.W_OK | os.X_OK):
-        reason = f"{parent} is not writable; choose a different path or change its permissions"
-        raise UserError(f"expected to write {out}; {reason}")
+        raise UserError(
+            f"expected to write {out}; {parent} is not writable; choose a different path or change its permissions"
+        )
 
 
 def is_stream(path: Path) -> bool:
@@ -131,12 +121,9 @@ def is_stream(path: Path) -> bool:
         mode = path.stat().st_mode
     except OSError:
         return False
-    return any(map(is_descriptor, follow_links(path))) or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
-
-
-def is_descriptor(path: Path) -> bool:
-    folder = resolved(path.parent)
-    return folder in (Path("/dev"), Path("/dev/fd")) or Path("/proc") in folder.parents
+    folders = [resolved(link.parent) for link in follow_links(path)]
+    is_special = not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+    return is_special or any(str(each) in ("/dev", "/dev/fd") or Path("/proc") in each.parents for each in folders)
 
 
 def follow_links(path: Path) -> Iterator[Path]:
@@ -167,9 +154,8 @@ def read_own_files(target: Path, owner: str) -> set[str] | None:
     marker = target / MARKER
     if not marker.is_file() or marker.is_symlink():
         return set()
-    name, *files = (
-        marker.read_bytes().decode(errors="surrogateescape").split("\n")
-    )  # file names as os.walk decodes them
+    content = marker.read_bytes().decode(errors="surrogateescape")  # file names as os.walk decodes them
+    name, *files = content.split("\n")
     return set(files) if name == owner else set()
 
 

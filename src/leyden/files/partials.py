@@ -23,9 +23,9 @@ AT_FDCWD, RENAME_EXCHANGE = -100, 2  # from Linux's fcntl.h and fs.h
 
 @contextmanager
 def create_partial(target: Path, create: Callable[[Path], object]) -> Iterator[Path]:
-    """Create a partial file or folder for `target`; what has its name when the block ends is removed.
+    """Create a partial file or folder for `target`, and remove whatever has its name when the block ends.
 
-    Partials left by processes that were killed are removed first: they are recognised by their locks, which are free.
+    Partials left by processes that were killed are removed first: nothing holds their locks.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_stale_partials(target)
@@ -70,9 +70,8 @@ def remove_unlocked(path: Path) -> None:
     if fcntl is None:
         return
     with suppress(OSError):  # already removed, or locked
-        lock = os.open(
-            path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW
-        )  # without O_NONBLOCK, opening a pipe would block
+        # Without O_NONBLOCK, opening a pipe would block.
+        lock = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if stat.S_ISREG(mode := os.fstat(lock).st_mode) or stat.S_ISDIR(mode):
@@ -92,12 +91,8 @@ def remove(path: Path) -> None:
 def move_into_place(partial: Path, target: Path, check: Callable[[], None]) -> None:
     """Move a folder to `target`; an old folder there is removed, or moved to `partial` for the caller to remove.
 
-    Several processes may do this at the same time: all succeed, and one complete folder remains.
-
-    Args:
-        partial: The folder, on the same file system as `target`.
-        target: Where it goes; a folder, or nothing.
-        check: Called before a folder that is not empty is replaced; raises if it must not be.
+    Several processes may do this at the same time: all succeed, and one complete folder remains. Before a folder that
+    is not empty is replaced, `check` is called, which raises if it must not be.
     """
     while True:
         try:

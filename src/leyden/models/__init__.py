@@ -3,8 +3,9 @@
 Networks are imported on first use: `leyden.load` needs torchvision only for torchvision's networks.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from leyden.class_paths import import_on_first_use
 
 __all__ = [
     "EarlyExitNet",
@@ -27,19 +28,16 @@ if TYPE_CHECKING:
     from leyden.models.switching import SwitchingClassifier
     from leyden.models.torchvision_net import TorchvisionNet
 
-_MODULES = {
-    "EarlyExitNet": "early_exit",
-    "FastCNN": "fast_cnn",
-    "GRUClassifier": "gru",
-    "PatchTransformer": "patch_transformer",
-    "ResNet": "resnet",
-    "SwitchingClassifier": "switching",
-    "TorchvisionNet": "torchvision_net",
-    "TransformerClassifier": "sequence_transformer",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module 'leyden.models' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"leyden.models.{_MODULES[name]}"), name)
+__getattr__ = import_on_first_use(
+    __name__,
+    {
+        "EarlyExitNet": "leyden.models.early_exit",
+        "FastCNN": "leyden.models.fast_cnn",
+        "GRUClassifier": "leyden.models.gru",
+        "PatchTransformer": "leyden.models.patch_transformer",
+        "ResNet": "leyden.models.resnet",
+        "SwitchingClassifier": "leyden.models.switching",
+        "TorchvisionNet": "leyden.models.torchvision_net",
+        "TransformerClassifier": "leyden.models.sequence_transformer",
+    },
+)

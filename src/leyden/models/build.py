@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from leyden.errors import UserError
+from leyden.errors import UserError, one_line
 from leyden.models.image_model import ImageModel
 from leyden.models.network_spec import NetworkSpec
 from leyden.models.sequence_model import SequenceModel
@@ -15,13 +15,7 @@ Model = ImageModel | SequenceModel
 
 
 def build_model(network: NetworkSpec, labels: list[str], input: dict[str, Any]) -> Model:
-    """Build a network with the preprocessing for its data.
-
-    Args:
-        network: `class_path` and `init_args`.
-        labels: Class names, in the order of the logits.
-        input: Description of the data by `leyden prepare`; only that of sequences has `features`.
-    """
+    """Build a network with the preprocessing for its data; only the description of sequences has `features`."""
     return SequenceModel(network, labels, input) if "features" in input else ImageModel(network, labels, input)
 
 
@@ -34,7 +28,7 @@ def rebuild_model(
         description: `network`, `labels` and `input`, validated by `check_description`.
         path: The file.
         trust: Whether the user trusts the file: it may then name any class that can be imported.
-        allowed_class_paths: Class paths that the user's command line or config names, so that the file may name them too.
+        allowed_class_paths: Class paths that the file may name because the user's command line or config does.
 
     Raises:
         UserError: if the file names code that is not trusted, or the model cannot be built.
@@ -46,10 +40,9 @@ def rebuild_model(
         except UserError:
             raise
         except Exception as error:  # a network's own code may raise anything on unchecked arguments
-            reason = " ".join(str(error).split())[:200]
-            if refused_addresses:
-                reason = f"it tries to download weights from {refused_addresses[0]}"
+            download = f"it tries to download weights from {refused_addresses[0]}" if refused_addresses else ""
             raise UserError(
-                f"expected the network {network['class_path']} of {path}; it cannot be built: {reason}; "
+                f"expected the network {network['class_path']} of {path}; it cannot be built: "
+                f"{download or one_line(error, 200)}; "
                 "check its class_path and init_args"
             ) from error

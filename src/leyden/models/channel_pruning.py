@@ -13,30 +13,28 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils._pytree import tree_leaves
 
-from leyden.errors import UserError
+from leyden.errors import UserError, one_line
 from leyden.models.network_spec import NetworkSpec, build_network
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-ACTIVATIONS = (
-    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish),
-    *(nn.Hardsigmoid, nn.Sigmoid, nn.Tanh),
-)
-POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
 # Layers and functions that process each channel separately.
-CHANNELWISE_LAYERS: tuple[type, ...] = (*ACTIVATIONS, *POOLS, nn.Identity, nn.Dropout, nn.Dropout2d)
+CHANNELWISE_LAYERS: tuple[type, ...] = (
+    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish),
+    *(nn.Hardsigmoid, nn.Sigmoid, nn.Tanh, nn.Identity, nn.Dropout, nn.Dropout2d),
+    *(nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d),
+)
 CHANNELWISE_FUNCTIONS = {torch.relu, F.relu, F.dropout, F.adaptive_avg_pool2d, "relu"}
 ELEMENTWISE_OPERATORS = {operator.add, operator.iadd, operator.mul, operator.imul, torch.add, torch.mul, "add", "mul"}
 
 
 @dataclass
 class ChannelGroup:
-    """Channels that can only be kept or removed together.
+    """Channels that can only be kept or removed together: their number, and the dimensions of tensors that hold them.
 
-    Args:
-        size: Number of channels.
-        dims: Tensor dimensions that hold these channels: a name in the state dict and the number of the dimension. Its
-            length is `size`, or a multiple of it where the channels' pixels were flattened.
+    A dimension is a name in the state dict and the dimension's number. Its length is `size`, or a multiple of it where
+    the channels' pixels were flattened.
     """
 
     size: int
@@ -67,7 +65,6 @@ class ChannelTracer(fx.Interpreter):
         self.group_of_dim: dict[tuple[str, int], int] = {}
 
     def prunable_groups(self) -> list[ChannelGroup]:
-        """Return the groups whose channels may be removed."""
         unprunable, groups = {self.find_root(group) for group in self.unprunable}, dict[int, ChannelGroup]()
         for dim, group in self.group_of_dim.items():
             if (root := self.find_root(group)) not in unprunable:
@@ -155,11 +152,7 @@ class ChannelTracer(fx.Interpreter):
 
     def keep_all(self, values: Any) -> TracedChannels | None:
         """Mark all channels that enter an unknown operation as unprunable; its result is untraced as well."""
-        if isinstance(values, TracedChannels):
-            self.unprunable.add(values.group)
-        elif isinstance(values, list | tuple | dict):
-            for value in values.values() if isinstance(values, dict) else values:
-                self.keep_all(value)
+        self.unprunable |= {value.group for value in tree_leaves(values) if isinstance(value, TracedChannels)}
         return None
 
 
@@ -177,10 +170,9 @@ def trace_channels(network: nn.Module) -> list[ChannelGroup]:
         tracer = ChannelTracer(network.eval())
         tracer.run(*[None] * tracer.num_inputs)
     except Exception as error:  # a network's own code may raise anything when it is traced
-        reason = " ".join(str(error).split())[:80]
         raise UserError(
-            f"expected a network that torch.fx can trace; {type(network).__name__} cannot be traced ({reason}); "
-            "prune a different network"
+            f"expected a network that torch.fx can trace; {type(network).__name__} cannot be traced "
+            f"({one_line(error)}); prune a different network"
         ) from error
     finally:
         network.train(was_training)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from leyden.errors import UserError
+from leyden.errors import UserError, one_line
 from leyden.models.build import Model, rebuild_model
 from leyden.trust.archives import check_archive
 from leyden.trust.description import check_description
@@ -50,9 +50,8 @@ def unpickle_checkpoint(path: Path) -> dict[str, Any]:
             f"refused {path}: it asks to run code when loaded, or is damaged; use only checkpoints made by `leyden fit`"
         ) from error
     except Exception as error:  # torch raises almost any exception on bytes that are not a checkpoint
-        reason = " ".join(str(error).split())[:80]
         raise UserError(
-            f"expected a checkpoint; {path} is damaged ({reason}); create it again with `leyden fit`"
+            f"expected a checkpoint; {path} is damaged ({one_line(error)}); create it again with `leyden fit`"
         ) from error
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("leyden"), dict):
         raise UserError(
@@ -111,8 +110,7 @@ def load_checkpoint(
         path: The checkpoint.
         device: The device for its weights.
         trust: Whether it may name any class that can be imported.
-        allowed_class_paths: Class paths that the user's command line or config names, so that the checkpoint may name them
-            too.
+        allowed_class_paths: Class paths that it may name because the user's command line or config does.
 
     Raises:
         UserError: if it is damaged, does not fit the current code, or is not trusted.
@@ -151,5 +149,4 @@ def load_weights(model: Model, weights: dict[str, Tensor], path: Path) -> None:
 
 
 def number_kind(value: Tensor) -> tuple[bool, bool]:
-    """Return whether a tensor is floating-point, and whether it is complex."""
     return value.is_floating_point(), value.is_complex()

@@ -82,12 +82,7 @@ class EarlyExitNet(nn.Module):
         return selected
 
     def run_with_branches(self, features: Tensor, number: int) -> Tensor:
-        """Compute logits (B, K) by stage `number` and the following ones, with branches that can be exported.
-
-        Args:
-            features: Input of the stage (B, C, H, W).
-            number: The stage.
-        """
+        """Map the input (B, C, H, W) of stage `number` to logits (B, K), with branches that can be exported."""
         features = self.stages[number](features)
         if number == len(self.stages) - 1:
             return self.heads[number](features)
@@ -99,7 +94,7 @@ class EarlyExitNet(nn.Module):
             return logits.clone()
 
         def run_further_stages(features: Tensor, logits: Tensor) -> Tensor:
-            # The results of both branches must have the same symbolic shape: `where` takes it from the logits.
+            # The results of both branches must have the same symbolic shape: `where` infers it from the logits.
             later = self.run_with_branches(features, number + 1)
             return torch.where(self.is_confident(logits)[:, None], logits, later)
 
@@ -139,8 +134,7 @@ class EarlyExitNet(nn.Module):
 
     def exit_fractions(self, images: Tensor) -> Tensor:
         """Return the fraction of images (B, C, H, W) that exit at each head, float (heads,)."""
-        counts = torch.bincount(self.route(images)[1], minlength=len(self.heads))
-        return counts / len(images)
+        return torch.bincount(self.route(images)[1], minlength=len(self.heads)) / len(images)
 
 
 class ScriptableEarlyExitNet(nn.Module):

@@ -51,10 +51,9 @@ class FastCNN(nn.Module):
 
     @torch.no_grad()
     def initialize(self, images: Tensor) -> None:
-        """Set the first layer's kernels to the whitened principal components of image patches, and their negatives.
+        """Set the first layer's kernels to whitened principal components of patches, and to their negatives.
 
-        Args:
-            images: Normalised images (B, C, H, W).
+        The patches are of normalised images (B, C, H, W).
         """
         patches = F.unfold(images.float(), 2).transpose(1, 2).flatten(0, 1)
         variances, components = torch.linalg.eigh(patches.T @ patches / len(patches))

@@ -20,14 +20,9 @@ class Preprocess(nn.Module):
     def __init__(
         self, channels: int, image_size: Sequence[int], mean: Sequence[float], std: Sequence[float], expand: bool
     ) -> None:
-        """Store the description of the training images.
+        """Store the description of the training images; mean and std of each channel are for pixels in [0, 1].
 
-        Args:
-            channels: Channels of the input images, 1 or 3.
-            image_size: Height and width of the output in pixels.
-            mean: Mean of each channel, for pixels in [0, 1].
-            std: Standard deviation of each channel, for pixels in [0, 1].
-            expand: Whether to repeat a single channel three times, for a network that accepts RGB only.
+        With `expand`, a single channel is repeated three times, for a network that accepts RGB only.
         """
         super().__init__()
         self.channels, self.expand = channels, expand
@@ -56,10 +51,7 @@ class Preprocess(nn.Module):
         return self.expand_channels((pixels - self.mean) / self.std)
 
     def scale_and_shift(self) -> tuple[Tensor, Tensor]:
-        """Return each channel's factor and offset, float32 (C,), such that normalised = scale * pixel + shift.
-
-        Pixels range from 0 to 255.
-        """
+        """Return float32 (C,) and (C,) such that normalised = scale * pixel + shift, for pixels from 0 to 255."""
         mean, std = self.mean.float().flatten(), self.std.float().flatten()
         return 1 / (255 * std), -mean / std
 
@@ -90,14 +82,7 @@ class ImageModel(nn.Module):
         }
         self.network, accepted = build_network(network, data_args)
         self.preprocess = Preprocess(**input, expand=input["channels"] == 1 and "in_channels" not in accepted)
-
-    @property
-    def channels(self) -> int:
-        return self.preprocess.channels
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        return self.preprocess.image_size
+        self.channels, self.image_size = self.preprocess.channels, self.preprocess.image_size
 
     @property
     def temperature(self) -> float:

@@ -1,14 +1,14 @@
-"""What the layers of a network return when it runs."""
+"""The tensors that the layers of a network return when it runs."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
 
 class LayerOutput(NamedTuple):
-    """The name of a layer, and the tensor that it returned: its shape, and its size in bytes."""
+    """The name of a layer, and the shape and size in bytes of the tensor that it returned."""
 
     layer: str
     shape: tuple[int, ...]
@@ -28,15 +28,10 @@ def leaf_layers(network: nn.Module) -> dict[str, nn.Module]:
 @contextmanager
 def observe_outputs(layers: Mapping[str, nn.Module], observe: Callable[[str, Any], None]) -> Iterator[None]:
     """Call `observe(name, output)` each time that one of the layers has run."""
-    handles = [
-        layer.register_forward_hook(lambda _, __, output, name=name: observe(name, output))
-        for name, layer in layers.items()
-    ]
-    try:
+    with ExitStack() as stack:
+        for name, layer in layers.items():
+            stack.enter_context(layer.register_forward_hook(lambda _, __, output, name=name: observe(name, output)))
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def record_outputs(network: nn.Module, layers: Mapping[str, nn.Module], *inputs: Tensor) -> list[LayerOutput]:

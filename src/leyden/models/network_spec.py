@@ -1,6 +1,5 @@
 """Networks built from a specification: a class path and its arguments."""
 
-import difflib
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from leyden.class_paths import import_path
-from leyden.errors import UserError
+from leyden.errors import UserError, did_you_mean
 from leyden.trust.network_classes import check_network_class, current_source
 
 NetworkSpec = dict[str, Any]  # {"class_path": "leyden.models.ResNet", "init_args": {"width": 32}}
@@ -48,9 +47,10 @@ def build_network(
         args |= {key: value for key, value in NOT_PRETRAINED.items() if key in parameters or key in args}
     for key in args:
         if key not in parameters and not accepts_any:
-            close = difflib.get_close_matches(key, parameters, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"use one of {', '.join(parameters)}"
-            raise UserError(f"expected an argument of {spec['class_path']}; got {key!r}; {hint}")
+            raise UserError(
+                f"expected an argument of {spec['class_path']}; got {key!r}{did_you_mean(key, parameters)}; "
+                f"use one of {', '.join(parameters)}"
+            )
     accepted = {
         name: value
         for name, value in data_args.items()

@@ -32,8 +32,7 @@ class ResNet(nn.Module):
         """
         super().__init__()
         stride = stem_stride(image_size)
-        kernel = max(3, 2 * stride - 1)
-        self.stem = conv_norm(in_channels, width, kernel, stride)
+        self.stem = conv_norm(in_channels, width, max(3, 2 * stride - 1), stride)
         self.activation = nn.ReLU()
         channels = [width * 2**stage for stage in range(len(depths))]
         blocks: list[nn.Module] = []

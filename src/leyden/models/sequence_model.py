@@ -57,15 +57,11 @@ class SequenceModel(nn.Module):
         """
         super().__init__()
         self.spec: dict[str, Any] = {"network": network, "labels": list(labels), "input": dict(input)}
-        self.labels = list(labels)
+        self.labels, self.features = list(labels), input["features"]
         self.provenance: dict[str, Any] = {}
-        data_args = {"num_classes": len(labels), "in_features": input["features"]}
+        data_args = {"num_classes": len(labels), "in_features": self.features}
         self.network, _ = build_network(network, data_args, required=list(data_args))
         self.preprocess = Standardize(**input)
-
-    @property
-    def features(self) -> int:
-        return self.preprocess.features
 
     @property
     def temperature(self) -> float:

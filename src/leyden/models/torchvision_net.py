@@ -1,7 +1,6 @@
 """torchvision's networks, adapted to the images and labels, with pretrained weights from a local file."""
 
 import copy
-import difflib
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 from torchvision import models
 
-from leyden.errors import UserError
+from leyden.errors import UserError, did_you_mean, one_line
 from leyden.models.checkpoint import check_weights
 from leyden.trust.archives import check_archive
 
@@ -89,8 +88,7 @@ class TorchvisionNet(nn.Module):
         try:
             missing, unexpected = self.body.load_state_dict(loaded, strict=False)
         except RuntimeError as error:
-            reason = str(error).splitlines()[1].strip()
-            raise UserError(f"{expectation} does not fit ({reason}); {remedy}") from error
+            raise UserError(f"{expectation} does not fit ({str(error).splitlines()[1].strip()}); {remedy}") from error
         if problems := [
             *(f"lacks {key}" for key in missing if key not in may_differ),
             *(f"also has {key}" for key in unexpected),
@@ -108,9 +106,10 @@ def build_body(name: str, num_classes: int, image_size: tuple[int, int], options
     """
     names = models.list_models(module=models)
     if name not in names:
-        close = difflib.get_close_matches(name, names, n=1)
-        hint = f" such as {close[0]}" if close else ""
-        raise UserError(f"expected the name of a torchvision network{hint}; got {name!r}; see torchvision.models")
+        raise UserError(
+            f"expected the name of a torchvision network; got {name!r}{did_you_mean(name, names)}; "
+            "see torchvision.models"
+        )
     if name.startswith("vit_"):
         height, width = image_size
         patch = int(name.rpartition("_")[2])
@@ -136,11 +135,11 @@ def find_head_keys(body: nn.Module) -> set[str]:
 def fit_stem(body: nn.Module, in_channels: int, image_size: tuple[int, int]) -> None:
     """Replace the first convolution by one for these channels and this image size."""
     name, old = find_first_convolution(body)
-    has_patches = old.kernel_size == old.stride
-    keeps_shape = has_patches or min(image_size) >= MIN_SIDE_FOR_COARSE_STEM
-    shape: dict[str, Any] = {name: getattr(old, name) for name in ("kernel_size", "stride", "padding")}
+    is_patch_embedding = old.kernel_size == old.stride
+    keeps_shape = is_patch_embedding or min(image_size) >= MIN_SIDE_FOR_COARSE_STEM
+    shape: dict[str, Any] = {"kernel_size": old.kernel_size, "stride": old.stride, "padding": old.padding}
     if not keeps_shape:
-        shape = {"kernel_size": (3, 3), "stride": (1, 1), "padding": (1, 1)}
+        shape = {"kernel_size": 3, "stride": 1, "padding": 1}
         for pool in STEM_POOLS:
             replace_layer(body, pool, nn.Identity())
     if in_channels != old.in_channels or not keeps_shape:
@@ -158,13 +157,10 @@ def replace_layer(body: nn.Module, path: str, layer: nn.Module) -> None:
 
 def separate_activations(body: nn.Module) -> None:
     """Replace the single ReLU of ResNet blocks by a separate module for each call: attribution methods hook modules."""
-    blocks = [
-        name
-        for name, layer in body.named_modules()
-        if isinstance(layer, models.resnet.BasicBlock | models.resnet.Bottleneck)
-    ]
-    for name in blocks:
-        block = fx.symbolic_trace(body.get_submodule(name))
+    for name, layer in list(body.named_modules()):
+        if not isinstance(layer, models.resnet.BasicBlock | models.resnet.Bottleneck):
+            continue
+        block = fx.symbolic_trace(layer)
         calls = [node for node in block.graph.nodes if node.op == "call_module" and node.target == "relu"]
         for number, node in enumerate(calls[1:], start=2):
             node.target = f"relu{number}"
@@ -183,10 +179,10 @@ def check_size(body: nn.Module, name: str, in_channels: int, image_size: tuple[i
     try:
         meta_body(torch.empty(1, in_channels, *image_size, device="meta"))
     except (RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0][:100]
         height, width = image_size
         raise UserError(
-            f"expected larger images for {name}; got {height}x{width} ({reason}); use a different network"
+            f"expected larger images for {name}; got {height}x{width} ({str(error).splitlines()[0][:100]}); "
+            "use a different network"
         ) from error
 
 
@@ -213,8 +209,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             f"refused {path}: it asks to run code when loaded, or is damaged; save a plain state dict"
         ) from error
     except Exception as error:  # both libraries raise almost any exception on bytes that are not weights
-        reason = " ".join(str(error).split())[:80]
-        raise UserError(f"expected pretrained weights; {path} cannot be read ({reason}); download it again") from error
+        raise UserError(
+            f"expected pretrained weights; {path} cannot be read ({one_line(error)}); download it again"
+        ) from error
     if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):  # as torchvision's scripts save
         content = content["model"]
     if not (isinstance(content, Mapping) and content and all(isinstance(each, Tensor) for each in content.values())):

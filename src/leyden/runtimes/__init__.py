@@ -7,9 +7,8 @@ users.
 import importlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,29 +30,18 @@ RUNTIMES = {
 }
 
 
-@dataclass
-class OpenedModel:
+class OpenedModel(NamedTuple):
     """A model file ready to run.
 
-    Args:
-        run: Maps uint8 images (B, C, H, W), or values (B, T, F) and lengths (B,), to float32 logits (B, K).
-        description: The metadata in the file.
+    `run` maps uint8 images (B, C, H, W), or values (B, T, F) and lengths (B,), to float32 logits (B, K).
     """
 
     run: ModelFunction
-    description: dict[str, Any]
-
-    @property
-    def labels(self) -> list[str]:
-        return self.description["labels"]
+    description: dict[str, Any]  # the metadata in the file
 
 
 def open_model(path: Path, trust: bool = False) -> OpenedModel:
-    """Open a model file in its own runtime.
-
-    Args:
-        path: The file.
-        trust: Whether to open it even if it runs code; otherwise, such a file must have been published by this project.
+    """Open a model file in its own runtime; one that runs code must be trusted or published by this project.
 
     Raises:
         UserError: if its runtime is not installed, or the file is damaged, is code that is not trusted, or was not

@@ -3,25 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 Batch = tuple[np.ndarray, ...]  # one array for each input of the model
-
-
-class Examples(Protocol):
-    """Examples as a model's inputs."""
-
-    def __len__(self) -> int: ...
-
-    def batch(self, indices: np.ndarray) -> Batch:
-        """Return the examples at these indices."""
-
-    def edge_cases(self) -> list[Batch]:
-        """Return further batches, made of the first examples, that reveal errors which the examples do not."""
-
-    def save(self, path: Path) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -39,9 +24,6 @@ class ImageExamples:
     def edge_cases(self) -> list[Batch]:
         return []
 
-    def save(self, path: Path) -> None:
-        np.savez(path, images=self.images)
-
 
 @dataclass(frozen=True)
 class SequenceExamples:
@@ -58,7 +40,7 @@ class SequenceExamples:
         return np.ascontiguousarray(self.values[indices, : lengths.max()]), lengths
 
     def edge_cases(self) -> list[Batch]:
-        """Return single steps, a length that some exports treat as constant, and a very long sequence."""
+        """Return batches on which some exports fail: one step, a length treated as a constant, and a long sequence."""
         values, lengths = self.values[:3], self.lengths[:3]
         num_repeats = 2 * self.values.shape[1] // int(lengths[0]) + 1
         repeated = np.concatenate([self.values[:1, : lengths[0]]] * num_repeats, axis=1)
@@ -67,14 +49,18 @@ class SequenceExamples:
             (repeated, np.array([repeated.shape[1]], lengths.dtype)),
         ]
 
-    def save(self, path: Path) -> None:
-        np.savez(path, values=self.values, lengths=self.lengths)
+
+Examples = ImageExamples | SequenceExamples
 
 
 def batches(examples: Examples, size: int) -> Iterator[Batch]:
     """Yield all examples in batches; the last one may be smaller."""
     for start in range(0, len(examples), size):
         yield examples.batch(np.arange(start, min(start + size, len(examples))))
+
+
+def save_examples(path: Path, examples: Examples) -> None:
+    np.savez(path, **vars(examples))
 
 
 def load_examples(path: Path) -> Examples:

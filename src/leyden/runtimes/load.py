@@ -1,4 +1,4 @@
-"""Models loaded from checkpoints and exported files, which are used alike."""
+"""Models loaded from checkpoints or exported files, with one interface for both."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from leyden.errors import UserError
+from leyden.errors import UserError, one_line
 from leyden.models.checkpoint import load_checkpoint
 from leyden.runtimes import OpenedModel, open_model
 
 
 class Predictor(Protocol):
-    """A labelled callable from uint8 images (B, C, H, W), or values (B, T, F) and lengths (B,), to logits (B, K)."""
+    """Maps uint8 images (B, C, H, W), or values (B, T, F) and lengths (B,), to logits (B, K) of its labels."""
 
     labels: list[str]
 
@@ -49,9 +49,9 @@ def load(path: str | Path, device: str = "cpu", trust: bool = False) -> Any:
     except (UserError, ImportError):
         raise
     except Exception as error:  # each runtime raises its own exceptions on bytes that are not a model
-        reason = " ".join(str(error).split())[:80]
         raise UserError(
-            f"expected an exported model; {path} cannot be read ({reason}); create it again with `leyden export`"
+            f"expected an exported model; {path} cannot be read ({one_line(error)}); "
+            "create it again with `leyden export`"
         ) from error
 
 
@@ -98,9 +98,9 @@ def run_model(predictor: Predictor, examples: SliceableExamples, batch_size: int
             except UserError:
                 raise
             except Exception as error:  # each runtime raises its own exceptions, and a network's code may raise any
-                reason = " ".join(str(error).split())[:200]
                 raise UserError(
-                    f"expected a model that runs on these examples; it failed ({reason}); train or export it again"
+                    f"expected a model that runs on these examples; it failed ({one_line(error, 200)}); "
+                    "train or export it again"
                 ) from error
             if logits.shape != (expected := (len(inputs[0]), len(predictor.labels))):
                 raise UserError(
@@ -120,16 +120,15 @@ class ExportedModel:
     """An exported file in its own runtime, with the interface of a checkpoint's model."""
 
     def __init__(self, opened: OpenedModel) -> None:
-        self.description, self.labels = opened.description, opened.labels
-        input = opened.description["input"]
+        self._run, self.description = opened
+        self.labels, input = self.description["labels"], self.description["input"]
         if "features" in input:
             self.features: int = input["features"]
         else:
             self.channels: int = input["channels"]
             height, width = input["image_size"]
             self.image_size: tuple[int, int] = (height, width)
-        self.temperature = float(opened.description.get("temperature", 1.0))
-        self._run = opened.run
+        self.temperature = float(self.description.get("temperature", 1.0))
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         """Map images (B, C, H, W), or values (B, T, F) and lengths (B,), to logits (B, K).

@@ -28,13 +28,13 @@ def main(file: Path, examples: Examples, results: Path) -> None:
     """Write a model's logits on examples, with its load time, latencies and peak memory."""
     import_runtime(file)  # before the clock starts
     started = time.perf_counter()
-    model = open_model(file, trust=True)  # `leyden export` has just written it, or has the user's consent
-    figures = {"labels": model.labels, "load_ms": (time.perf_counter() - started) * 1000}
-    logits: dict[str, Any] = {f"logits_{size}": predict(model.run, examples, size) for size in BATCH_SIZES}
-    empty = np.empty((0, len(model.labels)), np.float32)
-    logits["edge_cases"] = np.concatenate([empty, *(model.run(*batch) for batch in examples.edge_cases())])
+    run, description = open_model(file, trust=True)  # `leyden export` has just written it, or has the user's consent
+    figures = {"labels": description["labels"], "load_ms": (time.perf_counter() - started) * 1000}
+    logits: dict[str, Any] = {f"logits_{size}": predict(run, examples, size) for size in BATCH_SIZES}
+    empty = np.empty((0, len(description["labels"])), np.float32)
+    logits["edge_cases"] = np.concatenate([empty, *(run(*batch) for batch in examples.edge_cases())])
     for size in TIMED_BATCH_SIZES:
-        p50, p95 = measure_latency_ms(model.run, examples.batch(np.resize(np.arange(len(examples)), size)))
+        p50, p95 = measure_latency_ms(run, examples.batch(np.resize(np.arange(len(examples)), size)))
         figures |= {f"latency_ms_b{size}_p50": p50, f"latency_ms_b{size}_p95": p95}
     figures["peak_memory_mb"] = process_peak_memory_mb()
     np.savez(results, figures=json.dumps(figures), **logits)

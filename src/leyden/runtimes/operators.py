@@ -46,10 +46,9 @@ MAX_INT64 = 2**63 - 1
 
 
 def find_operator(target: Any) -> Callable[..., Any] | None:
-    """Return the operator with a name, or None if it is not allowed.
+    """Return the operator with a name as torch.export writes it, or None if it is not allowed.
 
-    Args:
-        target: The name in torch.export's format: torch.ops.aten.add.Tensor, or _operator.mul for sizes.
+    Examples are torch.ops.aten.add.Tensor, and _operator.mul for sizes.
     """
     if not isinstance(target, str):
         return None

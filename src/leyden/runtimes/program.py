@@ -10,14 +10,15 @@ import json
 import math
 import re
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
-from leyden.errors import UserError
+from leyden.errors import UserError, one_line
 from leyden.runtimes.operators import MAX_INT64, find_operator
 
 MODEL = "models/model.json"
@@ -50,23 +51,14 @@ class ValueName(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A call of one operator.
-
-    Args:
-        call: The operator.
-        args: Positional arguments; a `ValueName` stands for a value.
-        kwargs: Keyword arguments; a `ValueName` stands for a value.
-        outputs: Names of the outputs; None for one that is not used.
-        is_single: Whether the operator returns one value instead of a sequence.
-        last_used: Names of the values that no later step uses.
-    """
+    """A call of one operator; in its arguments, a `ValueName` stands for a value."""
 
     call: Callable[..., Any]
     args: list[Any]
     kwargs: dict[str, Any]
-    outputs: list[Any]
-    is_single: bool
-    last_used: set[str]
+    outputs: list[Any]  # names; None for an output that is not used
+    is_single: bool  # whether the operator returns one value instead of a sequence
+    last_used: set[str]  # names of the values that no later step uses
 
 
 class Graph:
@@ -82,9 +74,9 @@ class Graph:
         self.outputs = [read_argument(each) for each in graph["outputs"]]
         self.is_single = graph["is_single_tensor_return"] is True
         self.steps = [read_step(node) for node in graph["nodes"]]
-        needed = set(find_names(self.outputs))
+        needed = find_names(self.outputs)
         for step in reversed(self.steps):  # so that a value's memory is freed after its last use
-            used = {*find_names(step.args), *find_names(step.kwargs), *find_names(step.outputs)}
+            used = find_names([step.args, step.kwargs, step.outputs])
             step.last_used.update(used - needed)
             needed |= used
 
@@ -119,7 +111,7 @@ def load_program(path: Path) -> Callable[..., Tensor]:
     except NotDataError as error:
         reason = str(error)
     except (ArithmeticError, AttributeError, LookupError, RecursionError, RuntimeError, TypeError, ValueError) as error:
-        reason = f"it cannot be read ({' '.join(str(error).split())[:80]})"  # it is not as torch writes it
+        reason = f"it cannot be read ({one_line(error)})"  # it is not as torch writes it
     raise UserError(
         f"refused {path}: {reason}; a file that is not trusted may only hold operators on tensors; "
         "export the model again, or add --trust (trust=True in Python) if you trust its source"
@@ -155,14 +147,7 @@ def read_weights(members: dict[str, bytes]) -> dict[str, Tensor]:
 
 
 def read_tensor(
-    content: bytes,
-    dtype: int,
-    sizes: list[Any],
-    strides: list[Any],
-    storage_offset: Any,
-    device: Any,
-    layout: int,
-    **_: Any,
+    content: bytes, dtype: int, sizes: Any, strides: Any, storage_offset: Any, device: Any, layout: int, **_: Any
 ) -> Tensor:
     """Read a tensor from its bytes; torch refuses sizes and strides that exceed them."""
     if device["type"] != "cpu" or layout != STRIDED:
@@ -218,32 +203,29 @@ def read_step(node: dict[str, Any]) -> Step:
 def read_argument(argument: dict[str, Any]) -> Any:
     """Read an argument: a constant, the name of a value, a list of these, or a graph."""
     ((kind, value),) = argument.items()
-    reader = READERS.get(kind)
-    if reader is None:
+    if kind not in READERS:
         raise NotDataError(f"it has an argument of kind {kind[:80]!r}")
-    return reader(value)
+    return READERS[kind](value)
 
 
-def read_int(value: Any) -> int:
-    if type(value) is not int or abs(value) > MAX_INT64:
-        raise NotDataError(f"it has {str(value)[:80]!r} instead of a number")
-    return value
+def constant_reader(kind: type[Any], description: str) -> Callable[[Any], Any]:
+    """Return a function that checks the type of a constant from the file, and returns the constant."""
+
+    def read(value: Any) -> Any:
+        if type(value) is not kind or (kind is int and abs(value) > MAX_INT64):
+            raise NotDataError(f"it has {str(value)[:80]!r} instead of {description}")
+        return value
+
+    return read
+
+
+read_int = constant_reader(int, "a number")
+read_bool = constant_reader(bool, "true or false")
+read_string = constant_reader(str, "a string")
 
 
 def read_float(value: Any) -> float:
     return INFINITIES[value] if isinstance(value, str) else float(value)
-
-
-def read_bool(value: Any) -> bool:
-    if type(value) is not bool:
-        raise NotDataError(f"it has {str(value)[:80]!r} instead of true or false")
-    return value
-
-
-def read_string(value: Any) -> str:
-    if type(value) is not str:
-        raise NotDataError(f"it has {str(value)[:80]!r} instead of a string")
-    return value
 
 
 def read_name(value: dict[str, Any]) -> ValueName:
@@ -296,12 +278,9 @@ READERS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def find_names(argument: Any) -> Iterator[str]:
-    if isinstance(argument, ValueName):
-        yield argument.name
-    elif isinstance(argument, list | dict):
-        for part in argument.values() if isinstance(argument, dict) else argument:
-            yield from find_names(part)
+def find_names(argument: Any) -> set[str]:
+    leaves = tree_leaves(argument, is_leaf=lambda part: isinstance(part, ValueName))
+    return {leaf.name for leaf in leaves if isinstance(leaf, ValueName)}
 
 
 def resolve(argument: Any, values: dict[str, Any]) -> Any:
@@ -314,7 +293,6 @@ def resolve(argument: Any, values: dict[str, Any]) -> Any:
 
 
 def store_outputs(outputs: list[Any], results: Sequence[Any], values: dict[str, Any]) -> None:
-    """Store an operator's results under their names."""
     if not outputs:
         return
     for output, result in zip(outputs, results, strict=True):

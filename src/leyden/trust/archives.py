@@ -32,15 +32,15 @@ def check_archive(path: Path) -> None:
         ) from error
     if damaged is None:
         # torch reads nothing from a member marked as a folder, and leaves the tensor's memory uninitialised.
-        damaged = next(
-            (info.filename for info in members if info.is_dir() or info.external_attr & DIRECTORY_ATTRIBUTE), None
-        )
+        folders = (info.filename for info in members if info.is_dir() or info.external_attr & DIRECTORY_ATTRIBUTE)
+        damaged = next(folders, None)
     if damaged is not None:
         raise UserError(
             f"expected an intact model file; {path} is damaged: the checksum or size of {damaged} is wrong; {REMEDY}"
         )
     names = [info.orig_filename for info in members]
-    if unsafe := [name for name in names if leaves_folder(name)] or find_duplicates(names):
+    counts = Counter(map(str.casefold, names))  # ignoring case: two readers could each pick a different member
+    if unsafe := [name for name in names if leaves_folder(name) or counts[name.casefold()] > 1]:
         raise UserError(
             f"expected members with unique names inside the archive's folder; refused {path}: its member {unsafe[0]!r} "
             f"could be written or read elsewhere; {REMEDY}"
@@ -48,7 +48,6 @@ def check_archive(path: Path) -> None:
 
 
 def is_intact(path: Path) -> bool:
-    """Return whether an archive is undamaged."""
     try:
         check_archive(path)
     except UserError:
@@ -59,9 +58,3 @@ def is_intact(path: Path) -> bool:
 def leaves_folder(name: str) -> bool:
     """Return whether a member of this name could be extracted outside the target folder."""
     return ".." in PurePosixPath(name).parts or name.startswith("/") or any(sign in name for sign in "\\:\0")
-
-
-def find_duplicates(names: list[str]) -> list[str]:
-    """Return names that occur more than once, ignoring case: two readers could each pick a different member."""
-    counts = Counter(name.casefold() for name in names)
-    return [name for name in names if counts[name.casefold()] > 1]

@@ -1,23 +1,22 @@
 """The description that a model file holds (labels, input, temperature): one check for every format."""
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
 from leyden.errors import UserError
 
+HALF_A_SURROGATE_PAIR = re.compile("[\ud800-\udfff]")  # cannot be written as UTF-8
 MAX_SIZE = 1 << 16  # number of channels or features; height and width in pixels
 DEFAULTS = {"temperature": 1.0, "provenance": {}}
-TEMPERATURE_RANGE = (1e-3, 1e3)  # `leyden fit` chooses between 1/16 and 16
+MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-3, 1e3  # `leyden fit` chooses between 1/16 and 16
 
 
 def check_description(description: Any, path: Path, names_network: bool = False) -> None:
-    """Check the entries that every stage relies on.
+    """Check the entries that every stage relies on, in the description that a checkpoint or an exported file holds.
 
-    Args:
-        description: What a checkpoint or an exported file holds: `labels`, `input` and, if it is not 1, `temperature`.
-        path: The file.
-        names_network: Whether the model is built from the entry `network`; an exported program holds its own.
+    `names_network`: whether the model is built from the entry `network`; an exported program holds its own.
 
     Raises:
         UserError: for the first entry that is missing or invalid.
@@ -36,17 +35,8 @@ def are_labels(value: Any) -> bool:
     return (
         is_list_of(str, value)
         and 0 < len(set(value)) == len(value)
-        and all(label and is_encodable(label) for label in value)
+        and all(label and not HALF_A_SURROGATE_PAIR.search(label) for label in value)
     )
-
-
-def is_encodable(text: str) -> bool:
-    """Return whether a text can be written as UTF-8: half of a surrogate pair cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def is_input(value: Any) -> bool:
@@ -64,10 +54,6 @@ def is_input(value: Any) -> bool:
         and is_list_of(float, std, length=count, above=0)
         and (max_batch is None or is_list_of(int, [max_batch], above=0))
     )
-
-
-def is_temperature(value: Any) -> bool:
-    return is_list_of(float, [value]) and TEMPERATURE_RANGE[0] <= value <= TEMPERATURE_RANGE[1]
 
 
 def is_network(value: Any) -> bool:
@@ -93,7 +79,11 @@ def is_list_of(kind: type, values: Any, length: int | None = None, above: float 
 CHECKS = (
     ("labels", "a list of different class names", are_labels),
     ("input", "channels, image_size, mean and std of images, or features, mean and std of sequences,", is_input),
-    ("temperature", f"a temperature from {TEMPERATURE_RANGE[0]:g} to {TEMPERATURE_RANGE[1]:g}", is_temperature),
+    (
+        "temperature",
+        f"a temperature from {MIN_TEMPERATURE:g} to {MAX_TEMPERATURE:g}",
+        lambda value: is_list_of(float, [value]) and MIN_TEMPERATURE <= value <= MAX_TEMPERATURE,
+    ),
     ("provenance", "a dict", lambda value: isinstance(value, dict)),
     ("network", "the class_path and init_args of a network", is_network),
 )

@@ -15,11 +15,11 @@ LIBRARIES = (__name__.partition(".")[0] + ".", "torchvision.models.", "timm.mode
 
 
 class ModelSource(NamedTuple):
-    """The file that a network is being built from; `building_from_file` describes the fields."""
+    """The file that a network is being built from."""
 
     path: Path
-    trust: bool
-    allowed_class_paths: frozenset[str]
+    trust: bool  # whether the user trusts the file: it may then name any class that can be imported
+    allowed_class_paths: frozenset[str]  # those that the user's own command line or config names
 
 
 current_source: ContextVar[ModelSource | None] = ContextVar("current_source", default=None)
@@ -27,13 +27,7 @@ current_source: ContextVar[ModelSource | None] = ContextVar("current_source", de
 
 @contextmanager
 def building_from_file(path: Path, trust: bool, allowed_class_paths: Iterable[str] = ()) -> Iterator[None]:
-    """Make `check_network_class` apply to a file, at any depth of its network's arguments, until the block ends.
-
-    Args:
-        path: The file.
-        trust: Whether the user trusts it: it may then name any class that can be imported.
-        allowed_class_paths: Class paths that the user's own command line or config names.
-    """
+    """Make `check_network_class` apply to a file, at any depth of its network's arguments, until the block ends."""
     token = current_source.set(ModelSource(path, trust, frozenset(allowed_class_paths)))
     try:
         yield

@@ -28,7 +28,6 @@ def record_published(hashes: Iterable[str]) -> None:
 
 
 def is_published(path: Path) -> bool:
-    """Return whether this project has published a file."""
     digest = sha256(path)
     rows = [read_report(PROVENANCE, {}), *read_report(EXPORT_REPORT, [])]
     return (RECORDS / digest).is_file() or any(digest in (row.get("model_sha256"), row.get("sha256")) for row in rows)
@@ -48,12 +47,7 @@ def is_trusted(path: Path, trust: bool) -> bool:
 
 
 def require_trust(path: Path, trust: bool, part: str) -> None:
-    """Refuse a file that would run code, unless it is trusted.
-
-    Args:
-        path: The file.
-        trust: Whether the user trusts it.
-        part: What in the file is code.
+    """Refuse a file that would run code, unless it is trusted; `part` is what in the file is code.
 
     Raises:
         UserError: if the user does not trust it and this project has not published it.

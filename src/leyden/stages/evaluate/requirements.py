@@ -3,8 +3,7 @@
 from typing import Any
 
 from leyden.artifacts import LESS_IS_BETTER
-from leyden.errors import UserError
-from leyden.parsing import did_you_mean
+from leyden.errors import UserError, did_you_mean
 
 
 def check_required_names(require: dict[str, float], metrics: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from leyden.files import replaced_folder, write_json
 from leyden.files.outputs import check_output
 from leyden.models.build import Model
 from leyden.models.checkpoint import load_checkpoint
+from leyden.runtimes.examples import save_examples
 from leyden.stages.export.export_job import ExportJob
 from leyden.stages.export.export_request import ExportRequest
 from leyden.stages.export.input_spec import make_input_spec
@@ -77,7 +78,7 @@ def export(
         for job in jobs:
             job.finish()
         saved = Path(temporary, "examples.npz")
-        examples.save(saved)
+        save_examples(saved, examples)
         reference = Reference(saved, labels, tolerance, run_checkpoint(model, saved))
         rows = []
         for job in jobs:  # one by one, since their speed is measured

@@ -7,6 +7,7 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
+from leyden.errors import one_line
 from leyden.models.batch_norm_folding import fold_batch_norms
 from leyden.models.build import Model
 from leyden.models.layer_outputs import leaf_layers, record_outputs
@@ -55,8 +56,7 @@ def describe_folding(network: nn.Module) -> str:
     try:
         remaining = count_batch_norms(fold_batch_norms(network))
     except Exception as error:  # branches that depend on data, and whatever else a network's own code raises
-        reason = " ".join(str(error).split())[:80]
-        return f"batch norms: {total}; torch.fx cannot trace the network to fold them ({reason})"
+        return f"batch norms: {total}; torch.fx cannot trace the network to fold them ({one_line(error)})"
     return f"batch norms: {total}, of which {total - remaining} fold into the layer before them"
 
 

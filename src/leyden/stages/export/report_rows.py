@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from leyden.errors import one_line
 from leyden.files import sha256
 from leyden.models.build import Model
 from leyden.stages.export.export_request import CannotWriteError
@@ -37,7 +38,7 @@ def skipped_row(error: Exception) -> dict[str, Any]:
     elif isinstance(error, CannotWriteError):
         reason = str(error)
     else:
-        reason = f"cannot express this network: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        reason = f"cannot express this network: {type(error).__name__}: {one_line(error, 200)}"
     return {"file": "", "status": "skipped", "reason": reason}
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from leyden.data.packed import MANIFEST, ArrayWriter
-from leyden.errors import UserError
+from leyden.errors import UserError, one_line
 from leyden.files import replaced_folder, sha256
 from leyden.files.outputs import check_file, check_no_overlap
 from leyden.stages.prepare.contact import PER_SIDE
@@ -195,6 +195,6 @@ def upload(path: Path, url: str) -> None:
         storage_client(url.partition("://")[0], os.getpid()).upload_file(str(path), url)
     except Exception as error:  # the exceptions depend on the kind of storage
         raise UserError(
-            f"expected to write {url}; got: {' '.join(str(error).split())[:200]}; "
+            f"expected to write {url}; got: {one_line(error, 200)}; "
             "correct the URL or its credentials and run `leyden prepare` again"
         ) from error

@@ -4,6 +4,7 @@ import torch
 from captum.attr import DeepLift, GradientShap, InputXGradient, IntegratedGradients, NoiseTunnel, Saliency
 from torch import Tensor
 
+from leyden.errors import one_line
 from leyden.stages.explain.network import ExplainedNetwork, NotApplicableError
 
 NUM_STEPS = 16  # of integrated gradients, at Gauss-Legendre's nodes: 0.996 rank correlation to 50 steps on ResNet-18
@@ -61,8 +62,9 @@ def deep_lift(network: ExplainedNetwork, inputs: Tensor, targets: Tensor) -> Ten
     try:
         maps = DeepLift(network).attribute(inputs, target=targets)
     except (RuntimeError, AssertionError) as failure:
-        reason = " ".join(str(failure).split())[:200]
-        raise NotApplicableError(f"Captum's DeepLIFT does not support this network: {reason}") from failure
+        raise NotApplicableError(
+            f"Captum's DeepLIFT does not support this network: {one_line(failure, 200)}"
+        ) from failure
     error = completeness_error(network, inputs, maps.detach().sum(1), targets)
     if error > MAX_COMPLETENESS_ERROR:
         raise NotApplicableError(
