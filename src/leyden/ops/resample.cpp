@@ -10,15 +10,8 @@
 
 namespace {
 
-struct ResampleArgs {
-    const uint8_t* images;  // (num_images, height, width, channels)
-    const int64_t* rows;    // (B,)
-    const int64_t* box;     // (B, 4)
-    const uint8_t* flip;    // (B,)
-    const int64_t* hole;    // (B, 4)
-    int64_t num_images, height, width, channels, out_height, out_width;
-    std::vector<float> scale, shift;  // (out_width * channels,), repeated for every pixel of a row
-    void* out;                        // (B, out_height, out_width, channels)
+struct ResampleArgs : PackedArgs {
+    const int64_t* box;  // (B, 4)
 };
 
 // The filter along one axis: each output pixel is a weighted sum of `count` neighbouring input pixels. Same as `compute_taps` in resample.py.
@@ -96,12 +89,11 @@ void sum_rows(const float* const* rows, const float* weight, const float* scale,
     }
 }
 
-// Whether the box lies within its image.
+// Whether the box lies within its image, too.
 bool is_valid(const ResampleArgs& args, int64_t example) {
     const int64_t* box = args.box + 4 * example;
-    return is_between(args.rows[example], 0, args.num_images - 1) && is_between(box[0], 0, args.height - 1) &&
-           is_between(box[1], 0, args.width - 1) && is_between(box[2], 1, args.height - box[0]) && is_between(box[3], 1, args.width - box[1]) &&
-           is_valid_hole(args.hole + 4 * example);
+    return is_valid(static_cast<const PackedArgs&>(args), example) && is_between(box[0], 0, args.height - 1) && is_between(box[1], 0, args.width - 1) &&
+           is_between(box[2], 1, args.height - box[0]) && is_between(box[3], 1, args.width - box[1]);
 }
 
 // Return row `y` of an image, resampled to the output's width. Neighbouring output rows use the same image rows, so the last ones are cached.
@@ -156,7 +148,7 @@ extern "C" int resample_normalize(const uint8_t* images, const int64_t* rows, co
                                   const float* scale, const float* shift, void* out, int64_t batch_size, int64_t num_images, int64_t height,
                                   int64_t width, int64_t channels, int64_t out_height, int64_t out_width, int64_t is_bfloat16,
                                   int64_t num_threads) {
-    const ResampleArgs args{images, rows, box, flip, hole, num_images, height, width, channels, out_height, out_width,
-                            repeat_channels(scale, channels, out_width), repeat_channels(shift, channels, out_width), out};
+    const ResampleArgs args{{images, rows, flip, hole, num_images, height, width, channels, out_height, out_width,
+                             repeat_channels(scale, channels, out_width), repeat_channels(shift, channels, out_width), out}, box};
     return !(is_bfloat16 ? fill_batch<uint16_t>(args, batch_size, num_threads) : fill_batch<float>(args, batch_size, num_threads));
 }

@@ -23,11 +23,7 @@ DUPLICATE_COLUMNS = ("kind", "path", "other", "label", "other_label", "split", "
 
 @contextmanager
 def report_disk_full(out: Path) -> Iterator[None]:
-    """Convert a full disk to an error of one line.
-
-    Raises:
-        UserError: if the disk is full.
-    """
+    """Convert the error of a full disk to a `UserError`."""
     try:
         yield
     except OSError as error:
@@ -97,17 +93,8 @@ def write_tables(
 
 
 def manifest_row(example: Example) -> dict[str, Any]:
-    height, width, _ = example.content.shape
-    values = (
-        example.path,
-        example.label,
-        example.split,
-        example.content.digest,
-        example.candidate.group,
-        height,
-        width,
-    )
-    return dict(zip(IMAGE_COLUMNS, values, strict=True))
+    identity = example.path, example.label, example.split, example.content.digest, example.candidate.group
+    return dict(zip(IMAGE_COLUMNS, (*identity, *example.content.shape[:2]), strict=True))
 
 
 def duplicate_row(kind: str, example: Example, other: Example) -> dict[str, str]:
