@@ -23,7 +23,7 @@ class UnreadableImageError(Exception):
 
 
 @contextmanager
-def one_decoder_error() -> Iterator[None]:
+def convert_decoder_errors() -> Iterator[None]:
     """Convert the many exceptions of decoders to `UnreadableImageError` with a short reason."""
     try:
         yield
@@ -75,7 +75,7 @@ def decode(file: Path | IO[bytes]) -> Decoded:
         UnreadableImageError: if the file is unreadable, truncated, not an image, or of a mode that cannot be converted
             to 8 bits.
     """
-    with one_decoder_error(), Image.open(file, formats=FORMATS) as opened:
+    with convert_decoder_errors(), Image.open(file, formats=FORMATS) as opened:
         opened.load()
         mode = opened.mode
         if mode not in GREY_MODES | COLOUR_MODES:
@@ -95,7 +95,7 @@ def is_plain_jpeg(file: IO[bytes]) -> bool:
     Raises:
         UnreadableImageError: if the file is not an image.
     """
-    with one_decoder_error(), Image.open(file, formats=FORMATS) as opened:
+    with convert_decoder_errors(), Image.open(file, formats=FORMATS) as opened:
         return opened.format == "JPEG" and opened.mode in ("L", "RGB") and opened.getexif().get(ORIENTATION, 1) == 1
 
 

@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -160,8 +160,11 @@ class ShardFolder:
         names = {file["filename"] for file in self._files}
         cached = {"index.json", *names, *(f".{name}.room" for name in names)}
         kept = {"index.json", *(self._files[shard]["filename"] for shard in self._in_use)}
-        paths = [path for path in self._folder.iterdir() if path.name in cached]
-        files = [(stat.st_mtime, stat.st_size, path) for path in paths if (stat := stat_or_none(path))]
+        files: list[tuple[float, int, Path]] = []
+        for path in self._folder.iterdir():
+            with suppress(FileNotFoundError):  # another process has just removed it
+                if path.name in cached:
+                    files.append((path.stat().st_mtime, path.stat().st_size, path))
         total = sum(size for _, size, _ in files) + self._max_shard_bytes
         for _, size, path in sorted(files):
             if total <= self._max_cache_bytes:
@@ -169,14 +172,6 @@ class ShardFolder:
             if path.name not in kept:
                 path.unlink(missing_ok=True)
                 total -= size
-
-
-def stat_or_none(path: Path) -> os.stat_result | None:
-    """Return a file's status, or None if another process has just removed it."""
-    try:
-        return path.stat()
-    except FileNotFoundError:
-        return None
 
 
 def download(url: str, path: Path) -> None:

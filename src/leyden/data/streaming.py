@@ -88,23 +88,23 @@ class ShardSampler(Sampler[ShardBatchIndex]):
     def __iter__(self) -> Iterator[ShardBatchIndex]:
         shards = np.random.default_rng([self._seed, self._epoch]).permutation(len(self._counts))
         windows, next_window = np.array_split(shards, -(-len(shards) // self._window)), 0  # of nearly equal size
-        waiting = np.empty(0, np.int64)
+        remaining = np.empty(0, np.int64)
         current: tuple[int, ...] = ()
         first_step = self._first_step()
         for step in range(len(self)):
             needed = current
-            while len(waiting) < self._global_size and next_window < len(windows):
-                waiting = np.concatenate([waiting, self.window_rows(windows[next_window], next_window)])
+            while len(remaining) < self._global_size and next_window < len(windows):
+                remaining = np.concatenate([remaining, self.window_rows(windows[next_window], next_window)])
                 current, next_window = self.shards_of_rank(windows[next_window]), next_window + 1
                 needed = (*needed, *current)
-            batch, waiting = np.sort(waiting[: self._global_size]), waiting[self._global_size :]
+            batch, remaining = np.sort(remaining[: self._global_size]), remaining[self._global_size :]
             if step < first_step:
                 continue
             start, stop = (len(batch) * rank // self._world_size for rank in (self._rank, self._rank + 1))
             seed = batch_seed(self._seed, self._epoch, step)
-            # A batch from two windows announces no third one, so that no more than two windows are ever kept.
-            is_announcing = needed == current and next_window < len(windows)
-            upcoming = self.shards_of_rank(windows[next_window]) if is_announcing else ()
+            # A batch from two windows has no upcoming third one, so that no more than two windows are ever kept.
+            has_upcoming = needed == current and next_window < len(windows)
+            upcoming = self.shards_of_rank(windows[next_window]) if has_upcoming else ()
             yield ShardBatchIndex(batch[start:stop], start, seed, needed, upcoming)
 
 

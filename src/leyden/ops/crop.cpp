@@ -32,9 +32,9 @@ void mirror(const uint8_t* pixels, uint8_t* out, int64_t count, int64_t channels
     for (int64_t x = 0; x < count; ++x) std::memcpy(out + x * channels, pixels + (count - 1 - x) * channels, channels);
 }
 
-// Whether the crop lies within its padded image, too.
+// Whether the crop lies within its padded image, and its row and hole are valid.
 bool is_valid(const CropArgs& args, int64_t example) {
-    return is_valid(static_cast<const PackedArgs&>(args), example) &&
+    return has_valid_row_and_hole(args, example) &&
            is_between(args.top[example], 0, args.height + 2 * args.pad_y - args.out_height) &&
            is_between(args.left[example], 0, args.width + 2 * args.pad_x - args.out_width);
 }

@@ -84,4 +84,6 @@ def check(*values: Any) -> CropArgs:
     return args
 
 
-register_kernels(crop_flip_normalize, Path(__file__).with_suffix(".cpp"), check, compute_reference)
+register_kernels(
+    crop_flip_normalize, "crop_flip_normalize", Path(__file__).with_suffix(".cpp"), check, compute_reference
+)

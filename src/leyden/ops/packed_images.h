@@ -41,7 +41,7 @@ struct PackedArgs {
 };
 
 // Whether an example's image exists and its hole is valid.
-bool is_valid(const PackedArgs& args, int64_t example) {
+bool has_valid_row_and_hole(const PackedArgs& args, int64_t example) {
     return is_between(args.rows[example], 0, args.num_images - 1) && is_valid_hole(args.hole + 4 * example);
 }
 

@@ -51,15 +51,19 @@ Range = tuple[Tensor, int, int | Tensor]  # values, and the lowest and the highe
 
 
 def register_kernels(
-    operator: CustomOpDef, source: Path, check: Callable[..., Args], compute_reference: Callable[[Args], Tensor]
+    operator: CustomOpDef,
+    name: str,
+    source: Path,
+    check: Callable[..., Args],
+    compute_reference: Callable[[Args], Tensor],
 ) -> None:
     """Register an operator's compiled kernel for the CPU, and the inference of its output's shape.
 
     Args:
-        operator: The operator. The kernel's C function has its name, and takes pointers to the tensors among the
-            arguments and to the output, then as int64 the batch size, the shape of the images, the integers among the
-            arguments, whether the output is bfloat16, and the number of threads. It returns 0, or 1 if a value is out
-            of range.
+        operator: The operator.
+        name: The kernel's C function. It takes pointers to the tensors among the arguments and to the output, then as
+            int64 the batch size, the shape of the images, the integers among the arguments, whether the output is
+            bfloat16, and the number of threads. It returns 0, or 1 if a value is out of range.
         source: The C++ file.
         check: Returns the arguments after checking their shapes, dtypes and devices.
         compute_reference: Computes the same in plain torch, and checks all values; used if the file does not compile.
@@ -77,9 +81,9 @@ def register_kernels(
         settings = [number for value in args if isinstance(value, Sequence) for number in value]
         num_threads = min(torch.get_num_threads(), 1 + out.numel() // VALUES_PER_THREAD)
         integers = (len(args.rows), *args.images.shape, *settings, args.dtype == torch.bfloat16, num_threads)
-        if getattr(library, operator._name)(*pointers, *map(ctypes.c_int64, integers)):
+        if getattr(library, name)(*pointers, *map(ctypes.c_int64, integers)):
             compute_reference(args)
-            raise AssertionError(f"the kernel {operator._name} rejected arguments that its reference accepts")
+            raise AssertionError(f"the kernel {name} rejected arguments that its reference accepts")
         return out
 
     @operator.register_fake

@@ -55,12 +55,12 @@ def compute_reference(args: ResampleArgs) -> Tensor:
     x_first = torch.where(args.flip[:, None], x_first.flip(1), x_first)
     x_weight = torch.where(args.flip[:, None, None], x_weight.flip(1), x_weight)
     examples = torch.arange(len(args.rows), device=args.rows.device)[:, None]
-    wide = args.images.new_zeros((), dtype=torch.float32)  # becomes (B, w, H, C)
+    horizontal = args.images.new_zeros((), dtype=torch.float32)  # becomes (B, w, H, C)
     for tap in range(x_weight.shape[2]):
-        wide = wide + args.images[args.rows[:, None], :, x_first + tap] * x_weight[:, :, tap, None, None]
-    out = wide.new_zeros(())  # becomes (B, h, w, C)
+        horizontal = horizontal + args.images[args.rows[:, None], :, x_first + tap] * x_weight[:, :, tap, None, None]
+    out = horizontal.new_zeros(())  # becomes (B, h, w, C)
     for tap in range(y_weight.shape[2]):
-        out = out + wide[examples, :, y_first + tap] * y_weight[:, :, tap, None, None]
+        out = out + horizontal[examples, :, y_first + tap] * y_weight[:, :, tap, None, None]
     out = fill_hole(out * args.scale + args.shift, args.hole)
     return out.to(args.dtype).permute(0, 3, 1, 2)
 
@@ -100,4 +100,4 @@ def check(*values: Any) -> ResampleArgs:
     return args
 
 
-register_kernels(resample_normalize, Path(__file__).with_suffix(".cpp"), check, compute_reference)
+register_kernels(resample_normalize, "resample_normalize", Path(__file__).with_suffix(".cpp"), check, compute_reference)

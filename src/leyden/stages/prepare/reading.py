@@ -48,7 +48,7 @@ def read_examples(
     class_indices = {label: index for index, label in enumerate(labels)}
     examples: list[Example] = []
     rejected: list[RejectedFile] = []
-    results = run_over(validate, source, [candidate.file for candidate in candidates])
+    results = apply_to_files(validate, source, [candidate.file for candidate in candidates])
     for candidate, result in zip(with_progress(candidates, "prepare", "file"), results, strict=True):
         if isinstance(result, str):
             rejected.append(RejectedFile(candidate.path, result))
@@ -65,7 +65,7 @@ def with_progress(items: Sequence[Item], description: str, unit: str) -> Iterabl
     return tqdm(items, description, unit=unit, disable=not sys.stderr.isatty())
 
 
-def run_over(
+def apply_to_files(
     function: Callable[[Job], Sequence[Result]], source: Source, files: Sequence[FileEntry]
 ) -> Iterator[Result]:
     """Apply a function to files in chunks, in order."""
@@ -78,7 +78,7 @@ def run_over(
 def packed_rows(source: Source, examples: Sequence[Example], shape: Shape) -> Iterator[np.ndarray]:
     """Yield each example's pixels in the shape (H, W, C); large images are read again, and must not have changed."""
     large = [example.candidate.file for example in examples if example.cached is None]
-    reread_rows = run_over(partial(convert_images, source.max_pixels, partial(to_pixels, shape)), source, large)
+    reread_rows = apply_to_files(partial(convert_images, source.max_pixels, partial(to_pixels, shape)), source, large)
     for example in with_progress(examples, "pack", "image"):
         if example.cached is None:
             yield check_unchanged(example, next(reread_rows))
@@ -90,7 +90,7 @@ def packed_rows(source: Source, examples: Sequence[Example], shape: Shape) -> It
 def jpeg_files(source: Source, examples: Sequence[Example], channels: int) -> Iterator[tuple[bytes, bool]]:
     """Return each example as a JPEG file, and whether it had to be encoded; files must not have changed."""
     files = [example.candidate.file for example in examples]
-    results = run_over(partial(convert_images, source.max_pixels, partial(to_jpeg, channels)), source, files)
+    results = apply_to_files(partial(convert_images, source.max_pixels, partial(to_jpeg, channels)), source, files)
     progress = with_progress(examples, "pack", "image")
     return (check_unchanged(example, result) for example, result in zip(progress, results, strict=True))
 

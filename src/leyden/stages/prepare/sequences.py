@@ -26,7 +26,7 @@ COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b")  # 
 
 
 class ValidSequence(NamedTuple):
-    """What is known of a usable sequence."""
+    """The properties of a usable sequence."""
 
     digest: str  # of the float32 values and their shape, whatever the file's format
     thumbnail: bytes  # mean over features at 72 times, as grey levels; near duplicates are compared by it
@@ -46,7 +46,7 @@ class ValidSequence(NamedTuple):
 
 
 def validate_sequence(content: bytes) -> tuple[ValidSequence, bytes]:
-    """Return what is known of a sequence, and its values."""
+    """Return a sequence's properties and its values."""
     values, mode = read_sequence(content)
     value_bytes = values.tobytes()
     length, features = values.shape

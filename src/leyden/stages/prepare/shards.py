@@ -17,7 +17,7 @@ from leyden.files.outputs import check_file, check_no_overlap
 from leyden.stages.prepare.contact import PER_SIDE
 from leyden.stages.prepare.discovery import Candidate, are_sequences
 from leyden.stages.prepare.examples import Example, Shape
-from leyden.stages.prepare.packing import count_values, statistics_of, write_labels, write_pixels
+from leyden.stages.prepare.packing import count_values, statistics_of_counts, write_labels, write_pixels
 
 HELD_OUT_SPLITS = ("val", "test")  # packed as arrays: later stages read all of them, and every epoch reads val
 SAMPLE = "sample"  # name of the arrays that contact sheets are drawn from
@@ -85,7 +85,7 @@ class ShardWriter:
             self._publish(Path(path))
         # The index of a single writer is the whole index; litdata's merge would add the time of day.
         self._publish((self._folder / "0.index.json").rename(self._folder / "index.json"))
-        mean, deviation = statistics_of(self._counts)
+        mean, deviation = statistics_of_counts(self._counts)
         return {"mean": mean, "std": deviation, "bytes": self.num_bytes, "sha256": self._digest.hexdigest()}
 
     def _publish(self, path: Path) -> None:

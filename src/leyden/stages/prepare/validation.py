@@ -29,7 +29,7 @@ class Limits(NamedTuple):
 
 
 class ValidImage(NamedTuple):
-    """What is known of a usable image."""
+    """The properties of a usable image."""
 
     digest: str  # of the upright 8-bit pixels and their shape, which the model will see, whatever the file's format
     thumbnail: bytes  # grey, 8 rows of 9
@@ -83,12 +83,12 @@ def convert_images(max_pixels: int, convert: Callable[[bytes], Result], job: Job
 
 
 def validate_images(limits: Limits, job: Job) -> list[tuple[ValidImage, bytes] | str]:
-    """Validate files, in order: what is known of each and its pixels, or the reason why it is not usable."""
+    """Validate files, in order: properties and pixels of each, or the reason why it is not usable."""
     return convert_images(limits.max_pixels, partial(validate_image, limits), job)
 
 
 def validate_image(limits: Limits, content: bytes) -> tuple[ValidImage, bytes]:
-    """Return what is known of an image and its pixels (H, W, channels), empty if there are too many."""
+    """Return an image's properties and its pixels (H, W, channels), empty if there are too many."""
     image, mode = decode(io.BytesIO(content))
     width, height = image.size
     if min(width, height) < limits.min_side:
