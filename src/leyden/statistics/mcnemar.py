@@ -5,8 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from leyden.statistics.bootstrap import percentile_interval
-
 
 def mcnemar_p_value(lost: int, gained: int) -> float:
     """Compute the exact two-sided p-value of McNemar's test.
@@ -51,13 +49,13 @@ def compare_paired(
         total, np.array([lost, gained, total - lost - gained]) / total, size=num_resamples
     )
     changes = (draws[:, 1] - draws[:, 0]) / total
-    low, high = percentile_interval(changes, confidence_level)
+    low, high = np.quantile(changes, [(1 - confidence_level) / 2, (1 + confidence_level) / 2])
     return {
         "accuracy_old": float(old.mean()),
         "accuracy_new": float(new.mean()),
         "accuracy_change": (gained - lost) / total,
-        "accuracy_change_low": low,
-        "accuracy_change_high": high,
+        "accuracy_change_low": float(low),
+        "accuracy_change_high": float(high),
         "accuracy_change_p_value": mcnemar_p_value(lost, gained),
         "lost": lost,
         "gained": gained,
