@@ -23,21 +23,15 @@ from leyden import StreamedImageData, UserError
 from leyden.cli import main
 from leyden.data import streaming
 from leyden.data.augment import Augment
+from leyden.data.packed import read_report
 from leyden.data.shards import ShardFolder
 from leyden.data.streaming import ShardBatchIndex, ShardSampler
 
 pytest.importorskip("litdata", reason="of the optional group 'streaming'")
 COUNTS = np.array([13] * 9 + [5])  # 122 examples, not divisible by 12 or by the window
 PREPARE = ("--data=data", "--shard_mb=0.003")  # 46 images to a shard, 26 shards
-FIT = (
-    "fit",
-    "-c",
-    "configs/train.yaml",
-    "-c",
-    "configs/experiment/streaming.yaml",
-    "--network.init_args.width=4",
-    "--trainer.precision=32-true",
-)
+CONFIGS = ("-c", "configs/train.yaml", "-c", "configs/experiment/streaming.yaml")
+FIT = ("fit", *CONFIGS, "--network.init_args.width=4", "--trainer.precision=32-true")
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +57,10 @@ def workspace(sharded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     (tmp_path / "artifacts/prepare").symlink_to(sharded / "artifacts/prepare")
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def location_of_shards() -> str:
+    return read_report(Path("artifacts/prepare"))["shards"]
 
 
 def sample(
@@ -132,7 +130,7 @@ def test_a_batch_needs_few_shards_that_were_announced(rank, world_size):
 
 def test_batches_hold_the_examples_of_their_rows(workspace):
     data = StreamedImageData(batch_size=64)
-    folder = ShardFolder(json.loads(Path("artifacts/prepare/report.json").read_text())["shards"], (8, 8, 1), Path(), 0)
+    folder = ShardFolder(location_of_shards(), (8, 8, 1), Path(), 0)
     every_image, every_label = folder.gather(np.arange(1154))
     for batch, (images, labels, _) in zip(data.train_dataloader().sampler, data.train_dataloader(), strict=True):
         assert images.dtype == torch.uint8
@@ -207,15 +205,11 @@ def test_processes_neither_lose_nor_repeat_examples(workspace, python_env, num_p
     """1,154 training and 293 validation images are not divisible by the global batches of 2 or 3 processes with 11."""
     Path("train.py").write_text(TRAIN)
     command = ["python", "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_processes}", "train.py"]
-    done = subprocess.run(
-        [*command, str(num_processes), str(num_workers)],
-        env={**python_env, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
+    command += [str(num_processes), str(num_workers)]
+    done = subprocess.run(command, env={**python_env, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     ranks = [json.loads(Path(f"hashes-{rank}.json").read_text()) for rank in range(num_processes)]
-    folder = ShardFolder(json.loads(Path("artifacts/prepare/report.json").read_text())["shards"], (8, 8, 1), Path(), 0)
+    folder = ShardFolder(location_of_shards(), (8, 8, 1), Path(), 0)
     images = {"train": folder.gather(np.arange(1154))[0], "val": np.load("artifacts/prepare/val.images.npy")}
     size = 11 * num_processes
     for split, expected in (("train", 1154 // size * size), ("val", 293)):
@@ -308,8 +302,9 @@ def storage(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Storage]]:
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}",
         "AWS_ACCESS_KEY_ID": "a",
         "AWS_SECRET_ACCESS_KEY": "b",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
     }
-    values |= {"AWS_DEFAULT_REGION": "us-east-1", "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required"}
     for name, value in values.items():
         monkeypatch.setenv(name, value)
     leyden.data.shards.storage_client.cache_clear()
@@ -322,7 +317,7 @@ def storage(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Storage]]:
 def test_batches_from_object_storage_equal_those_from_a_folder(workspace, storage):
     Path("artifacts/prepare").unlink()
     assert main(["prepare", *PREPARE, "--shards=s3://bucket/name"]) == 0
-    location = json.loads(Path("artifacts/prepare/report.json").read_text())["shards"]
+    location = location_of_shards()
     assert location.startswith("s3://bucket/name/")
     assert len(storage.objects) == 27
     assert not list(Path("artifacts").rglob("*.bin"))
@@ -330,9 +325,8 @@ def test_batches_from_object_storage_equal_those_from_a_folder(workspace, storag
     local = StreamedImageData(shards=f"shards/{location.rsplit('/', 1)[1]}", num_workers=0).train_dataloader()
     for remote in (StreamedImageData(num_workers=number).train_dataloader() for number in (2, 0)):
         assert all(torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) for a, b in zip(local, remote, strict=True))
-    assert (
-        len(storage.downloaded) == len(set(storage.downloaded)) == 27
-    )  # each shard once, for both workers and both epochs
+    # Each shard once, for both workers and both epochs:
+    assert len(storage.downloaded) == len(set(storage.downloaded)) == 27
 
 
 def size_of(path: Path) -> int:
@@ -347,7 +341,7 @@ def test_the_cache_keeps_its_size_and_other_files(workspace, storage):
     Path("artifacts/prepare").unlink()
     assert main(["prepare", *PREPARE, "--shards=s3://bucket/name"]) == 0
     size = 2 * 4 * (46 * 100 + 4 * 47)  # two windows
-    location = json.loads(Path("artifacts/prepare/report.json").read_text())["shards"]
+    location = location_of_shards()
     user_file = Path("runs/shards", location.rsplit("/", 1)[1], "notes.txt")
     user_file.parent.mkdir(parents=True)
     user_file.write_bytes(bytes(size))

@@ -1,5 +1,8 @@
 """Random crops of every kind, and a separate cache in which the tests compile the kernels."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 
@@ -42,6 +45,17 @@ def draw_crops(seed: int, dtype: torch.dtype = torch.float32, batch_size: int = 
         padding=(pad_y, pad_x),
         dtype=dtype,
     )
+
+
+def compute_with_threads(
+    num_threads: int, operator: Callable[..., torch.Tensor], args: tuple[Any, ...]
+) -> torch.Tensor:
+    before = torch.get_num_threads()
+    torch.set_num_threads(num_threads)
+    try:
+        return operator(*args)
+    finally:
+        torch.set_num_threads(before)
 
 
 def assert_same_bits(result: torch.Tensor, expected: torch.Tensor) -> None:

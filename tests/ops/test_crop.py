@@ -5,7 +5,7 @@ import torch
 
 from leyden.ops.crop import CropArgs, compute_reference, crop_flip_normalize
 from leyden.ops.shared_library import load_library
-from tests.ops.conftest import DTYPES, assert_same_bits, draw_crops
+from tests.ops.conftest import DTYPES, assert_same_bits, compute_with_threads, draw_crops
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -13,7 +13,7 @@ from tests.ops.conftest import DTYPES, assert_same_bits, draw_crops
 def test_kernel_equals_the_reference_bit_for_bit(seed, dtype):
     crops = draw_crops(seed, dtype)
     out = crop_flip_normalize(*crops)
-    assert load_library.cache_info().currsize == 1
+    assert load_library.cache_info().currsize >= 1  # the resize may have been compiled too
     assert out.dtype == dtype
     assert_same_bits(out, compute_reference(crops))
 
@@ -75,14 +75,8 @@ def test_empty_batch_and_strided_arguments():
 
 
 def test_result_does_not_depend_on_the_number_of_threads():
-    crops, num_threads = draw_crops(5, batch_size=501), torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        one = crop_flip_normalize(*crops)
-        torch.set_num_threads(2)
-        two = crop_flip_normalize(*crops)
-    finally:
-        torch.set_num_threads(num_threads)
+    crops = draw_crops(5, batch_size=501)
+    one, two = (compute_with_threads(number, crop_flip_normalize, crops) for number in (1, 2))
     assert torch.equal(one, two)
     assert torch.equal(one, compute_reference(crops))
 

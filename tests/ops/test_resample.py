@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from leyden.ops.resample import ResampleArgs, compute_reference, resample_normalize
 from leyden.ops.shared_library import load_library
-from tests.ops.conftest import DTYPES, assert_same_bits
+from tests.ops.conftest import DTYPES, assert_same_bits, compute_with_threads
 
 
 def draw_boxes(seed: int, dtype: torch.dtype = torch.float32, batch_size: int = 20) -> ResampleArgs:
@@ -71,14 +71,8 @@ def test_a_full_box_at_its_original_size_is_the_image():
 
 
 def test_result_does_not_depend_on_the_number_of_threads():
-    args, num_threads = draw_boxes(1, batch_size=301), torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        one = resample_normalize(*args)
-        torch.set_num_threads(2)
-        two = resample_normalize(*args)
-    finally:
-        torch.set_num_threads(num_threads)
+    args = draw_boxes(1, batch_size=301)
+    one, two = (compute_with_threads(number, resample_normalize, args) for number in (1, 2))
     assert torch.equal(one, two)
 
 

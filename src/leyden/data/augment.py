@@ -20,23 +20,15 @@ Margin = tuple[int, int]  # rows and columns by which images are stored larger t
 
 
 class AugmentParams(NamedTuple):
-    """Random augmentation parameters of a batch; the first axis of every tensor is the batch.
+    """Random augmentation parameters of a batch; the first axis of every tensor is the batch."""
 
-    top, left: first row and column of the crop in the stored image, padded, int64 (B,).
-    flip: whether the image is mirrored, bool (B,).
-    cutout_box: top, left, height and width of the box that is cut out, int64 (B, 4); height 0 is none.
-    relative_box: centre (y, x) in [-1, 1] of a resized crop, and its height and width as fractions, float (B, 4).
-    colour: factors of brightness, contrast and saturation, float (B, 3).
-    seed: seed for `Augment.transforms`, which draw their own random numbers, int64 (B,).
-    """
-
-    top: Tensor
-    left: Tensor
-    flip: Tensor
-    cutout_box: Tensor
-    relative_box: Tensor
-    colour: Tensor
-    seed: Tensor
+    top: Tensor  # first row of the crop in the stored image, padded, int64 (B,)
+    left: Tensor  # first column, int64 (B,)
+    flip: Tensor  # whether the image is mirrored, bool (B,)
+    cutout_box: Tensor  # top, left, height and width of the box that is cut out, int64 (B, 4); height 0 is none
+    relative_box: Tensor  # centre (y, x) in [-1, 1] of a resized crop, height and width as fractions, float (B, 4)
+    colour: Tensor  # factors of brightness, contrast and saturation, float (B, 3)
+    seed: Tensor  # for `Augment.transforms`, which draw their own random numbers, int64 (B,)
 
     def select(self, examples: slice) -> "AugmentParams":
         """Return the parameters of some of the examples."""
@@ -192,11 +184,7 @@ def transform_each(images: Tensor, specs: list[dict[str, Any]], seeds: Tensor) -
 
 
 def import_class(class_path: str) -> Any:
-    """Import a transform.
-
-    Raises:
-        UserError: if the class path does not exist.
-    """
+    """Import a transform."""
     try:
         return import_path(class_path)
     except ImportError as error:

@@ -16,15 +16,15 @@ def jitter(images: Tensor, factors: Tensor) -> Tensor:
     """
     brightness, contrast, saturation = (factors[:, index].view(-1, 1, 1, 1) for index in range(3))
     pixels = (images.float() * brightness).clamp(0, 255)
-    mean = grey(pixels).mean(dim=(1, 2, 3), keepdim=True)
+    mean = to_luma(pixels).mean(dim=(1, 2, 3), keepdim=True)
     pixels = (mean + (pixels - mean) * contrast).clamp(0, 255)
     if images.shape[1] == 3:
-        luma = grey(pixels)
+        luma = to_luma(pixels)
         pixels = (luma + (pixels - luma) * saturation).clamp(0, 255)
     return pixels.round().to(torch.uint8)
 
 
-def grey(pixels: Tensor) -> Tensor:
+def to_luma(pixels: Tensor) -> Tensor:
     """Return the luma (B, 1, H, W) of pixels (B, C, H, W)."""
     if pixels.shape[1] == 1:
         return pixels

@@ -1,6 +1,7 @@
 """The packed images as a LightningDataModule; batches and their augmentation are a function of (seed, epoch, step)."""
 
 import ctypes
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -16,40 +17,37 @@ from torch.utils.data import DataLoader, Dataset
 from leyden.data.augment import Augment, AugmentParams, Margin, pixel_boxes
 from leyden.data.fused import FusedImages
 from leyden.data.jpeg import JpegImages
-from leyden.data.loader import Loader, next_batch_index
+from leyden.data.loader import make_loader, next_batch_index
 from leyden.data.packed import Images, open_images, read_report, read_split
 from leyden.data.replica import rank_and_world_size
 from leyden.data.sampler import BatchIndex, BatchSampler, balancing_weights
 from leyden.errors import UserError
 
-Batch = tuple[
-    Tensor, Tensor, int
-]  # images uint8 (B, C, H, W), or their row numbers int64 (B,); labels int64 (B,); the seed
+# images uint8 (B, C, H, W), or their row numbers int64 (B,); labels int64 (B,); the seed
+Batch = tuple[Tensor, Tensor, int]
 Auto = Literal["auto", "yes", "no"]
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 RESIDENT_FRACTION = 0.4  # of the device's free memory, which resident training images may take
 
 
-class PackedImages(Dataset[Batch]):
-    """Gathers a whole batch at a time from the packed arrays, without Python work per example."""
+class ImageBatches(Dataset[Batch]):
+    """Reads a whole batch at a time, without Python work per example."""
 
-    def __init__(self, images: Images, labels: np.ndarray) -> None:
-        self._images, self._labels = images, labels
-
-    def __getitem__(self, index: BatchIndex) -> Batch:
-        # Rows are stored as NHWC, so the NCHW view that torch wants is channels_last already.
-        images = torch.from_numpy(self._images[index.rows]).permute(0, 3, 1, 2)
-        return images, torch.from_numpy(self._labels[index.rows]), index.seed
-
-
-class RowNumbers(Dataset[Batch]):
-    """Returns row numbers instead of images, which are gathered after the transfer to the device."""
-
-    def __init__(self, labels: np.ndarray) -> None:
-        self._labels = labels
+    def __init__(self, read: Callable[[BatchIndex], Tensor], labels: np.ndarray) -> None:
+        self._read, self._labels = read, labels
 
     def __getitem__(self, index: BatchIndex) -> Batch:
-        return torch.from_numpy(index.rows), torch.from_numpy(self._labels[index.rows]), index.seed
+        return self._read(index), torch.from_numpy(self._labels[index.rows]), index.seed
+
+
+def read_images(images: Images, index: BatchIndex) -> Tensor:
+    # Rows are stored as NHWC, so the NCHW view that torch wants is channels_last already.
+    return torch.from_numpy(images[index.rows]).permute(0, 3, 1, 2)
+
+
+def row_numbers(index: BatchIndex) -> Tensor:
+    """Return row numbers instead of images, which are gathered after the transfer to the device."""
+    return torch.from_numpy(index.rows)
 
 
 class BatchAugment(NamedTuple):
@@ -68,22 +66,14 @@ class BatchAugment(NamedTuple):
         return params.select(slice(self.rank, None, self.world_size)).select(slice(count))
 
 
-class ResizedCropJpegs(Dataset[Batch]):
-    """Decodes a batch and crops the full-size images, which have more detail than images that were resized before."""
+def read_resized_crops(images: JpegImages, batch_augment: BatchAugment, index: BatchIndex) -> Tensor:
+    """Decode and crop the full-size images, which have more detail than images that were resized before."""
+    boxes = batch_augment.make_params(len(index.rows), index.seed).relative_box
 
-    def __init__(
-        self, images: JpegImages, labels: np.ndarray, size: tuple[int, int], batch_augment: BatchAugment
-    ) -> None:
-        self._images, self._labels, self._size, self._batch_augment = images, labels, size, batch_augment
+    def find_box(example: int, height: int, width: int) -> list[int]:
+        return pixel_boxes(boxes[example : example + 1], height, width)[0].tolist()
 
-    def __getitem__(self, index: BatchIndex) -> Batch:
-        boxes = self._batch_augment.make_params(len(index.rows), index.seed).relative_box
-
-        def find_box(example: int, height: int, width: int) -> list[int]:
-            return pixel_boxes(boxes[example : example + 1], height, width)[0].tolist()
-
-        images = self._images.read(index.rows, self._size, find_box)
-        return images, torch.from_numpy(self._labels[index.rows]), index.seed
+    return images.read(index.rows, batch_augment.size, find_box)
 
 
 class ImageData(LightningDataModule):
@@ -160,34 +150,30 @@ class ImageData(LightningDataModule):
             keep_freed_memory()
         images = open_images(self._folder, "train", self._stored_size, self.input["channels"])
         labels = np.load(self._folder / "train.labels.npy")
-        self._is_fused = self._should_fuse(device)
+        is_wanted = self._fused == "yes" or (self._fused == "auto" and device.type == "cpu")
+        self._is_fused = is_wanted and self._augment.is_fusable
         self._train_images = self._load_train_images(images, device)
-        self._is_cropped_by_decoder = (
-            self._train_images is None and isinstance(images, JpegImages) and self._augment.resized_crop is not None
-        )
-        weights = balancing_weights(labels) if self._sampler == "balanced" else None
-        dataset = self._train_dataset(images, labels)
-        return self._loader(dataset, len(labels), self._batch_size, shuffle=True, weights=weights)
-
-    def _should_fuse(self, device: torch.device) -> bool:
-        return self._augment.is_fusable and (self._fused == "yes" or (self._fused == "auto" and device.type == "cpu"))
+        self._is_cropped_by_decoder = False
+        if self._train_images is not None:
+            read: Callable[[BatchIndex], Tensor] = row_numbers
+        elif isinstance(images, JpegImages) and self._augment.resized_crop:
+            self._is_cropped_by_decoder = True
+            read = partial(read_resized_crops, images, self._batch_augment)
+        else:
+            read = partial(read_images, images)
+        return self._loader(read, labels, self._batch_size, is_training=True)
 
     def _load_train_images(self, images: Images, device: torch.device) -> Tensor | None:
         """Return all training images (N, H, W, C), if batches are gathered from them after the transfer; else None."""
         is_pixels = isinstance(images, np.ndarray)
-        if self._resident == "yes" or (self._resident == "auto" and is_pixels and fits_on(device, images.nbytes)):
+        is_resident = self._resident == "yes"
+        if self._resident == "auto" and is_pixels and device.type == "cuda":  # a CPU reads a memory map as fast
+            is_resident = images.nbytes < RESIDENT_FRACTION * torch.cuda.mem_get_info(device)[0]
+        if is_resident:
             return torch.from_numpy(np.array(images[:])).to(device)
         if self._is_fused and is_pixels:
             return torch.from_numpy(images)  # the memory map: the fused operator gathers from it
         return None
-
-    def _train_dataset(self, images: Images, labels: np.ndarray) -> Dataset[Batch]:
-        if self._train_images is not None:
-            return RowNumbers(labels)
-        if self._is_cropped_by_decoder:
-            assert isinstance(images, JpegImages)
-            return ResizedCropJpegs(images, labels, self._size, self._batch_augment)
-        return PackedImages(images, labels)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         return self._scoring_loader("val")
@@ -196,33 +182,22 @@ class ImageData(LightningDataModule):
         return self._scoring_loader("test")
 
     def _scoring_loader(self, name: str) -> DataLoader[Batch]:
-        split = read_split(self._folder, name)
-        return self._loader(PackedImages(*split), len(split.labels), 4 * self._batch_size)  # no gradients are kept
+        images, labels = read_split(self._folder, name)
+        return self._loader(partial(read_images, images), labels, 4 * self._batch_size)  # no gradients are kept
 
     def _loader(
-        self,
-        dataset: Dataset[Batch],
-        count: int,
-        batch_size: int,
-        shuffle: bool = False,
-        weights: np.ndarray | None = None,
+        self, read: Callable[[BatchIndex], Tensor], labels: np.ndarray, batch_size: int, is_training: bool = False
     ) -> DataLoader[Batch]:
-        return Loader(
-            dataset,
-            batch_size=None,
-            sampler=BatchSampler(
-                count,
-                batch_size,
-                self._seed,
-                shuffle,
-                weights,
-                *rank_and_world_size(self.trainer),
-                first_step=partial(next_batch_index, self.trainer) if shuffle else int,
-            ),
-            num_workers=self._num_workers,
-            pin_memory=torch.cuda.is_available(),
-            persistent_workers=self._num_workers > 0,
+        sampler = BatchSampler(
+            len(labels),
+            batch_size,
+            self._seed,
+            is_training,
+            balancing_weights(labels) if is_training and self._sampler == "balanced" else None,
+            *rank_and_world_size(self.trainer),
+            first_step=partial(next_batch_index, self.trainer) if is_training else int,
         )
+        return make_loader(ImageBatches(read, labels), sampler, self._num_workers)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> tuple[Tensor | FusedImages, Tensor]:
         """Return images and labels: raw uint8 images (B, C, H, W), or, in training on the fused path, `FusedImages`."""
@@ -242,11 +217,6 @@ class ImageData(LightningDataModule):
         if self._train_images is not None:
             images = self._train_images[images].permute(0, 3, 1, 2)
         return augment(images, params, torch.tensor(self.input["mean"]), margin), labels
-
-
-def fits_on(device: torch.device, num_bytes: int) -> bool:
-    """Check whether images fit in a GPU's memory with room to train; a CPU reads a memory map as fast."""
-    return device.type == "cuda" and num_bytes < RESIDENT_FRACTION * torch.cuda.mem_get_info(device)[0]
 
 
 def keep_freed_memory() -> None:

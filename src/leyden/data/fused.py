@@ -49,18 +49,15 @@ class FusedImages:
             shift: Offset of each channel, float32 (C,).
             dtype: float32 or bfloat16.
         """
-        if self._normalized is None:
-            device = self._rows.device
-            self._normalized = self._compute(scale.to(device), shift.to(device), dtype)
-        return self._normalized
-
-    def _compute(self, scale: Tensor, shift: Tensor, dtype: torch.dtype) -> Tensor:
-        params = self._params
+        if self._normalized is not None:
+            return self._normalized
+        scale, shift = scale.to(self._rows.device), shift.to(self._rows.device)
+        params, size, margin = self._params, self._size, self._margin
+        common = params.flip, params.cutout_box, scale, shift, size
         if self._augment.resized_crop:
-            boxes = pixel_boxes(params.relative_box, self._size[0] + self._margin[0], self._size[1] + self._margin[1])
-            return resample_normalize(
-                self._stored, self._rows, boxes, params.flip, params.cutout_box, scale, shift, self._size, dtype
-            )
-        crops = params.top, params.left, params.flip, params.cutout_box
-        padding = self._augment.padding(*self._size, self._margin)
-        return crop_flip_normalize(self._stored, self._rows, *crops, scale, shift, self._size, padding, dtype)
+            boxes = pixel_boxes(params.relative_box, size[0] + margin[0], size[1] + margin[1])
+            self._normalized = resample_normalize(self._stored, self._rows, boxes, *common, dtype)
+        else:
+            corners, padding = (params.top, params.left), self._augment.padding(*size, margin)
+            self._normalized = crop_flip_normalize(self._stored, self._rows, *corners, *common, padding, dtype)
+        return self._normalized

@@ -14,6 +14,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")  # no other decoder runs
 GREY_MODES = frozenset({"1", "L", "LA", "I;16", "I;16B", "I;16L", "I;16N", "I"})
 COLOUR_MODES = frozenset({"P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"})
 ORIENTATION = 0x0112  # EXIF tag; 1 is upright
+BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 
 
@@ -22,20 +23,13 @@ class UnreadableImageError(Exception):
 
 
 @contextmanager
-def one_decoder_error() -> Iterator[None]:
+def convert_decoder_errors() -> Iterator[None]:
     """Convert the many exceptions of decoders to `UnreadableImageError` with a short reason."""
     try:
         yield
     except UnidentifiedImageError as error:
         raise UnreadableImageError("not an image") from error
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        EOFError,
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-    ) as error:
+    except (OSError, SyntaxError, ValueError, EOFError, *BOMBS) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
         raise UnreadableImageError(reason or type(error).__name__) from error
 
@@ -81,7 +75,7 @@ def decode(file: Path | IO[bytes]) -> Decoded:
         UnreadableImageError: if the file is unreadable, truncated, not an image, or of a mode that cannot be converted
             to 8 bits.
     """
-    with one_decoder_error(), Image.open(file, formats=FORMATS) as opened:
+    with convert_decoder_errors(), Image.open(file, formats=FORMATS) as opened:
         opened.load()
         mode = opened.mode
         if mode not in GREY_MODES | COLOUR_MODES:
@@ -101,7 +95,7 @@ def is_plain_jpeg(file: IO[bytes]) -> bool:
     Raises:
         UnreadableImageError: if the file is not an image.
     """
-    with one_decoder_error(), Image.open(file, formats=FORMATS) as opened:
+    with convert_decoder_errors(), Image.open(file, formats=FORMATS) as opened:
         return opened.format == "JPEG" and opened.mode in ("L", "RGB") and opened.getexif().get(ORIENTATION, 1) == 1
 
 
@@ -126,19 +120,7 @@ def to_array(image: Image.Image, channels: int, size: tuple[int, int]) -> np.nda
 
 
 def read_image(file: Path | IO[bytes], channels: int, size: tuple[int, int]) -> np.ndarray:
-    """Decode an image, apply its EXIF orientation, and convert it to an array with a number of channels and a size.
-
-    Args:
-        file: Path of an image file, or an open file.
-        channels: 1 (grey) or 3 (RGB).
-        size: Height and width in pixels.
-
-    Returns:
-        uint8 array (H, W, C).
-
-    Raises:
-        UnreadableImageError: if the file is unreadable, truncated, or not an image.
-    """
+    """Decode an image and convert it to an array uint8 (H, W, C), as `decode` and `to_array` do."""
     return to_array(decode(file).image, channels, size)
 
 

@@ -65,12 +65,15 @@ class JpegImages:
             uint8 (B, C, *size), channels_last in memory.
         """
         import torch
+        from torchvision.io import ImageReadMode, decode_jpeg
 
+        mode = ImageReadMode.GRAY if self.shape[3] == 1 else ImageReadMode.RGB
         # A numpy array: a tensor made in inference mode cannot be written by the pool's threads, which are not in it.
         out = np.empty((len(rows), *size, self.shape[3]), np.uint8)
 
         def fill(index: int) -> None:
-            image = self._decode(rows[index])
+            content = self._content[self._offsets[rows[index]] : self._offsets[rows[index] + 1]]
+            image = decode_jpeg(torch.from_numpy(content), mode)
             top, left, height, width = find_box(index, *image.shape[1:]) if find_box else (0, 0, *image.shape[1:])
             # Torch resizes uint8 fastest in channels_last order.
             box = image[None, :, top : top + height, left : left + width].contiguous(memory_format=torch.channels_last)
@@ -80,10 +83,3 @@ class JpegImages:
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # a single thread in a worker process
             list(pool.map(fill, range(len(rows))))
         return torch.from_numpy(out).permute(0, 3, 1, 2)
-
-    def _decode(self, row: int) -> "Tensor":
-        import torch
-        from torchvision.io import ImageReadMode, decode_jpeg
-
-        content = torch.from_numpy(self._content[self._offsets[row] : self._offsets[row + 1]])
-        return decode_jpeg(content, ImageReadMode.GRAY if self.shape[3] == 1 else ImageReadMode.RGB)

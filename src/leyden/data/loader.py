@@ -1,10 +1,11 @@
 """The DataLoader of every data module, which may resume in the middle of an epoch."""
 
 from collections.abc import Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import torch
 from lightning.pytorch import Trainer
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 Batch = TypeVar("Batch", covariant=True)
 
@@ -18,6 +19,18 @@ class Loader(DataLoader[Batch]):
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         yield from super().__iter__()
+
+
+def make_loader(dataset: Dataset[Batch], sampler: Sampler[Any], num_workers: int) -> Loader[Batch]:
+    """Return the loader of a data set whose items are whole batches, indexed by what the sampler yields."""
+    return Loader(
+        dataset,
+        batch_size=None,
+        sampler=sampler,
+        num_workers=num_workers,
+        pin_memory=torch.cuda.is_available(),
+        persistent_workers=num_workers > 0,
+    )
 
 
 def next_batch_index(trainer: Trainer | None) -> int:

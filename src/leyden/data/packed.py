@@ -83,12 +83,7 @@ def open_images(
     if content.is_file():
         offsets = np.load(Path(folder) / f"{split}.offsets.npy")
         return JpegImages(np.load(content, mmap_mode="c"), offsets, stored_size, channels, window)
-    if (
-        split == "train"
-        and not pixels.is_file()
-        and (Path(folder) / REPORT).is_file()
-        and "shards" in read_report(folder)
-    ):
+    if split == "train" and not pixels.is_file() and "shards" in read_report(folder):
         raise UserError(
             f"expected packed training images in {folder}; they are in shards; "
             "set data.class_path to leyden.StreamedImageData"
@@ -131,6 +126,5 @@ class ArrayWriter:
 
     def _write_header(self) -> None:
         # numpy pads the header for growth along the first axis: the final header is as long as the first one.
-        shape = (self.num_rows, *self._row_shape)
-        header = {"descr": self._dtype.str, "fortran_order": False, "shape": shape}
+        header = {"descr": self._dtype.str, "fortran_order": False, "shape": (self.num_rows, *self._row_shape)}
         np.lib.format.write_array_header_1_0(self._file, header)

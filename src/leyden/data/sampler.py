@@ -80,10 +80,14 @@ class BatchSampler(Sampler[BatchIndex]):
     def __iter__(self) -> Iterator[BatchIndex]:
         order = self.order()
         for step in range(self._first_step(), len(self)):
-            seed = np.random.SeedSequence([self._seed, self._epoch, step]).generate_state(1, np.uint64)[0]
             # Sorted rows are read from the memory map in order; their order within a batch does not matter.
             rows = np.sort(order[step * self._global_size : (step + 1) * self._global_size])
-            yield BatchIndex(rows[self._rank :: self._world_size], int(seed >> np.uint64(1)))
+            yield BatchIndex(rows[self._rank :: self._world_size], batch_seed(self._seed, self._epoch, step))
+
+
+def batch_seed(seed: int, epoch: int, step: int) -> int:
+    """Return the seed of a global batch's augmentation, in [0, 2^63)."""
+    return int(np.random.SeedSequence([seed, epoch, step]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def bucket_by_length(
@@ -104,5 +108,4 @@ def bucket_by_length(
 
 def balancing_weights(labels: np.ndarray) -> np.ndarray:
     """Return weights (N,) that make all classes equally likely."""
-    counts = np.bincount(labels)
-    return 1.0 / counts[labels]
+    return 1.0 / np.bincount(labels)[labels]

@@ -9,7 +9,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from leyden.data.loader import Loader, next_batch_index
+from leyden.data.loader import make_loader, next_batch_index
 from leyden.data.packed import read_report
 from leyden.data.replica import rank_and_world_size
 from leyden.data.sampler import BatchIndex, BatchSampler, balancing_weights
@@ -97,11 +97,4 @@ class SequenceData(LightningDataModule):
             bucket_batches=self._bucket_batches,
             first_step=partial(next_batch_index, self.trainer) if shuffle else int,
         )
-        return Loader(
-            PackedSequences(split),
-            batch_size=None,
-            sampler=sampler,
-            num_workers=self._num_workers,
-            pin_memory=torch.cuda.is_available(),
-            persistent_workers=self._num_workers > 0,
-        )
+        return make_loader(PackedSequences(split), sampler, self._num_workers)

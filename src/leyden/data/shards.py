@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ class ShardFolder:
         self._is_remote = "://" in url
         self._folder = cache_folder / self._url.rsplit("/", 1)[1] if self._is_remote else Path(url)
         self._files: list[dict[str, Any]] = []
+        self._max_shard_bytes = 0
         self._open: dict[int, np.ndarray] = {}
         self._download_pool: ThreadPoolExecutor | None = None
         self._in_use: set[int] = set()
@@ -52,15 +53,12 @@ class ShardFolder:
                 f"expected shards that `leyden prepare --shards` wrote; {url} has a different format; run it again"
             )
         self._files = index["chunks"]
+        self._max_shard_bytes = max((file["chunk_bytes"] for file in self._files), default=0)
         self.counts = np.array([file["chunk_size"] for file in self._files])
         self._starts = np.cumsum(self.counts) - self.counts
 
     def check(self, num_examples: int, window: int) -> None:
-        """Check that the shards have the expected number of examples, and that the cache has room for two windows.
-
-        Raises:
-            UserError: if they do not, or it does not.
-        """
+        """Check that the shards have the expected number of examples, and that the cache has room for two windows."""
         if self.counts.sum() != num_examples:
             raise UserError(
                 f"expected {num_examples:,} training images in {self._url}; got {self.counts.sum():,}; "
@@ -162,8 +160,11 @@ class ShardFolder:
         names = {file["filename"] for file in self._files}
         cached = {"index.json", *names, *(f".{name}.room" for name in names)}
         kept = {"index.json", *(self._files[shard]["filename"] for shard in self._in_use)}
-        paths = [path for path in self._folder.iterdir() if path.name in cached]
-        files = [(stat.st_mtime, stat.st_size, path) for path in paths if (stat := stat_or_none(path))]
+        files: list[tuple[float, int, Path]] = []
+        for path in self._folder.iterdir():
+            with suppress(FileNotFoundError):  # another process has just removed it
+                if path.name in cached:
+                    files.append((path.stat().st_mtime, path.stat().st_size, path))
         total = sum(size for _, size, _ in files) + self._max_shard_bytes
         for _, size, path in sorted(files):
             if total <= self._max_cache_bytes:
@@ -172,25 +173,9 @@ class ShardFolder:
                 path.unlink(missing_ok=True)
                 total -= size
 
-    @property
-    def _max_shard_bytes(self) -> int:
-        return max((file["chunk_bytes"] for file in self._files), default=0)
-
-
-def stat_or_none(path: Path) -> os.stat_result | None:
-    """Return a file's status, or None if another process has just removed it."""
-    try:
-        return path.stat()
-    except FileNotFoundError:
-        return None
-
 
 def download(url: str, path: Path) -> None:
-    """Download a file from object storage; `path` appears when it is complete.
-
-    Raises:
-        UserError: if litdata is missing, or the download fails.
-    """
+    """Download a file from object storage; `path` appears when it is complete."""
     try:
         with replaced_file(path) as partial:
             storage_client(url.partition("://")[0], os.getpid()).download_file(url, str(partial))
@@ -204,11 +189,7 @@ def download(url: str, path: Path) -> None:
 
 @cache
 def storage_client(scheme: str, process: int) -> Any:
-    """Return litdata's client for a kind of object storage, one for each process: clients do not survive a fork.
-
-    Raises:
-        UserError: if litdata is missing.
-    """
+    """Return litdata's client for a kind of object storage, one for each process: clients do not survive a fork."""
     try:
         from litdata.streaming.fs_provider import _get_fs_provider
     except ImportError as error:

@@ -13,9 +13,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from leyden.data.augment import Augment
 from leyden.data.datamodule import ImageData
-from leyden.data.loader import Loader, next_batch_index
+from leyden.data.loader import make_loader, next_batch_index
 from leyden.data.packed import read_report
 from leyden.data.replica import rank_and_world_size
+from leyden.data.sampler import batch_seed
 from leyden.data.shards import ShardFolder
 from leyden.errors import UserError
 
@@ -24,20 +25,13 @@ Batch = tuple[Tensor, Tensor, tuple[int, int]]
 
 
 class ShardBatchIndex(NamedTuple):
-    """A batch to gather.
+    """A batch to gather."""
 
-    rows: this process's rows.
-    offset: index of the first of them in the global batch.
-    seed: seed of the global batch's augmentation.
-    needed: shards that hold the rows, except for a few rows by chance.
-    upcoming: shards that will be needed next.
-    """
-
-    rows: np.ndarray
-    offset: int
-    seed: int
-    needed: tuple[int, ...]
-    upcoming: tuple[int, ...]
+    rows: np.ndarray  # this process's rows
+    offset: int  # index of the first of them in the global batch
+    seed: int  # of the global batch's augmentation
+    needed: tuple[int, ...]  # shards that hold the rows, except for a few rows by chance
+    upcoming: tuple[int, ...]  # shards that will be needed next
 
 
 class ShardSampler(Sampler[ShardBatchIndex]):
@@ -64,11 +58,7 @@ class ShardSampler(Sampler[ShardBatchIndex]):
         Args:
             counts: (S,) number of examples in each shard.
             window: Number of shards whose examples are mixed.
-            batch_size: Examples per step and process.
-            seed: Decides the order.
-            rank: Index of this process.
-            world_size: Number of processes.
-            first_step: Returns the first step of an epoch that begins: above 0 after a restart in the middle of one.
+            batch_size: Examples per step and process; this and the others are those of `BatchSampler`.
         """
         self._counts, self._window, self._seed = counts, window, seed
         self._starts = np.cumsum(counts) - counts
@@ -80,21 +70,13 @@ class ShardSampler(Sampler[ShardBatchIndex]):
         self._epoch = epoch
 
     def __len__(self) -> int:
-        return max(
-            1, int(self._counts.sum()) // self._global_size
-        )  # a short last batch would give its examples more weight
-
-    def windows(self) -> list[np.ndarray]:
-        """Return the epoch's shards in the order in which they are visited, in windows of nearly equal size."""
-        shards = np.random.default_rng([self._seed, self._epoch]).permutation(len(self._counts))
-        return np.array_split(shards, -(-len(shards) // self._window))
+        # A short last batch is dropped: it would give its examples more weight.
+        return max(1, int(self._counts.sum()) // self._global_size)
 
     def window_rows(self, shards: np.ndarray, index: int) -> np.ndarray:
         """Return the examples of window number `index` in the order in which they are visited."""
-        rows = np.concatenate(
-            [np.arange(self._starts[shard], self._starts[shard] + self._counts[shard]) for shard in shards]
-        )
-        return np.random.default_rng([self._seed, self._epoch, index]).permutation(rows)
+        rows = [np.arange(self._starts[shard], self._starts[shard] + self._counts[shard]) for shard in shards]
+        return np.random.default_rng([self._seed, self._epoch, index]).permutation(np.concatenate(rows))
 
     def shards_of_rank(self, shards: np.ndarray) -> tuple[int, ...]:
         """Return the shards of a window that this process reads, except for a few examples at the ends of its parts."""
@@ -104,25 +86,26 @@ class ShardSampler(Sampler[ShardBatchIndex]):
         return tuple(shards[(ends > self._rank) & (starts < self._rank + 1)].tolist())
 
     def __iter__(self) -> Iterator[ShardBatchIndex]:
-        windows, next_window = self.windows(), 0
-        waiting = np.empty(0, np.int64)
+        shards = np.random.default_rng([self._seed, self._epoch]).permutation(len(self._counts))
+        windows, next_window = np.array_split(shards, -(-len(shards) // self._window)), 0  # of nearly equal size
+        remaining = np.empty(0, np.int64)
         current: tuple[int, ...] = ()
         first_step = self._first_step()
         for step in range(len(self)):
             needed = current
-            while len(waiting) < self._global_size and next_window < len(windows):
-                waiting = np.concatenate([waiting, self.window_rows(windows[next_window], next_window)])
+            while len(remaining) < self._global_size and next_window < len(windows):
+                remaining = np.concatenate([remaining, self.window_rows(windows[next_window], next_window)])
                 current, next_window = self.shards_of_rank(windows[next_window]), next_window + 1
                 needed = (*needed, *current)
-            batch, waiting = np.sort(waiting[: self._global_size]), waiting[self._global_size :]
+            batch, remaining = np.sort(remaining[: self._global_size]), remaining[self._global_size :]
             if step < first_step:
                 continue
             start, stop = (len(batch) * rank // self._world_size for rank in (self._rank, self._rank + 1))
-            seed = np.random.SeedSequence([self._seed, self._epoch, step]).generate_state(1, np.uint64)[0]
-            # A batch from two windows announces no third one, so that no more than two windows are ever kept.
-            is_announcing = needed == current and next_window < len(windows)
-            upcoming = self.shards_of_rank(windows[next_window]) if is_announcing else ()
-            yield ShardBatchIndex(batch[start:stop], start, int(seed >> np.uint64(1)), needed, upcoming)
+            seed = batch_seed(self._seed, self._epoch, step)
+            # A batch from two windows has no upcoming third one, so that no more than two windows are ever kept.
+            has_upcoming = needed == current and next_window < len(windows)
+            upcoming = self.shards_of_rank(windows[next_window]) if has_upcoming else ()
+            yield ShardBatchIndex(batch[start:stop], start, seed, needed, upcoming)
 
 
 class ShardedImages(Dataset[Batch]):
@@ -179,13 +162,11 @@ class StreamedImageData(LightningDataModule):
             raise UserError(
                 f"data.shuffle_window and data.batch_size must be at least 1; got {shuffle_window} and {batch_size}"
             )
-        self._packed = ImageData(folder, batch_size=batch_size, num_workers=num_workers, seed=seed)
-        self.labels, self.input, self.class_counts = self._packed.labels, self._packed.input, self._packed.class_counts
-        self.data_hash = self._packed.data_hash
-        height, width = self.input["image_size"]
-        self._shards = ShardFolder(
-            shards or report["shards"], (height, width, self.input["channels"]), Path(cache), int(max_cache_gb * 1e9)
-        )
+        self._packed = packed = ImageData(folder, batch_size=batch_size, num_workers=num_workers, seed=seed)
+        self.labels, self.input, self.class_counts = packed.labels, packed.input, packed.class_counts
+        self.data_hash = packed.data_hash
+        shape = (*self.input["image_size"], self.input["channels"])
+        self._shards = ShardFolder(shards or report["shards"], shape, Path(cache), int(max_cache_gb * 1e9))
         self._shards.check(sum(self.class_counts), shuffle_window)
         self._augment, self._batch_size, self._window = augment, batch_size, shuffle_window
         self._num_workers, self._seed = num_workers, seed
@@ -194,21 +175,11 @@ class StreamedImageData(LightningDataModule):
         self._packed.trainer = self.trainer
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        return Loader(
-            ShardedImages(self._shards),
-            batch_size=None,
-            sampler=ShardSampler(
-                self._shards.counts,
-                self._window,
-                self._batch_size,
-                self._seed,
-                *rank_and_world_size(self.trainer),
-                partial(next_batch_index, self.trainer),
-            ),
-            num_workers=self._num_workers,
-            pin_memory=torch.cuda.is_available(),
-            persistent_workers=self._num_workers > 0,
-        )
+        rank_and_size = rank_and_world_size(self.trainer)
+        first_step = partial(next_batch_index, self.trainer)
+        counts = self._shards.counts
+        sampler = ShardSampler(counts, self._window, self._batch_size, self._seed, *rank_and_size, first_step)
+        return make_loader(ShardedImages(self._shards), sampler, self._num_workers)
 
     def val_dataloader(self) -> DataLoader[Any]:
         return self._packed.val_dataloader()

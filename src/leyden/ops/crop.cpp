@@ -9,16 +9,9 @@
 
 namespace {
 
-struct CropArgs {
-    const uint8_t* images;  // (num_images, height, width, channels)
-    const int64_t* rows;    // (B,), as are top, left and flip
-    const int64_t* top;
-    const int64_t* left;
-    const uint8_t* flip;
-    const int64_t* hole;  // (B, 4)
-    int64_t num_images, height, width, channels, out_height, out_width, pad_y, pad_x;
-    std::vector<float> scale, shift;  // (out_width * channels,), repeated for every pixel of a row
-    void* out;                        // (B, out_height, out_width, channels)
+struct CropArgs : PackedArgs {
+    const int64_t *top, *left;  // (B,)
+    int64_t pad_y, pad_x;
 };
 
 template <typename Out>
@@ -39,12 +32,11 @@ void mirror(const uint8_t* pixels, uint8_t* out, int64_t count, int64_t channels
     for (int64_t x = 0; x < count; ++x) std::memcpy(out + x * channels, pixels + (count - 1 - x) * channels, channels);
 }
 
-// Whether the crop lies within its padded image.
+// Whether the crop lies within its padded image, and its row and hole are valid.
 bool is_valid(const CropArgs& args, int64_t example) {
-    return is_between(args.rows[example], 0, args.num_images - 1) &&
+    return has_valid_row_and_hole(args, example) &&
            is_between(args.top[example], 0, args.height + 2 * args.pad_y - args.out_height) &&
-           is_between(args.left[example], 0, args.width + 2 * args.pad_x - args.out_width) &&
-           is_valid_hole(args.hole + 4 * example);
+           is_between(args.left[example], 0, args.width + 2 * args.pad_x - args.out_width);
 }
 
 // Returns whether the example is valid; its output is written only then.
@@ -91,7 +83,7 @@ extern "C" int crop_flip_normalize(const uint8_t* images, const int64_t* rows, c
                                    const int64_t* hole, const float* scale, const float* shift, void* out, int64_t batch_size,
                                    int64_t num_images, int64_t height, int64_t width, int64_t channels, int64_t out_height, int64_t out_width,
                                    int64_t pad_y, int64_t pad_x, int64_t is_bfloat16, int64_t num_threads) {
-    const CropArgs args{images, rows, top, left, flip, hole, num_images, height, width, channels, out_height, out_width, pad_y, pad_x,
-                        repeat_channels(scale, channels, out_width), repeat_channels(shift, channels, out_width), out};
+    const CropArgs args{{images, rows, flip, hole, num_images, height, width, channels, out_height, out_width,
+                         repeat_channels(scale, channels, out_width), repeat_channels(shift, channels, out_width), out}, top, left, pad_y, pad_x};
     return !(is_bfloat16 ? fill_batch<uint16_t>(args, batch_size, num_threads) : fill_batch<float>(args, batch_size, num_threads));
 }

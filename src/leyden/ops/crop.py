@@ -2,28 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from leyden.ops.packed_images import allocate_output, check_tensors, check_values, fill_hole, is_between, run_kernel
-
-
-class CropArgs(NamedTuple):
-    """The arguments of `crop_flip_normalize`, which describes them."""
-
-    images: Tensor
-    rows: Tensor
-    top: Tensor
-    left: Tensor
-    flip: Tensor
-    hole: Tensor
-    scale: Tensor
-    shift: Tensor
-    size: Sequence[int]
-    padding: Sequence[int]
-    dtype: torch.dtype = torch.float32
+from leyden.ops.packed_images import CropArgs, check_tensors, check_values, fill_hole, is_between, register_kernels
 
 
 @torch.library.custom_op("leyden::crop_flip_normalize", mutates_args=())
@@ -66,31 +50,11 @@ def crop_flip_normalize(
         ValueError: if a shape, dtype or device is wrong, or a value is out of range. On an accelerator, values are
             checked by asserts on the device, without synchronisation.
     """
-    args = CropArgs(images, rows, top, left, flip, hole, scale, shift, size, padding, dtype)
-    check(args)
-    return compute_reference(args)
-
-
-@crop_flip_normalize.register_kernel("cpu")
-def compute_on_cpu(*values: Any) -> Tensor:
-    args = CropArgs(*values)
-    check(args)
-    return run_kernel("crop_flip_normalize", Path(__file__).with_suffix(".cpp"), args, compute_reference)
-
-
-@crop_flip_normalize.register_fake
-def infer_output(*values: Any) -> Tensor:
-    args = CropArgs(*values)
-    check(args)
-    return allocate_output(args)
+    return compute_reference(check(images, rows, top, left, flip, hole, scale, shift, size, padding, dtype))
 
 
 def compute_reference(args: CropArgs) -> Tensor:
-    """Compute the operator in plain torch, on any device.
-
-    Raises:
-        ValueError: if a value is out of range.
-    """
+    """Compute the operator in plain torch, on any device, after checking the values."""
     (_, height, width, _), (crop_height, crop_width), (pad_y, pad_x) = args.images.shape, args.size, args.padding
     top_range = (args.top, 0, height + 2 * pad_y - crop_height)
     left_range = (args.left, 0, width + 2 * pad_x - crop_width)
@@ -106,12 +70,9 @@ def compute_reference(args: CropArgs) -> Tensor:
     return out.to(args.dtype).permute(0, 3, 1, 2)
 
 
-def check(args: CropArgs) -> None:
-    """Check everything that is known without reading the tensors' values.
-
-    Raises:
-        ValueError: if a shape, dtype or device is wrong.
-    """
+def check(*values: Any) -> CropArgs:
+    """Return the arguments after checking everything that is known without reading the tensors' values."""
+    args = CropArgs(*values)
     check_tensors(args, top=(), left=())
     if len(args.padding) != 2 or min(args.padding) < 0:
         raise ValueError(f"expected padding (y, x) of at least 0; got {args.padding}; correct it")
@@ -120,3 +81,9 @@ def check(args: CropArgs) -> None:
         raise ValueError(
             f"expected crops within {tuple(sides)} padded by {args.padding}; got size {args.size}; increase the padding"
         )
+    return args
+
+
+register_kernels(
+    crop_flip_normalize, "crop_flip_normalize", Path(__file__).with_suffix(".cpp"), check, compute_reference
+)

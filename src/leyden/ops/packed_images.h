@@ -1,4 +1,4 @@
-// What the kernels share: threads, normalisation constants, rounding of the output, and the hole that is set to 0.
+// What the kernels share: arguments, threads, normalisation constants, rounding of the output, and the hole that is set to 0.
 
 #pragma once
 
@@ -27,6 +27,22 @@ bool is_between(int64_t value, int64_t low, int64_t high) { return low <= value 
 bool is_valid_hole(const int64_t* hole) {
     const int64_t limit = int64_t(1) << 31;
     return is_between(hole[0], -limit, limit) && is_between(hole[1], -limit, limit) && is_between(hole[2], 0, limit) && is_between(hole[3], 0, limit);
+}
+
+// The arguments that all kernels have.
+struct PackedArgs {
+    const uint8_t* images;  // (num_images, height, width, channels)
+    const int64_t* rows;    // (B,)
+    const uint8_t* flip;    // (B,)
+    const int64_t* hole;    // (B, 4)
+    int64_t num_images, height, width, channels, out_height, out_width;
+    std::vector<float> scale, shift;  // (out_width * channels,), repeated for every pixel of a row
+    void* out;                        // (B, out_height, out_width, channels)
+};
+
+// Whether an example's image exists and its hole is valid.
+bool has_valid_row_and_hole(const PackedArgs& args, int64_t example) {
+    return is_between(args.rows[example], 0, args.num_images - 1) && is_valid_hole(args.hole + 4 * example);
 }
 
 // Set the part of the hole that lies in row `y` of the output to 0.

@@ -1,12 +1,13 @@
-"""What the operators on packed images share: argument checks, the output, the kernel's launch, and the hole."""
+"""What the operators on packed images share: arguments and their checks, registration of kernels, and the hole."""
 
 import ctypes
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
+from torch.library import CustomOpDef
 
 from leyden.ops.shared_library import load_library
 
@@ -14,59 +15,80 @@ VALUES_PER_THREAD = 2**16  # a smaller share is computed before a further thread
 HOLE_LIMIT = 2**31  # keeps a hole's top + height from overflowing; packed_images.h has the same limit
 
 
-class PackedArgs(Protocol):
-    """The arguments that the operators have in common. An operator's named tuple has all, in the kernel's order."""
+class CropArgs(NamedTuple):
+    """The arguments of `crop_flip_normalize`, which describes them."""
 
-    @property
-    def images(self) -> Tensor: ...
-    @property
-    def rows(self) -> Tensor: ...
-    @property
-    def flip(self) -> Tensor: ...
-    @property
-    def hole(self) -> Tensor: ...
-    @property
-    def scale(self) -> Tensor: ...
-    @property
-    def shift(self) -> Tensor: ...
-    @property
-    def size(self) -> Sequence[int]: ...
-    @property
-    def dtype(self) -> torch.dtype: ...
-    def __iter__(self) -> Iterator[Any]: ...
+    images: Tensor
+    rows: Tensor
+    top: Tensor
+    left: Tensor
+    flip: Tensor
+    hole: Tensor
+    scale: Tensor
+    shift: Tensor
+    size: Sequence[int]
+    padding: Sequence[int]
+    dtype: torch.dtype = torch.float32
 
 
+class ResampleArgs(NamedTuple):
+    """The arguments of `resample_normalize`, which describes them."""
+
+    images: Tensor
+    rows: Tensor
+    box: Tensor
+    flip: Tensor
+    hole: Tensor
+    scale: Tensor
+    shift: Tensor
+    size: Sequence[int]
+    dtype: torch.dtype = torch.float32
+
+
+PackedArgs = CropArgs | ResampleArgs
 Args = TypeVar("Args", bound=PackedArgs)
 Range = tuple[Tensor, int, int | Tensor]  # values, and the lowest and the highest one that are allowed
 
 
-def run_kernel(name: str, source: Path, args: Args, compute_reference: Callable[[Args], Tensor]) -> Tensor:
-    """Compute an operator on the CPU by its compiled kernel, or by its reference if the kernel cannot be compiled.
+def register_kernels(
+    operator: CustomOpDef,
+    name: str,
+    source: Path,
+    check: Callable[..., Args],
+    compute_reference: Callable[[Args], Tensor],
+) -> None:
+    """Register an operator's compiled kernel for the CPU, and the inference of its output's shape.
 
     Args:
+        operator: The operator.
         name: The kernel's C function. It takes pointers to the tensors among the arguments and to the output, then as
             int64 the batch size, the shape of the images, the integers among the arguments, whether the output is
             bfloat16, and the number of threads. It returns 0, or 1 if a value is out of range.
         source: The C++ file.
-        args: The operator's arguments; shapes and dtypes have been checked.
-        compute_reference: Computes the same in plain torch, and checks all values.
-
-    Raises:
-        ValueError: if a value is out of range.
+        check: Returns the arguments after checking their shapes, dtypes and devices.
+        compute_reference: Computes the same in plain torch, and checks all values; used if the file does not compile.
     """
-    library = load_library(source)
-    if library is None:
-        return compute_reference(args)
-    out = allocate_output(args)
-    tensors = [value.contiguous() for value in args if isinstance(value, Tensor)]  # kept alive until the call returns
-    pointers = [ctypes.c_void_p(tensor.data_ptr()) for tensor in (*tensors, out)]
-    settings = [number for value in args if isinstance(value, Sequence) for number in value]
-    num_threads = min(torch.get_num_threads(), 1 + out.numel() // VALUES_PER_THREAD)
-    integers = (len(args.rows), *args.images.shape, *settings, args.dtype == torch.bfloat16, num_threads)
-    if getattr(library, name)(*pointers, *map(ctypes.c_int64, integers)):
-        compute_reference(args)
-        raise AssertionError(f"the kernel {name} rejected arguments that its reference accepts")
-    return out
+
+    @operator.register_kernel("cpu")
+    def compute_on_cpu(*values: Any) -> Tensor:
+        args = check(*values)
+        library = load_library(source)
+        if library is None:
+            return compute_reference(args)
+        out = allocate_output(args)
+        tensors = [value.contiguous() for value in args if isinstance(value, Tensor)]  # kept alive during the call
+        pointers = [ctypes.c_void_p(tensor.data_ptr()) for tensor in (*tensors, out)]
+        settings = [number for value in args if isinstance(value, Sequence) for number in value]
+        num_threads = min(torch.get_num_threads(), 1 + out.numel() // VALUES_PER_THREAD)
+        integers = (len(args.rows), *args.images.shape, *settings, args.dtype == torch.bfloat16, num_threads)
+        if getattr(library, name)(*pointers, *map(ctypes.c_int64, integers)):
+            compute_reference(args)
+            raise AssertionError(f"the kernel {name} rejected arguments that its reference accepts")
+        return out
+
+    @operator.register_fake
+    def infer_output(*values: Any) -> Tensor:
+        return allocate_output(check(*values))
 
 
 def allocate_output(args: PackedArgs) -> Tensor:
@@ -78,12 +100,7 @@ def allocate_output(args: PackedArgs) -> Tensor:
 def check_tensors(args: PackedArgs, **positions: tuple[int, ...]) -> None:
     """Check everything that is known without reading the tensors' values.
 
-    Args:
-        args: The operator's arguments.
-        positions: The operator's further int64 tensors by name, and their shapes without the batch dimension.
-
-    Raises:
-        ValueError: if a shape, dtype or device is wrong.
+    `positions` are the operator's further int64 tensors by name, and their shapes without the batch dimension.
     """
     images = args.images
     if images.dtype != torch.uint8 or images.ndim != 4 or 0 in images.shape[1:] or not images.is_contiguous():
@@ -112,14 +129,9 @@ def check_tensors(args: PackedArgs, **positions: tuple[int, ...]) -> None:
 
 
 def check_values(args: PackedArgs, ranges: dict[str, Range]) -> None:
-    """Check rows, holes and further values against their ranges: at once on a CPU, asynchronously on an accelerator.
+    """Check rows, holes and the operator's further values against their ranges, or raise ValueError.
 
-    Args:
-        args: The operator's arguments.
-        ranges: The operator's further values, by name.
-
-    Raises:
-        ValueError: if a value is out of range.
+    On an accelerator this is asynchronous, by asserts on the device.
     """
     all_ranges = {
         "rows": (args.rows, 0, len(args.images) - 1),

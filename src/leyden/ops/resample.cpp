@@ -10,15 +10,8 @@
 
 namespace {
 
-struct ResampleArgs {
-    const uint8_t* images;  // (num_images, height, width, channels)
-    const int64_t* rows;    // (B,)
-    const int64_t* box;     // (B, 4)
-    const uint8_t* flip;    // (B,)
-    const int64_t* hole;    // (B, 4)
-    int64_t num_images, height, width, channels, out_height, out_width;
-    std::vector<float> scale, shift;  // (out_width * channels,), repeated for every pixel of a row
-    void* out;                        // (B, out_height, out_width, channels)
+struct ResampleArgs : PackedArgs {
+    const int64_t* box;  // (B, 4)
 };
 
 // The filter along one axis: each output pixel is a weighted sum of `count` neighbouring input pixels. Same as `compute_taps` in resample.py.
@@ -36,7 +29,7 @@ struct Scratch {
 
     Taps y, x;
     std::vector<float> pixels;       // one image row, and one more value because `sum_columns` may read past the row
-    std::vector<float> wide;         // (y.count, out_width * channels + 1): horizontally resampled image rows, each with one value of slack
+    std::vector<float> horizontal;   // (y.count, out_width * channels + 1): image rows resampled horizontally, each with one value of slack
     std::vector<int64_t> cached;     // (y.count,), the image row that each of them holds
     std::vector<const float*> rows;  // (y.count,), those that the current output row is a sum of
 };
@@ -96,25 +89,24 @@ void sum_rows(const float* const* rows, const float* weight, const float* scale,
     }
 }
 
-// Whether the box lies within its image.
+// Whether the box lies within its image, and its row and hole are valid.
 bool is_valid(const ResampleArgs& args, int64_t example) {
     const int64_t* box = args.box + 4 * example;
-    return is_between(args.rows[example], 0, args.num_images - 1) && is_between(box[0], 0, args.height - 1) &&
-           is_between(box[1], 0, args.width - 1) && is_between(box[2], 1, args.height - box[0]) && is_between(box[3], 1, args.width - box[1]) &&
-           is_valid_hole(args.hole + 4 * example);
+    return has_valid_row_and_hole(args, example) && is_between(box[0], 0, args.height - 1) && is_between(box[1], 0, args.width - 1) &&
+           is_between(box[2], 1, args.height - box[0]) && is_between(box[3], 1, args.width - box[1]);
 }
 
 // Return row `y` of an image, resampled to the output's width. Neighbouring output rows use the same image rows, so the last ones are cached.
 const float* resample_row(const ResampleArgs& args, const uint8_t* image, int64_t y, Scratch& scratch) {
     const int64_t channels = args.channels, slot = y % scratch.y.count, count = scratch.x.count;
-    float* wide = scratch.wide.data() + slot * (args.out_width * channels + 1);
-    if (scratch.cached[slot] == y) return wide;
+    float* horizontal = scratch.horizontal.data() + slot * (args.out_width * channels + 1);
+    if (scratch.cached[slot] == y) return horizontal;
     scratch.cached[slot] = y;
     const uint8_t* row = image + y * args.width * channels;
     std::copy(row, row + args.width * channels, scratch.pixels.begin());
     const auto sum = channels == 1 ? sum_columns<1, 1, 0> : count == 2 ? sum_columns<3, 4, 2> : count == 3 ? sum_columns<3, 4, 3> : sum_columns<3, 4, 0>;
-    sum(scratch.pixels.data(), scratch.x.first.data(), scratch.x.weight.data(), wide, args.out_width, count);
-    return wide;
+    sum(scratch.pixels.data(), scratch.x.first.data(), scratch.x.weight.data(), horizontal, args.out_width, count);
+    return horizontal;
 }
 
 // Returns whether the example is valid; its output is written only then.
@@ -127,7 +119,7 @@ bool fill_example(const ResampleArgs& args, int64_t example, Scratch& scratch) {
     compute_taps(box[1], box[3], args.out_width, args.width, scratch.x);
     if (args.flip[example]) mirror(scratch.x);
     const int64_t count = scratch.y.count;
-    scratch.wide.resize(count * (row_size + 1));
+    scratch.horizontal.resize(count * (row_size + 1));
     scratch.cached.assign(count, -1);
     scratch.rows.resize(count);
 
@@ -156,7 +148,7 @@ extern "C" int resample_normalize(const uint8_t* images, const int64_t* rows, co
                                   const float* scale, const float* shift, void* out, int64_t batch_size, int64_t num_images, int64_t height,
                                   int64_t width, int64_t channels, int64_t out_height, int64_t out_width, int64_t is_bfloat16,
                                   int64_t num_threads) {
-    const ResampleArgs args{images, rows, box, flip, hole, num_images, height, width, channels, out_height, out_width,
-                            repeat_channels(scale, channels, out_width), repeat_channels(shift, channels, out_width), out};
+    const ResampleArgs args{{images, rows, flip, hole, num_images, height, width, channels, out_height, out_width,
+                             repeat_channels(scale, channels, out_width), repeat_channels(shift, channels, out_width), out}, box};
     return !(is_bfloat16 ? fill_batch<uint16_t>(args, batch_size, num_threads) : fill_batch<float>(args, batch_size, num_threads));
 }

@@ -2,26 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from leyden.ops.packed_images import allocate_output, check_tensors, check_values, fill_hole, is_between, run_kernel
-
-
-class ResampleArgs(NamedTuple):
-    """The arguments of `resample_normalize`, which describes them."""
-
-    images: Tensor
-    rows: Tensor
-    box: Tensor
-    flip: Tensor
-    hole: Tensor
-    scale: Tensor
-    shift: Tensor
-    size: Sequence[int]
-    dtype: torch.dtype = torch.float32
+from leyden.ops.packed_images import ResampleArgs, check_tensors, check_values, fill_hole, is_between, register_kernels
 
 
 @torch.library.custom_op("leyden::resample_normalize", mutates_args=())
@@ -41,50 +27,18 @@ def resample_normalize(
     The resize is bilinear, with antialiasing where it shrinks. On a CPU this is resample.cpp, which equals the
     plain-torch reference bit for bit. The reference runs on other devices, and where no compiler is available.
 
+    Arguments, result and errors are those of `crop_flip_normalize`, except for:
+
     Args:
-        images: uint8 (N, H, W, C), contiguous, with 1 or 3 channels; may be a whole data set.
-        rows: int64 (B,), indices of the examples.
+        images: With 1 or 3 channels.
         box: int64 (B, 4), top, left, height and width in pixels of the box that is resized, inside the image.
         flip: bool (B,), whether the box is mirrored horizontally.
-        hole: int64 (B, 4), top, left, height and width of a box in the output that is set to 0 (the mean colour); it
-            may extend beyond the output, and a height of 0 means no hole.
-        scale: float32 (C,); a pixel from 0 to 255 becomes pixel * scale + shift.
-        shift: float32 (C,).
-        size: h and w of the output.
-        dtype: float32, or bfloat16: computed in float32 and rounded to nearest, ties to even.
-
-    Returns:
-        (B, C, h, w) of that dtype, channels_last in memory.
-
-    Raises:
-        ValueError: if a shape, dtype or device is wrong, or a value is out of range. On an accelerator, values are
-            checked by asserts on the device, without synchronisation.
     """
-    args = ResampleArgs(images, rows, box, flip, hole, scale, shift, size, dtype)
-    check(args)
-    return compute_reference(args)
-
-
-@resample_normalize.register_kernel("cpu")
-def compute_on_cpu(*values: Any) -> Tensor:
-    args = ResampleArgs(*values)
-    check(args)
-    return run_kernel("resample_normalize", Path(__file__).with_suffix(".cpp"), args, compute_reference)
-
-
-@resample_normalize.register_fake
-def infer_output(*values: Any) -> Tensor:
-    args = ResampleArgs(*values)
-    check(args)
-    return allocate_output(args)
+    return compute_reference(check(images, rows, box, flip, hole, scale, shift, size, dtype))
 
 
 def compute_reference(args: ResampleArgs) -> Tensor:
-    """Compute the operator in plain torch, on any device.
-
-    Raises:
-        ValueError: if a value is out of range.
-    """
+    """Compute the operator in plain torch, on any device, after checking the values."""
     _, image_height, image_width, _ = args.images.shape
     top, left, height, width = args.box.T
     check_values(
@@ -101,12 +55,12 @@ def compute_reference(args: ResampleArgs) -> Tensor:
     x_first = torch.where(args.flip[:, None], x_first.flip(1), x_first)
     x_weight = torch.where(args.flip[:, None, None], x_weight.flip(1), x_weight)
     examples = torch.arange(len(args.rows), device=args.rows.device)[:, None]
-    wide = args.images.new_zeros((), dtype=torch.float32)  # becomes (B, w, H, C)
+    horizontal = args.images.new_zeros((), dtype=torch.float32)  # becomes (B, w, H, C)
     for tap in range(x_weight.shape[2]):
-        wide = wide + args.images[args.rows[:, None], :, x_first + tap] * x_weight[:, :, tap, None, None]
-    out = wide.new_zeros(())  # becomes (B, h, w, C)
+        horizontal = horizontal + args.images[args.rows[:, None], :, x_first + tap] * x_weight[:, :, tap, None, None]
+    out = horizontal.new_zeros(())  # becomes (B, h, w, C)
     for tap in range(y_weight.shape[2]):
-        out = out + wide[examples, :, y_first + tap] * y_weight[:, :, tap, None, None]
+        out = out + horizontal[examples, :, y_first + tap] * y_weight[:, :, tap, None, None]
     out = fill_hole(out * args.scale + args.shift, args.hole)
     return out.to(args.dtype).permute(0, 3, 1, 2)
 
@@ -137,12 +91,13 @@ def compute_taps(start: Tensor, length: Tensor, size: int, side: int) -> tuple[T
     return first, weight / total[..., None]
 
 
-def check(args: ResampleArgs) -> None:
-    """Check everything that is known without reading the tensors' values.
-
-    Raises:
-        ValueError: if a shape, dtype or device is wrong.
-    """
+def check(*values: Any) -> ResampleArgs:
+    """Return the arguments after checking everything that is known without reading the tensors' values."""
+    args = ResampleArgs(*values)
     if args.images.ndim == 4 and args.images.shape[3] not in (1, 3):
         raise ValueError(f"expected images of 1 or 3 channels; got {args.images.shape[3]}; remove the others")
     check_tensors(args, box=(4,))
+    return args
+
+
+register_kernels(resample_normalize, "resample_normalize", Path(__file__).with_suffix(".cpp"), check, compute_reference)

@@ -51,11 +51,7 @@ def find_library(source: Path) -> Path:
 
 
 def compile_library(compiler: list[str], source: Path, library: Path) -> Path:
-    """Compile a source file, with OpenMP if the compiler supports it.
-
-    Raises:
-        RuntimeError: if the compiler fails.
-    """
+    """Compile a source file, with OpenMP if the compiler supports it."""
     for openmp_flags in OPENMP_FLAGS:
         command = [*compiler, *FLAGS, *openmp_flags, str(source), "-o", str(library)]
         result = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)

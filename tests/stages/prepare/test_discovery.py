@@ -130,5 +130,5 @@ def test_an_error_of_listing_a_folder_is_reported(shapes, tmp_path, error_of, mo
 def test_a_link_to_a_parent_folder_is_not_followed_forever(tmp_path):
     write_shapes(tmp_path / "data", 12)
     (tmp_path / "data" / SHAPES[0] / "loop").symlink_to(tmp_path / "data")
-    assert len([*prepare(tmp_path / "data", tmp_path / "out")["labels"]]) == 3
+    assert len(prepare(tmp_path / "data", tmp_path / "out")["labels"]) == 3
     assert len(splits_of(tmp_path / "out")) == 36

@@ -40,12 +40,8 @@ def test_shards_hold_the_same_examples_as_the_training_array(shapes, tmp_path):
         assert (tmp_path / "packed" / name).read_bytes() == (tmp_path / "sharded" / name).read_bytes(), name
     assert sharded["input"] == packed["input"]
     assert sharded["counts"] == packed["counts"]
-    assert {path.name for path in (tmp_path / "packed").rglob("*")} - {
-        path.name for path in (tmp_path / "sharded").rglob("*")
-    } == {
-        "train.images.npy",
-        "train.labels.npy",
-    }
+    packed_names, sharded_names = ({path.name for path in (tmp_path / n).rglob("*")} for n in ("packed", "sharded"))
+    assert packed_names - sharded_names == {"train.images.npy", "train.labels.npy"}
 
 
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # litdata's reader does not close its files
@@ -116,10 +112,8 @@ def test_reading_packed_training_images_that_are_in_shards_is_an_error(shapes, t
 
 def test_a_damaged_shard_is_reported(shapes, tmp_path):
     report = prepare(shapes, tmp_path / "out", f"--shards={tmp_path}/shards")
-    shard = (
-        Path(report["shards"])
-        / json.loads((Path(report["shards"]) / "index.json").read_text())["chunks"][1]["filename"]
-    )
+    index = json.loads(Path(report["shards"], "index.json").read_text())
+    shard = Path(report["shards"], index["chunks"][1]["filename"])
     shard.write_bytes(shard.read_bytes()[:-1])
     with pytest.raises(UserError, match=f"{shard.name}; it is damaged"):
         examples_of(report["shards"], (20, 30, 3))

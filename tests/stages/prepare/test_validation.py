@@ -1,12 +1,13 @@
 """Every file is validated by reading it once, and every unusable one has a reason."""
 
 import io
+from functools import partial
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from leyden.stages.prepare.validation import Limits, ValidImage, reread, validate_images
+from leyden.stages.prepare.validation import Limits, ValidImage, convert_images, to_pixels, validate_images
 
 LIMITS = Limits(min_side=4, max_pixels=10_000, image_size=None, max_kept_pixels=100 * 100)
 
@@ -70,15 +71,10 @@ def test_the_digest_depends_on_the_pixels_alone():
 def test_pixels_are_kept_if_they_are_few_or_the_size_is_known():
     content = encode(NOISE, "png")
     image, pixels = validate_one(content)
-    assert (image.height, image.width, image.channels, image.mode) == (
-        40,
-        50,
-        3,
-        "RGB",
-    )
+    assert (image.height, image.width, image.channels, image.mode) == (40, 50, 3, "RGB")
     assert pixels == NOISE.tobytes()
     assert validate_one(content, LIMITS._replace(max_kept_pixels=1999))[1] == b""
-    row = reread(10_000, (10, 20, 3), ("", [("x", content)]))[0]
+    row = convert_images(10_000, partial(to_pixels, (10, 20, 3)), ("", [("x", content)]))[0]
     assert validate_one(content, LIMITS._replace(max_kept_pixels=0, image_size=(10, 20)))[1] == row.tobytes()
 
 

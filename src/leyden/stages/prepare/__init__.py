@@ -4,10 +4,10 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from leyden.data.packed import LABELS, REPORT, SPLITS
+from leyden.data.packed import LABELS, REPORT, SPLITS, read_split
 from leyden.files import replaced_folder, write_json
 from leyden.files.outputs import check_output
-from leyden.stages.prepare.contact import write_contact_sheets
+from leyden.stages.prepare.contact import draw_image, write_contact_sheets
 from leyden.stages.prepare.discovery import are_sequences, find_candidates
 from leyden.stages.prepare.duplicates import find_pairs
 from leyden.stages.prepare.findings import count_examples, describe_duplicates, summary
@@ -15,11 +15,11 @@ from leyden.stages.prepare.images import PackSettings, pack_images
 from leyden.stages.prepare.packing import report_disk_full, write_tables
 from leyden.stages.prepare.pixel_cache import PixelCache
 from leyden.stages.prepare.reading import Source, read_examples
-from leyden.stages.prepare.sequences import pack_sequences, reject_other_widths, validate_sequences
+from leyden.stages.prepare.sequences import pack_sequences, reject_other_widths, validate_sequence
 from leyden.stages.prepare.settings import Storage, check_rejected, check_settings, pixels_to_keep
 from leyden.stages.prepare.shards import HELD_OUT_SPLITS, SAMPLE, check_location, check_shards, remove_sample
 from leyden.stages.prepare.splits import assign_splits, check_leakage
-from leyden.stages.prepare.validation import Limits, validate_images
+from leyden.stages.prepare.validation import Limits, convert_files, validate_images
 
 
 def prepare(
@@ -83,7 +83,7 @@ def prepare(
     labels = sorted({candidate.label for candidate in candidates})
     with report_disk_full(out), replaced_folder(out, "prepare") as folder, closing(PixelCache(folder)) as cache:
         source = Source(data, num_workers, cache, max_pixels)
-        validate = validate_sequences if has_sequences else partial(validate_images, limits)
+        validate = partial(convert_files, validate_sequence) if has_sequences else partial(validate_images, limits)
         examples, rejected = read_examples(source, candidates, labels, validate, limits.image_size)
         if has_sequences:
             examples, rejected = reject_other_widths(examples, rejected)
@@ -105,7 +105,7 @@ def prepare(
             report = pack_images(folder, examples, labels, source, settings) | findings
         write_json(folder / REPORT, report)
         if not has_sequences:
-            sheet_splits = (SAMPLE, *HELD_OUT_SPLITS) if shards else SPLITS
-            write_contact_sheets(folder, folder / "contact", len(labels), sheet_splits)
+            drawn = (SAMPLE, *HELD_OUT_SPLITS) if shards else SPLITS
+            write_contact_sheets(folder, len(labels), (read_split(folder, name) for name in drawn), draw_image)
             remove_sample(folder)
     print(summary(report))

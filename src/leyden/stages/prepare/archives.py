@@ -20,27 +20,16 @@ ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 
 
 class FileEntry(NamedTuple):
-    """A file in the data folder or in an archive.
+    """A file in the data folder or in an archive."""
 
-    Attributes:
-        path: Its name for the user.
-        parts: Parts of the path that it would have if every archive were unpacked next to itself.
-        archive: Path of its archive, or empty.
-        member: Its name in the archive.
-    """
-
-    path: str
-    parts: tuple[str, ...]
-    archive: str = ""
-    member: str = ""
+    path: str  # its name for the user
+    parts: tuple[str, ...]  # of the path that it would have if every archive were unpacked next to itself
+    archive: str = ""  # path of its archive, or empty
+    member: str = ""  # its name in the archive
 
 
 def list_files(data: Path) -> Iterator[FileEntry]:
-    """List the files of a folder and of its archives, in the order in which they are read.
-
-    Raises:
-        UserError: if a folder or an archive cannot be read.
-    """
+    """List the files of a folder and of its archives, in the order in which they are read."""
     try:
         prefix = len(os.path.join(data, ""))  # noqa: PTH118 - Path.relative_to takes longer than the rest of the walk
         for entry in walk_files(data):
@@ -77,12 +66,9 @@ def list_archive(data: Path, archive: str) -> Iterator[FileEntry]:
 
 
 def list_tar(archive: tarfile.TarFile) -> list[str]:
-    """List a tar's files and read it to its end.
+    """List a tar's files, and read it to its end to find damage.
 
     `tarfile` treats a damaged header as the end of the archive, and gzip's checksum comes last.
-
-    Raises:
-        ReadError: if anything but zeros follows the listed files.
     """
     names = [info.name for info in archive if info.isfile()]
     assert archive.fileobj is not None
@@ -113,24 +99,16 @@ def is_wrapped(members: list[tuple[str, ...]]) -> bool:
 
 @contextmanager
 def open_archive(path: Path) -> Iterator[zipfile.ZipFile | tarfile.TarFile]:
-    """Open an archive.
-
-    Raises:
-        UserError: if it is damaged or encrypted, even if that is detected later, while it is read.
-    """
+    """Open an archive; a damaged or encrypted one is a `UserError`, also if that is detected while it is read."""
     try:
         with zipfile.ZipFile(path) if path.suffix.lower() == ".zip" else tarfile.open(path) as file:
             yield file
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # gzip.BadGzipFile has none
+            raise
         raise UserError(
             f"expected a complete archive; {path} cannot be read ({error}); "
             "download it again, or unpack it into a folder"
-        ) from error
-    except OSError as error:
-        if error.errno is not None:
-            raise
-        raise UserError(  # gzip.BadGzipFile
-            f"expected a complete archive; {path} is damaged ({error}); download it again"
         ) from error
 
 

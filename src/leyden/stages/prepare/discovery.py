@@ -78,11 +78,7 @@ def are_sequences(candidates: Iterable[Candidate]) -> bool:
 
 
 def check_labels(candidates: Iterable[Candidate]) -> None:
-    """Check that every class can be learned.
-
-    Raises:
-        UserError: if a label has no example that may become a training example.
-    """
+    """Check that every label has an example that may become a training example."""
     learnable = {candidate.label for candidate in candidates if candidate.split in (None, "train")}
     for candidate in candidates:
         if candidate.label not in learnable:

@@ -54,7 +54,9 @@ def near_pairs(thumbnails: np.ndarray, sides: np.ndarray, max_distance: int) -> 
     flat = thumbnails.reshape(len(thumbnails), -1)
     rows = np.flatnonzero((sides >= MIN_SIDE_PX) & (np.ptp(flat, axis=1) >= MIN_CONTRAST))
     hashes = difference_hashes(thumbnails[rows])
-    similar = [pairs for band in bands(max_distance + 1) for pairs in band_pairs(hashes, band, max_distance)]
+    edges = [round(64 * index / (max_distance + 1)) for index in range(max_distance + 2)]
+    bands = [np.uint64((1 << high) - (1 << low)) for low, high in pairwise(edges)]  # masks of nearly equal length
+    similar = [pairs for band in bands for pairs in band_pairs(hashes, band, max_distance)]
     pairs = np.unique(np.sort(np.concatenate([np.empty((0, 2), np.int64), *similar]), axis=1), axis=0)
     first, second = rows[pairs[:, 0]], rows[pairs[:, 1]]
     difference = np.abs(flat[first].astype(np.int16) - flat[second]).mean(axis=1)
@@ -78,13 +80,6 @@ def difference_hashes(thumbnails: np.ndarray) -> np.ndarray:
     rows, columns = THUMBNAIL_SHAPE
     bits = (thumbnails[:, :, 1:] > thumbnails[:, :, :-1]).reshape(len(thumbnails), rows * (columns - 1))
     return np.packbits(bits, axis=1).view(">u8").astype(np.uint64).reshape(-1)
-
-
-def bands(count: int) -> Iterator[np.uint64]:
-    """Yield masks that split 64 bits into bands of nearly equal length."""
-    edges = [round(64 * index / count) for index in range(count + 1)]
-    for low, high in pairwise(edges):
-        yield np.uint64((1 << high) - (1 << low))
 
 
 def band_pairs(hashes: np.ndarray, band: np.uint64, max_distance: int) -> Iterator[np.ndarray]:

@@ -11,21 +11,13 @@ Shape = tuple[int, int, int]  # height, width and channels
 
 @dataclass(slots=True)
 class Example:
-    """A usable image or sequence.
-
-    Attributes:
-        candidate: The file, its label and its group.
-        class_index: Index of its label among all labels.
-        content: What is known of its content: `ValidImage` or `ValidSequence`.
-        cached: Its pixels or values in the cache; None for images that are read again.
-        split: train, val or test; empty until `assign_splits`.
-    """
+    """A usable image or sequence."""
 
     candidate: Candidate
     class_index: int
-    content: Any
-    cached: CacheEntry | None
-    split: str = ""
+    content: Any  # `ValidImage` or `ValidSequence`
+    cached: CacheEntry | None  # its pixels or values in the cache; None for images that are read again
+    split: str = ""  # train, val or test; empty until `assign_splits`
 
     @property
     def path(self) -> str:

@@ -30,10 +30,9 @@ def describe_arrays(folder: Path, shape: Shape, stored: Shape) -> dict[str, Any]
 
 
 def count_examples(examples: Sequence[Example], labels: list[str]) -> dict[str, dict[str, int]]:
-    """Count the examples of each class in each split, and warn if val or test lacks a class.
+    """Count the examples of each class in each split.
 
-    Raises:
-        UserError: if a split is empty, or a class has no training example.
+    A class without examples in val or test is a warning; one without training examples, or an empty split, is an error.
     """
     counter = Counter((example.split, example.label) for example in examples)
     counts = {split: {label: counter[split, label] for label in labels} for split in SPLITS}

@@ -23,11 +23,7 @@ DUPLICATE_COLUMNS = ("kind", "path", "other", "label", "other_label", "split", "
 
 @contextmanager
 def report_disk_full(out: Path) -> Iterator[None]:
-    """Convert a full disk to an error of one line.
-
-    Raises:
-        UserError: if the disk is full.
-    """
+    """Convert the error of a full disk to a `UserError`."""
     try:
         yield
     except OSError as error:
@@ -97,17 +93,8 @@ def write_tables(
 
 
 def manifest_row(example: Example) -> dict[str, Any]:
-    height, width, _ = example.content.shape
-    values = (
-        example.path,
-        example.label,
-        example.split,
-        example.content.digest,
-        example.candidate.group,
-        height,
-        width,
-    )
-    return dict(zip(IMAGE_COLUMNS, values, strict=True))
+    identity = example.path, example.label, example.split, example.content.digest, example.candidate.group
+    return dict(zip(IMAGE_COLUMNS, (*identity, *example.content.shape[:2]), strict=True))
 
 
 def duplicate_row(kind: str, example: Example, other: Example) -> dict[str, str]:
@@ -125,7 +112,7 @@ def channel_statistics(images: Images) -> tuple[list[float], list[float]]:
     counts = np.zeros((channels, 256), np.int64)
     for start in range(0, count, step * ROWS_PER_BLOCK):
         counts += count_values(images[start : start + step * ROWS_PER_BLOCK : step])
-    return statistics_of(counts)
+    return statistics_of_counts(counts)
 
 
 def count_values(images: np.ndarray) -> np.ndarray:
@@ -135,7 +122,7 @@ def count_values(images: np.ndarray) -> np.ndarray:
     return np.stack([np.bincount(pixels[:, channel], minlength=256) for channel in range(channels)])
 
 
-def statistics_of(counts: np.ndarray) -> tuple[list[float], list[float]]:
+def statistics_of_counts(counts: np.ndarray) -> tuple[list[float], list[float]]:
     """Return the mean and standard deviation per channel, in [0, 1], of pixels counted by value (C, 256)."""
     totals = np.stack([counts @ np.arange(256), counts @ np.arange(256) ** 2])
     mean, square = totals / max(1, counts[0].sum()) / np.array([[255.0], [255.0**2]])

@@ -17,7 +17,7 @@ from leyden.stages.prepare.archives import FileEntry, read_contents
 from leyden.stages.prepare.discovery import Candidate
 from leyden.stages.prepare.examples import Example, RejectedFile, Shape
 from leyden.stages.prepare.pixel_cache import PixelCache, as_image
-from leyden.stages.prepare.validation import Job, reread, to_jpeg
+from leyden.stages.prepare.validation import Job, convert_images, to_jpeg, to_pixels
 from leyden.stages.prepare.workers import ITEMS_PER_CHUNK, run_chunks
 
 Item = TypeVar("Item")
@@ -25,19 +25,12 @@ Result = TypeVar("Result")
 
 
 class Source(NamedTuple):
-    """Where and how files are read.
-
-    Attributes:
-        data: The data folder.
-        num_workers: Number of processes; None decides.
-        cache: Keeps what is packed later.
-        max_pixels: Largest number of pixels of an image.
-    """
+    """Where and how files are read."""
 
     data: Path
-    num_workers: int | None
-    cache: PixelCache
-    max_pixels: int
+    num_workers: int | None  # None decides by the time that the first chunk takes
+    cache: PixelCache  # keeps what is packed later
+    max_pixels: int  # of an image
 
 
 def read_examples(
@@ -49,19 +42,13 @@ def read_examples(
 ) -> tuple[list[Example], list[RejectedFile]]:
     """Read and decode every file once.
 
-    What will be packed goes to the cache, so that memory holds a few hundred bytes per file.
-
-    Args:
-        source: Where and how files are read.
-        candidates: The files.
-        labels: All labels; they index the classes.
-        validate: `validate_images` or `validate_sequences`.
-        image_size: Height and width of the pixels that `validate` returns; None for the images' own, and for sequences.
+    What will be packed goes to the cache, so that memory holds a few hundred bytes per file. `image_size` is the height
+    and width of the pixels that `validate` returns; None for the images' own, and for sequences.
     """
     class_indices = {label: index for index, label in enumerate(labels)}
     examples: list[Example] = []
     rejected: list[RejectedFile] = []
-    results = run_over(validate, source, [candidate.file for candidate in candidates])
+    results = apply_to_files(validate, source, [candidate.file for candidate in candidates])
     for candidate, result in zip(with_progress(candidates, "prepare", "file"), results, strict=True):
         if isinstance(result, str):
             rejected.append(RejectedFile(candidate.path, result))
@@ -78,29 +65,20 @@ def with_progress(items: Sequence[Item], description: str, unit: str) -> Iterabl
     return tqdm(items, description, unit=unit, disable=not sys.stderr.isatty())
 
 
-def run_over(
+def apply_to_files(
     function: Callable[[Job], Sequence[Result]], source: Source, files: Sequence[FileEntry]
 ) -> Iterator[Result]:
     """Apply a function to files in chunks, in order."""
-    num_chunks = -(-len(files) // ITEMS_PER_CHUNK)
-    chunks = run_chunks(function, make_jobs(source.data, files), num_chunks, source.num_workers)
+    contents = zip((file.path for file in files), read_contents(source.data, files), strict=True)
+    jobs = ((str(source.data), chunk) for chunk in iter(lambda: list(islice(contents, ITEMS_PER_CHUNK)), []))
+    chunks = run_chunks(function, jobs, -(-len(files) // ITEMS_PER_CHUNK), source.num_workers)
     return (result for chunk in chunks for result in chunk)
 
 
-def make_jobs(data: Path, files: Sequence[FileEntry]) -> Iterator[Job]:
-    contents = zip((file.path for file in files), read_contents(data, files), strict=True)
-    while chunk := list(islice(contents, ITEMS_PER_CHUNK)):
-        yield str(data), chunk
-
-
 def packed_rows(source: Source, examples: Sequence[Example], shape: Shape) -> Iterator[np.ndarray]:
-    """Yield each example's pixels in the shape (H, W, C).
-
-    Raises:
-        UserError: if a large image has changed and is not usable any more.
-    """
+    """Yield each example's pixels in the shape (H, W, C); large images are read again, and must not have changed."""
     large = [example.candidate.file for example in examples if example.cached is None]
-    reread_rows = run_over(partial(reread, source.max_pixels, shape), source, large)
+    reread_rows = apply_to_files(partial(convert_images, source.max_pixels, partial(to_pixels, shape)), source, large)
     for example in with_progress(examples, "pack", "image"):
         if example.cached is None:
             yield check_unchanged(example, next(reread_rows))
@@ -110,13 +88,9 @@ def packed_rows(source: Source, examples: Sequence[Example], shape: Shape) -> It
 
 
 def jpeg_files(source: Source, examples: Sequence[Example], channels: int) -> Iterator[tuple[bytes, bool]]:
-    """Return each example as a JPEG file, and whether it had to be encoded.
-
-    Raises:
-        UserError: if an image has changed and is not usable any more.
-    """
+    """Return each example as a JPEG file, and whether it had to be encoded; files must not have changed."""
     files = [example.candidate.file for example in examples]
-    results = run_over(partial(to_jpeg, source.max_pixels, channels), source, files)
+    results = apply_to_files(partial(convert_images, source.max_pixels, partial(to_jpeg, channels)), source, files)
     progress = with_progress(examples, "pack", "image")
     return (check_unchanged(example, result) for example, result in zip(progress, results, strict=True))
 

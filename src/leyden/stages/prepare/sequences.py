@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,36 +10,29 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from leyden.data.packed import MANIFEST, SPLITS
-from leyden.data.sequences import UnreadableSequenceError, read_sequence, read_sequence_split
+from leyden.data.sequences import Sequences, read_sequence, read_sequence_split
 from leyden.files import sha256
-from leyden.stages.prepare.contact import PER_SIDE
+from leyden.stages.prepare.contact import write_contact_sheets
 from leyden.stages.prepare.examples import Example, RejectedFile
 from leyden.stages.prepare.findings import count_modes, summarize
 from leyden.stages.prepare.packing import array_writers, write_labels
 from leyden.stages.prepare.pixel_cache import PixelCache
-from leyden.stages.prepare.validation import THUMBNAIL_SHAPE, Job, read_files
+from leyden.stages.prepare.validation import THUMBNAIL_SHAPE
 
 BYTES_PER_VALUE = 4
+STEPS_PER_BLOCK = 1 << 16
 CELL_PX = 64
 COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b")  # of the first features
 
 
 class ValidSequence(NamedTuple):
-    """What is known of a usable sequence.
+    """The properties of a usable sequence."""
 
-    Attributes:
-        digest: Hash of the float32 values and their shape, whatever the file's format.
-        thumbnail: Mean over features at 72 times, as grey levels; near duplicates are compared by it.
-        length: Time steps.
-        features: Values per step.
-        mode: Data type of the file.
-    """
-
-    digest: str
-    thumbnail: bytes
-    length: int
-    features: int
-    mode: str
+    digest: str  # of the float32 values and their shape, whatever the file's format
+    thumbnail: bytes  # mean over features at 72 times, as grey levels; near duplicates are compared by it
+    length: int  # time steps
+    features: int  # values per step
+    mode: str  # data type of the file
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -52,24 +45,14 @@ class ValidSequence(NamedTuple):
         return self.length
 
 
-def validate_sequences(job: Job) -> list[tuple[ValidSequence, bytes] | str]:
-    """Validate files, in order: what is known of each and its values, or the reason why it is not usable."""
-    results: list[tuple[ValidSequence, bytes] | str] = []
-    for content, reason in read_files(job):
-        try:
-            if not content:
-                raise UnreadableSequenceError(reason or "empty file")
-            values, mode = read_sequence(content)
-        except UnreadableSequenceError as error:
-            results.append(str(error))
-            continue
-        value_bytes = values.tobytes()
-        digest = hashlib.sha256(value_bytes)
-        digest.update(b"%d %d" % values.shape)
-        length, features = values.shape
-        sequence = ValidSequence(digest.hexdigest(), make_thumbnail(values), length, features, mode)
-        results.append((sequence, value_bytes))
-    return results
+def validate_sequence(content: bytes) -> tuple[ValidSequence, bytes]:
+    """Return a sequence's properties and its values."""
+    values, mode = read_sequence(content)
+    value_bytes = values.tobytes()
+    length, features = values.shape
+    digest = hashlib.sha256(value_bytes)
+    digest.update(b"%d %d" % values.shape)
+    return ValidSequence(digest.hexdigest(), make_thumbnail(values), length, features, mode), value_bytes
 
 
 def make_thumbnail(values: np.ndarray) -> bytes:
@@ -108,25 +91,23 @@ def pack_sequences(folder: Path, examples: Sequence[Example], labels: list[str],
         lengths = np.array([example.content.length for example in examples if example.split == split], np.int64)
         np.save(folder / f"{split}.offsets.npy", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
     write_labels(folder, examples)
-    draw_curves(folder, folder / "contact", len(labels))
-    return {"labels": labels, **describe_sequences(folder, examples)}
-
-
-def describe_sequences(folder: Path, examples: Sequence[Example]) -> dict[str, Any]:
+    splits = (read_sequence_split(folder, split) for split in SPLITS)
+    write_contact_sheets(folder, len(labels), splits, draw_curve, gap_px=0, background="white")
     arrays = [folder / f"{split}.{kind}.npy" for split in SPLITS for kind in ("values", "offsets", "labels")]
     values = np.load(folder / "train.values.npy", mmap_mode="r")
     mean, deviation = feature_statistics(values)  # of the training sequences alone: models must not depend on others
-    lengths = [example.content.length for example in examples]
+    all_lengths = [example.content.length for example in examples]
     return {
+        "labels": labels,
         "input": {"features": values.shape[1], "mean": mean, "std": deviation},
         "bytes": sum(array.stat().st_size for array in arrays),
         "data_hash": sha256(folder / MANIFEST, *arrays),
         "files": {
-            "length": summarize(lengths),
+            "length": summarize(all_lengths),
             "features": summarize([example.content.features for example in examples]),
             "modes": count_modes(examples),
         },
-        "stored": f"float32, {sum(lengths):,} time steps one after the other",
+        "stored": f"float32, {sum(all_lengths):,} time steps one after the other",
     }
 
 
@@ -138,37 +119,17 @@ def feature_statistics(values: np.ndarray) -> tuple[list[float], list[float]]:
     """
     offset = np.asarray(values[:1], np.float64)
     sums = np.zeros((2, values.shape[1]))
-    for block in blocks(values):
+    for start in range(0, len(values), STEPS_PER_BLOCK):
+        block = np.asarray(values[start : start + STEPS_PER_BLOCK], np.float64)
         sums += np.stack([(block - offset).sum(axis=0), ((block - offset) ** 2).sum(axis=0)])
     mean, square = sums / len(values)
     deviation = np.sqrt(np.maximum(square - mean**2, 0))
     return (offset[0] + mean).tolist(), np.where(deviation > 1e-12, deviation, 1.0).tolist()
 
 
-def blocks(values: np.ndarray, steps: int = 1 << 16) -> Iterator[np.ndarray]:
-    for start in range(0, len(values), steps):
-        yield np.asarray(values[start : start + steps], np.float64)
-
-
-def draw_curves(packed: Path, folder: Path, num_classes: int) -> None:
-    """Write `<class index>.png` with up to 16 sequences of each class, one line per feature."""
-    folder.mkdir()
-    cells_by_class: list[list[Image.Image]] = [[] for _ in range(num_classes)]
-    for name in SPLITS:
-        sequences, labels = read_sequence_split(packed, name)
-        for class_index, cells in enumerate(cells_by_class):
-            rows = np.flatnonzero(labels == class_index)[: PER_SIDE**2 - len(cells)]
-            cells += [draw_curve(sequences[row : row + 1].values[0]) for row in rows.tolist()]
-    for class_index, cells in enumerate(cells_by_class):
-        columns = min(PER_SIDE, len(cells))
-        sheet = Image.new("RGB", (columns * CELL_PX, -(-len(cells) // columns) * CELL_PX), "white")
-        for index, cell in enumerate(cells):
-            sheet.paste(cell, (index % columns * CELL_PX, index // columns * CELL_PX))
-        sheet.save(folder / f"{class_index}.png", optimize=True)
-
-
-def draw_curve(values: np.ndarray) -> Image.Image:
-    """Plot values (T, F) against time."""
+def draw_curve(sequences: Sequences, row: int) -> Image.Image:
+    """Plot a sequence's values against time, one line per feature."""
+    values = sequences[row : row + 1].values[0]
     cell = Image.new("RGB", (CELL_PX, CELL_PX), "white")
     draw = ImageDraw.Draw(cell)
     draw.rectangle((0, 0, CELL_PX - 1, CELL_PX - 1), outline="#dddddd")

@@ -43,11 +43,7 @@ def pixels_to_keep(
 def check_settings(
     val_fraction: float, test_fraction: float, crop_margin: float, near_duplicate_distance: int, num_workers: int | None
 ) -> None:
-    """Check the ranges of settings.
-
-    Raises:
-        UserError: if a value is out of range.
-    """
+    """Check the ranges of settings."""
     if not (val_fraction > 0 and test_fraction > 0 and val_fraction + test_fraction < 1):
         raise UserError(
             "prepare.val_fraction and prepare.test_fraction must be above 0 and sum to less than 1; "
@@ -63,11 +59,7 @@ def check_settings(
 
 
 def check_rejected(rejected: list[RejectedFile], total: int, max_fraction: float) -> None:
-    """Check that not too many files are unusable.
-
-    Raises:
-        UserError: if more than `max_fraction` are, or all; it names the first few.
-    """
+    """Check that at most `max_fraction` of the files are unusable, and not all."""
     if len(rejected) > max_fraction * total or len(rejected) == total:
         named = "; ".join(f"{file.path}: {file.reason}" for file in rejected[:3])
         raise UserError(

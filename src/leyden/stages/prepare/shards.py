@@ -17,7 +17,7 @@ from leyden.files.outputs import check_file, check_no_overlap
 from leyden.stages.prepare.contact import PER_SIDE
 from leyden.stages.prepare.discovery import Candidate, are_sequences
 from leyden.stages.prepare.examples import Example, Shape
-from leyden.stages.prepare.packing import count_values, statistics_of, write_labels, write_pixels
+from leyden.stages.prepare.packing import count_values, statistics_of_counts, write_labels, write_pixels
 
 HELD_OUT_SPLITS = ("val", "test")  # packed as arrays: later stages read all of them, and every epoch reads val
 SAMPLE = "sample"  # name of the arrays that contact sheets are drawn from
@@ -25,11 +25,7 @@ RowReader = Callable[[Sequence[Example]], Iterator[np.ndarray]]
 
 
 def check_location(shards: str, others: Sequence[Path]) -> None:
-    """Check before anything is read that shards can be written, and not to one of `others`.
-
-    Raises:
-        UserError: if they cannot.
-    """
+    """Check before anything is read that shards can be written, and not to one of `others`."""
     if "://" not in shards:
         check_no_overlap(Path(shards), others, "--shards")
         check_file(Path(shards, "index.json"))
@@ -38,11 +34,7 @@ def check_location(shards: str, others: Sequence[Path]) -> None:
 def check_shards(
     shards: str, shard_mb: float, crop_margin: float, storage: str, candidates: Sequence[Candidate]
 ) -> None:
-    """Check before any image is read that the settings and the data are suitable for shards.
-
-    Raises:
-        UserError: if they are not, or litdata is missing.
-    """
+    """Check before any image is read that litdata is installed, and that settings and data are suitable for shards."""
     if shard_mb <= 0:
         raise UserError(f"prepare.shard_mb must be above 0; got {shard_mb}; set it in configs/prepare.yaml")
     if crop_margin != 1 or storage == "jpeg":
@@ -66,12 +58,6 @@ def check_shards(
         raise UserError(
             f"expected image files, since shards are written in a random order; got the archive {archive}; unpack it"
         )
-
-
-def shuffle_training(examples: Sequence[Example]) -> list[Example]:
-    """Return the training examples in a random order, so that every shard holds all classes."""
-    training = [example for example in examples if example.split == "train"]
-    return [training[index] for index in np.random.default_rng(0).permutation(len(training))]
 
 
 class ShardWriter:
@@ -99,7 +85,7 @@ class ShardWriter:
             self._publish(Path(path))
         # The index of a single writer is the whole index; litdata's merge would add the time of day.
         self._publish((self._folder / "0.index.json").rename(self._folder / "index.json"))
-        mean, deviation = statistics_of(self._counts)
+        mean, deviation = statistics_of_counts(self._counts)
         return {"mean": mean, "std": deviation, "bytes": self.num_bytes, "sha256": self._digest.hexdigest()}
 
     def _publish(self, path: Path) -> None:
@@ -117,10 +103,15 @@ def write_sharded(
     held_out = [example for example in examples if example.split != "train"]
     write_pixels(folder, read_rows(held_out), held_out, shape, HELD_OUT_SPLITS)
     write_labels(folder, held_out, HELD_OUT_SPLITS)
-    training = shuffle_training(examples)
+    training = [example for example in examples if example.split == "train"]
+    # In a random order, so that every shard holds all classes.
+    training = [training[index] for index in np.random.default_rng(0).permutation(len(training))]
     labels = [example.class_index for example in training]
-    rows = keep_sample(folder, read_rows(training), labels, shape)
-    written = write_shards(folder, location, rows, labels, shape, shard_mb)
+    with shard_folder(folder, location) as (local, url):
+        writer = ShardWriter(local, url, shape, shard_mb)
+        for row, label in zip(keep_sample(folder, read_rows(training), labels, shape), labels, strict=True):
+            writer.append(row, label)
+        written = writer.close()  # writes the index last, so that shards are complete or not readable
     arrays = [folder / f"{split}.{kind}.npy" for split in HELD_OUT_SPLITS for kind in ("images", "labels")]
     height, width, channels = shape
     data_hash = hashlib.sha256((sha256(folder / MANIFEST, *arrays) + written["sha256"]).encode()).hexdigest()
@@ -153,17 +144,6 @@ def remove_sample(folder: Path) -> None:
         (folder / f"{SAMPLE}.{kind}.npy").unlink(missing_ok=True)
 
 
-def write_shards(
-    folder: Path, location: str, rows: Iterator[np.ndarray], labels: Sequence[int], shape: Shape, shard_mb: float
-) -> dict[str, Any]:
-    """Write shards; the index is written last, so that they are complete or not readable."""
-    with shard_folder(folder, location) as (local, url):
-        writer = ShardWriter(local, url, shape, shard_mb)
-        for row, label in zip(rows, labels, strict=True):
-            writer.append(row, label)
-        return writer.close()
-
-
 @contextmanager
 def shard_folder(folder: Path, location: str) -> Iterator[tuple[Path, str | None]]:
     """Yield the folder to write to, and the URL to move files to, or None if the location is a folder."""
@@ -184,11 +164,7 @@ def shard_location(shards: str, manifest: Path, shape: Shape, shard_mb: float) -
 
 
 def upload(path: Path, url: str) -> None:
-    """Copy a file to object storage.
-
-    Raises:
-        UserError: if it cannot be written there.
-    """
+    """Copy a file to object storage."""
     from leyden.data.shards import storage_client
 
     try:

@@ -47,11 +47,7 @@ def split_keys(groups: Sequence[str], digests: Sequence[str]) -> list[str]:
 
 
 def check_leakage(examples: Sequence[Example], pairs: Sequence[Pair], is_allowed: bool) -> int:
-    """Return the number of images and groups that are in two splits.
-
-    Raises:
-        UserError: if there are any and that is not allowed.
-    """
+    """Count the images and groups that are in two splits; unless that is allowed, any is an error."""
     first_of_group: dict[str, int] = {}
     leaks = [
         (pair.first, pair.second)

@@ -1,55 +1,42 @@
-"""Validation of image files: each is read and decoded once, in worker processes."""
+"""Validation of image files, which are read and decoded once, and their conversion, in worker processes."""
 
 import hashlib
 import io
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image
 
-from leyden.data.images import UnreadableImageError, decode, is_plain_jpeg, to_array
+from leyden.data.images import UnreadableImageError, decode, is_plain_jpeg, read_image, to_array
+from leyden.data.sequences import UnreadableSequenceError
 
 THUMBNAIL_SHAPE = (8, 9)  # of the grey thumbnail that near duplicates are compared by
 ENCODED_QUALITY = 95
 
 
 class Limits(NamedTuple):
-    """Limits of a usable image, and what is kept of it for packing.
+    """Limits of a usable image, and what is kept of it for packing."""
 
-    Attributes:
-        min_side: Smallest height and width, in pixels.
-        max_pixels: Largest number of pixels.
-        image_size: Height and width in which pixels are kept; None for the image's own.
-        max_kept_pixels: Largest number of pixels that are kept if `image_size` is None.
-    """
-
-    min_side: int
+    min_side: int  # of height and width, in pixels
     max_pixels: int
-    image_size: tuple[int, int] | None
-    max_kept_pixels: int
+    image_size: tuple[int, int] | None  # height and width in which pixels are kept; None for the image's own
+    max_kept_pixels: int  # number of pixels above which none are kept if `image_size` is None
 
 
 class ValidImage(NamedTuple):
-    """What is known of a usable image.
+    """The properties of a usable image."""
 
-    Attributes:
-        digest: Hash of the upright 8-bit pixels and their shape, which the model will see, whatever the file's format.
-        thumbnail: Grey thumbnail, 8 rows of 9 bytes.
-        height, width: Size in pixels, upright.
-        channels: 1 for grey images, else 3.
-        mode: Mode of the file.
-    """
-
-    digest: str
-    thumbnail: bytes
-    height: int
+    digest: str  # of the upright 8-bit pixels and their shape, which the model will see, whatever the file's format
+    thumbnail: bytes  # grey, 8 rows of 9
+    height: int  # in pixels, upright, as is `width`
     width: int
-    channels: int
-    mode: str
+    channels: int  # 1 for grey images, else 3
+    mode: str  # of the file
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -61,28 +48,52 @@ class ValidImage(NamedTuple):
         return min(self.height, self.width)
 
 
-# A usable image and its pixels (H, W, channels), empty if there are too many; or the reason why it is not usable.
-ValidationResult = tuple[ValidImage, bytes] | str
 # The data folder; paths with their content if it was already read.
 Job = tuple[str, Sequence[tuple[str, bytes | None]]]
+Result = TypeVar("Result")
 
 
-def validate_images(limits: Limits, job: Job) -> list[ValidationResult]:
-    """Validate files, in order."""
-    with decoder_limits(limits.max_pixels):
-        return [validate_image(limits, content, reason) for content, reason in read_files(job)]
+def convert_files(convert: Callable[[bytes], Result], job: Job) -> list[Result | str]:
+    """Convert the content of files, in order; the result is the reason for files that are not usable."""
+    data, files = job
+    results: list[Result | str] = []
+    for path, content in files:
+        try:
+            content = read_file(os.path.join(data, path)) if content is None else content  # noqa: PTH118 - Path is slow
+            if not content:
+                raise UnreadableImageError("empty file")
+            results.append(convert(content))
+        except (UnreadableImageError, UnreadableSequenceError) as error:
+            results.append(str(error))
+    return results
 
 
-def validate_image(limits: Limits, content: bytes, reason: str) -> ValidationResult:
-    if not content:
-        return reason or "empty file"
+def read_file(path: str) -> bytes:
     try:
-        image, mode = decode(io.BytesIO(content))
-    except UnreadableImageError as error:
-        return str(error)
+        with open(path, "rb", buffering=0) as file:
+            return file.read()
+    except OSError as error:
+        raise UnreadableImageError(error.strerror or str(error)) from error
+
+
+def convert_images(max_pixels: int, convert: Callable[[bytes], Result], job: Job) -> list[Result | str]:
+    """Convert image files, in order; those of more than `max_pixels` are not usable."""
+    with decoder_limits(max_pixels):
+        return convert_files(convert, job)
+
+
+def validate_images(limits: Limits, job: Job) -> list[tuple[ValidImage, bytes] | str]:
+    """Validate files, in order: properties and pixels of each, or the reason why it is not usable."""
+    return convert_images(limits.max_pixels, partial(validate_image, limits), job)
+
+
+def validate_image(limits: Limits, content: bytes) -> tuple[ValidImage, bytes]:
+    """Return an image's properties and its pixels (H, W, channels), empty if there are too many."""
+    image, mode = decode(io.BytesIO(content))
     width, height = image.size
     if min(width, height) < limits.min_side:
-        return f"too small: {width}x{height}, a side is below {limits.min_side} pixels (min_image_side)"
+        reason = f"too small: {width}x{height}, a side is below {limits.min_side} pixels (min_image_side)"
+        raise UnreadableImageError(reason)
     pixels = image.tobytes()
     channels = len(image.getbands())
     digest = hashlib.sha256(pixels)
@@ -103,53 +114,19 @@ def make_thumbnail(image: Image.Image) -> bytes:
     return bytes(memoryview(thumbnail))
 
 
-def read_files(job: Job) -> Iterator[tuple[bytes, str]]:
-    """Yield each file's content and an empty reason, or no content and the reason why it cannot be read."""
-    data, files = job
-    for path, content in files:
-        if content is not None:
-            yield content, ""
-            continue
-        try:
-            with open(os.path.join(data, path), "rb", buffering=0) as file:  # noqa: PTH118 - Path costs as much as the read
-                yield file.read(), ""
-        except OSError as error:
-            yield b"", error.strerror or str(error)
+def to_pixels(shape: tuple[int, int, int], content: bytes) -> np.ndarray:
+    """Return a file's pixels in the shape (H, W, C)."""
+    return read_image(io.BytesIO(content), shape[2], shape[:2])
 
 
-def reread(max_pixels: int, shape: tuple[int, int, int], job: Job) -> list[np.ndarray | str]:
-    """Read large images again and convert them to the common shape (H, W, C), or return why they cannot be read."""
-    height, width, channels = shape
-    rows: list[np.ndarray | str] = []
-    with decoder_limits(max_pixels):
-        for content, reason in read_files(job):
-            try:
-                rows.append(to_array(decode(io.BytesIO(content)).image, channels, (height, width)))
-            except UnreadableImageError as error:
-                rows.append(reason or str(error))
-    return rows
-
-
-def to_jpeg(max_pixels: int, channels: int, job: Job) -> list[tuple[bytes, bool] | str]:
-    """Return files as JPEG, and whether they had to be encoded: upright grey or RGB JPEG files are kept as they are."""
-    results: list[tuple[bytes, bool] | str] = []
-    with decoder_limits(max_pixels):
-        for content, reason in read_files(job):
-            try:
-                if is_plain_jpeg(io.BytesIO(content)):
-                    results.append((content, False))
-                else:
-                    results.append((encode_jpeg(decode(io.BytesIO(content)).image, channels), True))
-            except UnreadableImageError as error:
-                results.append(reason or str(error))
-    return results
-
-
-def encode_jpeg(image: Image.Image, channels: int) -> bytes:
-    """Encode an image of mode L or RGB with little loss."""
-    file = io.BytesIO()
-    image.convert("L" if channels == 1 else "RGB").save(file, "JPEG", quality=ENCODED_QUALITY, subsampling="4:4:4")
-    return file.getvalue()
+def to_jpeg(channels: int, content: bytes) -> tuple[bytes, bool]:
+    """Return a file as JPEG, and whether it had to be encoded: upright grey or RGB JPEG files are kept as they are."""
+    if is_plain_jpeg(io.BytesIO(content)):
+        return content, False
+    image = decode(io.BytesIO(content)).image.convert("L" if channels == 1 else "RGB")
+    encoded = io.BytesIO()
+    image.save(encoded, "JPEG", quality=ENCODED_QUALITY, subsampling="4:4:4")
+    return encoded.getvalue(), True
 
 
 @contextmanager

@@ -28,29 +28,28 @@ Result = TypeVar("Result")
 def run_chunks(
     function: Callable[[Chunk], Result], chunks: Iterable[Chunk], num_chunks: int, num_workers: int | None
 ) -> Iterator[Result]:
-    """Apply a function to chunks, in order.
+    """Apply a picklable function to chunks, in order; they are consumed as the work proceeds.
 
-    Args:
-        function: Picklable.
-        chunks: Its arguments; they are consumed as the work proceeds.
-        num_chunks: Number of chunks.
-        num_workers: Number of processes; 1 works in this process; None decides by the time that the first chunk takes.
-
-    Raises:
-        UserError: if a process dies.
+    `num_workers` processes do it; 1 is this process, and None decides by the time that the first chunk takes.
     """
     chunks = iter(chunks)
     if num_workers is None:
         start = time.perf_counter()
         yield from map(function, islice(chunks, 1))
         expected_s = (time.perf_counter() - start) * (num_chunks - 1)
-        num_workers = len(available_cores()) if expected_s > 2 * POOL_START_S else 1
+        num_workers = count_cores() if expected_s > 2 * POOL_START_S else 1
     if num_workers == 1:
         yield from map(function, chunks)
         return
     pool = ProcessPoolExecutor(num_workers, multiprocessing.get_context("spawn"), initializer=watch_parent)
+    in_flight: deque[Future[Result]] = deque()
     try:
-        yield from map_in_order(pool, function, chunks, num_workers * CHUNKS_PER_WORKER)
+        for chunk in chunks:
+            in_flight.append(pool.submit(function, chunk))
+            if len(in_flight) >= num_workers * CHUNKS_PER_WORKER:
+                yield in_flight.popleft().result()
+        while in_flight:
+            yield in_flight.popleft().result()
     except BrokenProcessPool as error:
         raise UserError(
             "expected all worker processes to finish; one was killed, possibly out of memory; set num_workers to 1"
@@ -59,20 +58,8 @@ def run_chunks(
         pool.shutdown(cancel_futures=True)
 
 
-def map_in_order(
-    pool: ProcessPoolExecutor, function: Callable[[Chunk], Result], chunks: Iterator[Chunk], max_in_flight: int
-) -> Iterator[Result]:
-    in_flight: deque[Future[Result]] = deque()
-    for chunk in chunks:
-        in_flight.append(pool.submit(function, chunk))
-        if len(in_flight) >= max_in_flight:
-            yield in_flight.popleft().result()
-    while in_flight:
-        yield in_flight.popleft().result()
-
-
-def available_cores() -> set[int]:
-    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+def count_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def watch_parent() -> None:
