@@ -33,7 +33,6 @@ class Mixing:
 
     @property
     def is_on(self) -> bool:
-        """Whether any mixing happens."""
         return bool(self.mixup_alpha or self.cutmix_alpha)
 
 

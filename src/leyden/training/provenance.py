@@ -18,12 +18,8 @@ def describe_provenance(config: dict[str, Any], data_hash: str, input_files: dic
         "data_hash": data_hash,
         "input_files": input_files,
         "code_version": describe_code(),
-        "versions": {
-            "python": platform.python_version(),
-            "torch": str(torch.__version__),
-            "lightning": lightning.__version__,
-            "leyden": leyden.__version__,
-        },
+        "versions": {"python": platform.python_version()}
+        | {package.__name__: str(package.__version__) for package in (torch, lightning, leyden)},
     }
 
 
