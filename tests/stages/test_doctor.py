@@ -171,8 +171,8 @@ def run_with(runner: TrialRunner, callback: Any) -> Any:
     return callback
 
 
-def verdicts(findings: list[Finding]) -> dict[str, str]:
-    return {finding.check: finding.verdict for finding in findings}
+def verdicts(findings: dict[str, Finding]) -> dict[str, str]:
+    return {name: finding.verdict for name, finding in findings.items()}
 
 
 def test_the_default_network_passes_and_no_file_is_written(in_trained, capsys):
@@ -215,7 +215,7 @@ def test_a_network_on_images_that_are_not_fused_passes(in_trained):
     ("network", "expected"), [(DeadReLU, "dead: every unit of model.network.activation"), (Exploding, "exploding: ")]
 )
 def test_activations(network, expected, in_trained):
-    finding = run_with(make_runner(network), ActivationMonitor()).make_finding()
+    finding = run_with(make_runner(network), ActivationMonitor()).check()
     assert finding.verdict == "fail"
     assert expected in finding.observation
 
@@ -229,10 +229,10 @@ def test_activations(network, expected, in_trained):
     ],
 )
 def test_gradients(network, expected, in_trained):
-    norms, missing = run_with(make_runner(network), GradientMonitor()).make_findings()
-    assert expected in norms.observation
-    assert norms.verdict == ("ok" if network is ConstantFeatures else "fail")
-    assert missing.verdict == ("fail" if network is ConstantFeatures else "ok")
+    monitor = run_with(make_runner(network), GradientMonitor())
+    assert expected in monitor.check_norms().observation
+    assert monitor.check_norms().verdict == ("ok" if network is ConstantFeatures else "fail")
+    assert monitor.check_missing().verdict == ("fail" if network is ConstantFeatures else "ok")
 
 
 @pytest.mark.parametrize(
@@ -294,7 +294,7 @@ def test_slow_data_is_a_warning(in_trained):
 
 @pytest.mark.parametrize("network", [WithBatchNorm, None])
 def test_batch_norm_of_one_example(network, in_trained):
-    finding = run_with(make_runner(network, "--data.init_args.batch_size=1"), BatchNormMonitor()).make_finding()
+    finding = run_with(make_runner(network, "--data.init_args.batch_size=1"), BatchNormMonitor()).check()
     assert finding.verdict == "fail"
     assert "batches of 1 example" in finding.observation
 

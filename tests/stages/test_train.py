@@ -114,10 +114,10 @@ def test_the_seed_determines_the_result(workspace):
     assert not are_equal(results[0], results[2])
 
 
-@pytest.mark.parametrize("verb", ["validate", "test"])
-def test_scores_of_the_published_model(verb, in_trained, capsys):
+@pytest.mark.parametrize(("verb", "split"), [("validate", "val"), ("test", "test")])
+def test_scores_of_the_published_model(verb, split, in_trained, capsys):
     assert main([verb, "--network.init_args.width=8"]) == 0
-    assert f"{'val' if verb == 'validate' else 'test'}/accuracy" in capsys.readouterr().out
+    assert f"{split}/accuracy" in capsys.readouterr().out
 
 
 def test_a_torchvision_network_trains(workspace):
@@ -145,10 +145,7 @@ def test_help_lists_the_essential_options_first(workspace, capsys):
         (["--data.init_args.batch_size=abc"], "data.batch_size: expected int; got abc"),
         (["-c", "nope.yaml"], "File does not exist"),
         (["--network=leyden.models.ResNot"], "has no attribute 'ResNot'"),
-        (
-            ["--data.init_args.folder=nowhere"],
-            "expected nowhere/report.json; not found; run `leyden prepare` first",
-        ),
+        (["--data.init_args.folder=nowhere"], "expected nowhere/report.json; not found; run `leyden prepare` first"),
         (["--network.init_args.width=-3"], "negative dimension -3"),
         (["--trainer.limit_train_batches=2.5"], "limit_train_batches"),
         (["--trainer.overfit_batches=2"], "expected overfit_batches: 0"),
@@ -182,9 +179,8 @@ def test_what_cannot_be_published_is_a_one_line_error(workspace, error_of, args,
 
 def test_a_training_that_stopped_early_is_not_continued(workspace):
     """The same command publishes the same result again."""
-    options = ("monitor=val/loss", "patience=1", "min_delta=9")
-    args = [f"--trainer.callbacks.{option}" for option in options]
-    args = ["--trainer.callbacks=lightning.pytorch.callbacks.EarlyStopping", *args]
+    options = ("=EarlyStopping", ".monitor=val/loss", ".patience=1", ".min_delta=9")
+    args = [f"--trainer.callbacks{option}" for option in options]
     for _ in range(2):
         assert main(["fit", *SMALL, "--trainer.max_epochs=9", *args]) == 0
         assert len(Path("artifacts/train/curves.csv").read_text().splitlines()) == 1 + 2

@@ -10,6 +10,7 @@ from leyden import Classifier, UserError
 from leyden.models import ResNet, TorchvisionNet
 from leyden.training.activation_checkpointing import checkpoint_modules
 from leyden.training.execution import Execution
+from tests.training.test_classifier import GREY
 
 BLOCK = "leyden.models.resnet.ResidualBlock"
 
@@ -109,9 +110,8 @@ def test_a_class_without_modules_in_the_network_is_refused(path, message):
 
 def test_the_classifier_checkpoints_modules_and_its_weights_fit_a_plain_one():
     network = {"class_path": "leyden.models.ResNet", "init_args": {"width": 4}}
-    grey = {"channels": 1, "image_size": [8, 8], "mean": [0.3], "std": [0.4]}
-    checkpointed = Classifier(network, ["a", "b"], grey, execution=Execution(checkpoint_modules=[BLOCK]))
-    plain = Classifier(network, ["a", "b"], grey)
+    checkpointed = Classifier(network, ["a", "b"], GREY, execution=Execution(checkpoint_modules=[BLOCK]))
+    plain = Classifier(network, ["a", "b"], GREY)
     plain.load_state_dict(checkpointed.state_dict())
     batch = torch.randint(0, 256, (8, 1, 8, 8), dtype=torch.uint8), torch.tensor([0, 1] * 4)
     assert torch.equal(checkpointed.training_step(batch, 0), plain.training_step(batch, 0))

@@ -13,9 +13,8 @@ from leyden.models.image_model import ImageModel
 from leyden.models.sequence_model import SequenceModel
 from leyden.training.distillation import Distiller, Teacher
 from leyden.training.mixing import Mixing
+from tests.training.test_classifier import GREY, NETWORK
 
-NETWORK = {"class_path": "leyden.models.ResNet", "init_args": {"width": 4, "depths": [1]}}
-GREY = {"channels": 1, "image_size": [8, 8], "mean": [0.3], "std": [0.4]}
 SEQUENCES = {"features": 2, "mean": [1.0, -1.0], "std": [2.0, 0.5]}
 GRU = {"class_path": "leyden.models.GRUClassifier", "init_args": {"width": 3}}
 IMAGES = torch.randint(0, 256, (6, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -31,13 +30,10 @@ def save(path: Path, labels: list[str], input: dict, network: dict = NETWORK) ->
     return str(path)
 
 
-def make_distiller(path: str, student: ImageModel | SequenceModel, **settings) -> Distiller:
-    return Distiller(Teacher(path, **settings), student)
-
-
 def test_the_loss_is_hintons(tmp_path):
     student = ImageModel(NETWORK, ["a", "b", "c"], GREY)
-    distiller = make_distiller(save(tmp_path / "t.ckpt", ["a", "b", "c"], GREY), student, temperature=3.0, weight=0.25)
+    path = save(tmp_path / "t.ckpt", ["a", "b", "c"], GREY)
+    distiller = Distiller(Teacher(path, temperature=3.0, weight=0.25), student)
     inputs = student.preprocess(IMAGES)
     logits = student.network(inputs)
     student_probs, teacher_probs = F.softmax(logits / 3, dim=1), F.softmax(distiller.teacher(IMAGES) / 3, dim=1)
@@ -48,30 +44,29 @@ def test_the_loss_is_hintons(tmp_path):
     assert not torch.allclose(distiller.blend(torch.tensor(2.0), different_heads, [inputs]), expected)
 
 
-@pytest.mark.parametrize("teacher_input", [GREY, GREY | {"mean": [0.7], "std": [0.1]}, GREY | {"image_size": [16, 12]}])
-def test_the_teachers_logits_are_those_of_the_raw_images(tmp_path, teacher_input):
+@pytest.mark.parametrize(
+    ("network", "teacher_input"),
+    [
+        (NETWORK, GREY),
+        (NETWORK, GREY | {"mean": [0.7], "std": [0.1]}),
+        (NETWORK, GREY | {"image_size": [16, 12]}),
+        ({"class_path": "torchvision.models.resnet18"}, GREY),  # grey images in an RGB network
+    ],
+)
+def test_the_teachers_logits_are_those_of_the_raw_images(tmp_path, network, teacher_input):
     """Also if it was trained with a different normalisation or size than the student."""
-    student = ImageModel(NETWORK, ["a", "b"], GREY)
-    distiller = make_distiller(save(tmp_path / "t.ckpt", ["a", "b"], teacher_input), student)
-    assert torch.allclose(distiller.teacher_logits([student.preprocess(IMAGES)]), distiller.teacher(IMAGES), atol=1e-4)
-
-
-def test_the_teachers_logits_of_grey_images_in_an_rgb_network(tmp_path):
-    rgb = {"class_path": "torchvision.models.resnet18"}
-    student = ImageModel(rgb, ["a", "b"], GREY)
-    distiller = make_distiller(save(tmp_path / "t.ckpt", ["a", "b"], GREY, rgb), student)
+    student = ImageModel(network, ["a", "b"], GREY)
+    distiller = Distiller(Teacher(save(tmp_path / "t.ckpt", ["a", "b"], teacher_input, network)), student)
     assert torch.allclose(distiller.teacher_logits([student.preprocess(IMAGES)]), distiller.teacher(IMAGES), atol=1e-4)
 
 
 def test_the_teachers_logits_are_those_of_the_raw_sequences(tmp_path):
     student = SequenceModel(GRU, ["a", "b"], SEQUENCES)
-    distiller = make_distiller(save(tmp_path / "s.ckpt", ["a", "b"], SEQUENCES | {"mean": [0.0, 0.0]}, GRU), student)
+    path = save(tmp_path / "s.ckpt", ["a", "b"], SEQUENCES | {"mean": [0.0, 0.0]}, GRU)
+    distiller = Distiller(Teacher(path), student)
     values, lengths = torch.randn(3, 5, 2), torch.tensor([5, 2, 1])
-    assert torch.allclose(
-        distiller.teacher_logits([student.preprocess(values, lengths), lengths]),
-        distiller.teacher(values, lengths),
-        atol=1e-5,
-    )
+    logits = distiller.teacher_logits([student.preprocess(values, lengths), lengths])
+    assert torch.allclose(logits, distiller.teacher(values, lengths), atol=1e-5)
 
 
 def test_the_teacher_is_not_a_submodule_of_the_student(tmp_path):
@@ -125,18 +120,11 @@ def test_teachers_that_do_not_fit_are_refused(tmp_path, monkeypatch, teacher, ex
 def test_settings_out_of_range_are_refused(tmp_path, settings):
     path = save(tmp_path / "t.ckpt", ["a", "b"], GREY)
     with pytest.raises(UserError, match=r"weight in \[0, 1\] and a temperature above 0"):
-        make_distiller(path, ImageModel(NETWORK, ["a", "b"], GREY), **settings)
+        Distiller(Teacher(path, **settings), ImageModel(NETWORK, ["a", "b"], GREY))
 
 
 def test_fit_trains_a_student_and_a_different_teacher_makes_a_different_run(trained, workspace, error_of):
-    args = [
-        "fit",
-        "-c",
-        "configs/train.yaml",
-        "--model.teacher=t.ckpt",
-        "--network.init_args.width=3",
-        "--trainer.max_epochs=1",
-    ]
+    args = ["fit", "--model.teacher=t.ckpt", "--network.init_args.width=3", "--trainer.max_epochs=1"]
     checkpoint = torch.load(trained / "artifacts/train/model.ckpt", weights_only=True)
     torch.save(checkpoint, "t.ckpt")
     assert main(args) == 0

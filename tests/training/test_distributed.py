@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -161,15 +161,23 @@ def test_torchrun_restarts_lost_processes(two_workspaces, monkeypatch):
 def test_sigterm_to_one_process_stops_both_and_saves(workspace, rank):
     args = [*TWO_PROCESSES, "--data.batch_size=8", "--trainer.max_epochs=100", "--resume.every_seconds=null"]
     command = [*LEYDEN, "fit", *MODEL, *args]
-    process = subprocess.Popen(command, cwd=workspace, text=True, stderr=subprocess.PIPE)
+    check_termination(workspace, command, lambda process: [process.pid if rank == 0 else pid_of(rank=1)])
+
+
+def check_termination(
+    folder: Path, command: list[str], choose_pids: Callable[[subprocess.Popen[str]], list[int]]
+) -> None:
+    """Send SIGTERM to processes of a training after its first checkpoint; check that it stops and has saved."""
+    process = subprocess.Popen(command, cwd=folder, text=True, stderr=subprocess.PIPE)
     try:
-        wait_for_checkpoint(workspace, process)
-        os.kill(process.pid if rank == 0 else pid_of(rank=1), signal.SIGTERM)
+        wait_for_checkpoint(folder, process)
+        for pid in choose_pids(process):
+            os.kill(pid, signal.SIGTERM)
         process.communicate(timeout=120)
     finally:
         kill_all()
     assert process.returncode == 143
-    (run,) = (workspace / "runs").iterdir()
+    (run,) = (folder / "runs").iterdir()
     assert 0 < torch.load(run / "last.ckpt", weights_only=True)["global_step"] < 7200
 
 

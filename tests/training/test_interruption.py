@@ -58,11 +58,7 @@ def importable_tests(monkeypatch: pytest.MonkeyPatch) -> None:
 def run_killed(kills: list[tuple[str, int]], args: list[str], interrupted: Path, whole: Path) -> list[int]:
     """Run fit in one folder with the given kills, and in another without; return the exit codes in the first.
 
-    Args:
-        kills: Kill points of `tests.stages.killed`, with the number of the call to kill at; one for each attempt.
-        args: Arguments of fit.
-        interrupted: Folder of the killed training.
-        whole: Folder of the uninterrupted one.
+    Each kill is a kill point of `tests.stages.killed` and the number of the call to kill at, and ends one attempt.
     """
     plan = json.dumps({str(interrupted): kills, str(whole): []})
     command = [sys.executable, str(Path(killed.__file__)), plan, *args]
@@ -148,14 +144,8 @@ def test_workers_accumulation_and_several_validations_resume_in_the_middle_of_an
 
 def test_muon_one_cycle_and_weight_averaging_resume_exactly(two_workspaces):
     overlays = [part for name in ("muon", "swa", "one_cycle") for part in ("-c", f"configs/experiment/{name}.yaml")]
-    args = [
-        "-c",
-        "configs/train.yaml",
-        *overlays,
-        "--network=tests.stages.killed.DropoutNet",
-        "--resume.every_steps=4",
-        "--trainer.max_epochs=4",
-    ]
+    options = ["--network=tests.stages.killed.DropoutNet", "--resume.every_steps=4", "--trainer.max_epochs=4"]
+    args = ["-c", "configs/train.yaml", *overlays, *options]
     exit_codes = run_killed([("step", 30), ("step", 12)], args, *two_workspaces)
     assert exit_codes == [-signal.SIGKILL] * 2 + [0]
     interrupted, whole = map(final_state, two_workspaces)

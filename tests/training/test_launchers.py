@@ -1,7 +1,6 @@
 """The scripts in configs/cluster that start a training on several machines; here, two processes act as machines."""
 
 import os
-import signal
 import socket
 import stat
 import subprocess
@@ -9,24 +8,25 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from tests.conftest import REPO
 from tests.training.test_distributed import (
     MODEL,
     TOLERANCE,
+    TWO_PROCESSES,
     alone,
+    check_termination,
     distance,
     kill_all,
     process_marker,
     processes_of_this_test,
-    wait_for_checkpoint,
     weights,
 )
 from tests.training.test_interruption import two_workspaces
 
 __all__ = ["alone", "process_marker", "two_workspaces"]
-DDP = ["-c", "configs/trainer/ddp.yaml", "--trainer.accelerator=cpu"]
+TORCHRUN = ["bash", str(REPO / "configs/cluster/torchrun.sh")]
+SLURM = ["bash", str(REPO / "configs/cluster/slurm.sbatch"), *MODEL, *TWO_PROCESSES]
 
 SRUN = """#!/bin/sh
 # Starts two tasks, as SLURM does on two nodes with one task each, and exits with the highest exit status.
@@ -68,7 +68,7 @@ def free_port() -> str:
 def run_on_two_machines(folder: Path, *args: str) -> None:
     """Run torchrun.sh twice at the same time, as on two machines with one process each."""
     environment = {**os.environ, "NODES": "2", "HEAD": "localhost", "PORT": free_port(), "RESTARTS": "0"}
-    command = ["bash", str(REPO / "configs/cluster/torchrun.sh"), *MODEL, *args]
+    command = [*TORCHRUN, *MODEL, *TWO_PROCESSES, *args]
     machines = [
         subprocess.Popen(command, cwd=folder, env=environment, text=True, stderr=subprocess.PIPE) for _ in range(2)
     ]
@@ -81,7 +81,7 @@ def run_on_two_machines(folder: Path, *args: str) -> None:
 
 @pytest.mark.slow
 def test_torchrun_on_two_machines_trains_as_one_process_does(alone, workspace, cluster):
-    run_on_two_machines(workspace, *DDP, "--data.batch_size=32")
+    run_on_two_machines(workspace, "--data.batch_size=32")
     assert 0 < distance(weights(alone), weights(workspace)) < TOLERANCE
 
 
@@ -89,15 +89,13 @@ def test_torchrun_on_two_machines_trains_as_one_process_does(alone, workspace, c
 def test_local_sgd_differs_a_little_from_ddp(two_workspaces, cluster):
     """After 100 steps, each machine steps by itself, and the weights are averaged every fifth step."""
     local, common = two_workspaces
-    short = [*DDP, "--data.batch_size=8"]
-    run_on_two_machines(common, *short)
-    run_on_two_machines(local, *short, "--trainer.strategy.init_args.average_every=5")
+    run_on_two_machines(common, "--data.batch_size=8")
+    run_on_two_machines(local, "--data.batch_size=8", "--trainer.strategy.init_args.average_every=5")
     assert 1e-5 < distance(weights(common), weights(local)) < 0.5
 
 
 def test_slurm_trains_as_one_process_does(alone, workspace, cluster):
-    script = ["bash", str(REPO / "configs/cluster/slurm.sbatch"), *MODEL, *DDP, "--data.batch_size=32"]
-    done = subprocess.run(script, cwd=workspace, text=True, capture_output=True, timeout=300)
+    done = subprocess.run([*SLURM, "--data.batch_size=32"], cwd=workspace, text=True, capture_output=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert 0 < distance(weights(alone), weights(workspace)) < TOLERANCE
     assert not (workspace / "scontrol.log").exists()
@@ -105,35 +103,16 @@ def test_slurm_trains_as_one_process_does(alone, workspace, cluster):
 
 def test_slurm_requeues_a_stopped_training(workspace, cluster):
     """SLURM signals the tasks, not the script, before the time limit."""
-    command = [
-        "bash",
-        str(REPO / "configs/cluster/slurm.sbatch"),
-        *MODEL,
-        *DDP,
-        "--data.batch_size=8",
-        "--trainer.max_epochs=100",
-    ]
-    process = subprocess.Popen(command, cwd=workspace, text=True, stderr=subprocess.PIPE)
-    try:
-        wait_for_checkpoint(workspace, process)
-        for pid, environment in list(processes_of_this_test()):
-            if "SLURM_PROCID" in environment:
-                os.kill(pid, signal.SIGTERM)
-        process.communicate(timeout=120)
-    finally:
-        kill_all()
-    assert process.returncode == 143
+    command = [*SLURM, "--data.batch_size=8", "--trainer.max_epochs=100"]
+    check_termination(
+        workspace,
+        command,
+        lambda _: [pid for pid, environment in processes_of_this_test() if "SLURM_PROCID" in environment],
+    )
     assert (workspace / "scontrol.log").read_text() == "requeue 1\n"
-    (run,) = (workspace / "runs").iterdir()
-    assert 0 < torch.load(run / "last.ckpt", weights_only=True)["global_step"] < 7200
 
 
 def test_torchrun_script_names_missing_variables():
-    done = subprocess.run(
-        ["bash", str(REPO / "configs/cluster/torchrun.sh")],
-        text=True,
-        capture_output=True,
-        env={"PATH": os.environ["PATH"]},
-    )
+    done = subprocess.run(TORCHRUN, text=True, capture_output=True, env={"PATH": os.environ["PATH"]})
     assert done.returncode
     assert "NODES: expected the number of machines" in done.stderr

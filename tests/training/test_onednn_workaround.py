@@ -1,4 +1,4 @@
-"""The workaround gives strided 1 x 1 convolutions correct, reproducible gradients."""
+"""With the workaround, gradients of strided 1 x 1 convolutions are correct and reproducible."""
 
 import copy
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from leyden.training.schedules import Schedule, accumulation_size, make_schedule, warmup_cosine
+from leyden.training.schedules import Schedule, accumulation_size, make_schedule, warmup_factor
 
 
 def learning_rates(name, total, warmup_fraction):
@@ -20,7 +20,7 @@ def learning_rates(name, total, warmup_fraction):
 
 
 def test_cosine_rises_then_falls_to_zero():
-    factors = [warmup_cosine(step, 100, 0.1) for step in range(101)]
+    factors = [warmup_factor("cosine", step, 100, 0.1) for step in range(101)]
     assert factors[:10] == sorted(factors[:10])
     assert max(factors) == factors[10] == 1.0
     assert factors[10:] == sorted(factors[10:], reverse=True)

@@ -1,4 +1,4 @@
-"""A model that is divided over processes or devices learns what it learns on one."""
+"""A model that is divided over processes or devices trains as on a single device."""
 
 import subprocess
 
@@ -41,15 +41,8 @@ def test_divided_weights_train_as_whole_ones_do(alone, workspace, overlay, batch
 @pytest.mark.slow
 def test_a_killed_sharded_training_ends_bit_identical(two_workspaces):
     killed, whole = two_workspaces
-    args = [
-        "-c",
-        "configs/trainer/fsdp.yaml",
-        CPU,
-        "--data.batch_size=16",
-        "--trainer.max_epochs=3",
-        "--resume.every_steps=10",
-    ]
-    args += ["--model.optimizer.init_args.momentum=0.9"]
+    args = ["-c", "configs/trainer/fsdp.yaml", CPU, "--data.batch_size=16", "--trainer.max_epochs=3"]
+    args += ["--resume.every_steps=10", "--model.optimizer.init_args.momentum=0.9"]
     fit(whole, *args)
     process = subprocess.Popen([*LEYDEN, "fit", *MODEL, *args], cwd=killed, text=True, stderr=subprocess.PIPE)
     try:
@@ -81,17 +74,9 @@ def test_what_this_machine_does_not_support_is_a_one_line_error(workspace, error
 
 
 def test_a_network_that_cannot_be_split_is_a_one_line_error(workspace):
-    args = [
-        *LEYDEN,
-        "fit",
-        "-c",
-        "configs/train.yaml",
-        "-c",
-        "configs/trainer/tensor_parallel.yaml",
-        CPU,
-        "--trainer.max_epochs=1",
-    ]
-    done = subprocess.run(args, cwd=workspace, text=True, capture_output=True, timeout=240)
+    configs = ["-c", "configs/train.yaml", "-c", "configs/trainer/tensor_parallel.yaml"]
+    args = ["fit", *configs, CPU, "--trainer.max_epochs=1"]
+    done = subprocess.run([*LEYDEN, *args], cwd=workspace, text=True, capture_output=True, timeout=240)
     assert done.returncode == 2
     assert "expected a network whose blocks have split_columns" in done.stderr
     assert "Traceback" not in done.stderr

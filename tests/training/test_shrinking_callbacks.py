@@ -15,7 +15,7 @@ from leyden.cli import main
 from leyden.errors import UserError
 from leyden.training.fake_quantization import FakeQuantization, quantize_inputs, quantize_weight
 from leyden.training.sparsity import MagnitudePruning
-from tests.conftest import REPO
+from tests.conftest import borrow_prepared
 from tests.training.test_interruption import differences, run_killed
 
 KINDS = ("sparse", "qat")
@@ -29,14 +29,8 @@ def workspace(workspace, trained):
 
 
 def overlay(kind):
-    return [
-        "-c",
-        "configs/train.yaml",
-        "-c",
-        f"configs/experiment/{kind}.yaml",
-        *SMALL,
-        f"--model.start_from.path={Path.cwd()}/given.ckpt",
-    ]
+    configs = ["-c", "configs/train.yaml", "-c", f"configs/experiment/{kind}.yaml"]
+    return [*configs, *SMALL, f"--model.start_from.path={Path.cwd()}/given.ckpt"]
 
 
 def weights(model):
@@ -126,18 +120,10 @@ def test_layers_round_their_inputs_until_the_training_ends():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_killed_training_ends_like_an_uninterrupted_one(kind, workspace):
+def test_a_killed_training_ends_like_an_uninterrupted_one(kind, trained, workspace):
     kills, finals = [("step", 3), ("epoch_end", 1)], []
-    folders = [workspace / name for name in ("killed", "whole")]
-    for folder in folders:
-        folder.mkdir()
-        (folder / "configs").symlink_to(REPO / "configs")
-    args = [
-        *overlay(kind),
-        f"--data.folder={workspace}/artifacts/prepare",
-        "--trainer.max_epochs=2",
-        "--resume.every_steps=1",
-    ]
+    folders = [borrow_prepared(trained, workspace / name) for name in ("killed", "whole")]
+    args = [*overlay(kind), "--trainer.max_epochs=2", "--resume.every_steps=1"]
     assert run_killed(kills, args, *folders) == [-signal.SIGKILL] * len(kills) + [0]
     for folder in folders:
         state = torch.load(next((folder / "runs").glob("*/last.ckpt")), weights_only=True)

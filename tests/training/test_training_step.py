@@ -56,12 +56,8 @@ def train(
     }
     trainer = Trainer(accelerator="cpu", max_epochs=epochs, precision=precision, plugins=plugins, **quiet, **options)
     trainer.fit(model, DataLoader(batches, batch_size=None), DataLoader(batches[:1], batch_size=None))
-    return (
-        model,
-        before.float(),
-        nn.utils.parameters_to_vector(model.parameters()).detach().float(),
-        trainer.global_step,
-    )
+    after = nn.utils.parameters_to_vector(model.parameters()).detach()
+    return model, before.float(), after.float(), trainer.global_step
 
 
 def make_batches(count, size):

@@ -14,9 +14,9 @@ from leyden.cli import main
 from leyden.models.build import build_model
 from leyden.training.warm_start import InheritedWeights, WarmStart, head_names
 from tests.conftest import REPO
+from tests.training.test_classifier import GREY
 from tests.training.test_interruption import differences, run_killed
 
-GREY = {"channels": 1, "image_size": [8, 8], "mean": [0.3], "std": [0.4]}
 SMALL = ("-c", "configs/train.yaml", "--network.init_args.width=4", "--trainer.precision=32-true")
 
 
@@ -219,7 +219,7 @@ def test_a_checkpoint_that_cannot_be_continued_is_refused(workspace, error_of, f
     assert "expected the same network and labels, and an optimizer's state" in line
 
 
-def test_a_checkpoint_of_another_network_is_refused(workspace, error_of):
+def test_a_checkpoint_of_a_different_network_is_refused(workspace, error_of):
     network = "--network=torchvision.models.squeezenet1_0"
     data = "--data.folder=new-packed"
     line = error_of("fit", "-c", "configs/train.yaml", network, data, "--model.start_from=old.ckpt")

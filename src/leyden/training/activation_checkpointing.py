@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from torch import nn
@@ -53,13 +53,13 @@ def forward_checkpointed(module: nn.Module, forward: Any, *args: Any, **kwargs: 
     """Call a module's forward; dropout draws the same mask when it is recomputed."""
     if not module.training:
         return forward(*args, **kwargs)
-    context_fn = functools.partial(make_contexts, module)
-    return checkpoint(forward, *args, use_reentrant=False, context_fn=context_fn, **kwargs)
-
-
-def make_contexts(module: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """Return the contexts of the forward pass and of the recomputation."""
-    return nullcontext(), preserve_buffers(module)
+    return checkpoint(
+        forward,
+        *args,
+        use_reentrant=False,
+        context_fn=lambda: (nullcontext(), preserve_buffers(module)),  # of the forward pass and the recomputation
+        **kwargs,
+    )
 
 
 @contextmanager

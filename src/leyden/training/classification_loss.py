@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from leyden.errors import UserError
-from leyden.training.settings import check_range
+from leyden.training.config_checks import check_range
 
 
 def classification_loss(
@@ -57,5 +57,5 @@ def weigh_classes(
             f"expected class_weights by class name ({', '.join(labels)}); got {', '.join(unknown)}; "
             "set them in configs/train.yaml"
         )
-    check_range(0, math.inf, "[0, inf)", **weights)
+    check_range(0, math.inf, **weights)
     return torch.tensor([float(weights.get(label, 1.0)) for label in labels])

@@ -20,13 +20,12 @@ from leyden.models.image_model import ImageModel
 from leyden.models.sequence_model import SequenceModel
 from leyden.training.adversarial import attack
 from leyden.training.classification_loss import classification_loss, weigh_classes
+from leyden.training.config_checks import check_range
 from leyden.training.distillation import Distiller, Teacher
 from leyden.training.execution import Execution, apply_execution
+from leyden.training.metrics import RunningMean, make_scores
 from leyden.training.mixing import Mixing, mix
-from leyden.training.running_mean import RunningMean
 from leyden.training.schedules import Schedule, accumulation_size, make_schedule, scale_learning_rate
-from leyden.training.scores import make_scores
-from leyden.training.settings import check_range
 from leyden.training.sharding import shard
 from leyden.training.temperature import Temperature
 from leyden.training.warm_start import InheritedWeights, WarmStart
@@ -79,7 +78,7 @@ class Classifier(LightningModule):
             execution: Memory layout, compilation and activation checkpointing.
         """
         super().__init__()
-        check_range(0, 1, "[0, 1)", label_smoothing=label_smoothing)
+        check_range(0, 1, label_smoothing=label_smoothing)
         if not 0 <= adversarial_epsilon <= 1:
             raise UserError(
                 f"adversarial_epsilon must lie in [0, 1]; got {adversarial_epsilon}; set it to 0.03 for photographs"
@@ -93,7 +92,10 @@ class Classifier(LightningModule):
         teacher = Teacher(teacher) if isinstance(teacher, str) else teacher
         self.inherited = InheritedWeights(start_from, self.model) if start_from else None
         self.distiller = Distiller(teacher, self.model) if teacher else None
-        self.input_files = [each.path for each in (start_from, teacher) if each] + pretrained_files(self.model.network)
+        self.input_files = [each.path for each in (start_from, teacher) if each]
+        pretrained = getattr(self.model.network, "weights", None)
+        if isinstance(pretrained, str) and Path(pretrained).is_file():
+            self.input_files.append(pretrained)
         apply_execution(self.model, execution)
         self.optimizer, self.schedule = optimizer, schedule
         self.label_smoothing, self.mixing, self.adversarial_epsilon = label_smoothing, mixing, adversarial_epsilon
@@ -260,12 +262,6 @@ class Classifier(LightningModule):
         sums = torch.tensor(checkpoint.get("train_loss", [[0.0, 0.0]]), dtype=torch.float64)
         own = sums[self.global_rank] if len(sums) == self.trainer.world_size else sums.sum(0) * (self.global_rank == 0)
         self.train_loss.total, self.train_loss.weight = own[0].float(), int(own[1])
-
-
-def pretrained_files(network: torch.nn.Module) -> list[str]:
-    """Return the local file of a network's pretrained weights, if it has one."""
-    weights = getattr(network, "weights", None)
-    return [weights] if isinstance(weights, str) and Path(weights).is_file() else []
 
 
 def gather(value: list[float]) -> list[list[float]]:

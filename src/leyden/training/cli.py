@@ -56,6 +56,8 @@ class LeydenCLI(LightningCLI):
         Raises:
             UserError: for a mistake in the config files or on the command line.
         """
+        if {"-h", "--help"} & set(args):
+            print(ESSENTIALS, flush=True)  # before the complete list
         filter_warnings()
         disable_nvml_check()
         check_torchrun_restarts()
@@ -111,19 +113,18 @@ class LeydenCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Instantiate the trainer for the run that config, data and model determine together."""
-        self.model.provenance = self._trace_provenance()
-        self.run = identify_run(self.model.provenance)
-        self._write_into_run_folder()
+        config = json.loads(self.parser.dump(self.config, format="json"))
+        input_files = {path: sha256(Path(path)) for path in getattr(self.model, "input_files", [])}
+        data_hash = getattr(self.datamodule, "data_hash", "")
+        self.model.provenance = describe_provenance(config, data_hash, input_files)
+        # A different teacher or earlier model makes it a different run.
+        self.run = Run(result_config(config) | input_files, data_hash)
+        self._set_run_folder()
         options = {**self._display_options(), **self._plugin_options(), **kwargs}
         return super().instantiate_trainer(default_root_dir=str(self.run.folder), **options)
 
-    def _trace_provenance(self) -> dict[str, Any]:
-        config = json.loads(self.parser.dump(self.config, format="json"))
-        input_files = {path: sha256(Path(path)) for path in getattr(self.model, "input_files", [])}
-        return describe_provenance(config, getattr(self.datamodule, "data_hash", ""), input_files)
-
-    def _write_into_run_folder(self) -> None:
-        """Tell the callbacks and loggers that write files where the run's folder is."""
+    def _set_run_folder(self) -> None:
+        """Set the run's folder in the callbacks and loggers that write files."""
         self.config_init.checkpoint.dirpath = str(self.run.folder)
         self.config_init.resume.run, self.config_init.resume.seed = self.run, int(self.config.seed_everything or 0)
         for logger in as_list(self.config_init.trainer.logger):
@@ -151,20 +152,8 @@ class LeydenCLI(LightningCLI):
         return {"plugins": plugins}
 
     def save_config(self, path: Path) -> None:
-        """Write the resolved config."""
         with replaced_file(path) as partial:
             self.parser.save(self.config, partial, skip_validation=True, overwrite=True, multifile=False)
-
-
-def identify_run(provenance: dict[str, Any]) -> Run:
-    """Return the run of a provenance; a different teacher or earlier model makes it a different one."""
-    return Run(result_config(provenance["config"]) | provenance["input_files"], provenance["data_hash"])
-
-
-def print_essentials(args: list[str]) -> None:
-    """Print the essential options before the complete list that --help prints."""
-    if {"-h", "--help"} & set(args):
-        print(ESSENTIALS, flush=True)
 
 
 def options() -> list[str]:

@@ -1,4 +1,4 @@
-"""Checks of the resolved configuration and of the launcher, before anything is built."""
+"""Checks of settings and of the launcher."""
 
 import os
 from typing import Any
@@ -7,15 +7,15 @@ from leyden.errors import UserError
 from leyden.training.devices import runs_on_cpu
 
 
+def check_range(low: float, high: float, **values: float) -> None:
+    """Check that settings, passed by name, lie in [low, high); raise UserError otherwise."""
+    for name, value in values.items():
+        if not low <= value < high:
+            raise UserError(f"{name} must lie in [{low}, {high}); got {value}; set it in the model's init_args")
+
+
 def check_trainer(trainer: Any) -> None:
-    """Check the Trainer's settings.
-
-    Args:
-        trainer: The section `trainer` of the configuration.
-
-    Raises:
-        UserError: for settings that are valid in Lightning, but cannot be trained with here.
-    """
+    """Raise UserError for settings of the section `trainer` that Lightning accepts, but Leyden cannot train with."""
     if trainer.precision == "16-true":
         raise UserError(
             "expected a precision that can be trained in; got 16-true, in which small gradients underflow to 0; "
@@ -39,10 +39,7 @@ def check_trainer(trainer: Any) -> None:
 
 
 def check_torchrun_restarts() -> None:
-    """Refuse a torchrun whose restarted processes could connect to lost ones: its store keeps every round's addresses.
-
-    Raises:
-        UserError: if torchrun may restart processes, and uses one store for all rounds.
+    """Raise UserError if torchrun may restart processes that could connect to lost ones by addresses in its store.
 
     Source: https://github.com/pytorch/pytorch/issues/135712
     """

@@ -29,7 +29,7 @@ class DDP(DDPStrategy):
         """Choose how processes exchange gradients.
 
         Args:
-            compress: fp16 and bf16 halve what is sent; power_sgd sends a low-rank approximation with error feedback
+            compress: fp16 and bf16 halve the traffic; power_sgd sends a low-rank approximation with error feedback
                 (Vogels et al., 2019).
             rank: Rank of power_sgd's approximation: a higher one is more accurate, and slower.
             average_every: Local SGD (Lin et al., 2020): after 100 steps, average the weights every so many steps

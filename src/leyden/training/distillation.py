@@ -1,4 +1,4 @@
-"""Knowledge distillation: a trained model guides the training of another."""
+"""Knowledge distillation: a trained model, the teacher, guides the training of a student."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ class Distiller:
         """Load the teacher.
 
         Raises:
-            UserError: if it is not found, or has other labels or another kind of input than the student.
+            UserError: if it is not found, or has other labels or a different kind of input than the student.
         """
         if not Path(teacher.path).is_file():
             raise UserError(
@@ -73,11 +73,8 @@ class Distiller:
     def blend(self, loss: Tensor, logits: Tensor | Sequence[Tensor], inputs: Sequence[Tensor]) -> Tensor:
         """Return (1 - weight) loss + weight T^2 KL(teacher || student), both softened by the temperature T.
 
-        Args:
-            loss: Loss with respect to the labels, ().
-            logits: The student's (B, K), or those of several heads, whose divergences are averaged.
-            inputs: The student's inputs: normalised images (B, C, H, W), or normalised values (B, T, F) and lengths
-                (B,).
+        Logits (B, K) are the student's, or those of several heads, whose divergences are averaged. Inputs are the
+        student's: normalised images (B, C, H, W), or normalised values (B, T, F) and lengths (B,).
 
         Source: Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, section 2.
         """

@@ -18,8 +18,8 @@ class Execution:
 
     Args:
         channels_last: Keep convolutions in NHWC order: several times faster with bf16 on CPUs and GPUs.
-        compile: Backend of torch.compile for the network, such as inductor, or one of its modes, such as
-            reduce-overhead; null is off.
+        compile: Backend of torch.compile for the network (inductor), or one of its modes (reduce-overhead); null is
+            off.
         checkpoint_modules: Class paths of the network's modules that recompute their activations in the backward pass
             instead of storing them.
     """

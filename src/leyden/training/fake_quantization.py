@@ -61,7 +61,6 @@ class FakeQuantization(Callback):
         self._layers = list(layers.values())
 
     def forward_quantized(self, name: str, layer: nn.Conv2d | nn.Linear, inputs: Tensor) -> Tensor:
-        """Compute a layer with rounded inputs and weights."""
         inputs = inputs.float()
         if (layer.training and not self._in_backward) or name not in self.ranges:
             self._update_range(name, inputs.detach())
@@ -78,9 +77,7 @@ class FakeQuantization(Callback):
             current = current.lerp(self.ranges[name].to(current), self.decay)
         self.ranges[name] = current
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         if trainer.world_size > 1:  # all processes use the same ranges
             means = trainer.strategy.reduce(torch.stack(list(self.ranges.values())), reduce_op="mean")
             self.ranges = dict(zip(self.ranges, means, strict=True))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from leyden.training.settings import check_range
+from leyden.training.config_checks import check_range
 
 # Up to 8 processes (a power of two) mix a global batch exactly as one process does.
 MAX_GROUPS = 8
@@ -29,11 +29,10 @@ class Mixing:
     cutmix_alpha: float = 0.0
 
     def __post_init__(self) -> None:
-        check_range(0, math.inf, "[0, inf)", mixup_alpha=self.mixup_alpha, cutmix_alpha=self.cutmix_alpha)
+        check_range(0, math.inf, mixup_alpha=self.mixup_alpha, cutmix_alpha=self.cutmix_alpha)
 
     @property
     def is_on(self) -> bool:
-        """Whether any mixing happens."""
         return bool(self.mixup_alpha or self.cutmix_alpha)
 
 
@@ -46,19 +45,12 @@ def mix(
     rank: int = 0,
     world_size: int = 1,
 ) -> tuple[Tensor, Tensor]:
-    """Mix each example with a partner of its batch.
+    """Mix preprocessed images (B, C, H, W) and labels (B,) with partners in their batch; at least one kind must be on.
 
-    Args:
-        inputs: Preprocessed images (B, C, H, W).
-        labels: Class indices (B,).
-        num_classes: Number of classes K.
-        mixing: Which kinds of mixing are on; at least one.
-        seed: Seed of every draw; the same on all processes.
-        rank: Rank of this process, which has every `world_size`-th example of the global batch.
-        world_size: Number of processes.
+    All processes use the same seed; this one has every `world_size`-th example of the global batch, from `rank` on.
 
     Returns:
-        Mixed inputs, and soft targets (B, K).
+        Mixed images, and soft targets (B, K).
 
     Source: Zhang et al., "mixup", 2018, equation 1; Yun et al., "CutMix", 2019, equations 1 and 2.
     """

@@ -43,9 +43,7 @@ class ThroughputProgressBar(TQDMProgressBar):
     def _restart_clock(self) -> None:
         self._num_examples, self._num_steps, self._started = 0, 0, time.perf_counter()
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         self._num_examples += len(batch[-1]) * rank_and_world_size(trainer)[1]
         self._num_steps += 1
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)

@@ -13,7 +13,7 @@ class Muon(torch.optim.AdamW):
     """Updates by orthogonalised momentum, in the scale of AdamW's updates: both share a learning rate and weight decay.
 
     torch.optim.Muon accepts only matrices and leaves the rest to a second optimizer. Here kernels are flattened to
-    (out, in * H * W), and AdamW updates what is neither matrix nor kernel, and the network's last matrix, its head.
+    (out, in * H * W), and AdamW updates all other parameters and the network's last matrix, its head.
 
     Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024; the scale of the update is
     that of Liu et al., "Muon is Scalable for LLM Training", 2025, equation 4.
@@ -77,7 +77,7 @@ class Muon(torch.optim.AdamW):
         parameter.add_(update.view(parameter.shape), alpha=-0.2 * group["lr"] * max(update.shape) ** 0.5)
 
 
-def orthogonalize(matrix: Tensor, steps: int = 5) -> Tensor:
+def orthogonalize(matrix: Tensor) -> Tensor:
     """Move the singular values of a matrix (M, N) close to 1 by a quintic Newton-Schulz iteration.
 
     It is computed in bfloat16 where the device does so natively, else in float32.
@@ -89,7 +89,7 @@ def orthogonalize(matrix: Tensor, steps: int = 5) -> Tensor:
     is_wide = x.shape[0] <= x.shape[1]
     x = x if is_wide else x.T
     x = x / x.norm().clamp(min=1e-7)
-    for _ in range(steps):
+    for _ in range(5):
         gram = x @ x.T
         x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return (x if is_wide else x.T).to(matrix.dtype)

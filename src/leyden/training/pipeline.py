@@ -27,10 +27,12 @@ class Pipeline(SingleDeviceStrategy):
         super().__init__(self._devices[0])
 
     def setup_environment(self) -> None:
-        if len(self._devices) < 2 or not all(map(is_available, self._devices)):
+        num_gpus = torch.cuda.device_count()
+        are_available = all(each.type != "cuda" or (each.index or 0) < num_gpus for each in self._devices)
+        if len(self._devices) < 2 or not are_available:
             raise UserError(
                 f"expected at least 2 devices of this machine; got {', '.join(map(str, self._devices))}, "
-                f"and it has {torch.cuda.device_count()} GPUs; "
+                f"and it has {num_gpus} GPUs; "
                 "set trainer.strategy.init_args.devices, or leave -c configs/trainer/pipeline.yaml out"
             )
         super().setup_environment()
@@ -40,10 +42,6 @@ class Pipeline(SingleDeviceStrategy):
         assert self.model is not None
         network: Any = self.model.model.network  # type: ignore[union-attr]
         partition_network(network, self._devices, self._num_micro_batches)
-
-
-def is_available(device: torch.device) -> bool:
-    return device.type != "cuda" or (device.index or 0) < torch.cuda.device_count()
 
 
 def partition_network(network: nn.Module, devices: list[torch.device], num_micro_batches: int) -> None:

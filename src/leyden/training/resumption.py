@@ -114,7 +114,7 @@ class Resume(Checkpoint):
         if not has_stepped or is_last or (batch_idx + 1) % val_interval == 0:
             return
         should_stop = self._any_process(trainer, self.stop_signal is not None)
-        # Other loaders than ours cannot resume in the middle of an epoch.
+        # Only Leyden's loader can resume in the middle of an epoch.
         if isinstance(trainer.train_dataloader, Loader) and (should_stop or self._is_due(trainer)):
             self.save(trainer)
         if should_stop:
@@ -138,7 +138,6 @@ class Resume(Checkpoint):
         return self._any_process(trainer, time.monotonic() - self._saved_at > self._every_seconds)
 
     def _any_process(self, trainer: Trainer, condition: bool) -> bool:
-        """Return whether the condition holds in any process."""
         return condition if trainer.world_size == 1 else trainer.strategy.reduce_boolean_decision(condition, all=False)
 
     def save(self, trainer: Trainer) -> None:
@@ -175,7 +174,7 @@ def seed_torch(seed: int) -> None:
 
 
 def newest_checkpoint(run: Run) -> Path | None:
-    """Return the newest undamaged checkpoint of a run, if there is one; report damaged ones."""
+    """Return the newest undamaged checkpoint of a run, if any; report the damaged ones."""
     for path in (run.last, run.previous):
         if path.exists():
             if is_intact(path):

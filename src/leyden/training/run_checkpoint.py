@@ -78,11 +78,7 @@ class RunCheckpoint(ModelCheckpoint):
 
 
 def check_validation_interval(trainer: Trainer) -> None:
-    """Check that an epoch's last validation scores the weights at the end of the epoch, with which it is published.
-
-    Raises:
-        UserError: if training steps follow the last validation.
-    """
+    """Raise UserError if training steps follow an epoch's last validation: scores are published with later weights."""
     num_batches, interval = trainer.num_training_batches, trainer.val_check_batch or math.inf
     if trainer.check_val_every_n_epoch is None:
         raise UserError(

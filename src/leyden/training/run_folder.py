@@ -28,24 +28,20 @@ class Run:
     """A training, and the paths of its files in runs/<fingerprint>/."""
 
     def __init__(self, config: dict[str, Any], data_hash: str) -> None:
-        """Compute the fingerprint.
-
-        Args:
-            config: The settings that determine the result.
-            data_hash: Hash of the prepared data.
-        """
+        """Compute the fingerprint of the settings that determine the result, the prepared data and the code."""
         plain = json.loads(json.dumps(config, default=str))
         self.identity = {"config": plain, "data": data_hash, "code": hash_sources(plain)}
         serialized = json.dumps(list(self.identity.values()), sort_keys=True)
         self.fingerprint = hashlib.sha256(serialized.encode()).hexdigest()[:12]
         self.folder = RUNS / self.fingerprint
+        self.best, self.last, self.previous = (self.folder / f"{name}.ckpt" for name in ("best", "last", "previous"))
 
     def save_identity(self) -> None:
         """Write what determines this run, so that later runs can list what they changed."""
         write_json(self.folder / "identity.json", self.identity)
 
     def describe_changes(self) -> str:
-        """Describe in one line how this run differs from the newest other one."""
+        """Describe in one line how this run differs from the previous one."""
         identities = sorted(RUNS.glob("*/identity.json"), key=lambda path: path.stat().st_mtime, reverse=True)
         previous = next((path for path in identities if path.parent != self.folder), None)
         if previous is None:
@@ -58,47 +54,28 @@ class Run:
         changes += [f"the {part}" for part in ("data", "code") if old[part] != self.identity[part]]
         return f"since {previous.parent} changed: {', '.join(changes)}"
 
-    @property
-    def last(self) -> Path:
-        return self.folder / "last.ckpt"
-
-    @property
-    def previous(self) -> Path:
-        return self.folder / "previous.ckpt"
-
-    @property
-    def best(self) -> Path:
-        return self.folder / "best.ckpt"
-
-    @property
-    def pid_file(self) -> Path:
-        return self.folder / "pid"
-
 
 @contextmanager
 def locked(run: Run, is_global_zero: bool) -> Iterator[None]:
     """Keep other trainings out of a run's folder.
 
     A training whose `dvc repro` was killed may still run as an orphaned process: the next one waits for it to end, and
-    then resumes.
-
-    Args:
-        run: The run, whose folder is made.
-        is_global_zero: Whether this process has rank 0, which alone holds the lock.
+    then resumes. Only rank 0 holds the lock.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
     if not is_global_zero:
         yield
         return
+    pid_file = run.folder / "pid"
     lock = FileLock(run.folder / ".lock", thread_local=False)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        pid = run.pid_file.read_text() if run.pid_file.exists() else "unknown"
+        pid = pid_file.read_text() if pid_file.exists() else "unknown"
         rank_zero_info(f"fit: waits for process {pid}, which trains in {run.folder}; stop it to take over")
         lock.acquire()
     try:
-        run.pid_file.write_text(str(os.getpid()))
+        pid_file.write_text(str(os.getpid()))
         yield
     finally:
         lock.release()
@@ -123,15 +100,8 @@ def diff_settings(old: Any, new: Any, name: str = "") -> list[str]:
 def hash_sources(config: dict[str, Any]) -> str:
     """Hash the sources that a training runs: the package's, and the modules of the classes that its config names."""
     root = Path(leyden.__file__).parent
-    files = [
-        path
-        for package in SOURCES
-        for path in (root / package, *(root / package).rglob("*"))
-        if path.suffix in (".py", ".cpp", ".h")
-    ]
-    module_files = (
-        getattr(sys.modules.get(name), "__file__", None)
-        for name in sorted({path.rpartition(".")[0] for path in class_paths_of(config)})
-        if name != "leyden"
-    )
+    paths = (path for package in SOURCES for path in (root / package).rglob("*"))
+    files = [path for path in paths if path.suffix in (".py", ".cpp", ".h")]
+    module_names = {path.rpartition(".")[0] for path in class_paths_of(config)} - {"leyden"}
+    module_files = (getattr(sys.modules.get(name), "__file__", None) for name in sorted(module_names))
     return sha256(*sorted(files), *(Path(file) for file in module_files if file))

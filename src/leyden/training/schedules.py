@@ -8,7 +8,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
-from leyden.training.settings import check_range
+from leyden.training.config_checks import check_range
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Schedule:
     scale_lr: Literal["auto"] | None = None
 
     def __post_init__(self) -> None:
-        check_range(0, 1, "[0, 1)", warmup_fraction=self.warmup_fraction)
+        check_range(0, 1, warmup_fraction=self.warmup_fraction)
 
 
 def make_schedule(schedule: Schedule, optimizer: Optimizer, num_steps: int) -> LRScheduler:
@@ -40,8 +40,7 @@ def make_schedule(schedule: Schedule, optimizer: Optimizer, num_steps: int) -> L
     if schedule.name == "one_cycle":
         peaks = [group["lr"] for group in optimizer.param_groups]
         return OneCycleLR(optimizer, peaks, total_steps=max(2, num_steps), pct_start=warmup, cycle_momentum=False)
-    factor = {"cosine": warmup_cosine, "linear": warmup_linear, "constant": warmup_constant}[schedule.name]
-    return LambdaLR(optimizer, lambda step: factor(step, num_steps, warmup))
+    return LambdaLR(optimizer, lambda step: warmup_factor(schedule.name, step, num_steps, warmup))
 
 
 def scale_learning_rate(optimizer: Optimizer, factor: int) -> None:
@@ -52,39 +51,22 @@ def scale_learning_rate(optimizer: Optimizer, factor: int) -> None:
         rank_zero_info(f"fit: learning rate {rate:g} times {factor} is {group['lr']:g} (model.schedule.scale_lr: auto)")
 
 
-def warmup_cosine(step: int, total: int, warmup_fraction: float) -> float:
-    """Return the factor on the peak learning rate at a step: linear from 0 to 1, then half a cosine to 0.
+def warmup_factor(name: str, step: int, num_steps: int, warmup_fraction: float) -> float:
+    """Return the factor on the peak learning rate at a step: linear from 0 to 1, then the named curve.
 
-    Source: Loshchilov and Hutter, "SGDR", 2017, equation 5, without restarts.
+    Source: cosine by Loshchilov and Hutter, "SGDR", 2017, equation 5, without restarts; linear, which helps short
+    trainings, by Defazio et al., "Optimal Linear Decay Learning Rate Schedules and Further Refinements", 2024,
+    section 4.
     """
-    warmup = warmup_fraction * total
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1.0, total - warmup)))
-
-
-def warmup_linear(step: int, total: int, warmup_fraction: float) -> float:
-    """Return the factor on the peak learning rate at a step: linear from 0 to 1, then linear to 0.
-
-    Short trainings gain by it.
-
-    Source: Defazio et al., "Optimal Linear Decay Learning Rate Schedules and Further Refinements", 2024, section 4.
-    """
-    warmup = warmup_fraction * total
-    return min((step + 1) / (warmup + 1), max(0.0, (total - step) / max(1.0, total - warmup)))
-
-
-def warmup_constant(step: int, total: int, warmup_fraction: float) -> float:
-    """Return the factor on the peak learning rate at a step: linear from 0 to 1, then 1."""
-    return min(1.0, (step + 1) / (warmup_fraction * total + 1))
+    warmup = warmup_fraction * num_steps
+    rise, num_decay_steps = (step + 1) / (warmup + 1), max(1.0, num_steps - warmup)
+    if name == "linear":
+        return min(rise, max(0.0, (num_steps - step) / num_decay_steps))
+    if name == "constant" or step < warmup:
+        return min(1.0, rise)
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / num_decay_steps))
 
 
 def accumulation_size(batch_idx: int, full_size: int, num_batches: float) -> float:
-    """Return how many batches are accumulated into the step of a batch: fewer than `full_size` at an epoch's end.
-
-    Args:
-        batch_idx: Index of the batch in its epoch.
-        full_size: Number of batches that are accumulated into a full step.
-        num_batches: Number of batches in the epoch.
-    """
+    """Return how many of an epoch's batches are accumulated into the step of a batch; the last group may be smaller."""
     return min(full_size, num_batches - batch_idx // full_size * full_size)

@@ -61,17 +61,19 @@ class Sharded(ModelParallelStrategy):
 def shard(network: nn.Module, mesh: DeviceMesh) -> None:
     """Divide a network's weights over a mesh of processes, in place; their names stay the same.
 
-    Args:
-        network: Any network for the mesh's axis `data_parallel`; for `tensor_parallel`, a network whose blocks have
-            `split_columns` and `split_rows`.
-        mesh: The mesh of Lightning's ModelParallelStrategy, `data_parallel` by `tensor_parallel`.
+    The mesh has the axes `data_parallel` and `tensor_parallel`; the latter divides the heads of every attention and the
+    hidden features of every MLP, for which the network's blocks have `split_columns` and `split_rows`.
 
     Source: Zhao et al., "PyTorch FSDP", 2023; Shoeybi et al., "Megatron-LM", 2019, section 3.
     """
     # Sharded weights support no other memory format.
     network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     if mesh["tensor_parallel"].size() > 1:
-        apply_tensor_parallel(network, mesh["tensor_parallel"])
+        splittable: list[Any] = [module for module in network.modules() if hasattr(module, "split_columns")]
+        for block in splittable:
+            plan: dict[str, ParallelStyle] = {name: ColwiseParallel() for name in block.split_columns}
+            plan |= {name: RowwiseParallel() for name in block.split_rows}
+            parallelize_module(block, mesh["tensor_parallel"], plan)
     if mesh["data_parallel"].size() > 1:
         for block in find_blocks(network):
             fully_shard(block, mesh=mesh["data_parallel"])
@@ -79,12 +81,7 @@ def shard(network: nn.Module, mesh: DeviceMesh) -> None:
 
 
 def check_shardable(network: nn.Module, tensor_parallel_size: int) -> None:
-    """Check that a network can be divided, before any process waits for another.
-
-    Raises:
-        UserError: if the network initialises whole weights, no block can be split, or the number of heads is not a
-            multiple of the number of processes.
-    """
+    """Raise UserError if a network cannot be divided, before any process waits for another."""
     name = type(network).__name__
     if hasattr(network, "initialize"):
         raise UserError(
@@ -109,21 +106,9 @@ def check_shardable(network: nn.Module, tensor_parallel_size: int) -> None:
             )
 
 
-def apply_tensor_parallel(network: nn.Module, mesh: DeviceMesh) -> None:
-    """Divide the heads of every attention and the hidden features of every MLP among the processes."""
-    blocks: list[Any] = [module for module in network.modules() if hasattr(module, "split_columns")]
-    for block in blocks:
-        plan: dict[str, ParallelStyle] = {name: ColwiseParallel() for name in block.split_columns}
-        parallelize_module(block, mesh, plan | {name: RowwiseParallel() for name in block.split_rows})
-
-
 def find_blocks(network: nn.Module) -> list[nn.Module]:
     """Return the repeated blocks of a network, inner ones first: their weights are gathered one block at a time."""
-    chains = [module for module in network.modules() if isinstance(module, nn.Sequential | nn.ModuleList)]
-    blocks = [
-        block
-        for chain in chains
-        for block in chain
-        if len({type(each) for each in chain}) == 1 and any(block.children())
-    ]
+    chains = (module for module in network.modules() if isinstance(module, nn.Sequential | nn.ModuleList))
+    uniform_chains = (chain for chain in chains if len(set(map(type, chain))) == 1)
+    blocks = [block for chain in uniform_chains for block in chain if any(block.children())]
     return list(dict.fromkeys(reversed(blocks)))

@@ -53,9 +53,7 @@ class MagnitudePruning(Callback):
             self.masks = {name: part.reshape(weights[name].shape) for name, part in zip(weights, parts, strict=True)}
         self._apply_masks(weights)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         self._apply_masks(self._prunable_weights(pl_module))
 
     def _prunable_weights(self, module: LightningModule) -> dict[str, nn.Parameter]:

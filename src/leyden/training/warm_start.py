@@ -51,7 +51,9 @@ class InheritedWeights:
             )
         checkpoint = read_checkpoint(Path(start.path))
         new = {name: value for name, value in model.state_dict().items() if name.startswith("network.")}
-        inherited = matching_weights(earlier_weights(start, checkpoint, model), new)
+        earlier = earlier_weights(start, checkpoint, model)
+        fitting = (name for name, value in new.items() if name in earlier and earlier[name].shape == value.shape)
+        inherited = {name: earlier[name] for name in fitting}
         if checkpoint["leyden"]["labels"] != model.labels:
             for name in head_names(model):
                 inherited.pop(name, None)
@@ -78,23 +80,18 @@ class InheritedWeights:
             for name, module in model.named_modules()
             if isinstance(module, _BatchNorm) and f"{name}.running_mean" in inherited
         ]
+        is_ignored = self.freeze_epochs < start.freeze_epochs
         rank_zero_info(
             f"fit: inherits {len(inherited)} of {len(new)} tensors of {start.path}"
             + (f"; initialised: {', '.join(initialized)}" if initialized else "")
-            + (
-                "; all weights are inherited: freeze_epochs has no effect"
-                if self.freeze_epochs < start.freeze_epochs
-                else ""
-            )
+            + ("; all weights are inherited: freeze_epochs has no effect" if is_ignored else "")
         )
 
     def freeze(self, epoch: int, drops_gradients: bool) -> None:
         """Set which parameters are trained in an epoch; called before each step, it depends on no earlier one.
 
-        Args:
-            epoch: The current epoch.
-            drops_gradients: Compute all gradients, and let `drop_gradients` remove those of frozen parameters:
-                DistributedDataParallel waits for every gradient.
+        With `drops_gradients`, frozen parameters have gradients too, which `drop_gradients` removes later:
+        DistributedDataParallel waits for every gradient.
         """
         is_frozen = epoch < self.freeze_epochs
         for parameter in self.parameters:
@@ -112,7 +109,7 @@ class InheritedWeights:
         """Load the earlier optimizer's moments; learning rate and weight decay do not change.
 
         Raises:
-            UserError: if the earlier optimizer was of another kind.
+            UserError: if the earlier optimizer was of a different kind.
         """
         if not self.optimizer_state:
             return
@@ -136,13 +133,6 @@ def earlier_weights(start: WarmStart, checkpoint: dict[str, Any], model: Model) 
         return {f"network.{name}": value for name, value in kept.items()}
     state = checkpoint["state_dict"]
     return {key.removeprefix("model."): value for key, value in state.items() if key.startswith("model.network.")}
-
-
-def matching_weights(earlier: dict[str, Tensor], new: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the earlier weights that the new network has under the same name and in the same shape."""
-    return {
-        name: earlier[name] for name, value in new.items() if name in earlier and earlier[name].shape == value.shape
-    }
 
 
 def read_optimizer_state(checkpoint: dict[str, Any]) -> dict[str, Any] | None:

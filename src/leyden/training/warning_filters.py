@@ -18,7 +18,6 @@ IGNORED = (
 
 
 def filter_warnings() -> None:
-    """Hide messages that do not concern the user's training."""
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler logs each start, and GPUs that do not exist
     for pattern in IGNORED:
         warnings.filterwarnings("ignore", message=pattern)

@@ -13,7 +13,7 @@ from leyden.stages.doctor.numerics import FiniteCheck, NonFiniteError, check_fin
 from leyden.stages.doctor.overfit import check_overfit
 from leyden.stages.doctor.speed import check_speed
 from leyden.stages.doctor.trial import TrialRunner, locate_error
-from leyden.training.cli import LeydenCLI, lightning_errors, options, print_essentials
+from leyden.training.cli import LeydenCLI, lightning_errors, options
 
 __all__ = ["main", "options"]
 
@@ -23,7 +23,6 @@ NUM_STEPS = 8
 
 def main(verb: str, args: list[str]) -> None:
     """Parse LightningCLI's configuration and check the training that it describes."""
-    print_essentials(args)
     cli = LeydenCLI.parse(verb, args)
     with lightning_errors():
         doctor(cli)
@@ -37,42 +36,41 @@ def doctor(cli: LeydenCLI) -> None:
     """
     findings = run_checks(TrialRunner(cli))
     print(format_table(findings))
-    failed = [finding.check for finding in findings if finding.verdict == "fail"]
+    failed = [name for name, finding in findings.items() if finding.verdict == "fail"]
     if failed:
         print(f"doctor: {len(failed)} of {len(findings)} checks failed: {', '.join(failed)}", file=sys.stderr)
         raise SystemExit(1)
 
 
-def run_checks(runner: TrialRunner) -> list[Finding]:
-    """Run every check: those that only observe share one trial, the others have their own."""
-    activations, gradients, batch_norms, finite = (
-        ActivationMonitor(),
-        GradientMonitor(),
-        BatchNormMonitor(),
-        FiniteCheck(),
-    )
+def run_checks(runner: TrialRunner) -> dict[str, Finding]:
+    """Run every check: those that only observe share one trial, the others have their own. Return findings by name."""
+    activations, gradients = ActivationMonitor(), GradientMonitor()
+    batch_norms, finite = BatchNormMonitor(), FiniteCheck()
     error = runner.run(NUM_STEPS, [activations, gradients, batch_norms, finite])
-    findings = [
-        check_step(error),
-        check_inplace(runner, error, NUM_STEPS),
-        check_finite(runner, finite),
-        activations.make_finding(),
-        batch_norms.make_finding(),
-    ]
+    findings = {
+        "a step runs": check_step(error),
+        "in-place operations": check_inplace(runner, error, NUM_STEPS),
+        "NaN and infinity": check_finite(runner, finite),
+        "activations": activations.check(),
+        "batch norm": batch_norms.check(),
+    }
     if error is None or gradients.norms:
-        findings += gradients.make_findings()
+        findings["gradients"] = gradients.check_norms()
+        findings["parameters learn"] = gradients.check_missing()
     if error is None or isinstance(error, NonFiniteError):
-        findings += [check_overfit(runner), check_head(runner), check_memory(runner), check_speed(runner)]
+        findings["learns one batch"] = check_overfit(runner)
+        findings["gradient of the loss"] = check_head(runner)
+        findings["memory"] = check_memory(runner)
+        findings["input pipeline"] = check_speed(runner)
     return findings
 
 
 def check_step(error: Exception | None) -> Finding:
     """Check whether training steps run without an exception."""
-    check = "a step runs"
     if error is None:
-        return Finding(check, "ok", f"{NUM_STEPS} steps")
+        return Finding("ok", f"{NUM_STEPS} steps")
     if isinstance(error, NonFiniteError) or is_inplace_error(error):
-        return Finding(check, "ok", "up to the failure below")
+        return Finding("ok", "up to the failure below")
     observation = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]} ({locate_error(error)})"
     advice = "fix this first; the other checks need steps. LEYDEN_DEBUG=1 leyden fit shows the traceback"
-    return Finding(check, "fail", observation, advice)
+    return Finding("fail", observation, advice)

@@ -24,11 +24,8 @@ class GradientMonitor(Callback):
         self._num_steps = 0
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        missing = {
-            name
-            for name, parameter in pl_module.named_parameters()
-            if parameter.requires_grad and parameter.grad is None
-        }
+        trainable = {name: each for name, each in pl_module.named_parameters() if each.requires_grad}
+        missing = {name for name, parameter in trainable.items() if parameter.grad is None}
         self.without_gradient = self.without_gradient & missing if self._num_steps else missing
         self._num_steps += 1
         for name, module in pl_module.named_modules():
@@ -37,38 +34,31 @@ class GradientMonitor(Callback):
                 norm = math.sqrt(sum(float(grad.float().square().sum()) for grad in grads))
                 self.norms[name] = max(norm, self.norms.get(name, 0.0))
 
-    def make_findings(self) -> list[Finding]:
-        return [self._judge_norms(), self._judge_missing()]
-
-    def _judge_norms(self) -> Finding:
-        check = "gradients"
+    def check_norms(self) -> Finding:
         if not self.norms:
             advice = "the loss must depend on the parameters: remove detach(), no_grad() or argmax between them"
-            return Finding(check, "fail", "no parameter has a gradient", advice)
+            return Finding("fail", "no parameter has a gradient", advice)
         if exploding := [name for name, norm in self.norms.items() if not norm < MAX_NORM]:
-            observation = f"exploding: norm {self.norms[exploding[0]]:.2g} at {join_names(exploding)}"
-            advice = (
+            return Finding(
+                "fail",
+                f"exploding: norm {self.norms[exploding[0]]:.2g} at {join_names(exploding)}",
                 "use the mean as a loss, a smaller initialisation or normalisation; "
-                "--trainer.gradient_clip_val=1 hides the cause"
+                "--trainer.gradient_clip_val=1 hides the cause",
             )
-            return Finding(check, "fail", observation, advice)
         if zero := [name for name, norm in self.norms.items() if norm == 0]:
-            observation = f"zero in each of {self._num_steps} steps at {join_names(zero)}"
             advice = "a later layer blocks gradients: a dead activation, a factor 0 or a saturated function"
-            return Finding(check, "fail", observation, advice)
+            return Finding("fail", f"zero in each of {self._num_steps} steps at {join_names(zero)}", advice)
         largest = max(self.norms, key=self.norms.__getitem__)
         max_norm = self.norms[largest]
         if vanishing := [name for name, norm in self.norms.items() if norm < MIN_RELATIVE_NORM * max_norm]:
             observation = f"norm {self.norms[vanishing[0]]:.2g} at {join_names(vanishing)}, {max_norm:.2g} at {largest}"
-            advice = "use residual connections, normalisation or another activation"
-            return Finding(check, "warn", observation, advice)
+            return Finding("warn", observation, "use residual connections, normalisation or a different activation")
         min_norm = min(self.norms.values())
-        return Finding(check, "ok", f"{len(self.norms)} layers; norms {min_norm:.2g} to {max_norm:.2g} ({largest})")
+        return Finding("ok", f"{len(self.norms)} layers; norms {min_norm:.2g} to {max_norm:.2g} ({largest})")
 
-    def _judge_missing(self) -> Finding:
-        check = "parameters learn"
+    def check_missing(self) -> Finding:
         if self.without_gradient:
-            observation = f"no gradient in {self._num_steps} steps for {join_names(sorted(self.without_gradient))}"
+            names = join_names(sorted(self.without_gradient))
             advice = "use them in forward, delete them, or set requires_grad = False; they fail with several GPUs"
-            return Finding(check, "fail", observation, advice)
-        return Finding(check, "ok", "each trainable parameter has a gradient")
+            return Finding("fail", f"no gradient in {self._num_steps} steps for {names}", advice)
+        return Finding("ok", "each trainable parameter has a gradient")

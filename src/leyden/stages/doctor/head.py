@@ -25,7 +25,7 @@ class LastLayerFinder(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         for name, module in pl_module.named_modules():
-            if any(True for _ in module.parameters(recurse=False)):
+            if list(module.parameters(recurse=False)):
                 module.register_forward_hook(lambda *_, name=name: setattr(self, "name", name))
 
 
@@ -90,19 +90,19 @@ class GradcheckStep(Callback):
 
 def check_head(runner: TrialRunner) -> Finding:
     """Check the backward pass from the loss to the output of the last layer with parameters."""
-    check, last_layer = "gradient of the loss", LastLayerFinder()
+    last_layer = LastLayerFinder()
     error = runner.run(1, [last_layer])
     if error or not last_layer.name:
         observation = f"the step failed: {error}" if error else "no layer with parameters"
-        return Finding(check, "skip", observation, "fix that first")
+        return Finding("skip", observation, "fix that first")
     step = GradcheckStep(last_layer.name)
     if error := runner.run(1, [step], step=step, precision="32-true", limit_train_batches=1, max_epochs=1):
-        return Finding(check, "skip", f"float64 failed: {error}", "let the loss use the dtype of the logits")
+        return Finding("skip", f"float64 failed: {error}", "let the loss use the dtype of the logits")
     if step.error:
         observation = f"after {last_layer.name}: {summarize_gradcheck(step.error)}"
         advice = "the backward of a custom autograd function there is wrong: compare it with plain torch operators"
-        return Finding(check, "fail", observation, advice)
-    return Finding(check, "ok", f"analytic and numerical gradients agree after {last_layer.name}")
+        return Finding("fail", observation, advice)
+    return Finding("ok", f"analytic and numerical gradients agree after {last_layer.name}")
 
 
 def summarize_gradcheck(message: str) -> str:

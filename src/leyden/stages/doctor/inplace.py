@@ -37,17 +37,16 @@ def is_inplace_error(error: Exception | None) -> bool:
 
 def check_inplace(runner: TrialRunner, error: Exception | None, num_steps: int) -> Finding:
     """Check for in-place operations that broke the backward pass; if there is one, repeat the steps to locate it."""
-    check = "in-place operations"
     if error is None or not is_inplace_error(error):
-        return Finding(check, "ok", "none that breaks the backward pass")
+        return Finding("ok", "none that breaks the backward pass")
     tracer = InPlaceTracer()
     error = runner.run(num_steps, context=tracer, detect_anomaly=True) or error
     message = re.search(r"\[[\w.]+ \[([\d, ]*)\]\].*? is at version (\d+)", str(error))
     if not message:  # raised in the forward pass, by the line itself
-        return Finding(check, "fail", f"{str(error).splitlines()[0]} ({locate_error(error)})", ADVICE)
+        return Finding("fail", f"{str(error).splitlines()[0]} ({locate_error(error)})", ADVICE)
     shape = tuple(int(size) for size in message[1].split(",") if size.strip())
     changed_at = tracer.locations.get((shape, int(message[2])), "a line that could not be located")
     stacks = (parse_stack(text) for text in runner.warnings if "Traceback of forward call" in text)
     needed_at = next(map(locate_frame, stacks), "the backward pass")
     observation = f"{changed_at} changes a tensor {list(shape)} that the backward of {needed_at} needs"
-    return Finding(check, "fail", observation, ADVICE)
+    return Finding("fail", observation, ADVICE)

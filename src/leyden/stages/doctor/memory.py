@@ -15,7 +15,7 @@ from leyden.stages.doctor.trial import TrialRunner
 NUM_WARM_UP_STEPS = 4  # the optimizer allocates its state in the first step
 NUM_STEPS = 8
 NOISE_BYTES = 1024
-MAX_GROWTH_FRACTION = 0.05  # of what a step allocates; predictions that are kept for a metric are less
+MAX_GROWTH_FRACTION = 0.05  # of a step's allocations; predictions that are kept for a metric take less
 
 
 class MemoryMonitor(Callback):
@@ -32,9 +32,7 @@ class MemoryMonitor(Callback):
         self._profile: profile | None = None
         self._allocated = 0
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         if pl_module.device.type == "cuda":
             allocated = torch.cuda.memory_allocated()
             self._record(allocated - self._allocated, torch.cuda.max_memory_allocated())
@@ -61,23 +59,20 @@ class MemoryMonitor(Callback):
 
 
 def check_memory(runner: TrialRunner) -> Finding:
-    """Check whether memory grows from step to step."""
-    check, memory = "memory", MemoryMonitor()
+    memory = MemoryMonitor()
     if error := runner.run(NUM_WARM_UP_STEPS + NUM_STEPS, [memory]):
-        return Finding(check, "skip", f"the steps failed: {error}", "fix that first")
+        return Finding("skip", f"the steps failed: {error}", "fix that first")
     growth = statistics.median(memory.net_bytes[NUM_WARM_UP_STEPS:])
     step_mb = f"{memory.max_allocated / 1e6:.3g} MB"
     observation = f"{growth / 1e6:.3g} MB more after each step; a step allocates {step_mb}"
-    num_kept = statistics.median(
-        after - before for before, after in pairwise(memory.num_graph_tensors[NUM_WARM_UP_STEPS:])
-    )
+    num_tensors = memory.num_graph_tensors[NUM_WARM_UP_STEPS:]
+    num_kept = statistics.median(after - before for before, after in pairwise(num_tensors))
     if num_kept > 0:  # backward has freed most of the graph's memory, so that the growth may be few bytes
         observation = f"{num_kept:.0f} more tensors with an autograd graph after each step; {observation}"
-        return Finding(check, "fail", observation, "append loss.item() or loss.detach() to a list, not loss")
+        return Finding("fail", observation, "append loss.item() or loss.detach() to a list, not loss")
     if growth <= NOISE_BYTES:
-        return Finding(check, "ok", f"no growth over {NUM_STEPS} steps; a step allocates {step_mb}")
+        return Finding("ok", f"no growth over {NUM_STEPS} steps; a step allocates {step_mb}")
     if growth < MAX_GROWTH_FRACTION * memory.max_allocated:
         advice = "something is kept until the epoch ends: use a running metric (torchmetrics) instead of a list"
-        return Finding(check, "warn", observation, advice)
-    advice = "tensors are kept from step to step: look for lists and dictionaries that grow"
-    return Finding(check, "fail", observation, advice)
+        return Finding("warn", observation, advice)
+    return Finding("fail", observation, "tensors are kept from step to step: look for lists and dictionaries that grow")

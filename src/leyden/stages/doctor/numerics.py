@@ -91,15 +91,13 @@ def has_non_finite(tree: Any) -> bool:
 
 def check_finite(runner: TrialRunner, finite: FiniteCheck) -> Finding:
     """Check whether a trial stayed finite; if not, repeat it and test every operator's output."""
-    check = "NaN and infinity"
     if not finite.problem:
-        return Finding(check, "ok", f"batches, losses and gradients of {finite.num_steps} steps are finite")
+        return Finding("ok", f"batches, losses and gradients of {finite.num_steps} steps are finite")
     if finite.problem.startswith("the batch"):
-        return Finding(
-            check, "fail", finite.problem, "fix the data: NaN in one example makes the whole batch's loss NaN"
-        )
+        advice = "fix the data: NaN in one example makes the whole batch's loss NaN"
+        return Finding("fail", finite.problem, advice)
     tracer = NonFiniteTracer()
     runner.run(finite.num_steps, [FiniteCheck()], context=tracer, detect_anomaly=True)
     observation = f"{finite.problem}: first produced by {tracer.origin or 'an operator that did not do so again'}"
     advice = "bound its inputs (clamp, eps, log_softmax for log of softmax), or use a smaller learning rate"
-    return Finding(check, "fail", observation, advice)
+    return Finding("fail", observation, advice)

@@ -22,9 +22,7 @@ class StopWhenLearned(Callback):
     def __init__(self) -> None:
         self.losses: list[float] = []
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any) -> None:
         self.losses.append(float(get_loss(outputs)))
         trainer.should_stop = self.losses[-1] < LEARNED * self.losses[0]
 
@@ -43,18 +41,19 @@ class FirstBatchStep:
 
 def check_overfit(runner: TrialRunner) -> Finding:
     """Train on one batch with the configured optimizer."""
-    check, stop = "learns one batch", StopWhenLearned()
+    stop = StopWhenLearned()
     if error := runner.run(NUM_STEPS, [stop], step=FirstBatchStep()):
-        return Finding(check, "skip", f"the steps failed: {error}", "fix that first")
+        return Finding("skip", f"the steps failed: {error}", "fix that first")
     first, best = stop.losses[0], min(stop.losses)
     observation = f"loss {first:.3g}, at best {best:.3g} in {len(stop.losses)} steps"
     if not math.isfinite(first) or not best < STUCK * first:
-        advice = (
-            "a model must be able to overfit one batch: look for a detach(), frozen layers, labels in another order "
-            "or too small a learning rate"
+        return Finding(
+            "fail",
+            f"does not learn: {observation}",
+            "a model must be able to overfit one batch: look for a detach(), frozen layers, labels in a different "
+            "order or too small a learning rate",
         )
-        return Finding(check, "fail", f"does not learn: {observation}", advice)
     if best >= LEARNED * first:
-        advice = "try another learning rate or less regularisation (dropout, mixup, label_smoothing)"
-        return Finding(check, "warn", f"learns slowly: {observation}", advice)
-    return Finding(check, "ok", observation)
+        advice = "try a different learning rate or less regularisation (dropout, mixup, label_smoothing)"
+        return Finding("warn", f"learns slowly: {observation}", advice)
+    return Finding("ok", observation)

@@ -13,13 +13,23 @@ from typing import Any
 import lightning
 import torch
 import torchmetrics
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, Trainer
 
 from leyden.errors import UserError
 from leyden.training.cli import LeydenCLI
 
+TRAINER_OPTIONS = {
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "use_distributed_sampler": False,
+    "devices": 1,
+    "max_epochs": -1,
+    "limit_val_batches": 0,
+}
 # Options of the Trainer that trials share with the configured training.
-TRAINER_OPTIONS = (
+SHARED_OPTIONS = (
     "accelerator",
     "precision",
     "gradient_clip_val",
@@ -29,9 +39,7 @@ TRAINER_OPTIONS = (
     "deterministic",
     "plugins",
 )
-LIBRARIES = [Path(str(package.__file__)).parent for package in (torch, lightning, torchmetrics)] + [
-    Path(__file__).parent
-]
+LIBRARIES = [Path(str(file)).parent for file in (torch.__file__, lightning.__file__, torchmetrics.__file__, __file__)]
 LOGGER = logging.getLogger("lightning.pytorch")
 Step = Callable[[Callable[[Any, int], Any], Any, int], Any]  # (the model's own training_step, batch, batch_idx) -> loss
 
@@ -41,9 +49,9 @@ class TrialRunner:
 
     def __init__(self, cli: LeydenCLI) -> None:
         self._model, self._data, self._seed = cli.model, cli.datamodule, int(cli.config.seed_everything or 0)
-        self._options = {name: cli.config_init.trainer[name] for name in TRAINER_OPTIONS}
+        self._options = {name: cli.config_init.trainer[name] for name in SHARED_OPTIONS}
         if str(self._options["precision"]).startswith("16"):
-            self._options["precision"] = "32-true"  # the norms of scaled gradients could not be judged
+            self._options["precision"] = "32-true"  # the norms of scaled gradients would be meaningless
         self.warnings: list[str] = []  # of the last run
 
     def run(
@@ -54,17 +62,10 @@ class TrialRunner:
         context: AbstractContextManager[Any] | None = None,
         **options: Any,
     ) -> Exception | None:
-        """Train for some steps.
+        """Train for some optimizer steps; return the exception that ended the training, if any, as a finding.
 
-        Args:
-            num_steps: Number of optimizer steps.
-            callbacks: Callbacks that observe the training.
-            step: Replaces the model's `training_step`, which it receives as an argument.
-            context: Context manager that the training runs in.
-            options: Further options of the Trainer.
-
-        Returns:
-            The exception that ended the training, if any: it is a finding, not an error of the doctor.
+        `step` replaces the model's `training_step`, which it receives as its first argument. The training runs within
+        `context`. `options` are further ones of the Trainer.
 
         Raises:
             UserError: for a mistake in the config or the data.
@@ -72,7 +73,8 @@ class TrialRunner:
         torch.manual_seed(self._seed)
         model = copy.deepcopy(self._model)
         if step:
-            replace_training_step(model, step)
+            own_step = model.training_step
+            model.training_step = lambda batch, batch_idx: step(own_step, batch, batch_idx)
         level = LOGGER.level
         LOGGER.setLevel(logging.ERROR)
         try:
@@ -82,7 +84,9 @@ class TrialRunner:
                 context or nullcontext(),
             ):
                 warnings.simplefilter("always")
-                self._fit(model, folder, max_steps=num_steps, callbacks=list(callbacks), **options)
+                options = {**TRAINER_OPTIONS, **self._options, "max_steps": num_steps, **options}
+                trainer = Trainer(**options, callbacks=list(callbacks), default_root_dir=folder)
+                trainer.fit(model, datamodule=self._data)
         except UserError:
             raise
         except Exception as error:
@@ -91,29 +95,6 @@ class TrialRunner:
             LOGGER.setLevel(level)
             self.warnings = [str(warning.message) for warning in caught]
         return None
-
-    def _fit(self, model: LightningModule, folder: str, **options: Any) -> None:
-        defaults = {
-            "logger": False,
-            "enable_checkpointing": False,
-            "enable_progress_bar": False,
-            "enable_model_summary": False,
-            "use_distributed_sampler": False,
-            "devices": 1,
-            "max_epochs": -1,
-            "limit_val_batches": 0,
-            "default_root_dir": folder,
-        }
-        Trainer(**{**self._options, **defaults, **options}).fit(model, datamodule=self._data)
-
-
-def replace_training_step(model: LightningModule, step: Step) -> None:
-    own_step = model.training_step
-
-    def training_step(batch: Any, batch_idx: int) -> Any:
-        return step(own_step, batch, batch_idx)
-
-    model.training_step = training_step  # type: ignore[method-assign]
 
 
 def get_loss(outputs: Any) -> torch.Tensor:
@@ -124,14 +105,12 @@ def get_loss(outputs: Any) -> torch.Tensor:
 def locate_frame(frames: Iterable[traceback.FrameSummary]) -> str:
     """Return file and line of the innermost frame outside torch, Lightning and the doctor."""
     own = [frame for frame in frames if not any(Path(frame.filename).is_relative_to(folder) for folder in LIBRARIES)]
-    return f"{relative_path(own[-1].filename)}:{own[-1].lineno}" if own else "code outside of this project"
+    if not own:
+        return "code outside of this project"
+    path = Path(own[-1].filename)
+    return f"{path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}:{own[-1].lineno}"
 
 
 def locate_error(error: BaseException) -> str:
     """Return file and line where an exception was raised."""
     return locate_frame(traceback.extract_tb(error.__traceback__))
-
-
-def relative_path(filename: str) -> str:
-    path = Path(filename)
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else filename

@@ -11,7 +11,7 @@ from leyden.models.checkpoint import read_checkpoint
 from leyden.stages.train.publishing import PUBLISHED, publish
 from leyden.stages.train.tuning import tune
 from leyden.training.classifier import Classifier
-from leyden.training.cli import LeydenCLI, lightning_errors, options, print_essentials
+from leyden.training.cli import LeydenCLI, lightning_errors, options
 from leyden.training.resumption import SIGNAL_EXIT_CODES, newest_checkpoint
 from leyden.training.run_folder import locked
 
@@ -20,7 +20,6 @@ __all__ = ["main", "options"]
 
 def main(verb: str, args: list[str]) -> None:
     """Parse LightningCLI's configuration and run one verb."""
-    print_essentials(args)
     cli = LeydenCLI.parse(verb, args)
     with lightning_errors():
         if verb == "fit":
@@ -40,10 +39,8 @@ def fit(cli: LeydenCLI) -> None:
     run = cli.run
     with locked(run, cli.trainer.is_global_zero):
         resume = newest_checkpoint(run)
-        if resume:
-            rank_zero_info(f"fit: continues in {run.folder}")
-        else:
-            rank_zero_info(f"fit: starts in {run.folder}: {run.describe_changes()}")
+        start = f"continues in {run.folder}" if resume else f"starts in {run.folder}: {run.describe_changes()}"
+        rank_zero_info(f"fit: {start}")
         if cli.trainer.is_global_zero:
             cli.save_config(run.folder / "config.yaml")
             run.save_identity()
@@ -56,11 +53,7 @@ def fit(cli: LeydenCLI) -> None:
 
 
 def check_fit(cli: LeydenCLI) -> None:
-    """Check for mistakes that would otherwise end the training only after its last epoch.
-
-    Raises:
-        UserError: for a --ckpt_path, a module that does not describe its network, or an input that publishing replaces.
-    """
+    """Raise UserError for mistakes that would otherwise end the training only after its last epoch."""
     if cli.config.ckpt_path:
         raise UserError(
             f"expected no --ckpt_path; got {cli.config.ckpt_path}; leave it out to resume, "

@@ -22,11 +22,7 @@ PUBLISHED_KEYS = ("epoch", "global_step", "pytorch-lightning_version", "state_di
 
 @rank_zero_only
 def publish(cli: LeydenCLI, seconds: float) -> None:
-    """Write the best checkpoint, its scores and the curves of the run to artifacts/train.
-
-    Args:
-        cli: The finished training.
-        seconds: Duration of the training.
+    """Write the best checkpoint of a finished training, its scores and its curves to artifacts/train.
 
     Raises:
         UserError: if no epoch was validated, or the monitored score is not finite.
@@ -47,10 +43,8 @@ def publish(cli: LeydenCLI, seconds: float) -> None:
             "run `leyden doctor` to find the cause"
         )
     check_checkpoint(best, run.best)
-    metrics["epoch"] = best["epoch"]
-    metrics["parameters"] = sum(parameter.numel() for parameter in cli.model.parameters())
-    metrics["seconds"] = round(seconds, 2)
-    metrics["peak_memory_mb"] = round(peak_memory_mb())
+    metrics |= {"epoch": best["epoch"], "parameters": sum(parameter.numel() for parameter in cli.model.parameters())}
+    metrics |= {"seconds": round(seconds, 2), "peak_memory_mb": round(peak_memory_mb())}
     with replaced_folder(PUBLISHED, "train") as folder:
         torch.save({key: best[key] for key in PUBLISHED_KEYS}, folder / "model.ckpt")
         digest = sha256(folder / "model.ckpt")

@@ -1,7 +1,6 @@
 """`leyden tune`: Lightning's learning-rate finder and batch-size finder, with fit's arguments."""
 
 import tempfile
-from typing import Any
 
 import torch
 from lightning.pytorch.tuner import Tuner
@@ -11,16 +10,12 @@ from leyden.training.cli import LeydenCLI
 
 NUM_STEPS = 100
 NUM_SKIPPED = 10  # the moving average of the first losses is still noisy
-MIN_RATE, MAX_RATE = 1e-6, 1.0
+MIN_LR, MAX_LR = 1e-6, 1.0
 MAX_EPOCHS = 10_000  # never reached: the finders count steps
 
 
 def tune(cli: LeydenCLI) -> None:
-    """Print a learning rate and a batch size; change no setting, and leave no file.
-
-    Raises:
-        UserError: if the losses are not finite.
-    """
+    """Print a learning rate and a batch size; change no setting, and leave no file."""
     cli.trainer.callbacks.clear()  # type: ignore[attr-defined]  # no checkpoints, no averaged weights
     cli.trainer.loggers = []
     cli.trainer.fit_loop.max_epochs = MAX_EPOCHS
@@ -30,7 +25,7 @@ def tune(cli: LeydenCLI) -> None:
         learning_rate = find_learning_rate(cli)
         batch_size = find_batch_size(cli) if cli.trainer.strategy.root_device.type != "cpu" else None
     print(
-        f"tune: of {NUM_STEPS} learning rates from {MIN_RATE:g} to {MAX_RATE:g}, the loss falls fastest at this one:\n"
+        f"tune: of {NUM_STEPS} learning rates from {MIN_LR:g} to {MAX_LR:g}, the loss falls fastest at this one:\n"
         f"--model.init_args.optimizer.init_args.lr={learning_rate:.2g}"
     )
     if batch_size is None:
@@ -45,15 +40,13 @@ def tune(cli: LeydenCLI) -> None:
 def find_learning_rate(cli: LeydenCLI) -> float:
     """Increase the learning rate from step to step until the loss diverges; return the one at which it fell fastest.
 
+    Raises:
+        UserError: if the losses are not finite.
+
     Source: Smith, "Cyclical Learning Rates for Training Neural Networks", 2017, section 3.3.
     """
     finder = Tuner(cli.trainer).lr_find(
-        cli.model,
-        datamodule=cli.datamodule,
-        min_lr=MIN_RATE,
-        max_lr=MAX_RATE,
-        num_training=NUM_STEPS,
-        update_attr=False,
+        cli.model, datamodule=cli.datamodule, min_lr=MIN_LR, max_lr=MAX_LR, num_training=NUM_STEPS, update_attr=False
     )
     results = finder.results if finder else {"loss": [], "lr": []}
     losses = torch.tensor(results["loss"])
@@ -69,11 +62,12 @@ def find_learning_rate(cli: LeydenCLI) -> float:
 
 def find_batch_size(cli: LeydenCLI) -> int | None:
     """Double the batch size until memory or the training split is exhausted; return the largest one that fits."""
-    options: dict[str, Any] = {
-        "mode": "power",
-        "init_val": cli.datamodule._batch_size,
-        "steps_per_trial": 2,
-        "batch_arg_name": "_batch_size",
-        "max_val": sum(cli.datamodule.class_counts),
-    }
-    return Tuner(cli.trainer).scale_batch_size(cli.model, datamodule=cli.datamodule, **options)
+    return Tuner(cli.trainer).scale_batch_size(
+        cli.model,
+        datamodule=cli.datamodule,
+        mode="power",
+        init_val=cli.datamodule._batch_size,
+        steps_per_trial=2,
+        batch_arg_name="_batch_size",
+        max_val=sum(cli.datamodule.class_counts),
+    )

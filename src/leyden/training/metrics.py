@@ -1,8 +1,10 @@
-"""The mean training loss over an epoch."""
+"""Metrics that the classifier logs: the mean training loss, and scores on the validation and test splits."""
 
 import torch
 from lightning.pytorch.strategies import Strategy
 from torch import Tensor
+from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics.classification import MulticlassAccuracy
 
 
 class RunningMean:
@@ -30,3 +32,12 @@ class RunningMean:
         sums = torch.stack([self.total.cpu(), torch.tensor(float(self.weight))]).to(strategy.root_device)
         total, weight = strategy.reduce(sums, reduce_op="sum")
         return total / weight
+
+
+def make_scores(num_classes: int, prefix: str) -> MetricCollection:
+    """Return the metrics that are logged as `prefix` + loss, accuracy and balanced_accuracy."""
+    accuracy = MulticlassAccuracy(num_classes, average="micro")
+    balanced = MulticlassAccuracy(num_classes, average="macro")
+    return MetricCollection(
+        {"loss": MeanMetric(), "accuracy": accuracy, "balanced_accuracy": balanced}, compute_groups=False, prefix=prefix
+    )

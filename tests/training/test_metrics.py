@@ -1,10 +1,10 @@
-"""The running mean of the training loss."""
+"""The running mean of the training loss: weighted by examples, and computed without reading from the device."""
 
 import pytest
 import torch
 from lightning.pytorch.strategies import SingleDeviceStrategy
 
-from leyden.training.running_mean import RunningMean
+from leyden.training.metrics import RunningMean
 
 
 def test_it_weighs_by_examples_and_can_be_reset():
