@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from leyden.errors import UserError
+from leyden.files import sha256
 from leyden.models.sequence_model import SequenceModel
-from leyden.stages.export.branching import branching
 from leyden.stages.export.export_request import CannotWriteError, ExportRequest
-from leyden.stages.export.report_rows import checked_row, skipped_row
+from leyden.stages.export.report_rows import skipped_row
 from leyden.stages.export.verification import Reference, verify
 from leyden.trust.checksum import SUFFIXES, with_checksum_placeholder, write_checksum
 
@@ -61,13 +63,16 @@ class ExportJob:
         Raises:
             UserError: if its outputs are not the checkpoint's.
         """
-        row = {"format": self.name, "precision": self.request.precision}
+        row: dict[str, Any] = {"format": self.name, "precision": self.request.precision}
         if self.skipped:
             return row | skipped_row(self.skipped)
-        size = sum(file.stat().st_size for file in model_files(self.request.path))
-        row |= checked_row(self.request.path, size) | verify(reference, self.request)
+        path = self.request.path
+        size = sum(file.stat().st_size for file in model_files(path))
+        # `leyden.load` recognises the file as this project's own by its hash.
+        row |= {"file": path.name, "bytes": size, "sha256": sha256(path), "status": "checked", "reason": ""}
+        row |= verify(reference, self.request) | {"export_seconds": round(self.seconds, 2)}
         self.request.steps.clear()  # each holds a copy of the weights
-        return row | {"export_seconds": round(self.seconds, 2)}
+        return row
 
     @contextmanager
     def _timed_and_guarded(self) -> Iterator[None]:
@@ -84,6 +89,23 @@ class ExportJob:
             for file in model_files(self.request.path):
                 file.unlink()
         self.seconds += time.perf_counter() - started
+
+
+@contextmanager
+def branching(network: nn.Module, enabled: bool) -> Iterator[None]:
+    """Keep a network's branches that depend on the data, or let it compute all of them and select the same logits.
+
+    Only a network with an attribute `branching` has the choice; the attribute is restored at the end.
+    """
+    original = getattr(network, "branching", None)
+    if original is None or enabled:
+        yield
+        return
+    network.branching = False  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        network.branching = original
 
 
 def model_files(path: Path) -> list[Path]:

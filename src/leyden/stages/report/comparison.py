@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from leyden.artifacts import LESS_IS_BETTER
 from leyden.stages.report.charts import draw_curves
-from leyden.stages.report.evaluation import format_score, score_names
+from leyden.stages.report.evaluation import Score, format_score, score_names
 from leyden.stages.report.exports import file_label
 from leyden.stages.report.formatting import UNKNOWN, parse_number, percent, percentage_points, plural, two_digits
 from leyden.stages.report.runs import Run
@@ -20,13 +20,10 @@ MAX_CHARTS = 4
 
 
 class ScoreChange(NamedTuple):
-    """A score of both runs as text; `direction` is better, worse, or empty without a change."""
+    """A score of both runs; `direction` is better, worse, or empty without a change."""
 
-    title: str
-    other: str
-    other_interval: str
-    this: str
-    this_interval: str
+    other: Score
+    this: Score
     change: str
     direction: str
 
@@ -75,7 +72,6 @@ class Comparison:
 
 
 def compare_runs(other: Run, this: Run) -> Comparison:
-    """Compare this run with another."""
     paired = compare_predictions(other, this) if have_same_test_examples(other, this) else None
     return Comparison(
         name=other.name,
@@ -136,13 +132,12 @@ def compare_scores(other: dict[str, Any], this: dict[str, Any]) -> list[ScoreCha
         difference = f"{change:+.2g}" if change else "0"
         if new.value.endswith("%"):
             difference = f"{percentage_points(change)} points"
-        changes.append(ScoreChange(new.title, old.value, old.interval, new.value, new.interval, difference, direction))
+        changes.append(ScoreChange(old, new, difference, direction))
     return changes
 
 
 def compare_classes(other: Run, this: Run, is_paired: bool) -> list[ClassChange]:
-    lost = count_only_correct_in(other, this) if is_paired else None
-    gained = count_only_correct_in(this, other) if is_paired else None
+    lost, gained = (count_only_correct_in(*runs) if is_paired else None for runs in ((other, this), (this, other)))
     changes = []
     for label in this.classes | other.classes:
         old, new = (parse_number(run.classes.get(label, {}).get("recall")) for run in (other, this))
@@ -182,9 +177,5 @@ def provenance_of(run: Run) -> dict[str, str]:
 
 
 def list_differences(other: dict[str, str], this: dict[str, str]) -> list[Difference]:
-    names = dict.fromkeys([*this, *other])
-    return [
-        Difference(name, other.get(name, UNKNOWN), this.get(name, UNKNOWN))
-        for name in names
-        if other.get(name) != this.get(name)
-    ]
+    pairs = [Difference(name, other.get(name, UNKNOWN), this.get(name, UNKNOWN)) for name in this | other]
+    return [pair for pair in pairs if pair.other != pair.this]

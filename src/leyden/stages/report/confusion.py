@@ -55,10 +55,9 @@ def count_confusion(outcomes: list[tuple[str, str]], labels: list[str]) -> Confu
     errors.sort(key=lambda error: (-error[1], error[0]))
     matrix = None
     if len(labels) <= MAX_MATRIX_CLASSES:
-        matrix = [[make_cell(counts[row, column], totals[row], row == column) for column in labels] for row in labels]
+        matrix = [
+            [Cell(counts[row, column], counts[row, column] / max(totals[row], 1), row == column) for column in labels]
+            for row in labels
+        ]
     pairs = [ConfusedPair(*pair, count, count / totals[pair[0]]) for pair, count in errors[:MAX_PAIRS]]
     return Confusion(labels, matrix, pairs, len(errors))
-
-
-def make_cell(count: int, total: int, is_correct: bool) -> Cell:
-    return Cell(count, count / total if total else 0.0, is_correct)

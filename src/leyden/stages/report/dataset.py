@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from leyden.data.packed import SPLITS, read_report
+from leyden.data.packed import REJECTED, SPLITS, read_report
 from leyden.files.tables import read_table
 from leyden.stages.report.contact_sheets import ContactSheet, read_contact_sheets
 from leyden.stages.report.duplicates import Duplicates, read_duplicates
@@ -82,8 +82,8 @@ class Dataset:
     def shape(self) -> str:
         """The shape of an example, in words."""
         if not self.has_images:
-            sizes = {name: value for name, value in self.input.items() if isinstance(value, int)}
-            return ", ".join(f"{value:,} {as_words(name)}" for name, value in sizes.items())
+            sizes = [(name, size) for name, size in self.input.items() if isinstance(size, int)]
+            return ", ".join(f"{size:,} {as_words(name)}" for name, size in sizes)
         height, width = self.input["image_size"]
         channels = self.input["channels"]
         colours = COLOURS.get(channels, f"{channels} channels")
@@ -91,16 +91,15 @@ class Dataset:
 
     @property
     def channels(self) -> list[Channel]:
-        names = CHANNEL_NAMES.get(self.input.get("channels", 0)) or [
-            str(number) for number in range(len(self.input["mean"]))
-        ]
-        return [Channel(*row) for row in zip(names, self.input["mean"], self.input["std"], strict=True)][:MAX_CHANNELS]
+        means, stds = self.input["mean"], self.input["std"]
+        names = CHANNEL_NAMES.get(self.input.get("channels", 0)) or map(str, range(len(means)))
+        return [Channel(*row) for row in zip(names, means, stds, strict=True)][:MAX_CHANNELS]
 
 
 def read_dataset(prepare: Path, data: Path) -> Dataset:
     report = read_report(prepare)
     files = report["files"]
-    rejected = read_table(prepare / "rejected.csv", "prepare")
+    rejected = read_table(prepare / REJECTED, "prepare")
     return Dataset(
         folder=str(data),
         prepared=str(prepare),

@@ -19,6 +19,7 @@ from leyden.stages.report.pictures import Picture, encode_rows
 from leyden.stages.report.predictions import Prediction, read_predictions, select_shown
 from leyden.stages.report.tables import read_optional_table
 
+MIN_TEST_EXAMPLES = 30  # per class: a recall of 1 on 30 examples has a 95% interval that begins at 0.89
 DESCRIPTIONS = {
     "accuracy": "fraction of examples classified correctly",
     "balanced_accuracy": "accuracy with every class weighted equally",
@@ -89,20 +90,24 @@ class Evaluation:
         examples = plural(self.metrics["examples"], f"test {self.noun}")
         return f"{percent(self.metrics['accuracy'])} of {examples} classified correctly"
 
-    def format_interval(self, name: str) -> str:
-        return f"{percent(self.metrics[name + '_low'])} to {percent(self.metrics[name + '_high'])}"
+    @property
+    def interval(self) -> str:
+        """The interval of the accuracy, as text."""
+        low, high = percent(self.metrics["accuracy_low"]), percent(self.metrics["accuracy_high"])
+        return f"{self.level} interval {low} to {high}"
 
     def summary(self) -> str:
         """Report the accuracy with its interval."""
-        return f"{self.accuracy_text} ({self.level} interval {self.format_interval('accuracy')})"
+        return f"{self.accuracy_text} ({self.interval})"
 
     def lowest_recall(self, count: int) -> list[dict[str, str]]:
         """Return the classes with the lowest recall."""
         return sorted((row for row in self.classes if row["recall"]), key=lambda row: float(row["recall"]))[:count]
 
-    def small_classes(self, min_examples: int) -> list[str]:
-        """Return the labels that have fewer test examples."""
-        return [row["label"] for row in self.classes if int(row["count"]) < min_examples]
+    @property
+    def small_classes(self) -> list[str]:
+        """Labels with fewer than MIN_TEST_EXAMPLES test examples."""
+        return [row["label"] for row in self.classes if int(row["count"]) < MIN_TEST_EXAMPLES]
 
 
 def read_evaluation(evaluate: Path, prepare: Path, num_errors: int, noun: str) -> Evaluation:
@@ -122,7 +127,9 @@ def read_evaluation(evaluate: Path, prepare: Path, num_errors: int, noun: str) -
     kinds = dict.fromkeys(row["kind"] for row in accuracies)
     return Evaluation(
         metrics=metrics,
-        scores=format_scores(metrics, {f"{kind}_accuracy" for kind in kinds}),
+        scores=[
+            format_score(name, metrics) for name in score_names(metrics) if name.removesuffix("_accuracy") not in kinds
+        ],
         classes=read_table(evaluate / PER_CLASS, "evaluate"),
         confusion=count_confusion([(prediction.label, prediction.prediction) for prediction in predictions], labels),
         bins=read_table(evaluate / CALIBRATION, "evaluate"),
@@ -140,10 +147,6 @@ def score_names(metrics: dict[str, Any]) -> list[str]:
     """Return the names of the scores among metrics, without interval bounds, counts and settings."""
     bounds = {f"{name}_{end}" for name in metrics for end in ("low", "high")}
     return [name for name in metrics if name not in bounds and name not in NOT_SCORES]
-
-
-def format_scores(metrics: dict[str, Any], excluded: set[str]) -> list[Score]:
-    return [format_score(name, metrics) for name in score_names(metrics) if name not in excluded]
 
 
 def format_score(name: str, metrics: dict[str, Any]) -> Score:

@@ -1,6 +1,6 @@
 """The exported files: sizes, speed, and agreement with the checkpoint."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ class Exports:
     files: list[dict[str, Any]]
     baseline: dict[str, Any] | None
     noun: str
-    skipped: list[dict[str, Any]] = field(default_factory=list)
+    skipped: list[dict[str, Any]]
 
     @property
     def fastest(self) -> dict[str, Any] | None:

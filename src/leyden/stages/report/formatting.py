@@ -13,11 +13,7 @@ def percent(fraction: float | str | None) -> str:
     if value is None:
         return UNKNOWN
     decimals = 1
-    while (
-        decimals < 4
-        and f"{100 * value:.{decimals}f}" in (f"{0:.{decimals}f}", f"{100:.{decimals}f}")
-        and 1e-9 < value < 1 - 1e-9
-    ):
+    while decimals < 4 and 1e-9 < value < 1 - 1e-9 and float(f"{100 * value:.{decimals}f}") in (0, 100):
         decimals += 1
     return f"{100 * value:.{decimals}f}%"
 
@@ -49,9 +45,7 @@ def two_digits(number: float | str | None) -> str:
     value = parse_number(number)
     if value is None:
         return UNKNOWN
-    if value == 0:
-        return "0"
-    if abs(value) < 1e-3:
+    if 0 < abs(value) < 1e-3:
         return f"{value:.1e}"
     return f"{value:.2g}" if abs(value) < 99.5 else f"{value:,.0f}"
 
@@ -62,7 +56,7 @@ def file_size(num_bytes: float | None) -> str:
 
 
 def factor(ratio: float | None) -> str:
-    """Format a ratio such as a speedup: 8.0 followed by a multiplication sign."""
+    """Format a ratio, for example a speedup: 8.0 followed by a multiplication sign."""
     value = parse_number(ratio)
     return UNKNOWN if value is None else f"{value:.1f}{TIMES}" if value < 99.5 else f"{value:,.0f}{TIMES}"
 
@@ -96,8 +90,10 @@ def table_cell(text: str) -> str:
         return text
 
 
-def join_names(names: list[str]) -> str:
-    """Join names as in prose: `a, b and c`."""
+def join_names(names: list[str], max_names: int | None = None) -> str:
+    """Join names as in prose: `a, b and c`, or, if there are more than `max_names`, `a, b and others`."""
+    if max_names and len(names) > max_names:
+        names = [*names[:max_names], "others"]
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 2 else names)
 
 

@@ -54,17 +54,14 @@ def encode_paths(prepare: Path, paths: set[str], max_side_px: int = MAX_SIDE_PX)
 
 def encode_array(pixels: np.ndarray, max_side_px: int) -> Picture:
     """Encode an image uint8 (H, W, C)."""
-    return encode(
-        Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)), max_side_px
-    )
+    pixels = pixels[..., 0] if pixels.shape[2] == 1 else pixels
+    return encode(Image.fromarray(np.ascontiguousarray(pixels)), max_side_px)
 
 
 def encode(image: Image.Image, max_side_px: int) -> Picture:
     """Shrink an image to fit a longest side, and encode it as PNG, or as JPEG where that is smaller."""
-    image = image if image.mode in ("L", "RGB") else image.convert("RGB")
-    if max(image.size) > max_side_px:
-        image = image.copy()
-        image.thumbnail((max_side_px, max_side_px))
+    image = image.copy() if image.mode in ("L", "RGB") else image.convert("RGB")
+    image.thumbnail((max_side_px, max_side_px))
     kind, content = "png", to_bytes(image, "PNG", optimize=True)
     if len(content) > MAX_PNG_BYTES:
         jpeg = to_bytes(image, "JPEG", quality=85)

@@ -2,11 +2,9 @@
 
 from typing import NamedTuple
 
-from leyden.stages.report.evaluation import Evaluation
-from leyden.stages.report.explanations import Explanations
-from leyden.stages.report.exports import Exports, file_label
+from leyden.stages.report.exports import file_label
 from leyden.stages.report.formatting import as_sentence, as_words, decimal, duration, factor, percent, plural
-from leyden.stages.report.training import Training
+from leyden.stages.report.results import Results
 
 
 class HeadlineMetric(NamedTuple):
@@ -17,31 +15,27 @@ class HeadlineMetric(NamedTuple):
     note: str
 
 
-def summarize_model(
-    training: Training | None, evaluation: Evaluation | None, exports: Exports | None, explanations: Explanations | None
-) -> str:
+def summarize_model(results: Results) -> str:
     """Summarise in one sentence the model's accuracy, its exported files, and its explanations."""
-    if training is None:
+    if results.training is None:
         return "No model has been trained yet."
     parts = [
-        evaluation.summary() if evaluation else "the model was not evaluated",
-        exports.summary() if exports else "it was not exported",
-        explanations.summary() if explanations else "it was not explained",
+        results.evaluation.summary() if results.evaluation else "the model was not evaluated",
+        results.exports.summary() if results.exports else "it was not exported",
+        results.explanations.summary() if results.explanations else "it was not explained",
     ]
     return as_sentence("; ".join(parts))
 
 
-def headline_metrics(
-    training: Training | None, evaluation: Evaluation | None, exports: Exports | None, explanations: Explanations | None
-) -> list[HeadlineMetric]:
+def headline_metrics(results: Results) -> list[HeadlineMetric]:
     """Return the headline metrics of the stages that were run."""
+    _, training, evaluation, exports, explanations = results
     headlines = []
     if evaluation:
         metrics = evaluation.metrics
-        interval = f"{evaluation.level} interval {evaluation.format_interval('accuracy')}"
         num_examples = f"of {plural(metrics['examples'], f'test {evaluation.noun}')}"
         headlines += [
-            HeadlineMetric("test accuracy", percent(metrics["accuracy"]), interval),
+            HeadlineMetric("test accuracy", percent(metrics["accuracy"]), evaluation.interval),
             HeadlineMetric("errors", f"{metrics['errors']:,}", num_examples),
             HeadlineMetric("calibration error", decimal(metrics["calibration_error"]), "0 is best"),
         ]
