@@ -33,8 +33,7 @@ class ExportJob:
         self.seconds = 0.0
         self._finish: Callable[[], None] | None = None
         with self._timed_and_guarded():
-            self._writer = import_writer(name, request.precision)
-            check_sequence_support(self._writer, request)
+            self._writer = import_writer(name, request)
             if self._writer.SUFFIX in SUFFIXES:
                 request.metadata = with_checksum_placeholder(request.metadata)
             precision = "" if request.precision == "fp32" else f".{request.precision}"
@@ -121,22 +120,7 @@ UNSUPPORTED_FORMATS = {
 }
 
 
-def check_sequence_support(writer: Any, request: ExportRequest) -> None:
-    """Check that a format's files of sequence models have been tested in the requested precision.
-
-    Raises:
-        CannotWriteError: if they have not.
-    """
-    precisions = getattr(writer, "SEQUENCE_PRECISIONS", ())
-    if isinstance(request.module, SequenceModel) and request.precision not in precisions:
-        raise CannotWriteError(
-            f"supports models of sequences in {', '.join(precisions)} only"
-            if precisions
-            else "supports models of images only"
-        )
-
-
-def import_writer(name: str, precision: str) -> Any:
+def import_writer(name: str, request: ExportRequest) -> Any:
     """Import a format's module: `write(request)`, its files' `SUFFIX`, and the `PRECISIONS` that it can write.
 
     Optional are `SEQUENCE_PRECISIONS`, in which it writes models of sequences, and `BRANCHING_PRECISIONS`, in which
@@ -144,7 +128,7 @@ def import_writer(name: str, precision: str) -> Any:
 
     Raises:
         UserError: if there is no such format, or not in this precision.
-        CannotWriteError: if the format's files cannot be verified.
+        CannotWriteError: if the format's files cannot be verified, or were never tested with models of sequences.
         ImportError: if a package that it needs is not installed.
     """
     known = sorted(
@@ -155,9 +139,13 @@ def import_writer(name: str, precision: str) -> Any:
     if name not in known:
         raise UserError(f"expected formats among {', '.join(known)}; got {name!r}; set them in configs/export.yaml")
     writer = importlib.import_module(f"leyden.stages.export.{name}")
-    if precision not in writer.PRECISIONS:
+    if request.precision not in writer.PRECISIONS:
         raise UserError(
-            f"expected a precision of {name} among {', '.join(writer.PRECISIONS)}; got {precision!r}; "
+            f"expected a precision of {name} among {', '.join(writer.PRECISIONS)}; got {request.precision!r}; "
             "set it in configs/export.yaml"
         )
+    tested = getattr(writer, "SEQUENCE_PRECISIONS", ())
+    if isinstance(request.module, SequenceModel) and request.precision not in tested:
+        supported = f"sequences in {', '.join(tested)} only" if tested else "images only"
+        raise CannotWriteError(f"supports models of {supported}")
     return writer

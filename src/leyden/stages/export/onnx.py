@@ -17,7 +17,6 @@ SUFFIX = ".onnx"
 PRECISIONS = ("fp32", "fp16", "int8", "int8_dynamic")
 SEQUENCE_PRECISIONS = ("fp32", "int8_dynamic")
 BRANCHING_PRECISIONS = ("fp32", "fp16", "int8_dynamic")
-OPSET = 20
 
 
 def write(request: ExportRequest) -> None:
@@ -31,7 +30,8 @@ def write(request: ExportRequest) -> None:
         del proto.graph.value_info[:]  # some of the shapes recorded here are out of date: quantising would fail
         proto = quantise_dynamic(proto) if request.precision == "int8_dynamic" else quantise(proto, request)
     for graph in (proto.graph, *proto.functions):
-        strip_notes(graph)
+        for part in (graph, *graph.node, *graph.value_info):
+            del part.metadata_props[:]  # stack traces with paths of this machine
     exporter = f"torch.onnx (dynamo) of torch {torch.__version__}"
     onnx.helper.set_model_props(proto, {"leyden": request.metadata, "exporter": exporter})
     onnx.checker.check_model(proto)
@@ -44,7 +44,7 @@ def export(request: ExportRequest) -> onnx.ModelProto:
             cast_model(request),
             request.input_spec.example_inputs(2),
             dynamo=True,
-            opset_version=OPSET,
+            opset_version=20,
             input_names=list(request.input_spec.names),
             output_names=["logits"],
             dynamic_shapes=request.input_spec.dynamic_shapes(),
@@ -68,12 +68,6 @@ def make_step(proto: onnx.ModelProto) -> Step:
         return torch.from_numpy(session.run(["logits"], feeds)[0])
 
     return run
-
-
-def strip_notes(graph: onnx.GraphProto | onnx.FunctionProto) -> None:
-    """Remove the exporter's notes: they contain stack traces with paths of this machine."""
-    for part in (graph, *graph.node, *graph.value_info):
-        del part.metadata_props[:]
 
 
 class CalibrationReader:

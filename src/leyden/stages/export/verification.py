@@ -45,7 +45,7 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class Tolerances:
-    """One for each precision."""
+    """The tolerance for each precision."""
 
     fp32: Tolerance = Tolerance()
     fp16: Tolerance = Tolerance(0.05, 0.995)
@@ -88,9 +88,8 @@ def run_in_subprocess(file: Path, examples: Path) -> ModelOutputs:
     outputs = examples.with_name("outputs.npz")
     command = [sys.executable, "-P", "-m", "leyden.runtimes.measure", str(file), str(examples), str(outputs)]
     # This copy of the package, even if another is installed; not a stage's folder, whose files are named like packages.
-    source = str(Path(leyden.__file__).parents[1])
-    python_path = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
-    env = os.environ | ENVIRONMENT | {"PYTHONPATH": python_path}
+    python_path = filter(None, [str(Path(leyden.__file__).parents[1]), os.environ.get("PYTHONPATH")])
+    env = os.environ | ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(python_path)}
     try:
         process = subprocess.run(command, env=env, capture_output=True, text=True, errors="replace", timeout=TIMEOUT_S)
     except subprocess.TimeoutExpired as error:

@@ -15,9 +15,8 @@ from leyden.stages.report.explanations import build_gallery, read_explanations
 from leyden.stages.report.exports import read_exports
 from leyden.stages.report.findings import data_verdict, list_findings
 from leyden.stages.report.limitations import list_limitations
-from leyden.stages.report.results import Results
+from leyden.stages.report.results import Results, headline_metrics, summarize_model
 from leyden.stages.report.runs import check_run, read_run
-from leyden.stages.report.summary import headline_metrics, summarize_model
 from leyden.stages.report.templates import render_card, render_page
 from leyden.stages.report.training import read_training
 
@@ -65,8 +64,10 @@ def report(
     comparison = None
     if against:
         check_run(against)
-        this = read_run("this", prepare, train, evaluate, export, dataset.noun)
-        comparison = compare_runs(read_run(str(against), *other, dataset.noun), this)
+        if not evaluate.is_dir():
+            raise UserError(f"expected {evaluate} to compare with {against}; not found; run `leyden evaluate` first")
+        this = read_run("this", [prepare, train, evaluate, export], dataset.noun)
+        comparison = compare_runs(read_run(str(against), other, dataset.noun), this)
     context = template_context(results) | {"license": license, "comparison": comparison}
     context |= {"title": title} if title else {}
     pages = ("index.html", "data.html", *(["against.html"] if comparison else []))

@@ -75,7 +75,7 @@ def check_accuracy(evaluation: Evaluation | None) -> Iterator[Check]:
         outcome = WARNING
     else:
         outcome, evidence = PASSED, f"; meets the requirement: {requirement}."
-    yield Check(outcome, evaluation.accuracy_text, evaluation.interval + evidence, "scores")
+    yield Check(outcome, evaluation.accuracy_text, evaluation.accuracy_interval + evidence, "scores")
     error = metrics["calibration_error"]
     is_calibrated = error <= MAX_CALIBRATION_ERROR
     yield Check(

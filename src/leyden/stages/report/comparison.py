@@ -39,21 +39,9 @@ class ClassChange(NamedTuple):
     gained: int | None
 
 
-class ExportChange(NamedTuple):
-    """An exported file's size in bytes and latency for one example in both runs (other, this), and the speedup."""
-
-    name: str
-    sizes: tuple[float | None, float | None]
-    latencies_ms: tuple[float | None, float | None]
-    speedup: float | None
-
-
-class Difference(NamedTuple):
-    """A setting, or a part of the provenance, that differs between the runs."""
-
-    name: str
-    other: str
-    this: str
+# An exported file's name, its bytes and its latency in ms for one example in both runs (other, this), and the speedup
+ExportChange = tuple[str, tuple[float | None, ...], tuple[float | None, ...], float | None]
+Difference = tuple[str, str, str]  # a setting, or a part of the provenance: name, other value, this value
 
 
 @dataclass
@@ -72,7 +60,10 @@ class Comparison:
 
 
 def compare_runs(other: Run, this: Run) -> Comparison:
-    paired = compare_predictions(other, this) if have_same_test_examples(other, this) else None
+    paired = None
+    if have_same_test_examples(other, this):
+        old, new = (np.array([run.predictions[path].is_correct for path in this.predictions]) for run in (other, this))
+        paired = compare_paired(old, new, NUM_RESAMPLES, this.metrics["confidence_level"], SEED)
     return Comparison(
         name=other.name,
         verdict=describe_change(other, this, paired),
@@ -100,11 +91,6 @@ def have_same_test_examples(other: Run, this: Run) -> bool:
         return False
     is_hashed = all(this.hashes.values()) and all(other.hashes.values())
     return other.hashes == this.hashes if is_hashed else other.data_hash == this.data_hash
-
-
-def compare_predictions(other: Run, this: Run) -> dict[str, Any]:
-    old, new = (np.array([run.predictions[path].is_correct for path in this.predictions]) for run in (other, this))
-    return compare_paired(old, new, NUM_RESAMPLES, this.metrics["confidence_level"], SEED)
 
 
 def describe_change(other: Run, this: Run, paired: dict[str, Any] | None) -> str:
@@ -160,12 +146,12 @@ def compare_exports(other: Run, this: Run) -> list[ExportChange]:
     other_files, this_files = (
         {file_label(row): row for row in (run.exports.files if run.exports else [])} for run in (other, this)
     )
-    changes = []
+    changes: list[ExportChange] = []
     for name in this_files | other_files:
         old, new = other_files.get(name, {}), this_files.get(name, {})
         latencies_ms = old_ms, new_ms = old.get("latency_ms_b1_p50"), new.get("latency_ms_b1_p50")
         speedup = old_ms / new_ms if old_ms and new_ms else None
-        changes.append(ExportChange(name, (old.get("bytes"), new.get("bytes")), latencies_ms, speedup))
+        changes.append((name, (old.get("bytes"), new.get("bytes")), latencies_ms, speedup))
     return changes
 
 
@@ -177,5 +163,5 @@ def provenance_of(run: Run) -> dict[str, str]:
 
 
 def list_differences(other: dict[str, str], this: dict[str, str]) -> list[Difference]:
-    pairs = [Difference(name, other.get(name, UNKNOWN), this.get(name, UNKNOWN)) for name in this | other]
-    return [pair for pair in pairs if pair.other != pair.this]
+    values = [(name, other.get(name, UNKNOWN), this.get(name, UNKNOWN)) for name in this | other]
+    return [row for row in values if row[1] != row[2]]

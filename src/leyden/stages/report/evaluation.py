@@ -32,16 +32,9 @@ DESCRIPTIONS = {
     "calibration_error": "gap between confidence and accuracy; 0 is best",
 }
 TITLES = {"macro_f1": "macro F1", "auroc": "AUROC", "brier_score": "Brier score"}
-NOT_SCORES = (  # of metrics.json
-    "examples",
-    "errors",
-    "confidence_level",
-    "temperature",
-    "abstain_below",
-    "abstain_coverage",
-    "abstain_precision",
-    "required",
-)
+# Entries of metrics.json that are not scores
+COUNTS = {"examples", "errors"}
+SETTINGS = {"confidence_level", "temperature", "required", "abstain_below", "abstain_coverage", "abstain_precision"}
 
 
 class Score(NamedTuple):
@@ -64,7 +57,7 @@ class Evaluation:
     scores: list[Score]
     classes: list[dict[str, str]]
     confusion: Confusion
-    bins: list[dict[str, str]]  # of confidence
+    reliability: Markup
     majority_fraction: float  # accuracy of always predicting the most frequent label, in [0, 1]
     shown: list[tuple[Prediction, Picture | None]]
     noun: str
@@ -78,27 +71,18 @@ class Evaluation:
         return f"{100 * self.metrics['confidence_level']:g}%"
 
     @property
-    def reliability(self) -> Markup:
-        return draw_reliability(self.bins, self.noun)
-
-    @property
-    def has_recall_intervals(self) -> bool:
-        return any(row.get("recall_low") for row in self.classes)
-
-    @property
     def accuracy_text(self) -> str:
         examples = plural(self.metrics["examples"], f"test {self.noun}")
         return f"{percent(self.metrics['accuracy'])} of {examples} classified correctly"
 
     @property
-    def interval(self) -> str:
-        """The interval of the accuracy, as text."""
+    def accuracy_interval(self) -> str:
         low, high = percent(self.metrics["accuracy_low"]), percent(self.metrics["accuracy_high"])
         return f"{self.level} interval {low} to {high}"
 
     def summary(self) -> str:
         """Report the accuracy with its interval."""
-        return f"{self.accuracy_text} ({self.interval})"
+        return f"{self.accuracy_text} ({self.accuracy_interval})"
 
     def lowest_recall(self, count: int) -> list[dict[str, str]]:
         """Return the classes with the lowest recall."""
@@ -132,7 +116,7 @@ def read_evaluation(evaluate: Path, prepare: Path, num_errors: int, noun: str) -
         ],
         classes=read_table(evaluate / PER_CLASS, "evaluate"),
         confusion=count_confusion([(prediction.label, prediction.prediction) for prediction in predictions], labels),
-        bins=read_table(evaluate / CALIBRATION, "evaluate"),
+        reliability=draw_reliability(read_table(evaluate / CALIBRATION, "evaluate"), noun),
         majority_fraction=max(Counter(prediction.label for prediction in predictions).values()) / len(predictions),
         shown=list(zip(shown, pictures, strict=True)),
         noun=noun,
@@ -146,7 +130,7 @@ def read_evaluation(evaluate: Path, prepare: Path, num_errors: int, noun: str) -
 def score_names(metrics: dict[str, Any]) -> list[str]:
     """Return the names of the scores among metrics, without interval bounds, counts and settings."""
     bounds = {f"{name}_{end}" for name in metrics for end in ("low", "high")}
-    return [name for name in metrics if name not in bounds and name not in NOT_SCORES]
+    return [name for name in metrics if name not in bounds | COUNTS | SETTINGS]
 
 
 def format_score(name: str, metrics: dict[str, Any]) -> Score:

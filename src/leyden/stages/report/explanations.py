@@ -1,16 +1,25 @@
 """The section of explanations: attribution maps, and metrics of how far they can be trusted."""
 
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
-from leyden.artifacts import CONCEPTS, EXAMPLES, MAX_RANDOMISATION_SIMILARITY, METRICS, SUMMARY, TRUSTED
+from leyden.artifacts import (
+    CHANNELS,
+    CONCEPTS,
+    EXAMPLES,
+    INFLUENCE,
+    MAX_RANDOMISATION_SIMILARITY,
+    METRICS,
+    SUMMARY,
+    TRUSTED,
+)
 from leyden.files import read_json
 from leyden.files.tables import read_table, require_file
 from leyden.stages.report.evaluation import Evaluation
 from leyden.stages.report.formatting import as_words, decimal
-from leyden.stages.report.influence import Channel, Influences, read_channels, read_influences
-from leyden.stages.report.pictures import Picture, encode_file
+from leyden.stages.report.pictures import Picture, encode_file, encode_rows
 from leyden.stages.report.predictions import Prediction
 from leyden.stages.report.tables import read_optional_table
 
@@ -25,12 +34,10 @@ OPTIONAL_METRICS = {
 }
 
 
-class Example(NamedTuple):
-    """A test example with the map of each method that drew one."""
-
-    row: dict[str, str]
-    image: Picture
-    maps: list[tuple[str, Picture]]
+# A test example's row and image, and the map of each method that drew one
+Example = tuple[dict[str, str], Picture, list[tuple[str, Picture]]]
+# A test example's row and image, and those of its most helpful and then its most harmful training examples
+Influences = tuple[dict[str, str], Picture, list[tuple[dict[str, str], Picture | None]]]
 
 
 class GalleryItem(NamedTuple):
@@ -51,7 +58,7 @@ class Explanations:
     files: dict[str, Path]  # drawn examples by their path in the data
     verdicts: dict[str, dict[str, str]]  # rows of summary.csv, the best method first
     influences: list[Influences]
-    channels: list[Channel]
+    channels: list[tuple[dict[str, str], Picture]]
     concepts: list[dict[str, str]]
 
     @property
@@ -135,8 +142,24 @@ def read_explanations(explain: Path, prepare: Path) -> Explanations:
 def read_example(explain: Path, row: dict[str, str], methods: list[str]) -> Example:
     image = require_file(explain / row["file"], "explain")
     files = [(name, map_path(image, name)) for name in methods]
-    return Example(row, encode_file(image), [(name, encode_file(file)) for name, file in files if file.is_file()])
+    return row, encode_file(image), [(name, encode_file(file)) for name, file in files if file.is_file()]
 
 
 def map_path(image: Path, method: str) -> Path:
     return image.with_name(f"{image.stem}-{method}.png")
+
+
+def read_influences(explain: Path, prepare: Path) -> list[Influences]:
+    rows = read_optional_table(explain / INFLUENCE, "explain")
+    images = encode_rows(prepare, "train", [int(row["training_row"]) for row in rows])
+    influences: list[Influences] = []
+    for file, group in groupby(zip(rows, images, strict=True), key=lambda example: example[0]["file"]):
+        examples = list(group)
+        influences.append((examples[0][0], encode_file(explain / file), examples))
+    return influences
+
+
+def read_channels(explain: Path) -> list[tuple[dict[str, str], Picture]]:
+    """Read the channel that contributes most to each class, with the image on which it contributes most."""
+    rows = read_optional_table(explain / CHANNELS, "explain")
+    return [(row, encode_file(explain / row["file"])) for row in rows if row["file"]]

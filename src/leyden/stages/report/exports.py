@@ -9,7 +9,6 @@ from leyden.files import read_json
 from leyden.stages.report.formatting import join_names, percent, plural
 
 BASELINE = "eager"  # the checkpoint itself, run by PyTorch
-BATCH_SIZES = (1, 64)
 
 
 @dataclass
@@ -67,7 +66,7 @@ def read_exports(export: Path, noun: str) -> Exports:
 def speedups(row: dict[str, Any], baseline: dict[str, Any] | None) -> dict[str, float | None]:
     """Divide the checkpoint's median latencies by the file's; None where either was not measured."""
     ratios: dict[str, float | None] = {}
-    for batch_size in BATCH_SIZES:
+    for batch_size in (1, 64):
         key = f"latency_ms_b{batch_size}_p50"
         latency_ms, baseline_ms = row.get(key), (baseline or {}).get(key)
         ratios[f"speedup_b{batch_size}"] = baseline_ms / latency_ms if latency_ms and baseline_ms else None

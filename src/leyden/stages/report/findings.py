@@ -12,7 +12,6 @@ MIN_TRAINING_EXAMPLES = 10
 MAX_ASPECT_SPREAD = 2  # largest / smallest aspect ratio; beyond, resizing to one shape visibly distorts some images
 MAX_NAMED = 5
 
-
 # Advice on duplicates
 IN_TWO_SPLITS = "The same example is in two splits, which makes the scores too optimistic: remove one of each pair."
 GROUP_IN_TWO_SPLITS = "A group that is in two splits makes the scores too optimistic: assign each group to one split."
@@ -91,11 +90,11 @@ def check_files(dataset: Dataset) -> Iterator[Finding]:
         rejected = percent(dataset.num_rejected / (dataset.num_rejected + dataset.total))
         advice = "They were left out and not replaced. Check whether one class lost many of its files."
         yield Finding(f"{plural(dataset.num_rejected, 'file')} rejected ({rejected})", advice, "rejected")
-    for name, _, values in dataset.spreads:
-        if name == "aspect ratio" and values["max"] > MAX_ASPECT_SPREAD * values["min"]:
-            title = f"Aspect ratios from {decimal(values['min'], 2)} to {decimal(values['max'], 2)} (width / height)"
-            advice = "All images are resized to one shape: check whether some are too distorted."
-            yield Finding(title, advice, "files")
+    aspect_ratio = dataset.spreads.get("aspect_ratio", {"min": 1, "max": 1})
+    if aspect_ratio["max"] > MAX_ASPECT_SPREAD * aspect_ratio["min"]:
+        lowest, highest = decimal(aspect_ratio["min"], 2), decimal(aspect_ratio["max"], 2)
+        advice = "All images are resized to one shape: check whether some are too distorted."
+        yield Finding(f"Aspect ratios from {lowest} to {highest} (width / height)", advice, "files")
     if len(dataset.modes) > 1:
         modes = join_names([f"{count:,} {mode}" for mode, count in dataset.modes.items()])
         advice = "If the mode depends on the class, a model may learn the mode instead of the class."

@@ -13,7 +13,6 @@ from leyden.data.packed import SPLITS, read_paths, read_report, read_split
 
 MAX_SIDE_PX = 192  # twice the size at which the page shows most of them
 MAX_PNG_BYTES = 4_000  # a larger PNG is replaced by a JPEG if that is smaller
-PIXELATED_SIDE_PX = 64  # smaller images are enlarged in square pixels, not blurred
 
 
 class Picture(NamedTuple):
@@ -22,10 +21,6 @@ class Picture(NamedTuple):
     uri: str
     width: int
     height: int
-
-    @property
-    def is_tiny(self) -> bool:
-        return max(self.width, self.height) < PIXELATED_SIDE_PX
 
 
 def encode_file(path: Path, max_side_px: int = MAX_SIDE_PX) -> Picture:

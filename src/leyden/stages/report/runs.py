@@ -59,8 +59,9 @@ def check_run(artifacts: Path) -> None:
             )
 
 
-def read_run(name: str, prepare: Path, train: Path, evaluate: Path, export: Path, noun: str) -> Run:
-    """Read a run; what was not trained or exported is left empty."""
+def read_run(name: str, folders: list[Path], noun: str) -> Run:
+    """Read a run from the outputs of prepare, train, evaluate and export; train and export need not exist."""
+    prepare, train, evaluate, export = folders
     report = read_report(prepare)
     manifest = read_table(prepare / MANIFEST, "prepare")
     has_training = (train / CONFIG).is_file() and (train / CURVES).is_file()
