@@ -108,8 +108,7 @@ def check_exports(exports: Exports | None) -> Check:
     if exports.failed:
         return Check(FAILED, f"{plural(len(exports.failed), 'exported file')} not verified", evidence, "exports")
     if fastest := exports.fastest:
-        speedup = factor(fastest["speedup_b1"])
-        name = file_label(fastest)
+        name, speedup = file_label(fastest), factor(fastest["speedup_b1"])
         evidence += f" The fastest, {name}, is {speedup} as fast as eager PyTorch for one {exports.noun}."
     return Check(PASSED, f"{plural(len(exports.files), 'exported file')} checked", evidence, "exports")
 

@@ -32,9 +32,16 @@ DESCRIPTIONS = {
     "calibration_error": "gap between confidence and accuracy; 0 is best",
 }
 TITLES = {"macro_f1": "macro F1", "auroc": "AUROC", "brier_score": "Brier score"}
-# Entries of metrics.json that are not scores
-COUNTS = {"examples", "errors"}
-SETTINGS = {"confidence_level", "temperature", "required", "abstain_below", "abstain_coverage", "abstain_precision"}
+NOT_SCORES = {  # of metrics.json
+    "examples",
+    "errors",
+    "confidence_level",
+    "temperature",
+    "abstain_below",
+    "abstain_coverage",
+    "abstain_precision",
+    "required",
+}
 
 
 class Score(NamedTuple):
@@ -130,7 +137,7 @@ def read_evaluation(evaluate: Path, prepare: Path, num_errors: int, noun: str) -
 def score_names(metrics: dict[str, Any]) -> list[str]:
     """Return the names of the scores among metrics, without interval bounds, counts and settings."""
     bounds = {f"{name}_{end}" for name in metrics for end in ("low", "high")}
-    return [name for name in metrics if name not in bounds | COUNTS | SETTINGS]
+    return [name for name in metrics if name not in bounds | NOT_SCORES]
 
 
 def format_score(name: str, metrics: dict[str, Any]) -> Score:

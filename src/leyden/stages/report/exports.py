@@ -26,7 +26,7 @@ class Exports:
 
     @property
     def fastest(self) -> dict[str, Any] | None:
-        timed = [row for row in self.files if row["speedup_b1"] is not None]
+        timed = (row for row in self.files if row["speedup_b1"] is not None)
         return max(timed, key=lambda row: row["speedup_b1"], default=None)
 
     @property

@@ -34,7 +34,9 @@ def encode_rows(prepare: Path, split: str, rows: Sequence[int], max_side_px: int
     if "image_size" not in report["input"] or (split == "train" and "shards" in report):
         return [None] * len(rows)
     images = read_split(prepare, split).images
-    return [encode_array(images[row], max_side_px) for row in rows]
+    pixels = [np.ascontiguousarray(images[row]) for row in rows]
+    # Pillow's grey images have no axis of channels.
+    return [encode(Image.fromarray(each[..., 0] if each.shape[2] == 1 else each), max_side_px) for each in pixels]
 
 
 def encode_paths(prepare: Path, paths: set[str], max_side_px: int = MAX_SIDE_PX) -> dict[str, Picture]:
@@ -45,12 +47,6 @@ def encode_paths(prepare: Path, paths: set[str], max_side_px: int = MAX_SIDE_PX)
         encoded = zip(rows.values(), encode_rows(prepare, split, list(rows), max_side_px), strict=True)
         pictures |= {path: picture for path, picture in encoded if picture}
     return pictures
-
-
-def encode_array(pixels: np.ndarray, max_side_px: int) -> Picture:
-    """Encode an image uint8 (H, W, C)."""
-    pixels = pixels[..., 0] if pixels.shape[2] == 1 else pixels
-    return encode(Image.fromarray(np.ascontiguousarray(pixels)), max_side_px)
 
 
 def encode(image: Image.Image, max_side_px: int) -> Picture:
