@@ -1,7 +1,5 @@
-"""Exported files have the checkpoint's outputs; a file that has not is never published."""
+"""Exported files have the checkpoint's outputs, and describe themselves."""
 
-import copy
-import dataclasses
 import json
 import re
 import subprocess
@@ -12,20 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 import leyden
 from leyden.cli import main
 from leyden.data.packed import read_split
 from leyden.models.checkpoint import load_checkpoint
 from leyden.runtimes import open_model
-from leyden.runtimes.examples import ImageExamples
 from leyden.runtimes.load import predict_logits
-from leyden.stages.export import describe, onnx, pt2
-from leyden.stages.export.export_job import ExportJob
-from leyden.stages.export.export_request import ExportRequest
+from leyden.stages.export import describe
 from leyden.stages.export.input_spec import make_image_examples
-from leyden.stages.export.verification import ModelOutputs, compare_outputs
 from tests.conftest import REPO
 
 FORMATS = {
@@ -270,170 +263,8 @@ def test_an_8_bit_compiled_package_with_a_dynamic_batch_is_correct_or_refused(in
         assert abs(row["accuracy"] - eager["accuracy"]) < 0.02
 
 
-def break_normalisation(module: leyden.models.image_model.ImageModel) -> None:
-    module.preprocess.mean.fill_(0)
-    module.preprocess.std.fill_(1)
-
-
-def break_labels(module: leyden.models.image_model.ImageModel) -> None:
-    head = module.network.head
-    head.weight.data, head.bias.data = head.weight.data.flip(0), head.bias.data.flip(0)
-
-
-def break_mode(module: leyden.models.image_model.ImageModel) -> None:
-    module.train()
-
-
-def break_numbers(module: leyden.models.image_model.ImageModel) -> None:
-    module.network.head.bias.data.fill_(float("nan"))
-
-
-@pytest.mark.parametrize("breakage", [break_normalisation, break_labels, break_mode, break_numbers])
-def test_a_broken_export_fails_with_file_and_step_and_publishes_nothing(
-    breakage, in_trained, error_of, tmp_path, monkeypatch
-):
-    write = pt2.write
-
-    def broken(request):
-        module = copy.deepcopy(request.module)
-        breakage(module)
-        write(changed := dataclasses.replace(request, module=module))
-        request.steps.update(changed.steps)
-
-    monkeypatch.setattr(pt2, "write", broken)
-    line = error_of("export", "--out", str(tmp_path / "out"), '--formats={"pt2": ["fp32"]}')
-    assert "model.pt2: expected the checkpoint's outputs" in line
-    assert "nothing is published" in line
-    assert "the step at fault is 'exported' (eager 0" in line
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_calibration_on_different_images_is_located_in_the_quantisation_step(
-    in_trained, error_of, tmp_path, monkeypatch
-):
-    quantise = onnx.quantise
-    monkeypatch.setattr(
-        onnx,
-        "quantise",
-        lambda proto, request: quantise(
-            proto, dataclasses.replace(request, calibration=ImageExamples(request.calibration.images // 100))
-        ),
-    )
-    line = error_of("export", "--out", str(tmp_path / "out"), '--formats={"onnx": ["int8"]}')
-    assert "model.int8.onnx" in line
-    assert "the step at fault is 'quantised' (eager 0" in line
-    assert "lowered" in line
-
-
-def test_lost_labels_fail(in_trained, error_of, tmp_path, monkeypatch):
-    write = pt2.write
-
-    def rename_label(request):
-        write(dataclasses.replace(request, metadata=request.metadata.replace('"0"', '"zero"')))
-
-    monkeypatch.setattr(pt2, "write", rename_label)
-    line = error_of("export", "--out", str(tmp_path / "out"), '--formats={"pt2": ["fp32"]}')
-    assert "the file has ['zero'" in line
-
-
-def test_a_file_with_a_fixed_batch_size_fails_with_its_name(in_trained, error_of, tmp_path, monkeypatch):
-    def fixed(request):
-        program = torch.export.export(request.module, request.input_spec.example_inputs(2))
-        torch.export.save(program, request.path, extra_files={"leyden.json": request.metadata})
-
-    monkeypatch.setattr(pt2, "write", fixed)
-    line = error_of("export", "--out", str(tmp_path / "out"), '--formats={"pt2": ["fp32"]}')
-    assert "model.pt2: expected it to run in its own runtime" in line
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("wrong_at", [64, 7, 1])
-def test_one_batch_size_with_wrong_outputs_is_detected(wrong_at):
-    logits = np.random.default_rng(0).normal(size=(80, 4)).astype(np.float32)
-    by_batch_size = {64: logits, 7: logits, 1: logits[:64]}
-    labels, expected = logits.argmax(1), ModelOutputs(by_batch_size, {"labels": list("abcd")})
-
-    def compare_changed(values: np.ndarray) -> dict:
-        return compare_outputs(ModelOutputs(by_batch_size | {wrong_at: values}, {}), expected, labels)
-
-    assert compare_changed(by_batch_size[wrong_at])["max_abs_diff"] == 0
-    wrong = compare_changed(-by_batch_size[wrong_at])
-    assert wrong["max_abs_diff"] > 1
-    assert wrong["top1_agreement"] < 0.5
-    assert wrong["accuracy"] < 0.5 or wrong_at == 1
-    nan = compare_changed(by_batch_size[wrong_at] * np.nan)
-    assert nan["max_abs_diff"] == np.inf
-    assert nan["mean_abs_diff"] == np.inf
-
-
-def test_a_missing_package_is_reported_and_the_other_formats_are_written(in_trained, tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "openvino", None)
-    monkeypatch.delitem(sys.modules, "leyden.stages.export.openvino", raising=False)
-    formats = '{"openvino": ["fp32", "int8"], "safetensors": ["fp32"]}'
-    assert main(["export", f"--out={tmp_path}/out", f"--formats={formats}"]) == 0
-    rows = json.loads((tmp_path / "out/report.json").read_text())
-    assert [row["status"] for row in rows] == ["skipped", "skipped", "checked", "checked"]
-    assert rows[0]["reason"] == "openvino is not installed; install leyden[export]"
-    assert "export: openvino int8: skipped: openvino is not installed" in capsys.readouterr().out
-
-
-class Unscriptable(nn.Module):
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        return sum(part for part in {"a": pixels.flatten(1)}.values())
-
-
-class Branching(nn.Module):
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        if bool(pixels.sum() > 0):
-            return pixels.flatten(1)[:, :10]
-        return -2 * pixels.flatten(1)[:, :10]
-
-
-def write_with(network: nn.Module, name: str, folder: Path) -> ExportJob:
-    module = load_checkpoint(Path("artifacts/train/model.ckpt"))
-    module.network = network
-    blank = ImageExamples(np.zeros((1, 1, 8, 8), np.uint8))
-    job = ExportJob(name, ExportRequest(module, folder / "model", "fp32", describe(module, "fp32", "MIT"), blank))
-    job.start()
-    return job
-
-
-def test_a_format_that_cannot_express_the_network_is_skipped(in_trained, tmp_path):
-    row = write_with(Unscriptable(), "torchscript", tmp_path).verify(None)
-    assert row["status"] == "skipped"
-    assert "cannot express this network" in row["reason"]
-    assert list(tmp_path.iterdir()) == []
-    assert "cannot express this network" in write_with(Branching(), "pt2", tmp_path).verify(None)["reason"]
-
-
-def test_torchscript_keeps_both_sides_of_a_branch(in_trained, tmp_path):
-    job = write_with(Branching(), "torchscript", tmp_path)
-    assert job.skipped is None
-    run = open_model(job.request.path, trust=True).run
-    for images in (torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.full((2, 1, 8, 8), 255, dtype=torch.uint8)):
-        assert np.allclose(run(images.numpy()), job.request.module(images).numpy())
-
-
 def test_temperature_is_the_checkpoints(in_trained):
     module = load_checkpoint(Path("artifacts/train/model.ckpt"))
     module.spec["temperature"] = 1.5
     assert json.loads(describe(module, "fp32", "MIT"))["temperature"] == 1.5
     assert make_image_examples(np.zeros((2, 5, 6, 3), np.uint8)).images.shape == (2, 3, 5, 6)
-
-
-def test_unknown_format_and_precision(in_trained, error_of, tmp_path):
-    line = error_of("export", '--formats={"tflite": ["fp32"]}', "--out", str(tmp_path / "out"))
-    known = "aoti, executorch, onnx, openvino, pt2, safetensors, torchscript"
-    assert f"expected formats among {known}; got 'tflite'" in line
-    assert "expected a precision of pt2 among fp32, fp16, bf16; got 'int4'" in error_of(
-        "export", '--formats={"pt2": ["int4"]}', "--out", str(tmp_path / "out")
-    )
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("suffix", ["onnx", "pt2", "torchscript", "pte", "xml", "safetensors"])
-def test_a_foreign_file_is_refused_in_one_line(suffix, in_trained, error_of, tmp_path):
-    (tmp_path / f"model.{suffix}").write_bytes(b"junk" * 100)
-    assert "cannot be read" in error_of(
-        "predict", str(tmp_path / f"model.{suffix}"), "artifacts", "--out", str(tmp_path / "p.csv")
-    )

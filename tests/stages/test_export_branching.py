@@ -9,7 +9,7 @@ import torch
 
 from leyden.cli import main
 from leyden.models import EarlyExitNet
-from leyden.stages.export.branching import branching
+from leyden.stages.export.export_job import branching
 from tests.conftest import borrow_prepared
 
 FORMATS = {

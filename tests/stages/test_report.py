@@ -18,11 +18,6 @@ from leyden.stages.report.templates import page_script
 from tests.stages.report.fake_artifacts import HOSTILE, LABELS, METHOD_METRICS, Artifacts, Elements, decode_png
 
 
-@pytest.fixture
-def artifacts(tmp_path: Path) -> Artifacts:
-    return Artifacts(tmp_path, LABELS)
-
-
 def test_page_begins_with_the_verdict_and_the_failed_checks(artifacts: Artifacts) -> None:
     artifacts.change_json("evaluate/metrics.json", accuracy_low=0.252)
     text = Elements(artifacts.report()[0]).text

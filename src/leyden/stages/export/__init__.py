@@ -1,4 +1,4 @@
-"""Write the model in formats for other programs; no file is published that was not compared with the checkpoint."""
+"""Write the model in formats for other programs; a file is published only if it agrees with the checkpoint."""
 
 import json
 import tempfile
@@ -67,12 +67,12 @@ def export(
     examples, labels = spec.read(data, "test", num_examples)
     calibration, _ = spec.read(data, "val", num_calibration)
     with replaced_folder(out, "export") as folder, tempfile.TemporaryDirectory() as temporary:
-        jobs = []
-        for name, precisions in formats.items():
-            for precision in precisions:
-                metadata = describe(module, precision, license)
-                request = ExportRequest(module, folder / "model", precision, metadata, calibration)
-                jobs.append(ExportJob(name, request))
+        path = folder / "model"
+        jobs = [
+            ExportJob(name, ExportRequest(module, path, precision, describe(module, precision, license), calibration))
+            for name, precisions in formats.items()
+            for precision in precisions
+        ]
         for job in jobs:
             job.start()
         for job in jobs:
@@ -92,7 +92,6 @@ def export(
 
 def describe(module: Model, precision: str, license: str) -> str:
     """Return the metadata of a file as JSON: what a program that has only the file needs to know."""
-    provenance = module.provenance
     return json.dumps(
         make_input_spec(module).describe()
         | {
@@ -101,8 +100,8 @@ def describe(module: Model, precision: str, license: str) -> str:
             "precision": precision,
             "temperature": module.spec.get("temperature", 1.0),
             "license": license,
-            "data_hash": provenance.get("data_hash", ""),
-            "code_version": provenance.get("code_version", ""),
+            "data_hash": module.provenance.get("data_hash", ""),
+            "code_version": module.provenance.get("code_version", ""),
             "leyden": leyden.__version__,
         },
         ensure_ascii=False,

@@ -33,14 +33,15 @@ def write(request: ExportRequest) -> Callable[[], None]:
     """Start compiling a package with a dynamic batch in a separate process; its metadata is in its file leyden.json.
 
     Returns:
-        A function that waits for it: compiling takes longer than all other formats together.
+        A function that waits until it is compiled, which takes longer than writing all other formats.
     """
     if shutil.which(os.environ.get("CXX", "g++")) is None:
         raise CannotWriteError("needs a C++ compiler (g++)")
     folder = tempfile.TemporaryDirectory()
     program = Path(folder.name, "program.pt2")
-    torch.export.save(trace_int8(request) if request.precision == "int8" else trace(request), program)
-    code = COMPILE if request.precision == "int8" else COMPILE.replace(", torchao.quantization.pt2e", "")
+    is_int8 = request.precision == "int8"
+    torch.export.save(trace_int8(request) if is_int8 else trace(request), program)
+    code = COMPILE if is_int8 else COMPILE.replace(", torchao.quantization.pt2e", "")
     command = [sys.executable, "-P", "-c", code, str(program), str(request.path), request.precision]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace")
 
@@ -70,8 +71,8 @@ def clean_member(name: str, content: bytes) -> tuple[str, bytes] | None:
     if name.endswith(".so"):
         return "data/aotinductor/model/model.wrapper.so", blank_local_paths(strip_symbols(content), Path(cache_dir()))
     if name.endswith(".wrapper_metadata.json"):
-        metadata = json.dumps(json.loads(content), sort_keys=True)
-        return "data/aotinductor/model/model.wrapper_metadata.json", metadata.encode()
+        content = json.dumps(json.loads(content), sort_keys=True).encode()
+        return "data/aotinductor/model/model.wrapper_metadata.json", content
     return name, content
 
 

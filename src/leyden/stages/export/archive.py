@@ -11,7 +11,7 @@ Transform = Callable[[str, bytes], tuple[str, bytes] | None]
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can store
 
 
-def rewrite_archive(path: Path, transform: Transform, extra: dict[str, str]) -> None:
+def rewrite_archive(path: Path, transform: Transform, extra: dict[str, str] | None = None) -> None:
     """Write an archive again with fixed dates, its members transformed, and others added.
 
     Args:
@@ -22,7 +22,7 @@ def rewrite_archive(path: Path, transform: Transform, extra: dict[str, str]) -> 
     with zipfile.ZipFile(path) as archive:
         root = archive.namelist()[0].split("/")[0]
         members = [transform(name.removeprefix(f"{root}/"), archive.read(name)) for name in archive.namelist()]
-    members += [(name, text.encode()) for name, text in extra.items()]
+    members += [(name, text.encode()) for name, text in (extra or {}).items()]
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, content in filter(None, members):
             archive.writestr(zipfile.ZipInfo(f"model/{name}", EPOCH), content)
@@ -30,15 +30,7 @@ def rewrite_archive(path: Path, transform: Transform, extra: dict[str, str]) -> 
 
 def blank_local_paths(content: bytes, *others: Path) -> bytes:
     """Replace the paths of this machine in a binary, keeping its length: each of their bytes becomes a dot."""
-    paths = sysconfig.get_paths()
-    folders = {
-        paths["purelib"],
-        paths["platlib"],
-        paths["include"],
-        str(Path.home()),
-        tempfile.gettempdir(),
-        str(Path.cwd()),
-        *map(str, others),
-    }
+    installed = {sysconfig.get_path(name) for name in ("purelib", "platlib", "include")}
+    folders = installed | {tempfile.gettempdir(), *map(str, (Path.home(), Path.cwd(), *others))}
     names = b"|".join(re.escape(folder.encode()) for folder in sorted(folders - {"/"}, key=len, reverse=True))
     return re.sub(b"(?:" + names + rb")/[^\0]*", lambda match: b"." * len(match[0]), content)

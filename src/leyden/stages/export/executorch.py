@@ -24,8 +24,6 @@ def write(request: ExportRequest) -> None:
         program = trace(request, MAX_BATCH, MAX_BATCH)
     metadata = json.loads(request.metadata)
     metadata["input"]["max_batch"] = MAX_BATCH
-    text = json.dumps(metadata, ensure_ascii=False, sort_keys=True)
-    lowered = to_edge_transform_and_lower(
-        program, partitioner=[XnnpackPartitioner()], constant_methods={"leyden": text}
-    )
+    methods = {"leyden": json.dumps(metadata, ensure_ascii=False, sort_keys=True)}
+    lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()], constant_methods=methods)
     lowered.to_executorch().save(str(request.path))

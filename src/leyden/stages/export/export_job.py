@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from leyden.errors import UserError
+from leyden.files import sha256
 from leyden.models.sequence_model import SequenceModel
-from leyden.stages.export.branching import branching
 from leyden.stages.export.export_request import CannotWriteError, ExportRequest
-from leyden.stages.export.report_rows import checked_row, skipped_row
+from leyden.stages.export.report_rows import skipped_row
 from leyden.stages.export.verification import Reference, verify
 from leyden.trust.checksum import SUFFIXES, with_checksum_placeholder, write_checksum
 
@@ -31,8 +33,7 @@ class ExportJob:
         self.seconds = 0.0
         self._finish: Callable[[], None] | None = None
         with self._timed_and_guarded():
-            self._writer = import_writer(name, request.precision)
-            check_sequence_support(self._writer, request)
+            self._writer = import_writer(name, request)
             if self._writer.SUFFIX in SUFFIXES:
                 request.metadata = with_checksum_placeholder(request.metadata)
             precision = "" if request.precision == "fp32" else f".{request.precision}"
@@ -61,13 +62,16 @@ class ExportJob:
         Raises:
             UserError: if its outputs are not the checkpoint's.
         """
-        row = {"format": self.name, "precision": self.request.precision}
+        row: dict[str, Any] = {"format": self.name, "precision": self.request.precision}
         if self.skipped:
             return row | skipped_row(self.skipped)
-        size = sum(file.stat().st_size for file in model_files(self.request.path))
-        row |= checked_row(self.request.path, size) | verify(reference, self.request)
+        path = self.request.path
+        size = sum(file.stat().st_size for file in model_files(path))
+        # `leyden.load` recognises the file as this project's own by its hash.
+        row |= {"file": path.name, "bytes": size, "sha256": sha256(path), "status": "checked", "reason": ""}
+        row |= verify(reference, self.request) | {"export_seconds": round(self.seconds, 2)}
         self.request.steps.clear()  # each holds a copy of the weights
-        return row | {"export_seconds": round(self.seconds, 2)}
+        return row
 
     @contextmanager
     def _timed_and_guarded(self) -> Iterator[None]:
@@ -86,6 +90,23 @@ class ExportJob:
         self.seconds += time.perf_counter() - started
 
 
+@contextmanager
+def branching(network: nn.Module, enabled: bool) -> Iterator[None]:
+    """Keep a network's branches that depend on the data, or let it compute all of them and select the same logits.
+
+    Only a network with an attribute `branching` has the choice; the attribute is restored at the end.
+    """
+    original = getattr(network, "branching", None)
+    if original is None or enabled:
+        yield
+        return
+    network.branching = False  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        network.branching = original
+
+
 def model_files(path: Path) -> list[Path]:
     """List the files of a model: OpenVINO's weights are beside its .xml."""
     files = [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
@@ -99,22 +120,7 @@ UNSUPPORTED_FORMATS = {
 }
 
 
-def check_sequence_support(writer: Any, request: ExportRequest) -> None:
-    """Check that a format's files of sequence models have been tested in the requested precision.
-
-    Raises:
-        CannotWriteError: if they have not.
-    """
-    precisions = getattr(writer, "SEQUENCE_PRECISIONS", ())
-    if isinstance(request.module, SequenceModel) and request.precision not in precisions:
-        raise CannotWriteError(
-            f"supports models of sequences in {', '.join(precisions)} only"
-            if precisions
-            else "supports models of images only"
-        )
-
-
-def import_writer(name: str, precision: str) -> Any:
+def import_writer(name: str, request: ExportRequest) -> Any:
     """Import a format's module: `write(request)`, its files' `SUFFIX`, and the `PRECISIONS` that it can write.
 
     Optional are `SEQUENCE_PRECISIONS`, in which it writes models of sequences, and `BRANCHING_PRECISIONS`, in which
@@ -122,7 +128,7 @@ def import_writer(name: str, precision: str) -> Any:
 
     Raises:
         UserError: if there is no such format, or not in this precision.
-        CannotWriteError: if the format's files cannot be verified.
+        CannotWriteError: if the format's files cannot be verified, or were never tested with models of sequences.
         ImportError: if a package that it needs is not installed.
     """
     known = sorted(
@@ -133,9 +139,13 @@ def import_writer(name: str, precision: str) -> Any:
     if name not in known:
         raise UserError(f"expected formats among {', '.join(known)}; got {name!r}; set them in configs/export.yaml")
     writer = importlib.import_module(f"leyden.stages.export.{name}")
-    if precision not in writer.PRECISIONS:
+    if request.precision not in writer.PRECISIONS:
         raise UserError(
-            f"expected a precision of {name} among {', '.join(writer.PRECISIONS)}; got {precision!r}; "
+            f"expected a precision of {name} among {', '.join(writer.PRECISIONS)}; got {request.precision!r}; "
             "set it in configs/export.yaml"
         )
+    tested = getattr(writer, "SEQUENCE_PRECISIONS", ())
+    if isinstance(request.module, SequenceModel) and request.precision not in tested:
+        supported = f"sequences in {', '.join(tested)} only" if tested else "images only"
+        raise CannotWriteError(f"supports models of {supported}")
     return writer

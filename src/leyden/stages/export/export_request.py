@@ -1,4 +1,4 @@
-"""What a format's writer is given: the model, where to write, and the metadata of the file."""
+"""The argument of a format's writer: the model, where to write it, and the metadata of the file."""
 
 import copy
 from collections.abc import Callable
@@ -17,16 +17,16 @@ Step = Callable[..., Tensor]
 
 
 class CannotWriteError(Exception):
-    """Why a format cannot be written on this machine, or for this network; the other formats are."""
+    """A format cannot be written on this machine or for this network; the other formats still are."""
 
 
 @dataclass
 class ExportRequest:
     """One file to write.
 
-    A writer records in `steps` what it turned the model into on the way to the file (`exported`, `quantised`): if the
-    file differs from the checkpoint, these are run as well, and the first one that differs is reported. `last_step` is
-    the name of the step that made the file itself.
+    A writer records the model's intermediate forms in `steps` (`exported`, `quantised`): if the file differs from the
+    checkpoint, these are run as well, and the first one that differs is reported. `last_step` names the step that wrote
+    the file.
     """
 
     module: Model

@@ -1,7 +1,7 @@
 """The inputs of a model, images or sequences: what its writers must know, and the examples that verify its files."""
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,42 +16,29 @@ from leyden.models.sequence_model import SequenceModel
 from leyden.runtimes.examples import Examples, ImageExamples, SequenceExamples
 
 
-class InputSpec(Protocol):
-    """The inputs of a model."""
-
-    names: list[str]  # in the order of the model's arguments
-
-    def example_inputs(self, batch_size: int) -> tuple[Tensor, ...]:
-        """Return blank inputs to trace with: real ones would be stored in the file."""
-
-    def dynamic_shapes(self, max_batch: int | None = None) -> tuple[dict[int, Any], ...]:
-        """Return which dimensions vary from call to call, as torch.export expects them."""
-
-    def describe(self) -> dict[str, Any]:
-        """Describe the inputs for the file's metadata."""
-
-    def read(self, folder: Path, split: str, count: int) -> tuple[Examples, np.ndarray]:
-        """Read the first prepared examples of a split, with their labels (N,)."""
-
-
 class ImageInputSpec:
     """Images uint8 (B, C, H, W)."""
 
+    names = ("images",)  # in the order of the model's arguments
+
     def __init__(self, module: ImageModel) -> None:
-        self.module, self.names, self.shape = module, ["images"], [module.channels, *module.image_size]
+        self.module, self.shape = module, [module.channels, *module.image_size]
 
     def example_inputs(self, batch_size: int) -> tuple[Tensor, ...]:
+        """Return blank inputs to trace with: real ones would be stored in the file."""
         return (torch.zeros(batch_size, *self.shape, dtype=torch.uint8),)
 
     def dynamic_shapes(self, max_batch: int | None = None) -> tuple[dict[int, Any], ...]:
+        """Return which dimensions vary from call to call, as torch.export expects them."""
         return ({0: torch.export.Dim("batch", min=1, max=max_batch)},)
 
     def describe(self) -> dict[str, Any]:
-        return {
-            "input": {"name": "images", "dtype": "uint8", "shape": ["batch", *self.shape]} | self.module.spec["input"]
-        }
+        """Describe the inputs for the file's metadata."""
+        images = {"name": "images", "dtype": "uint8", "shape": ["batch", *self.shape]}
+        return {"input": images | self.module.spec["input"]}
 
     def read(self, folder: Path, split: str, count: int) -> tuple[Examples, np.ndarray]:
+        """Read the first prepared examples of a split, with their labels (N,)."""
         images, labels = read_split(folder, split)
         return make_image_examples(images[:count]), labels[:count]
 
@@ -59,8 +46,10 @@ class ImageInputSpec:
 class SequenceInputSpec:
     """Values float32 (B, T, F), zero after each end, and lengths int64 (B,)."""
 
+    names = ("values", "lengths")
+
     def __init__(self, module: SequenceModel) -> None:
-        self.module, self.names = module, ["values", "lengths"]
+        self.module = module
 
     def example_inputs(self, batch_size: int) -> tuple[Tensor, ...]:
         # Unequal lengths, none of which is 1: torch.export would treat that as a constant.
@@ -85,6 +74,9 @@ class SequenceInputSpec:
                 f"expected sequences, as the model was trained on; {folder} holds images; prepare its sequences"
             )
         return SequenceExamples(*prepared.sequences[:count]), prepared.labels[:count]
+
+
+InputSpec = ImageInputSpec | SequenceInputSpec
 
 
 def make_input_spec(module: Model) -> InputSpec:

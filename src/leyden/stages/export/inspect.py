@@ -16,12 +16,8 @@ from leyden.stages.export.input_spec import make_input_spec
 
 def inspect_model(module: Model) -> str:
     """Describe a model as text: its layers for one example, how many batch norms fold, and the exported graph."""
-    sections = [
-        layer_table(module, *make_input_spec(module).example_inputs(1)),
-        describe_folding(module.network),
-        describe_graph(module),
-    ]
-    return "\n\n".join(sections) + "\n"
+    layers = layer_table(module, *make_input_spec(module).example_inputs(1))
+    return f"{layers}\n\n{describe_folding(module.network)}\n\n{describe_graph(module)}\n"
 
 
 @torch.no_grad()
@@ -33,17 +29,12 @@ def layer_table(module: nn.Module, *inputs: Tensor) -> str:
     flops = {name.partition(".")[2]: sum(counts.values()) for name, counts in counter.get_flop_counts().items()}
     rows = [["layer", "kind", "output", "parameters", "FLOPs"]]
     for name, shape in shapes.items():
-        size = "x".join(map(str, shape))
-        counts = f"{count_parameters(layers[name]):,}", f"{flops.get(name, 0):,}"
-        rows.append([name, type(layers[name]).__name__, size, *counts])
+        kind, size = type(layers[name]).__name__, "x".join(map(str, shape))
+        rows.append([name, kind, size, f"{count_parameters(layers[name]):,}", f"{flops.get(name, 0):,}"])
     rows.append(["all", "", "", f"{count_parameters(module):,}", f"{counter.get_total_flops():,}"])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row[:3], widths, strict=False)]
-        cells += [cell.rjust(width) for cell, width in zip(row[3:], widths[3:], strict=True)]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
+    columns = [(align, max(map(len, cells))) for align, cells in zip("<<<>>", zip(*rows, strict=True), strict=True)]
+    aligned = [[f"{cell:{align}{width}}" for cell, (align, width) in zip(row, columns, strict=True)] for row in rows]
+    return "\n".join("  ".join(cells).rstrip() for cells in aligned)
 
 
 def count_parameters(module: nn.Module) -> int:

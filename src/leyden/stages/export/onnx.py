@@ -17,7 +17,6 @@ SUFFIX = ".onnx"
 PRECISIONS = ("fp32", "fp16", "int8", "int8_dynamic")
 SEQUENCE_PRECISIONS = ("fp32", "int8_dynamic")
 BRANCHING_PRECISIONS = ("fp32", "fp16", "int8_dynamic")
-OPSET = 20
 
 
 def write(request: ExportRequest) -> None:
@@ -28,9 +27,11 @@ def write(request: ExportRequest) -> None:
     proto = export(request)
     if request.precision.startswith("int8"):
         request.steps["lowered"], request.last_step = make_step(proto), "quantised"
+        del proto.graph.value_info[:]  # some of the shapes recorded here are out of date: quantising would fail
         proto = quantise_dynamic(proto) if request.precision == "int8_dynamic" else quantise(proto, request)
     for graph in (proto.graph, *proto.functions):
-        strip_notes(graph)
+        for part in (graph, *graph.node, *graph.value_info):
+            del part.metadata_props[:]  # stack traces with paths of this machine
     exporter = f"torch.onnx (dynamo) of torch {torch.__version__}"
     onnx.helper.set_model_props(proto, {"leyden": request.metadata, "exporter": exporter})
     onnx.checker.check_model(proto)
@@ -43,8 +44,8 @@ def export(request: ExportRequest) -> onnx.ModelProto:
             cast_model(request),
             request.input_spec.example_inputs(2),
             dynamo=True,
-            opset_version=OPSET,
-            input_names=request.input_spec.names,
+            opset_version=20,
+            input_names=list(request.input_spec.names),
             output_names=["logits"],
             dynamic_shapes=request.input_spec.dynamic_shapes(),
             verbose=False,
@@ -67,15 +68,6 @@ def make_step(proto: onnx.ModelProto) -> Step:
         return torch.from_numpy(session.run(["logits"], feeds)[0])
 
     return run
-
-
-def strip_notes(graph: onnx.GraphProto | onnx.FunctionProto) -> None:
-    """Remove the exporter's notes: they contain stack traces with paths of this machine."""
-    for node in graph.node:
-        del node.metadata_props[:]
-    del graph.metadata_props[:]
-    for value in graph.value_info:
-        del value.metadata_props[:]
 
 
 class CalibrationReader:
@@ -101,9 +93,7 @@ def quantise(proto: onnx.ModelProto, request: ExportRequest) -> onnx.ModelProto:
 
     with tempfile.TemporaryDirectory() as folder:
         original, prepared, quantised = (Path(folder, f"{name}.onnx") for name in ("original", "prepared", "quantised"))
-        onnx.save(
-            without_shapes(proto), original
-        )  # a file, since weights would be removed from a model passed directly
+        onnx.save(proto, original)  # a file, since weights would be removed from a model passed directly
         # Batch norms are folded into convolutions first, so that they are not quantised separately.
         quant_pre_process(str(original), str(prepared), skip_symbolic_shape=True)
         quantize_static(
@@ -128,7 +118,7 @@ def quantise_dynamic(proto: onnx.ModelProto) -> onnx.ModelProto:
 
     with tempfile.TemporaryDirectory() as folder:
         original, quantised = Path(folder, "original.onnx"), Path(folder, "quantised.onnx")
-        onnx.save(without_shapes(proto), original)
+        onnx.save(proto, original)
         quantize_dynamic(
             str(original),
             str(quantised),
@@ -139,11 +129,3 @@ def quantise_dynamic(proto: onnx.ModelProto) -> onnx.ModelProto:
             extra_options={"EnableSubgraph": True},
         )
         return onnx.load(quantised)
-
-
-def without_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Remove the shapes that the exporter recorded: some are out of date, and make the quantisers fail."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(proto)
-    del copy.graph.value_info[:]
-    return copy

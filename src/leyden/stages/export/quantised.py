@@ -1,7 +1,6 @@
 """Quantisation in PyTorch (torchao's pt2e): 8-bit weights and activations, scales from real images."""
 
 import torch
-from torch import nn
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 from torchao.quantization.pt2e.quantizer import Quantizer
 
@@ -9,8 +8,6 @@ from leyden.runtimes.examples import batches
 from leyden.stages.export.export_request import ExportRequest
 from leyden.stages.export.input_spec import to_tensors
 from leyden.stages.export.program import MAX_BATCH, trace, trace_module
-
-CALIBRATION_BATCH = 64
 
 
 def trace_quantised(
@@ -22,8 +19,7 @@ def trace_quantised(
     """
     prepared = prepare_pt2e(trace(request, batch_size, max_batch).module(), quantizer)
     with torch.no_grad():
-        for batch in batches(request.calibration, min(CALIBRATION_BATCH, max_batch)):
+        for batch in batches(request.calibration, 64):
             prepared(*to_tensors(batch))
-    converted: nn.Module = convert_pt2e(prepared)
-    request.steps["quantised"] = converted
+    request.steps["quantised"] = converted = convert_pt2e(prepared)
     return trace_module(converted, request, batch_size, max_batch)

@@ -1,10 +1,8 @@
 """The rows of the report: one per requested file, and one of the checkpoint to compare speeds with."""
 
-from pathlib import Path
 from typing import Any
 
 from leyden.errors import one_line
-from leyden.files import sha256
 from leyden.models.build import Model
 from leyden.stages.export.export_request import CannotWriteError
 from leyden.stages.export.verification import Reference, compare_outputs
@@ -24,11 +22,6 @@ COLUMNS = {
     "status": "status",
     "reason": "reason",
 }
-
-
-def checked_row(path: Path, size: int) -> dict[str, Any]:
-    """Describe a file; `leyden.load` recognises it as this project's own by its hash."""
-    return {"file": path.name, "bytes": size, "sha256": sha256(path), "status": "checked", "reason": ""}
 
 
 def skipped_row(error: Exception) -> dict[str, Any]:
@@ -62,8 +55,7 @@ def summarize_row(row: dict[str, Any]) -> str:
 def markdown_table(rows: list[dict[str, Any]]) -> str:
     """Format the rows as a Markdown table."""
     lines = [list(COLUMNS.values()), ["---"] * len(COLUMNS)]
-    lines += [
-        [f"{value:.4g}" if isinstance(value := row.get(key, ""), float) else str(value) for key in COLUMNS]
-        for row in rows
-    ]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
+    for row in rows:
+        values = [row.get(key, "") for key in COLUMNS]
+        lines.append([f"{value:.4g}" if isinstance(value, float) else str(value) for value in values])
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)

@@ -14,7 +14,7 @@ def write(request: ExportRequest) -> None:
     """Write the weights in the requested precision; the metadata has the preprocessing and the network's spec."""
     dtype = HALF_DTYPES.get(request.precision)
     state = {name: tensor.contiguous() for name, tensor in request.module.state_dict().items()}
-    if dtype is not None:
+    if dtype:
         state = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in state.items()}
     metadata = json.loads(request.metadata) | {"network": request.module.spec["network"]}
     # Only one key: the library writes several in an order that varies between processes.

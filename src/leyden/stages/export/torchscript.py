@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from leyden.models.build import Model
 from leyden.models.image_model import ImageModel
 from leyden.stages.export.archive import rewrite_archive
 from leyden.stages.export.export_request import ExportRequest
@@ -44,19 +43,15 @@ class Scriptable(nn.Module):
         return self.network(pixels)
 
 
-def scriptable(module: Model) -> nn.Module:
-    return Scriptable(module) if isinstance(module, ImageModel) else module
-
-
 def write(request: ExportRequest) -> None:
     """Script the model rather than trace it: a trace keeps only one side of a branch."""
     # Frozen, since a module's constants are written in the order of a set, which varies between processes.
-    scripted = torch.jit.freeze(torch.jit.script(scriptable(request.module).eval()))
+    module = Scriptable(request.module) if isinstance(request.module, ImageModel) else request.module
+    scripted = torch.jit.freeze(torch.jit.script(module.eval()))
     request.steps["exported"] = scripted
     torch.jit.save(scripted, request.path, _extra_files={"leyden.json": request.metadata})
     # Debug information contains paths of this machine, and the id is a hash of them; a program runs without both.
     rewrite_archive(
         request.path,
         lambda name, content: None if name.endswith((".debug_pkl", "serialization_id")) else (name, content),
-        {},
     )

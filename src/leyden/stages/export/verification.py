@@ -16,7 +16,7 @@ import leyden
 from leyden.errors import UserError
 from leyden.runtimes.examples import batches, load_examples
 from leyden.runtimes.measure import BATCH_SIZES
-from leyden.stages.export.export_request import ExportRequest, Step
+from leyden.stages.export.export_request import ExportRequest
 from leyden.stages.export.input_spec import to_tensors
 from leyden.statistics.wilson import wilson_interval
 
@@ -45,7 +45,7 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class Tolerances:
-    """One for each precision."""
+    """The tolerance for each precision."""
 
     fp32: Tolerance = Tolerance()
     fp16: Tolerance = Tolerance(0.05, 0.995)
@@ -78,9 +78,6 @@ class Reference:
     tolerances: Tolerances
     expected: ModelOutputs
 
-    def tolerance(self, precision: str) -> Tolerance:
-        return getattr(self.tolerances, precision)
-
 
 def run_in_subprocess(file: Path, examples: Path) -> ModelOutputs:
     """Run a model file in a new process.
@@ -91,9 +88,8 @@ def run_in_subprocess(file: Path, examples: Path) -> ModelOutputs:
     outputs = examples.with_name("outputs.npz")
     command = [sys.executable, "-P", "-m", "leyden.runtimes.measure", str(file), str(examples), str(outputs)]
     # This copy of the package, even if another is installed; not a stage's folder, whose files are named like packages.
-    source = str(Path(leyden.__file__).parents[1])
-    python_path = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
-    env = os.environ | ENVIRONMENT | {"PYTHONPATH": python_path}
+    python_path = filter(None, [str(Path(leyden.__file__).parents[1]), os.environ.get("PYTHONPATH")])
+    env = os.environ | ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(python_path)}
     try:
         process = subprocess.run(command, env=env, capture_output=True, text=True, errors="replace", timeout=TIMEOUT_S)
     except subprocess.TimeoutExpired as error:
@@ -136,19 +132,17 @@ def verify(reference: Reference, request: ExportRequest) -> dict[str, Any]:
         UserError: if the file differs by more than the tolerance, or lost its labels.
     """
     outputs = run_in_subprocess(request.path, reference.examples)
-    name, labels = request.path.name, reference.expected.metrics["labels"]
-    if outputs.metrics["labels"] != labels:
-        raise UserError(
-            f"{name}: expected the labels {labels}; the file has {outputs.metrics['labels']}; nothing is published"
-        )
+    name, labels = request.path.name, outputs.metrics["labels"]
+    if labels != (expected_labels := reference.expected.metrics["labels"]):
+        raise UserError(f"{name}: expected the labels {expected_labels}; the file has {labels}; nothing is published")
     metrics = compare_outputs(outputs, reference.expected, reference.labels)
-    tolerance = reference.tolerance(request.precision)
+    tolerance: Tolerance = getattr(reference.tolerances, request.precision)
     if not tolerance.allows(metrics["max_abs_diff"], metrics["top1_agreement"]):
         raise UserError(
             f"{name}: expected the checkpoint's outputs (logits within {tolerance.max_abs_diff}, top-1 agreement of at "
             f"least {tolerance.top1_agreement}); got a difference of {metrics['max_abs_diff']:.4g} and an agreement of "
-            f"{metrics['top1_agreement']:.4f}; {locate_step(reference, request, metrics)}; nothing is published; "
-            "fix the format's writer, or increase `tolerance` in configs/export.yaml"
+            f"{metrics['top1_agreement']:.4f}; {locate_step(reference, request, tolerance, metrics)}; "
+            "nothing is published; fix the format's writer, or increase `tolerance` in configs/export.yaml"
         )
     return metrics
 
@@ -182,14 +176,12 @@ def nan_to_inf(difference: float) -> float:
     return float(difference) if math.isfinite(difference) else math.inf
 
 
-def locate_step(reference: Reference, request: ExportRequest, metrics: dict[str, Any]) -> str:
+def locate_step(reference: Reference, request: ExportRequest, tolerance: Tolerance, metrics: dict[str, Any]) -> str:
     """Report the difference from the checkpoint after each step, and which step first exceeded the tolerance."""
-    tolerance = reference.tolerance(request.precision)
     expected = torch.from_numpy(reference.expected.logits[BATCH_SIZES[0]])
     examples = load_examples(reference.examples)
-    steps: dict[str, Step] = {"eager": request.module, **request.steps}
     deviations: dict[str, tuple[float, float]] = {}
-    for name, step in steps.items():
+    for name, step in {"eager": request.module, **request.steps}.items():
         with torch.no_grad():
             logits = torch.cat([step(*to_tensors(batch)) for batch in batches(examples, BATCH_SIZES[0])])
         agreement = float((logits.argmax(1) == expected.argmax(1)).float().mean())

@@ -8,18 +8,17 @@ from leyden.errors import UserError
 from leyden.files import replaced_folder
 from leyden.files.outputs import check_output
 from leyden.stages.report.checks import list_checks, model_verdict
-from leyden.stages.report.comparison import Comparison, compare_runs
-from leyden.stages.report.dataset import Dataset, read_dataset
-from leyden.stages.report.evaluation import Evaluation, read_evaluation
-from leyden.stages.report.explanations import Explanations, read_explanations
-from leyden.stages.report.exports import Exports, read_exports
+from leyden.stages.report.comparison import compare_runs
+from leyden.stages.report.dataset import read_dataset
+from leyden.stages.report.evaluation import read_evaluation
+from leyden.stages.report.explanations import build_gallery, read_explanations
+from leyden.stages.report.exports import read_exports
 from leyden.stages.report.findings import data_verdict, list_findings
-from leyden.stages.report.gallery import build_gallery
 from leyden.stages.report.limitations import list_limitations
+from leyden.stages.report.results import Results, headline_metrics, summarize_model
 from leyden.stages.report.runs import check_run, read_run
-from leyden.stages.report.summary import headline_metrics, summarize_model
 from leyden.stages.report.templates import render_card, render_page
-from leyden.stages.report.training import Training, read_training
+from leyden.stages.report.training import read_training
 
 
 def report(
@@ -55,15 +54,22 @@ def report(
     if num_errors < 1:
         raise UserError(f"report.num_errors must be at least 1; got {num_errors}; set it in configs/report.yaml")
     dataset = read_dataset(prepare, data)
-    context = template_context(
+    results = Results(
         dataset,
         read_training(train) if train.is_dir() else None,
         read_evaluation(evaluate, prepare, num_errors, dataset.noun) if evaluate.is_dir() else None,
         read_exports(export, dataset.noun) if export.is_dir() else None,
         read_explanations(explain, prepare) if explain.is_dir() else None,
     )
-    comparison = compare_with(against, prepare, train, evaluate, export, dataset.noun) if against else None
-    context |= {"license": license, "comparison": comparison} | ({"title": title} if title else {})
+    comparison = None
+    if against:
+        check_run(against)
+        if not evaluate.is_dir():
+            raise UserError(f"expected {evaluate} to compare with {against}; not found; run `leyden evaluate` first")
+        this = read_run("this", [prepare, train, evaluate, export], dataset.noun)
+        comparison = compare_runs(read_run(str(against), other, dataset.noun), this)
+    context = template_context(results) | {"license": license, "comparison": comparison}
+    context |= {"title": title} if title else {}
     pages = ("index.html", "data.html", *(["against.html"] if comparison else []))
     write(out, {name: render_page(name, context) for name in pages} | {"model_card.md": render_card(context)})
     print(f"report: {context['model_verdict']} {context['summary']}\nreport: {context['data_verdict']}")
@@ -79,39 +85,21 @@ def write(out: Path, pages: dict[str, str]) -> None:
     print(f"report: {sizes} written to {out}")
 
 
-def compare_with(other: Path, prepare: Path, train: Path, evaluate: Path, export: Path, noun: str) -> Comparison:
-    check_run(other)
-    if not evaluate.is_dir():
-        raise UserError(f"expected {evaluate} to compare with {other}; not found; run `leyden evaluate` first")
-    other_run = read_run(str(other), other / "prepare", other / "train", other / "evaluate", other / "export", noun)
-    return compare_runs(other_run, read_run("this", prepare, train, evaluate, export, noun))
-
-
-def template_context(
-    dataset: Dataset,
-    training: Training | None,
-    evaluation: Evaluation | None,
-    exports: Exports | None,
-    explanations: Explanations | None,
-) -> dict[str, Any]:
+def template_context(results: Results) -> dict[str, Any]:
     """Return the variables of the templates."""
+    dataset = results.dataset
     findings = list_findings(dataset)
-    checks = list_checks(dataset, findings, training, evaluation, exports, explanations)
-    return {
+    checks = list_checks(results, findings)
+    return results._asdict() | {
         "title": f"{dataset.noun.capitalize()} classifier with {len(dataset.classes):,} classes",
         "model_verdict": model_verdict(checks),
         "checks": checks,
-        "summary": summarize_model(training, evaluation, exports, explanations),
-        "headline_metrics": headline_metrics(training, evaluation, exports, explanations),
-        "dataset": dataset,
+        "summary": summarize_model(results),
+        "headline_metrics": headline_metrics(results),
         "noun": dataset.noun,
         "findings": findings,
         "data_verdict": data_verdict(findings),
-        "training": training,
-        "evaluation": evaluation,
-        "gallery": build_gallery(evaluation, explanations),
-        "exports": exports,
-        "explanations": explanations,
-        "limitations": list_limitations(dataset, findings, evaluation, exports, explanations),
+        "gallery": build_gallery(results.evaluation, results.explanations),
+        "limitations": list_limitations(results, findings),
         "leyden_version": leyden.__version__,
     }

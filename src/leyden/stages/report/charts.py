@@ -1,7 +1,4 @@
-"""Plots as inline SVG, in the fonts and colours of the page (light or dark).
-
-The same numbers give the same bytes.
-"""
+"""Plots as inline SVG, in the fonts and colours of the page (light or dark); the same numbers give the same bytes."""
 
 import io
 import re
@@ -24,27 +21,15 @@ PAGE_COLOURS = {INK: "currentColor", FAINT: "var(--faint)"} | {
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,
-    "text.color": INK,
-    "axes.edgecolor": FAINT,
-    "axes.labelcolor": INK,
-    "axes.titlecolor": INK,
     "axes.titlelocation": "left",
     "axes.titlesize": 10,
-    "axes.labelsize": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
     "axes.grid": True,
-    "grid.color": FAINT,
     "grid.linewidth": 0.5,
     "grid.alpha": 0.6,
-    "xtick.color": FAINT,
-    "ytick.color": FAINT,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "xtick.labelsize": 9,
-    "ytick.labelsize": 9,
-    "legend.frameon": False,
-    "legend.fontsize": 9,
+    **dict.fromkeys(("axes.labelsize", "legend.fontsize", "xtick.labelsize", "ytick.labelsize"), 9),
+    **dict.fromkeys(("axes.spines.right", "axes.spines.top", "legend.frameon"), False),
+    **dict.fromkeys(("axes.edgecolor", "grid.color", "xtick.color", "ytick.color"), FAINT),
+    **dict.fromkeys(("axes.labelcolor", "axes.titlecolor", "text.color", "xtick.labelcolor", "ytick.labelcolor"), INK),
 }
 Lines = dict[str, list[tuple[float, float]]]  # split: points (epoch, value)
 NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
@@ -83,14 +68,12 @@ def inline(svg: str, name: str, alt: str) -> Markup:
 
 def draw_curves(name: str, curves: Lines, kept_epoch: int | None, other: Lines | None = None) -> Markup:
     """Draw a metric by epoch: a solid line per split, and a dashed one per split of the other run."""
-    lines = [(split, points, "o-") for split, points in curves.items()] + [
-        (f"{split} (other)", points, "--") for split, points in (other or {}).items()
-    ]
+    lines = [(split, split, points, "o-") for split, points in curves.items()]
+    lines += [(f"{split} (other)", split, points, "--") for split, points in (other or {}).items()]
 
     def plot(figure: Figure) -> None:
         axes = figure.subplots()
-        for label, points, style in lines:
-            split = label.removesuffix(" (other)")
+        for label, split, points, style in lines:
             # A split has the same colour in every chart.
             colour = SERIES[SPLITS.index(split) if split in SPLITS else -1]
             axes.plot(*zip(*points, strict=True), style, color=colour, label=label, markersize=3, linewidth=1.5)
@@ -100,7 +83,7 @@ def draw_curves(name: str, curves: Lines, kept_epoch: int | None, other: Lines |
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(ncols=min(3, len(lines) + 1))
 
-    ends = ", ".join(f"{label} from {points[0][1]:.3g} to {points[-1][1]:.3g}" for label, points, _ in lines)
+    ends = ", ".join(f"{label} from {points[0][1]:.3g} to {points[-1][1]:.3g}" for label, _, points, _ in lines)
     return draw("curve-" + re.sub(r"\W+", "-", name), f"{name} by epoch: {ends}", 4.6, 2.9, plot)
 
 

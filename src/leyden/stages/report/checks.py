@@ -1,15 +1,16 @@
 """Checks of whether the model is ready to ship."""
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from leyden.stages.report.dataset import Dataset
-from leyden.stages.report.evaluation import Evaluation
+from leyden.stages.report.evaluation import MIN_TEST_EXAMPLES, Evaluation
 from leyden.stages.report.explanations import Explanations
 from leyden.stages.report.exports import Exports, file_label
 from leyden.stages.report.findings import Finding, data_verdict
 from leyden.stages.report.formatting import as_sentence, as_words, decimal, factor, join_names, percent, plural
-from leyden.stages.report.limitations import MIN_TEST_EXAMPLES
+from leyden.stages.report.results import Results
 from leyden.stages.report.training import Training
 
 PASSED, WARNING, FAILED, MISSING = "Passed", "Warning", "Failed", "Missing"
@@ -28,15 +29,9 @@ class Check(NamedTuple):
     section: str
 
 
-def list_checks(
-    dataset: Dataset,
-    findings: list[Finding],
-    training: Training | None,
-    evaluation: Evaluation | None,
-    exports: Exports | None,
-    explanations: Explanations | None,
-) -> list[Check]:
+def list_checks(results: Results, findings: list[Finding]) -> list[Check]:
     """List the checks of a trained model in the order of `ORDER`."""
+    dataset, training, evaluation, exports, explanations = results
     if training is None:
         return []
     checks = [
@@ -53,7 +48,7 @@ def model_verdict(checks: list[Check]) -> str:
     """Return in one sentence whether the model is ready to ship."""
     if not checks:
         return "No model has been trained yet."
-    counts = {outcome: sum(check.outcome == outcome for check in checks) for outcome in ORDER}
+    counts = Counter(check.outcome for check in checks)
     if counts[FAILED]:
         return f"Not ready to ship: {plural(counts[FAILED], 'check')} failed."
     if counts[MISSING]:
@@ -69,22 +64,18 @@ def check_accuracy(evaluation: Evaluation | None) -> Iterator[Check]:
         yield Check(MISSING, "the model was not evaluated", "Run leyden evaluate to measure its accuracy.", "scores")
         return
     metrics, required = evaluation.metrics, evaluation.metrics.get("required", {})
-    interval = f"{evaluation.level} interval {evaluation.format_interval('accuracy')}"
     requirement = ", ".join(f"{as_words(name)} {minimum:g}" for name, minimum in required.items())
     if metrics["accuracy_low"] <= evaluation.majority_fraction:
         majority = percent(evaluation.majority_fraction)
-        outcome = FAILED
-        evidence = f"{interval}; not clearly better than always predicting the most frequent label ({majority})."
+        outcome, evidence = FAILED, f"; not clearly better than always predicting the most frequent label ({majority})."
     elif not required:
-        outcome = WARNING
-        evidence = f"{interval}. No required accuracy is set; set evaluate.require in configs/evaluate.yaml."
+        outcome, evidence = WARNING, ". No required accuracy is set; set evaluate.require in configs/evaluate.yaml."
     elif metrics["accuracy_low"] < required.get("accuracy", 0):
+        evidence = f"; meets the requirement ({requirement}), but might not on other {evaluation.noun}s."
         outcome = WARNING
-        evidence = f"{interval}; meets the requirement ({requirement}), but might not on other {evaluation.noun}s."
     else:
-        outcome = PASSED
-        evidence = f"{interval}; meets the requirement: {requirement}."
-    yield Check(outcome, evaluation.accuracy_text, evidence, "scores")
+        outcome, evidence = PASSED, f"; meets the requirement: {requirement}."
+    yield Check(outcome, evaluation.accuracy_text, evaluation.accuracy_interval + evidence, "scores")
     error = metrics["calibration_error"]
     is_calibrated = error <= MAX_CALIBRATION_ERROR
     yield Check(
@@ -117,8 +108,7 @@ def check_exports(exports: Exports | None) -> Check:
     if exports.failed:
         return Check(FAILED, f"{plural(len(exports.failed), 'exported file')} not verified", evidence, "exports")
     if fastest := exports.fastest:
-        speedup = factor(fastest["speedup_b1"])
-        name = file_label(fastest)
+        name, speedup = file_label(fastest), factor(fastest["speedup_b1"])
         evidence += f" The fastest, {name}, is {speedup} as fast as eager PyTorch for one {exports.noun}."
     return Check(PASSED, f"{plural(len(exports.files), 'exported file')} checked", evidence, "exports")
 
@@ -138,11 +128,10 @@ def check_weaknesses(evaluation: Evaluation) -> Iterator[Check]:
             "than the others."
         )
         yield Check(PASSED, "No weak slices", evidence, "weaknesses")
-    small = evaluation.small_classes(MIN_TEST_EXAMPLES)
-    if small:
+    if small := evaluation.small_classes:
         title = f"{plural(len(small), 'class', 'classes')} with fewer than {MIN_TEST_EXAMPLES} test {evaluation.noun}s"
-        labels = join_names(small[:MAX_NAMED]) + (", and others" if len(small) > MAX_NAMED else "")
-        yield Check(WARNING, title, f"Too few to measure their accuracy well: {labels}.", "scores")
+        evidence = f"Too few to measure their accuracy well: {join_names(small, MAX_NAMED)}."
+        yield Check(WARNING, title, evidence, "scores")
     if evaluation.robustness:
         yield check_robustness(evaluation)
 

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from leyden.artifacts import LESS_IS_BETTER
 from leyden.stages.report.charts import draw_curves
-from leyden.stages.report.evaluation import format_score, score_names
+from leyden.stages.report.evaluation import Score, format_score, score_names
 from leyden.stages.report.exports import file_label
 from leyden.stages.report.formatting import UNKNOWN, parse_number, percent, percentage_points, plural, two_digits
 from leyden.stages.report.runs import Run
@@ -20,13 +20,10 @@ MAX_CHARTS = 4
 
 
 class ScoreChange(NamedTuple):
-    """A score of both runs as text; `direction` is better, worse, or empty without a change."""
+    """A score of both runs; `direction` is better, worse, or empty without a change."""
 
-    title: str
-    other: str
-    other_interval: str
-    this: str
-    this_interval: str
+    other: Score
+    this: Score
     change: str
     direction: str
 
@@ -42,21 +39,9 @@ class ClassChange(NamedTuple):
     gained: int | None
 
 
-class ExportChange(NamedTuple):
-    """An exported file's size in bytes and latency for one example in both runs (other, this), and the speedup."""
-
-    name: str
-    sizes: tuple[float | None, float | None]
-    latencies_ms: tuple[float | None, float | None]
-    speedup: float | None
-
-
-class Difference(NamedTuple):
-    """A setting, or a part of the provenance, that differs between the runs."""
-
-    name: str
-    other: str
-    this: str
+# An exported file's name, its bytes and its latency in ms for one example in both runs (other, this), and the speedup
+ExportChange = tuple[str, tuple[float | None, ...], tuple[float | None, ...], float | None]
+Difference = tuple[str, str, str]  # a setting, or a part of the provenance: name, other value, this value
 
 
 @dataclass
@@ -75,8 +60,10 @@ class Comparison:
 
 
 def compare_runs(other: Run, this: Run) -> Comparison:
-    """Compare this run with another."""
-    paired = compare_predictions(other, this) if have_same_test_examples(other, this) else None
+    paired = None
+    if have_same_test_examples(other, this):
+        old, new = (np.array([run.predictions[path].is_correct for path in this.predictions]) for run in (other, this))
+        paired = compare_paired(old, new, NUM_RESAMPLES, this.metrics["confidence_level"], SEED)
     return Comparison(
         name=other.name,
         verdict=describe_change(other, this, paired),
@@ -106,11 +93,6 @@ def have_same_test_examples(other: Run, this: Run) -> bool:
     return other.hashes == this.hashes if is_hashed else other.data_hash == this.data_hash
 
 
-def compare_predictions(other: Run, this: Run) -> dict[str, Any]:
-    old, new = (np.array([run.predictions[path].is_correct for path in this.predictions]) for run in (other, this))
-    return compare_paired(old, new, NUM_RESAMPLES, this.metrics["confidence_level"], SEED)
-
-
 def describe_change(other: Run, this: Run, paired: dict[str, Any] | None) -> str:
     """Describe in one sentence how the accuracy changed and whether the change is significant."""
     old, new = (percent(run.metrics["accuracy"]) for run in (other, this))
@@ -136,13 +118,12 @@ def compare_scores(other: dict[str, Any], this: dict[str, Any]) -> list[ScoreCha
         difference = f"{change:+.2g}" if change else "0"
         if new.value.endswith("%"):
             difference = f"{percentage_points(change)} points"
-        changes.append(ScoreChange(new.title, old.value, old.interval, new.value, new.interval, difference, direction))
+        changes.append(ScoreChange(old, new, difference, direction))
     return changes
 
 
 def compare_classes(other: Run, this: Run, is_paired: bool) -> list[ClassChange]:
-    lost = count_only_correct_in(other, this) if is_paired else None
-    gained = count_only_correct_in(this, other) if is_paired else None
+    lost, gained = (count_only_correct_in(*runs) if is_paired else None for runs in ((other, this), (this, other)))
     changes = []
     for label in this.classes | other.classes:
         old, new = (parse_number(run.classes.get(label, {}).get("recall")) for run in (other, this))
@@ -165,12 +146,12 @@ def compare_exports(other: Run, this: Run) -> list[ExportChange]:
     other_files, this_files = (
         {file_label(row): row for row in (run.exports.files if run.exports else [])} for run in (other, this)
     )
-    changes = []
+    changes: list[ExportChange] = []
     for name in this_files | other_files:
         old, new = other_files.get(name, {}), this_files.get(name, {})
         latencies_ms = old_ms, new_ms = old.get("latency_ms_b1_p50"), new.get("latency_ms_b1_p50")
         speedup = old_ms / new_ms if old_ms and new_ms else None
-        changes.append(ExportChange(name, (old.get("bytes"), new.get("bytes")), latencies_ms, speedup))
+        changes.append((name, (old.get("bytes"), new.get("bytes")), latencies_ms, speedup))
     return changes
 
 
@@ -182,9 +163,5 @@ def provenance_of(run: Run) -> dict[str, str]:
 
 
 def list_differences(other: dict[str, str], this: dict[str, str]) -> list[Difference]:
-    names = dict.fromkeys([*this, *other])
-    return [
-        Difference(name, other.get(name, UNKNOWN), this.get(name, UNKNOWN))
-        for name in names
-        if other.get(name) != this.get(name)
-    ]
+    values = [(name, other.get(name, UNKNOWN), this.get(name, UNKNOWN)) for name in this | other]
+    return [row for row in values if row[1] != row[2]]

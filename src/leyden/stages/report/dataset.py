@@ -5,17 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from leyden.data.packed import SPLITS, read_report
+from leyden.data.packed import REJECTED, SPLITS, read_report
 from leyden.files.tables import read_table
-from leyden.stages.report.contact_sheets import ContactSheet, read_contact_sheets
 from leyden.stages.report.duplicates import Duplicates, read_duplicates
 from leyden.stages.report.formatting import TIMES, as_words
+from leyden.stages.report.pictures import Picture, encode_file
 
 MAX_REJECTED = 20
 MAX_CHANNELS = 100
 COLOURS = {1: "grey", 3: "RGB"}
 CHANNEL_NAMES = {1: ["grey"], 3: ["red", "green", "blue"]}
-UNITS = {"aspect_ratio": "width / height", "height": "pixels", "width": "pixels", "length": "steps"}
+MAX_SHEET_SIDE_PX = 520
+MAX_SHEET_BYTES = 3_000_000  # of all contact sheets as base64 text: most of the page's size
 
 
 class Class(NamedTuple):
@@ -30,22 +31,6 @@ class Class(NamedTuple):
         return sum(self.counts)
 
 
-class Spread(NamedTuple):
-    """A quantity over all files: min, median and max."""
-
-    name: str
-    unit: str
-    values: dict[str, float]
-
-
-class Channel(NamedTuple):
-    """Mean and standard deviation of an image's channel or a sequence's feature over the training examples."""
-
-    name: str
-    mean: float
-    std: float
-
-
 @dataclass
 class Dataset:
     """The report of `leyden prepare`; `input` has `image_size` and `channels` for images, `features` for sequences."""
@@ -58,13 +43,13 @@ class Dataset:
     num_bytes: int
     classes: list[Class]
     counts: dict[str, int]
-    spreads: list[Spread]
+    spreads: dict[str, dict[str, float]]  # min, median and max over all files, by quantity
     modes: dict[str, int]
     num_rejected: int
     rejected: list[dict[str, str]]
     reasons: list[tuple[str, int]]
     duplicates: Duplicates
-    contact_sheets: list[ContactSheet]
+    contact_sheets: dict[str, Picture]  # some examples of a class side by side, by label
 
     @property
     def total(self) -> int:
@@ -82,25 +67,25 @@ class Dataset:
     def shape(self) -> str:
         """The shape of an example, in words."""
         if not self.has_images:
-            sizes = {name: value for name, value in self.input.items() if isinstance(value, int)}
-            return ", ".join(f"{value:,} {as_words(name)}" for name, value in sizes.items())
+            sizes = [(name, size) for name, size in self.input.items() if isinstance(size, int)]
+            return ", ".join(f"{size:,} {as_words(name)}" for name, size in sizes)
         height, width = self.input["image_size"]
         channels = self.input["channels"]
         colours = COLOURS.get(channels, f"{channels} channels")
         return f"{height} {TIMES} {width} pixels (height {TIMES} width), {colours}"
 
     @property
-    def channels(self) -> list[Channel]:
-        names = CHANNEL_NAMES.get(self.input.get("channels", 0)) or [
-            str(number) for number in range(len(self.input["mean"]))
-        ]
-        return [Channel(*row) for row in zip(names, self.input["mean"], self.input["std"], strict=True)][:MAX_CHANNELS]
+    def channels(self) -> list[tuple[str, float, float]]:
+        """Name, mean and standard deviation of each channel or feature over the training examples."""
+        means, stds = self.input["mean"], self.input["std"]
+        names = CHANNEL_NAMES.get(self.input.get("channels", 0)) or map(str, range(len(means)))
+        return list(zip(names, means, stds, strict=True))[:MAX_CHANNELS]
 
 
 def read_dataset(prepare: Path, data: Path) -> Dataset:
     report = read_report(prepare)
     files = report["files"]
-    rejected = read_table(prepare / "rejected.csv", "prepare")
+    rejected = read_table(prepare / REJECTED, "prepare")
     return Dataset(
         folder=str(data),
         prepared=str(prepare),
@@ -110,9 +95,7 @@ def read_dataset(prepare: Path, data: Path) -> Dataset:
         num_bytes=report["bytes"],
         classes=count_classes(report["labels"], report["counts"]),
         counts={split: sum(report["counts"][split].values()) for split in SPLITS},
-        spreads=[
-            Spread(as_words(name), UNITS.get(name, ""), values) for name, values in files.items() if "median" in values
-        ],
+        spreads={name: values for name, values in files.items() if "median" in values},
         modes=files.get("modes", {}),
         num_rejected=len(rejected),
         rejected=rejected[:MAX_REJECTED],
@@ -126,3 +109,18 @@ def count_classes(labels: list[str], counts: dict[str, dict[str, int]]) -> list[
     rows = {label: [counts[split][label] for split in SPLITS] for label in labels}
     largest = max(map(sum, rows.values()))
     return [Class(label, row, [count / largest for count in row]) for label, row in rows.items()]
+
+
+def read_contact_sheets(prepare: Path, labels: list[str]) -> dict[str, Picture]:
+    """Read the sheets of the first classes, up to MAX_SHEET_BYTES in total."""
+    sheets: dict[str, Picture] = {}
+    remaining_bytes = MAX_SHEET_BYTES
+    for number, label in enumerate(labels):
+        path = prepare / "contact" / f"{number}.png"
+        if path.is_file():
+            picture = encode_file(path, MAX_SHEET_SIDE_PX)
+            remaining_bytes -= len(picture.uri)
+            if remaining_bytes < 0:
+                break
+            sheets[label] = picture
+    return sheets

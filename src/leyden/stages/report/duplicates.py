@@ -6,7 +6,7 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import NamedTuple
 
-from leyden.data.packed import SPLITS
+from leyden.data.packed import DUPLICATES, MANIFEST, SPLITS
 from leyden.files.tables import read_table
 from leyden.stages.report.pictures import Picture, encode_paths
 
@@ -16,12 +16,11 @@ PICTURE_SIDE_PX = 144
 
 
 class Example(NamedTuple):
-    """One example of a pair; sequences have no picture."""
+    """One example of a pair."""
 
     path: str
     label: str
     split: str
-    picture: Picture | None = None
 
 
 class Pair(NamedTuple):
@@ -44,11 +43,7 @@ class Pair(NamedTuple):
 
     @property
     def rank(self) -> tuple[bool, str, bool]:
-        """Sort key, the most harmful first.
-
-        Exact duplicates in different splits, then those with different labels, then near duplicates in the same
-        order, and last the harmless ones.
-        """
+        """Sort key: exact before near duplicates, different splits before different labels, and harmless ones last."""
         return self.is_harmless, self.kind, not self.has_different_splits
 
 
@@ -63,11 +58,12 @@ class PairCounts(NamedTuple):
 
 @dataclass
 class Duplicates:
-    """Counts of all pairs, some pairs of each rank with pictures, and the groups in more than one split."""
+    """Counts of all pairs, some pairs of each rank, and the groups in more than one split."""
 
     counts: list[PairCounts]  # exact, near
     num_harmless: int
     shown: list[Pair]
+    pictures: dict[str, Picture]  # of the pairs shown, by path; none of sequences
     groups: list[tuple[str, dict[str, int]]]  # the first MAX_GROUPS: group, examples per split
     num_groups: int
 
@@ -77,14 +73,15 @@ class Duplicates:
 
 
 def read_duplicates(prepare: Path) -> Duplicates:
-    pairs = [parse_pair(row) for row in read_table(prepare / "duplicates.csv", "prepare")]
+    pairs = [parse_pair(row) for row in read_table(prepare / DUPLICATES, "prepare")]
     by_rank = groupby(sorted(pairs, key=lambda pair: pair.rank), lambda pair: pair.rank)
     shown = [pair for _, ranked in by_rank for pair in islice(ranked, MAX_PER_RANK)]
-    groups = find_split_groups(read_table(prepare / "manifest.csv", "prepare"))
+    groups = find_split_groups(read_table(prepare / MANIFEST, "prepare"))
     return Duplicates(
         counts=[count_pairs(kind, pairs) for kind in ("exact", "near")],
         num_harmless=sum(pair.is_harmless for pair in pairs),
-        shown=add_pictures(shown, prepare),
+        shown=shown,
+        pictures=encode_paths(prepare, {example.path for pair in shown for example in pair.examples}, PICTURE_SIDE_PX),
         groups=groups[:MAX_GROUPS],
         num_groups=len(groups),
     )
@@ -99,16 +96,6 @@ def count_pairs(kind: str, pairs: list[Pair]) -> PairCounts:
     pairs = [pair for pair in pairs if pair.kind == kind]
     different_labels = sum(pair.has_different_labels for pair in pairs)
     return PairCounts(kind, len(pairs), different_labels, sum(pair.has_different_splits for pair in pairs))
-
-
-def add_pictures(pairs: list[Pair], prepare: Path) -> list[Pair]:
-    paths = {example.path for pair in pairs for example in pair.examples}
-    pictures = encode_paths(prepare, paths, PICTURE_SIDE_PX)
-
-    def with_picture(example: Example) -> Example:
-        return example._replace(picture=pictures.get(example.path))
-
-    return [Pair(kind, (with_picture(first), with_picture(second))) for kind, (first, second) in pairs]
 
 
 def find_split_groups(manifest: list[dict[str, str]]) -> list[tuple[str, dict[str, int]]]:

@@ -19,6 +19,7 @@ from leyden.stages.report.pictures import Picture, encode_rows
 from leyden.stages.report.predictions import Prediction, read_predictions, select_shown
 from leyden.stages.report.tables import read_optional_table
 
+MIN_TEST_EXAMPLES = 30  # per class: a recall of 1 on 30 examples has a 95% interval that begins at 0.89
 DESCRIPTIONS = {
     "accuracy": "fraction of examples classified correctly",
     "balanced_accuracy": "accuracy with every class weighted equally",
@@ -31,7 +32,7 @@ DESCRIPTIONS = {
     "calibration_error": "gap between confidence and accuracy; 0 is best",
 }
 TITLES = {"macro_f1": "macro F1", "auroc": "AUROC", "brier_score": "Brier score"}
-NOT_SCORES = (  # of metrics.json
+NOT_SCORES = {  # of metrics.json
     "examples",
     "errors",
     "confidence_level",
@@ -40,7 +41,7 @@ NOT_SCORES = (  # of metrics.json
     "abstain_coverage",
     "abstain_precision",
     "required",
-)
+}
 
 
 class Score(NamedTuple):
@@ -63,7 +64,7 @@ class Evaluation:
     scores: list[Score]
     classes: list[dict[str, str]]
     confusion: Confusion
-    bins: list[dict[str, str]]  # of confidence
+    reliability: Markup
     majority_fraction: float  # accuracy of always predicting the most frequent label, in [0, 1]
     shown: list[tuple[Prediction, Picture | None]]
     noun: str
@@ -77,32 +78,27 @@ class Evaluation:
         return f"{100 * self.metrics['confidence_level']:g}%"
 
     @property
-    def reliability(self) -> Markup:
-        return draw_reliability(self.bins, self.noun)
-
-    @property
-    def has_recall_intervals(self) -> bool:
-        return any(row.get("recall_low") for row in self.classes)
-
-    @property
     def accuracy_text(self) -> str:
         examples = plural(self.metrics["examples"], f"test {self.noun}")
         return f"{percent(self.metrics['accuracy'])} of {examples} classified correctly"
 
-    def format_interval(self, name: str) -> str:
-        return f"{percent(self.metrics[name + '_low'])} to {percent(self.metrics[name + '_high'])}"
+    @property
+    def accuracy_interval(self) -> str:
+        low, high = percent(self.metrics["accuracy_low"]), percent(self.metrics["accuracy_high"])
+        return f"{self.level} interval {low} to {high}"
 
     def summary(self) -> str:
         """Report the accuracy with its interval."""
-        return f"{self.accuracy_text} ({self.level} interval {self.format_interval('accuracy')})"
+        return f"{self.accuracy_text} ({self.accuracy_interval})"
 
     def lowest_recall(self, count: int) -> list[dict[str, str]]:
         """Return the classes with the lowest recall."""
         return sorted((row for row in self.classes if row["recall"]), key=lambda row: float(row["recall"]))[:count]
 
-    def small_classes(self, min_examples: int) -> list[str]:
-        """Return the labels that have fewer test examples."""
-        return [row["label"] for row in self.classes if int(row["count"]) < min_examples]
+    @property
+    def small_classes(self) -> list[str]:
+        """Labels with fewer than MIN_TEST_EXAMPLES test examples."""
+        return [row["label"] for row in self.classes if int(row["count"]) < MIN_TEST_EXAMPLES]
 
 
 def read_evaluation(evaluate: Path, prepare: Path, num_errors: int, noun: str) -> Evaluation:
@@ -122,10 +118,12 @@ def read_evaluation(evaluate: Path, prepare: Path, num_errors: int, noun: str) -
     kinds = dict.fromkeys(row["kind"] for row in accuracies)
     return Evaluation(
         metrics=metrics,
-        scores=format_scores(metrics, {f"{kind}_accuracy" for kind in kinds}),
+        scores=[
+            format_score(name, metrics) for name in score_names(metrics) if name.removesuffix("_accuracy") not in kinds
+        ],
         classes=read_table(evaluate / PER_CLASS, "evaluate"),
         confusion=count_confusion([(prediction.label, prediction.prediction) for prediction in predictions], labels),
-        bins=read_table(evaluate / CALIBRATION, "evaluate"),
+        reliability=draw_reliability(read_table(evaluate / CALIBRATION, "evaluate"), noun),
         majority_fraction=max(Counter(prediction.label for prediction in predictions).values()) / len(predictions),
         shown=list(zip(shown, pictures, strict=True)),
         noun=noun,
@@ -139,11 +137,7 @@ def read_evaluation(evaluate: Path, prepare: Path, num_errors: int, noun: str) -
 def score_names(metrics: dict[str, Any]) -> list[str]:
     """Return the names of the scores among metrics, without interval bounds, counts and settings."""
     bounds = {f"{name}_{end}" for name in metrics for end in ("low", "high")}
-    return [name for name in metrics if name not in bounds and name not in NOT_SCORES]
-
-
-def format_scores(metrics: dict[str, Any], excluded: set[str]) -> list[Score]:
-    return [format_score(name, metrics) for name in score_names(metrics) if name not in excluded]
+    return [name for name in metrics if name not in bounds | NOT_SCORES]
 
 
 def format_score(name: str, metrics: dict[str, Any]) -> Score:

@@ -1,14 +1,26 @@
 """The section of explanations: attribution maps, and metrics of how far they can be trusted."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
-from leyden.artifacts import CONCEPTS, EXAMPLES, MAX_RANDOMISATION_SIMILARITY, METRICS, SUMMARY, TRUSTED
+from leyden.artifacts import (
+    CHANNELS,
+    CONCEPTS,
+    EXAMPLES,
+    INFLUENCE,
+    MAX_RANDOMISATION_SIMILARITY,
+    METRICS,
+    SUMMARY,
+    TRUSTED,
+)
 from leyden.files import read_json
 from leyden.files.tables import read_table, require_file
+from leyden.stages.report.evaluation import Evaluation
 from leyden.stages.report.formatting import as_words, decimal
-from leyden.stages.report.influence import Channel, Influences, read_channels, read_influences
-from leyden.stages.report.pictures import Picture, encode_file
+from leyden.stages.report.pictures import Picture, encode_file, encode_rows
+from leyden.stages.report.predictions import Prediction
 from leyden.stages.report.tables import read_optional_table
 
 MAX_EXAMPLES = 24
@@ -22,13 +34,18 @@ OPTIONAL_METRICS = {
 }
 
 
-@dataclass
-class Example:
-    """A test example with the map of each method that drew one."""
+# A test example's row and image, and the map of each method that drew one
+Example = tuple[dict[str, str], Picture, list[tuple[str, Picture]]]
+# A test example's row and image, and those of its most helpful and then its most harmful training examples
+Influences = tuple[dict[str, str], Picture, list[tuple[dict[str, str], Picture | None]]]
 
-    row: dict[str, str]
-    image: Picture
-    maps: list[tuple[str, Picture]]
+
+class GalleryItem(NamedTuple):
+    """A prediction; sequences have no image, and only the examples that `leyden explain` drew have a map."""
+
+    prediction: Prediction
+    image: Picture | None
+    map: Picture | None
 
 
 @dataclass
@@ -38,19 +55,18 @@ class Explanations:
     metrics: dict[str, dict[str, float]]
     examples: list[Example]
     num_drawn: int
-    files: dict[str, Path] = field(default_factory=dict)  # drawn examples by their path in the data
-    verdicts: dict[str, dict[str, str]] = field(default_factory=dict)  # rows of summary.csv, the best method first
-    influences: list[Influences] = field(default_factory=list)
-    channels: list[Channel] = field(default_factory=list)
-    concepts: list[dict[str, str]] = field(default_factory=list)
+    files: dict[str, Path]  # drawn examples by their path in the data
+    verdicts: dict[str, dict[str, str]]  # rows of summary.csv, the best method first
+    influences: list[Influences]
+    channels: list[tuple[dict[str, str], Picture]]
+    concepts: list[dict[str, str]]
 
     @property
     def best(self) -> str | None:
         """The first trusted method of summary.csv; without it, the one with the lowest deletion AUC."""
+        by_deletion = sorted(self.trusted or self.metrics, key=lambda name: self.metrics[name]["deletion_auc"])
         ranked = [name for name in self.verdicts if name in self.trusted]
-        if ranked:
-            return ranked[0]
-        return min(self.trusted or self.metrics, key=lambda name: self.metrics[name]["deletion_auc"], default=None)
+        return next(iter(ranked or by_deletion), None)
 
     @property
     def trusted(self) -> list[str]:
@@ -71,13 +87,10 @@ class Explanations:
         """Name the best method and report whether it beats a random map."""
         if self.best is None:
             return "no explanation method was run"
-        metrics = self.metrics[self.best]
-        name = as_words(self.best)
-        evidence = (
-            f"deletion AUC {decimal(metrics['deletion_auc'])}, against {decimal(metrics['random_deletion_auc'])}; "
-            "lower is better"
-        )
-        outcome = f"{'beats' if beats_chance(metrics) else 'does not beat'} a random map ({evidence})"
+        metrics, name = self.metrics[self.best], as_words(self.best)
+        deletion, random = decimal(metrics["deletion_auc"]), decimal(metrics["random_deletion_auc"])
+        outcome = f"{'beats' if beats_chance(metrics) else 'does not beat'} a random map"
+        outcome += f" (deletion AUC {deletion}, against {random}; lower is better)"
         if len(self.metrics) > 1:
             return f"of {len(self.metrics)} explanation methods, {name} is best and {outcome}"
         return f"the only explanation method, {name}, {outcome}"
@@ -95,11 +108,18 @@ def beats_chance(metrics: dict[str, float]) -> bool:
 
 
 def is_trusted(metrics: dict[str, float], verdict: dict[str, str]) -> bool:
-    """Return the verdict of `leyden explain`; without one, check that the maps beat chance and depend on the
-    weights."""
+    """Follow the verdict of `leyden explain`; without one, check that maps beat chance and depend on the weights."""
     if verdict:
         return verdict["verdict"] == TRUSTED
     return beats_chance(metrics) and metrics["randomisation_similarity"] <= MAX_RANDOMISATION_SIMILARITY
+
+
+def build_gallery(evaluation: Evaluation | None, explanations: Explanations | None) -> list[GalleryItem]:
+    """Join the predictions that are shown with their attribution maps."""
+    return [
+        GalleryItem(prediction, image, explanations.read_map(prediction.path) if explanations else None)
+        for prediction, image in (evaluation.shown if evaluation else [])
+    ]
 
 
 def read_explanations(explain: Path, prepare: Path) -> Explanations:
@@ -121,10 +141,25 @@ def read_explanations(explain: Path, prepare: Path) -> Explanations:
 
 def read_example(explain: Path, row: dict[str, str], methods: list[str]) -> Example:
     image = require_file(explain / row["file"], "explain")
-    maps = {name: map_path(image, name) for name in methods}
-    drawn = [(name, encode_file(file)) for name, file in maps.items() if file.is_file()]
-    return Example(row, encode_file(image), drawn)
+    files = [(name, map_path(image, name)) for name in methods]
+    return row, encode_file(image), [(name, encode_file(file)) for name, file in files if file.is_file()]
 
 
 def map_path(image: Path, method: str) -> Path:
     return image.with_name(f"{image.stem}-{method}.png")
+
+
+def read_influences(explain: Path, prepare: Path) -> list[Influences]:
+    rows = read_optional_table(explain / INFLUENCE, "explain")
+    images = encode_rows(prepare, "train", [int(row["training_row"]) for row in rows])
+    influences: list[Influences] = []
+    for file, group in groupby(zip(rows, images, strict=True), key=lambda example: example[0]["file"]):
+        examples = list(group)
+        influences.append((examples[0][0], encode_file(explain / file), examples))
+    return influences
+
+
+def read_channels(explain: Path) -> list[tuple[dict[str, str], Picture]]:
+    """Read the channel that contributes most to each class, with the image on which it contributes most."""
+    rows = read_optional_table(explain / CHANNELS, "explain")
+    return [(row, encode_file(explain / row["file"])) for row in rows if row["file"]]

@@ -1,6 +1,6 @@
 """The exported files: sizes, speed, and agreement with the checkpoint."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,6 @@ from leyden.files import read_json
 from leyden.stages.report.formatting import join_names, percent, plural
 
 BASELINE = "eager"  # the checkpoint itself, run by PyTorch
-BATCH_SIZES = (1, 64)
 
 
 @dataclass
@@ -23,11 +22,11 @@ class Exports:
     files: list[dict[str, Any]]
     baseline: dict[str, Any] | None
     noun: str
-    skipped: list[dict[str, Any]] = field(default_factory=list)
+    skipped: list[dict[str, Any]]
 
     @property
     def fastest(self) -> dict[str, Any] | None:
-        timed = [row for row in self.files if row["speedup_b1"] is not None]
+        timed = (row for row in self.files if row["speedup_b1"] is not None)
         return max(timed, key=lambda row: row["speedup_b1"], default=None)
 
     @property
@@ -67,7 +66,7 @@ def read_exports(export: Path, noun: str) -> Exports:
 def speedups(row: dict[str, Any], baseline: dict[str, Any] | None) -> dict[str, float | None]:
     """Divide the checkpoint's median latencies by the file's; None where either was not measured."""
     ratios: dict[str, float | None] = {}
-    for batch_size in BATCH_SIZES:
+    for batch_size in (1, 64):
         key = f"latency_ms_b{batch_size}_p50"
         latency_ms, baseline_ms = row.get(key), (baseline or {}).get(key)
         ratios[f"speedup_b{batch_size}"] = baseline_ms / latency_ms if latency_ms and baseline_ms else None

@@ -12,6 +12,16 @@ MIN_TRAINING_EXAMPLES = 10
 MAX_ASPECT_SPREAD = 2  # largest / smallest aspect ratio; beyond, resizing to one shape visibly distorts some images
 MAX_NAMED = 5
 
+# Advice on duplicates
+IN_TWO_SPLITS = "The same example is in two splits, which makes the scores too optimistic: remove one of each pair."
+GROUP_IN_TWO_SPLITS = "A group that is in two splits makes the scores too optimistic: assign each group to one split."
+CONTRADICTION = "One label of each pair must be wrong: correct it, or remove both examples."
+NEAR_IN_TWO_SPLITS = (
+    "If they show the same thing, the scores are too optimistic: put both in one group in a manifest, or remove one."
+)
+CHECK_LABELS = "One of the labels may be wrong."
+COUNTED_TWICE = "These examples count twice, which is harmless if there are few of them."
+
 
 class Finding(NamedTuple):
     """Something to fix or to review; `section` is the anchor on the data page that shows it."""
@@ -41,40 +51,17 @@ def data_verdict(findings: list[Finding]) -> str:
 
 def check_duplicates(duplicates: Duplicates) -> Iterator[Finding]:
     exact, near = duplicates.counts
-    if exact.different_splits:
-        yield Finding(
-            f"{plural(exact.different_splits, 'pair')} of exact duplicates in different splits",
-            "The same example is in two splits, which makes the scores too optimistic: remove one of each pair.",
-            "duplicates",
-            is_blocking=True,
-        )
-    if duplicates.num_groups:
-        yield Finding(
-            f"{plural(duplicates.num_groups, 'group')} in more than one split",
-            "A group that is in two splits makes the scores too optimistic: assign each group to one split.",
-            "duplicates",
-            is_blocking=True,
-        )
-    if exact.different_labels:
-        yield Finding(
-            f"{plural(exact.different_labels, 'pair')} of exact duplicates with different labels",
-            "One label of each pair must be wrong: correct it, or remove both examples.",
-            "duplicates",
-            is_blocking=True,
-        )
-    if near.different_splits:
-        advice = (
-            "If they show the same thing, the scores are too optimistic: "
-            "put both in one group in a manifest, or remove one."
-        )
-        title = f"{plural(near.different_splits, 'pair')} of near duplicates in different splits"
-        yield Finding(title, advice, "duplicates")
-    if near.different_labels:
-        title = f"{plural(near.different_labels, 'pair')} of near duplicates with different labels"
-        yield Finding(title, "One of the labels may be wrong.", "duplicates")
-    if duplicates.num_harmless:
-        title = f"{plural(duplicates.num_harmless, 'pair')} of duplicates within one split and class"
-        yield Finding(title, "These examples count twice, which is harmless if there are few of them.", "duplicates")
+    problems = (
+        (exact.different_splits, "pair", "of exact duplicates in different splits", IN_TWO_SPLITS, True),
+        (duplicates.num_groups, "group", "in more than one split", GROUP_IN_TWO_SPLITS, True),
+        (exact.different_labels, "pair", "of exact duplicates with different labels", CONTRADICTION, True),
+        (near.different_splits, "pair", "of near duplicates in different splits", NEAR_IN_TWO_SPLITS, False),
+        (near.different_labels, "pair", "of near duplicates with different labels", CHECK_LABELS, False),
+        (duplicates.num_harmless, "pair", "of duplicates within one split and class", COUNTED_TWICE, False),
+    )
+    for count, noun, suffix, advice, is_blocking in problems:
+        if count:
+            yield Finding(f"{plural(count, noun)} {suffix}", advice, "duplicates", is_blocking)
 
 
 def check_classes(dataset: Dataset) -> Iterator[Finding]:
@@ -95,7 +82,7 @@ def check_classes(dataset: Dataset) -> Iterator[Finding]:
             what = f"fewer than {minimum} training" if is_train else f"no {split}"
             advice = "Too few to learn the class well." if is_train else "The accuracy on them cannot be measured."
             title = f"{plural(len(labels), 'class', 'classes')} with {what} {dataset.noun}s"
-            yield Finding(title, f"{join_first(labels)}. {advice}", "classes")
+            yield Finding(title, f"{join_names(labels, MAX_NAMED)}. {advice}", "classes")
 
 
 def check_files(dataset: Dataset) -> Iterator[Finding]:
@@ -103,18 +90,12 @@ def check_files(dataset: Dataset) -> Iterator[Finding]:
         rejected = percent(dataset.num_rejected / (dataset.num_rejected + dataset.total))
         advice = "They were left out and not replaced. Check whether one class lost many of its files."
         yield Finding(f"{plural(dataset.num_rejected, 'file')} rejected ({rejected})", advice, "rejected")
-    for name, _, values in dataset.spreads:
-        if name == "aspect ratio" and values["max"] > MAX_ASPECT_SPREAD * values["min"]:
-            title = f"Aspect ratios from {decimal(values['min'], 2)} to {decimal(values['max'], 2)} (width / height)"
-            advice = "All images are resized to one shape: check whether some are too distorted."
-            yield Finding(title, advice, "files")
+    aspect_ratio = dataset.spreads.get("aspect_ratio", {"min": 1, "max": 1})
+    if aspect_ratio["max"] > MAX_ASPECT_SPREAD * aspect_ratio["min"]:
+        lowest, highest = decimal(aspect_ratio["min"], 2), decimal(aspect_ratio["max"], 2)
+        advice = "All images are resized to one shape: check whether some are too distorted."
+        yield Finding(f"Aspect ratios from {lowest} to {highest} (width / height)", advice, "files")
     if len(dataset.modes) > 1:
         modes = join_names([f"{count:,} {mode}" for mode, count in dataset.modes.items()])
         advice = "If the mode depends on the class, a model may learn the mode instead of the class."
         yield Finding(f"Files in {len(dataset.modes)} modes ({modes})", advice, "files")
-
-
-def join_first(labels: list[str]) -> str:
-    if len(labels) <= MAX_NAMED:
-        return join_names(labels)
-    return ", ".join([*labels[:MAX_NAMED], "\N{HORIZONTAL ELLIPSIS}"])

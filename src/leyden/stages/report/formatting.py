@@ -1,77 +1,78 @@
 """Formatting of numbers and names for the pages and the model card; most of these functions are Jinja filters too."""
 
+import functools
 import math
 import re
+from collections.abc import Callable
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 UNKNOWN = "\N{EN DASH}"
 
 
-def percent(fraction: float | str | None) -> str:
+def number_format(function: Callable[..., str]) -> Callable[..., str]:
+    """Let a function that formats a float accept text too, and return a dash for what is no finite number."""
+
+    @functools.wraps(function)
+    def wrapper(number: float | str | None, *args: int) -> str:
+        value = parse_number(number)
+        return UNKNOWN if value is None else function(value, *args)
+
+    return wrapper
+
+
+@number_format
+def percent(value: float) -> str:
     """Format a fraction in [0, 1] as a percentage, with enough decimals that it is not rounded to 0 or 100."""
-    value = parse_number(fraction)
-    if value is None:
-        return UNKNOWN
     decimals = 1
-    while (
-        decimals < 4
-        and f"{100 * value:.{decimals}f}" in (f"{0:.{decimals}f}", f"{100:.{decimals}f}")
-        and 1e-9 < value < 1 - 1e-9
-    ):
+    while decimals < 4 and 1e-9 < value < 1 - 1e-9 and float(f"{100 * value:.{decimals}f}") in (0, 100):
         decimals += 1
     return f"{100 * value:.{decimals}f}%"
 
 
-def percentage_points(difference: float | None) -> str:
+@number_format
+def percentage_points(value: float) -> str:
     """Format a difference of two fractions in percentage points, with its sign."""
-    value = parse_number(difference)
-    return UNKNOWN if value is None else f"{100 * value:+.1f}" if round(100 * value, 1) else "0"
+    return f"{100 * value:+.1f}" if round(100 * value, 1) else "0"
 
 
-def decimal(number: float | str | None, num_decimals: int = 3) -> str:
+@number_format
+def decimal(value: float, num_decimals: int = 3) -> str:
     """Format a number with some decimals, and with more where a small one would be rounded to 0."""
-    value = parse_number(number)
-    if value is None:
-        return UNKNOWN
     while num_decimals < 6 and value and not round(value, num_decimals):
         num_decimals += 1
     return f"{value:,.{num_decimals}f}"
 
 
-def four_digits(number: float | str | None) -> str:
+@number_format
+def four_digits(value: float) -> str:
     """Format an integer in full, and a fraction with four significant digits."""
-    value = parse_number(number)
-    return UNKNOWN if value is None else f"{value:,.0f}" if value == int(value) else f"{value:,.4g}"
+    return f"{value:,.0f}" if value == int(value) else f"{value:,.4g}"
 
 
-def two_digits(number: float | str | None) -> str:
+@number_format
+def two_digits(value: float) -> str:
     """Format a number of any magnitude with two significant digits."""
-    value = parse_number(number)
-    if value is None:
-        return UNKNOWN
-    if value == 0:
-        return "0"
-    if abs(value) < 1e-3:
+    if 0 < abs(value) < 1e-3:
         return f"{value:.1e}"
     return f"{value:.2g}" if abs(value) < 99.5 else f"{value:,.0f}"
 
 
-def file_size(num_bytes: float | None) -> str:
-    value = parse_number(num_bytes)
-    return UNKNOWN if value is None else f"{value / 1e6:,.2f} MB" if value >= 1e4 else f"{value / 1e3:.1f} kB"
+@number_format
+def file_size(num_bytes: float) -> str:
+    return f"{num_bytes / 1e6:,.2f} MB" if num_bytes >= 1e4 else f"{num_bytes / 1e3:.1f} kB"
 
 
-def factor(ratio: float | None) -> str:
-    """Format a ratio such as a speedup: 8.0 followed by a multiplication sign."""
-    value = parse_number(ratio)
-    return UNKNOWN if value is None else f"{value:.1f}{TIMES}" if value < 99.5 else f"{value:,.0f}{TIMES}"
+@number_format
+def factor(ratio: float) -> str:
+    """Format a ratio, for example a speedup: 8.0 followed by a multiplication sign."""
+    return f"{ratio:.1f}{TIMES}" if ratio < 99.5 else f"{ratio:,.0f}{TIMES}"
 
 
-def duration(seconds: float | None) -> str:
-    value = parse_number(seconds)
-    if value is None:
-        return UNKNOWN
-    return f"{value:.0f} s" if value < 120 else f"{value / 60:.0f} min" if value < 7200 else f"{value / 3600:.1f} h"
+@number_format
+def duration(seconds: float) -> str:
+    if seconds < 7200:
+        return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
 
 
 def as_words(identifier: str) -> str:
@@ -96,8 +97,10 @@ def table_cell(text: str) -> str:
         return text
 
 
-def join_names(names: list[str]) -> str:
-    """Join names as in prose: `a, b and c`."""
+def join_names(names: list[str], max_names: int | None = None) -> str:
+    """Join names as in prose: `a, b and c`, or, if there are more than `max_names`, `a, b and others`."""
+    if max_names and len(names) > max_names:
+        names = [*names[:max_names], "others"]
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 2 else names)
 
 

@@ -1,24 +1,17 @@
 """The model card's limitations, as far as they can be computed."""
 
-from leyden.stages.report.dataset import Dataset
-from leyden.stages.report.evaluation import Evaluation
-from leyden.stages.report.explanations import Explanations, beats_chance
-from leyden.stages.report.exports import Exports
+from leyden.stages.report.evaluation import MIN_TEST_EXAMPLES, Evaluation
+from leyden.stages.report.explanations import beats_chance
 from leyden.stages.report.findings import Finding
 from leyden.stages.report.formatting import TIMES, as_words, decimal, join_names, percent, plural
+from leyden.stages.report.results import Results
 
-MIN_TEST_EXAMPLES = 30  # a recall of 1 on 30 examples has a 95% interval that begins at 0.89
 MAX_NAMED = 10
 
 
-def list_limitations(
-    dataset: Dataset,
-    findings: list[Finding],
-    evaluation: Evaluation | None,
-    exports: Exports | None,
-    explanations: Explanations | None,
-) -> list[str]:
+def list_limitations(results: Results, findings: list[Finding]) -> list[str]:
     """List the limitations, one or two sentences each."""
+    dataset, _, evaluation, exports, explanations = results
     noun = dataset.noun
     limitations = [f"{finding.title}. {finding.advice}" for finding in findings if finding.is_blocking]
     limitations += [
@@ -43,17 +36,15 @@ def list_limitations(
 def list_score_limitations(evaluation: Evaluation) -> list[str]:
     error = decimal(evaluation.metrics["calibration_error"])
     limitations = [f"The stated confidence is off by {error} on average (expected calibration error)."]
-    small = evaluation.small_classes(MIN_TEST_EXAMPLES)
-    if small:
-        labels = join_names(small[:MAX_NAMED]) + (", ..." if len(small) > MAX_NAMED else "")
+    if small := evaluation.small_classes:
         limitations.append(
             f"The scores of {plural(len(small), 'class', 'classes')} are based on fewer than {MIN_TEST_EXAMPLES} "
-            f"test {evaluation.noun}s each: {labels}."
+            f"test {evaluation.noun}s each: {join_names(small, MAX_NAMED)}."
         )
-    lowest = evaluation.lowest_recall(1)
-    if lowest and float(lowest[0]["recall"]) < 1:
-        limitations.append(
-            f"The class with the lowest recall is {lowest[0]['label']}: {percent(lowest[0]['recall'])} of its "
-            f"test {evaluation.noun}s were classified correctly."
-        )
+    for row in evaluation.lowest_recall(1):
+        if float(row["recall"]) < 1:
+            limitations.append(
+                f"The class with the lowest recall is {row['label']}: {percent(row['recall'])} of its test "
+                f"{evaluation.noun}s were classified correctly."
+            )
     return limitations

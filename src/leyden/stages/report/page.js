@@ -14,12 +14,12 @@ for (const map of document.querySelectorAll("button.map")) {
 
 const dialog = document.querySelector("#enlarged");
 const stage = dialog.querySelector(".stage");
-let home, panzoom;
+let placeholder, panzoom;
 
 function enlarge(figure) {
   const plot = figure.querySelector("svg, img");
-  home = document.createComment("enlarged");
-  plot.replaceWith(home); // moved, not copied: its ids stay unique
+  placeholder = document.createComment("enlarged");
+  plot.replaceWith(placeholder); // moved, not copied: its ids stay unique
   const sheet = document.createElement("div");
   sheet.append(plot);
   stage.replaceChildren(sheet);
@@ -30,7 +30,7 @@ function enlarge(figure) {
 
 dialog.addEventListener("close", () => {
   panzoom.destroy();
-  home.replaceWith(stage.querySelector("svg, img"));
+  placeholder.replaceWith(stage.querySelector("svg, img"));
   stage.replaceChildren();
 });
 

@@ -13,7 +13,6 @@ from leyden.data.packed import SPLITS, read_paths, read_report, read_split
 
 MAX_SIDE_PX = 192  # twice the size at which the page shows most of them
 MAX_PNG_BYTES = 4_000  # a larger PNG is replaced by a JPEG if that is smaller
-PIXELATED_SIDE_PX = 64  # smaller images are enlarged in square pixels, not blurred
 
 
 class Picture(NamedTuple):
@@ -22,10 +21,6 @@ class Picture(NamedTuple):
     uri: str
     width: int
     height: int
-
-    @property
-    def is_tiny(self) -> bool:
-        return max(self.width, self.height) < PIXELATED_SIDE_PX
 
 
 def encode_file(path: Path, max_side_px: int = MAX_SIDE_PX) -> Picture:
@@ -39,7 +34,9 @@ def encode_rows(prepare: Path, split: str, rows: Sequence[int], max_side_px: int
     if "image_size" not in report["input"] or (split == "train" and "shards" in report):
         return [None] * len(rows)
     images = read_split(prepare, split).images
-    return [encode_array(images[row], max_side_px) for row in rows]
+    pixels = [np.ascontiguousarray(images[row]) for row in rows]
+    # Pillow's grey images have no axis of channels.
+    return [encode(Image.fromarray(each[..., 0] if each.shape[2] == 1 else each), max_side_px) for each in pixels]
 
 
 def encode_paths(prepare: Path, paths: set[str], max_side_px: int = MAX_SIDE_PX) -> dict[str, Picture]:
@@ -52,19 +49,10 @@ def encode_paths(prepare: Path, paths: set[str], max_side_px: int = MAX_SIDE_PX)
     return pictures
 
 
-def encode_array(pixels: np.ndarray, max_side_px: int) -> Picture:
-    """Encode an image uint8 (H, W, C)."""
-    return encode(
-        Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)), max_side_px
-    )
-
-
 def encode(image: Image.Image, max_side_px: int) -> Picture:
     """Shrink an image to fit a longest side, and encode it as PNG, or as JPEG where that is smaller."""
-    image = image if image.mode in ("L", "RGB") else image.convert("RGB")
-    if max(image.size) > max_side_px:
-        image = image.copy()
-        image.thumbnail((max_side_px, max_side_px))
+    image = image.copy() if image.mode in ("L", "RGB") else image.convert("RGB")
+    image.thumbnail((max_side_px, max_side_px))
     kind, content = "png", to_bytes(image, "PNG", optimize=True)
     if len(content) > MAX_PNG_BYTES:
         jpeg = to_bytes(image, "JPEG", quality=85)

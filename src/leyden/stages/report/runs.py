@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from leyden.artifacts import CONFIG, CURVES, EXPORT_REPORT, METRICS, PER_CLASS, PREDICTIONS
+from leyden.data.packed import MANIFEST, REPORT, read_report
 from leyden.errors import UserError
 from leyden.files import read_json
 from leyden.files.tables import read_table
@@ -16,8 +17,8 @@ from leyden.stages.report.predictions import Prediction, read_predictions
 from leyden.stages.report.training import Curves, group_curves, read_provenance
 
 REQUIRED = (
-    "prepare/report.json",
-    "prepare/manifest.csv",
+    f"prepare/{REPORT}",
+    f"prepare/{MANIFEST}",
     f"evaluate/{METRICS}",
     f"evaluate/{PREDICTIONS}",
     f"evaluate/{PER_CLASS}",
@@ -58,10 +59,11 @@ def check_run(artifacts: Path) -> None:
             )
 
 
-def read_run(name: str, prepare: Path, train: Path, evaluate: Path, export: Path, noun: str) -> Run:
-    """Read a run; what was not trained or exported is left empty."""
-    report = read_json(prepare / "report.json", "prepare")
-    manifest = read_table(prepare / "manifest.csv", "prepare")
+def read_run(name: str, folders: list[Path], noun: str) -> Run:
+    """Read a run from the outputs of prepare, train, evaluate and export; train and export need not exist."""
+    prepare, train, evaluate, export = folders
+    report = read_report(prepare)
+    manifest = read_table(prepare / MANIFEST, "prepare")
     has_training = (train / CONFIG).is_file() and (train / CURVES).is_file()
     config = yaml.safe_load((train / CONFIG).read_text(encoding="utf-8")) if has_training else None
     return Run(

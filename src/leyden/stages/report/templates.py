@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +14,6 @@ from leyden.stages.report.card import front_matter
 
 HERE = Path(__file__).parent
 SCRIPTS = ("vendor/panzoom.min.js", "vendor/sortable.min.js", "page.js")
-FILTERS = (
-    "as_sentence",
-    "as_words",
-    "capitalize_first",
-    "decimal",
-    "duration",
-    "factor",
-    "file_size",
-    "four_digits",
-    "percent",
-    "percentage_points",
-    "plural",
-    "table_cell",
-    "two_digits",
-    "uppercase_acronym",
-)
 
 
 def render_page(name: str, context: dict[str, Any]) -> str:
@@ -46,11 +31,8 @@ def page_script() -> str:
 def render_card(context: dict[str, Any]) -> str:
     """Render the model card; `finalize` escapes every value for Markdown, as autoescape does for HTML."""
     header = front_matter(context["title"], context["license"], context["dataset"], context["evaluation"])
-    return (
-        environment(finalize=lambda value: value if isinstance(value, Markup) else formatting.escape_markdown(value))
-        .get_template("model_card.md.j2")
-        .render(context | {"front_matter": Markup(header)})
-    )
+    env = environment(finalize=lambda value: value if isinstance(value, Markup) else formatting.escape_markdown(value))
+    return env.get_template("model_card.md.j2").render(context | {"front_matter": Markup(header)})
 
 
 def environment(**options: Any) -> Environment:
@@ -62,5 +44,5 @@ def environment(**options: Any) -> Environment:
         keep_trailing_newline=True,
         **options,
     )
-    env.filters |= {name: getattr(formatting, name) for name in FILTERS} | {"count": "{:,}".format}
+    env.filters.update(inspect.getmembers(formatting, inspect.isfunction), count="{:,}".format)
     return env

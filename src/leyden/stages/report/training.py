@@ -13,9 +13,6 @@ from leyden.stages.report.charts import draw_curves
 
 Curves = dict[str, dict[str, list[tuple[float, float]]]]  # metric: split: points (epoch, value)
 MAX_CHARTS = 6
-MAX_ROWS = 200
-# Of a run that was trained before provenance.json was written.
-EMPTY_PROVENANCE: dict[str, Any] = {"code_version": "", "data_hash": "", "versions": {}}
 
 
 @dataclass
@@ -42,10 +39,6 @@ class Training:
         """Columns of the table that are not blank."""
         return [name for name in self.rows[0] if any(row[name] for row in self.rows)] if self.rows else []
 
-    @property
-    def table(self) -> list[dict[str, str]]:
-        return self.rows[-MAX_ROWS:]
-
 
 def read_training(train: Path) -> Training:
     return Training(
@@ -58,7 +51,8 @@ def read_training(train: Path) -> Training:
 
 def read_provenance(train: Path) -> dict[str, Any]:
     path = train / PROVENANCE
-    return EMPTY_PROVENANCE | (read_json(path, "fit") if path.is_file() else {})
+    empty = {"code_version": "", "data_hash": "", "versions": {}}  # of a run without provenance.json
+    return empty | (read_json(path, "fit") if path.is_file() else {})
 
 
 def group_curves(rows: list[dict[str, str]]) -> Curves:

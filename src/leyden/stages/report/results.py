@@ -1,0 +1,57 @@
+"""The results of all stages, and the top of the page: one sentence about the model and a few headline metrics."""
+
+from typing import NamedTuple
+
+from leyden.stages.report.dataset import Dataset
+from leyden.stages.report.evaluation import Evaluation
+from leyden.stages.report.explanations import Explanations
+from leyden.stages.report.exports import Exports, file_label
+from leyden.stages.report.formatting import as_sentence, as_words, decimal, duration, factor, percent, plural
+from leyden.stages.report.training import Training
+
+
+class Results(NamedTuple):
+    """The results of each stage, None for one that was not run; data must have been prepared."""
+
+    dataset: Dataset
+    training: Training | None
+    evaluation: Evaluation | None
+    exports: Exports | None
+    explanations: Explanations | None
+
+
+def summarize_model(results: Results) -> str:
+    """Summarise in one sentence the model's accuracy, its exported files, and its explanations."""
+    if results.training is None:
+        return "No model has been trained yet."
+    parts = [
+        results.evaluation.summary() if results.evaluation else "the model was not evaluated",
+        results.exports.summary() if results.exports else "it was not exported",
+        results.explanations.summary() if results.explanations else "it was not explained",
+    ]
+    return as_sentence("; ".join(parts))
+
+
+def headline_metrics(results: Results) -> list[tuple[str, str, str]]:
+    """Return name, value and note of the headline metrics of the stages that were run."""
+    _, training, evaluation, exports, explanations = results
+    headlines = []
+    if evaluation:
+        metrics = evaluation.metrics
+        num_examples = f"of {plural(metrics['examples'], f'test {evaluation.noun}')}"
+        headlines += [
+            ("test accuracy", percent(metrics["accuracy"]), evaluation.accuracy_interval),
+            ("errors", f"{metrics['errors']:,}", num_examples),
+            ("calibration error", decimal(metrics["calibration_error"]), "0 is best"),
+        ]
+    if training and "parameters" in training.metrics:
+        note = f"trained in {duration(training.metrics.get('seconds'))}"
+        headlines.append(("parameters", f"{training.metrics['parameters']:,}", note))
+    if exports and exports.fastest:
+        note = f"{file_label(exports.fastest)}; speedup over eager PyTorch for one {exports.noun}"
+        headlines.append(("fastest file", factor(exports.fastest["speedup_b1"]), note))
+    if explanations and explanations.best:
+        metrics = explanations.metrics[explanations.best]
+        note = f"{as_words(explanations.best)}; random map {decimal(metrics['random_deletion_auc'])}"
+        headlines.append(("deletion AUC", decimal(metrics["deletion_auc"]), note))
+    return headlines
