@@ -32,8 +32,7 @@ def input_x_gradient(network: ExplainedNetwork, inputs: Tensor, targets: Tensor)
 def smooth_grad(network: ExplainedNetwork, inputs: Tensor, targets: Tensor) -> Tensor:
     """Source: Smilkov et al., 2017. Saliency, averaged over noise on the image."""
     noise = NOISE_FRACTION * float(inputs.detach().max() - inputs.detach().min())
-    tunnel = NoiseTunnel(Saliency(network))
-    return tunnel.attribute(
+    return NoiseTunnel(Saliency(network)).attribute(
         inputs, target=targets, nt_type="smoothgrad", nt_samples=NUM_SAMPLES, nt_samples_batch_size=1, stdevs=noise
     )
 
@@ -61,8 +60,9 @@ def deep_lift(network: ExplainedNetwork, inputs: Tensor, targets: Tensor) -> Ten
     try:
         maps = DeepLift(network).attribute(inputs, target=targets)
     except (RuntimeError, AssertionError) as failure:
-        reason = " ".join(str(failure).split())[:200]
-        raise NotApplicableError(f"Captum's DeepLIFT does not support this network: {reason}") from failure
+        raise NotApplicableError(
+            f"Captum's DeepLIFT does not support this network: {' '.join(str(failure).split())[:200]}"
+        ) from failure
     error = completeness_error(network, inputs, maps.detach().sum(1), targets)
     if error > MAX_COMPLETENESS_ERROR:
         raise NotApplicableError(
