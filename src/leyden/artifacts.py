@@ -1,4 +1,4 @@
-"""What the stages share: names of files, verdicts, and the threshold of one verdict.
+"""What several stages share: names of files, verdicts, and thresholds.
 
 Stages never import one another; a name that one stage writes and another reads is here. (The format of prepared data
 is in `leyden.data.packed`. `fit` imports nothing from here: an edit to a threshold must not retrain.)
@@ -16,8 +16,6 @@ PREDICTIONS = "predictions.csv"
 SCORE_PREFIX = "score:"  # of the columns of predictions.csv that hold each class's probability
 PER_CLASS = "per_class.csv"
 CALIBRATION = "calibration.csv"
-MISTAKES = "errors/mistakes.csv"
-CONFUSIONS = "errors/confusions.csv"
 SUSPECTS = "errors/suspects.csv"
 SLICES = "errors/slices.csv"
 ROBUSTNESS = "robustness/accuracy.csv"
@@ -32,7 +30,7 @@ INFLUENCE = "influence.csv"
 CHANNELS = "channels.csv"
 CONCEPTS = "concepts.csv"
 
-# Scores of which less is better; of all others, more is better.
+# Scores that are better if lower; all others are better if higher.
 LESS_IS_BETTER = ("log_loss", "brier_score", "calibration_error", "errors")
 
 # Verdicts on attribution methods, in summary.csv
@@ -41,6 +39,6 @@ CHANCE = "no better than chance"
 NOT_ABOUT_THE_MODEL = "not about the model"
 REFUSED = "refused"
 
-# Rank correlation of a map before and after the weights are randomised; from here on, the map follows the image's edges
-# as much as what the model has learned.
+# From this rank correlation on of maps before and after the weights are randomised, a method is not trusted: its maps
+# follow the image's edges as much as what the model has learned.
 MAX_RANDOMISATION_SIMILARITY = 0.5

@@ -1,6 +1,5 @@
 """`leyden evaluate`: its files agree with one another and with the model, and requirements are enforced."""
 
-import csv
 import json
 from pathlib import Path
 
@@ -11,12 +10,8 @@ import torch
 import leyden
 from leyden.cli import main
 from leyden.data.packed import read_paths, read_split
+from leyden.files.tables import read_table
 from leyden.runtimes.load import predict_logits
-
-
-def read_csv(path: Path) -> list[dict[str, str]]:
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def read_metrics(folder: Path) -> dict:
@@ -25,7 +20,7 @@ def read_metrics(folder: Path) -> dict:
 
 def test_every_test_example_is_predicted_and_the_files_agree(in_trained, tmp_path):
     assert main(["evaluate", "--out", str(tmp_path / "out"), "--robustness=[]"]) == 0
-    metrics, rows = read_metrics(tmp_path / "out"), read_csv(tmp_path / "out/predictions.csv")
+    metrics, rows = read_metrics(tmp_path / "out"), read_table(tmp_path / "out/predictions.csv", "evaluate")
     assert [row["path"] for row in rows] == read_paths("artifacts/prepare", "test")
     assert len(rows) == metrics["examples"] == 350
     assert all(Path(row["path"]).parts[0] == row["label"] for row in rows)
@@ -46,7 +41,10 @@ def test_predict_and_evaluate_agree_on_the_same_file(in_trained, tmp_path):
     assert main(["evaluate", "--out", str(tmp_path / "out"), "--robustness=[]"]) == 0
     assert main(["predict", "artifacts/train/model.ckpt", "data", "--out", str(tmp_path / "p.csv")]) == 0
     evaluated, predicted = (
-        {Path(row["path"]).name: (row["prediction"], float(row["confidence"])) for row in read_csv(tmp_path / name)}
+        {
+            Path(row["path"]).name: (row["prediction"], float(row["confidence"]))
+            for row in read_table(tmp_path / name, "evaluate")
+        }
         for name in ("out/predictions.csv", "p.csv")
     )
     assert len(predicted) == 1797
@@ -76,7 +74,7 @@ def test_probabilities_are_calibrated_by_the_temperature_in_the_checkpoint(in_tr
     assert read_metrics(tmp_path / "out")["temperature"] == model.temperature
     test_logits = predict_logits(model, read_split(Path("artifacts/prepare"), "test").images, 256)
     confidence = (test_logits / model.temperature).softmax(1).amax(1).tolist()
-    rows = read_csv(tmp_path / "out/predictions.csv")
+    rows = read_table(tmp_path / "out/predictions.csv", "evaluate")
     assert [float(row["confidence"]) for row in rows] == pytest.approx(confidence, abs=1e-5)
 
 
@@ -99,12 +97,12 @@ def test_a_model_that_misses_a_requirement_is_written_beside_the_output(in_train
 def test_errors_and_robustness_are_listed(in_trained, tmp_path):
     assert main(["evaluate", f"--out={tmp_path}/out", "--robustness=[noise, pgd]"]) == 0
     metrics = read_metrics(tmp_path / "out")
-    assert len(read_csv(tmp_path / "out/errors/mistakes.csv")) == metrics["errors"]
-    confusions = read_csv(tmp_path / "out/errors/confusions.csv")
+    assert len(read_table(tmp_path / "out/errors/mistakes.csv", "evaluate")) == metrics["errors"]
+    confusions = read_table(tmp_path / "out/errors/confusions.csv", "evaluate")
     assert sum(int(row["count"]) for row in confusions) == metrics["errors"]
-    assert {row["by"] for row in read_csv(tmp_path / "out/errors/slices.csv")} == {"class", "brightness"}
-    assert {row["split"] for row in read_csv(tmp_path / "out/errors/suspects.csv")} <= {"val", "test"}
-    rows = read_csv(tmp_path / "out/robustness/accuracy.csv")
+    assert {row["by"] for row in read_table(tmp_path / "out/errors/slices.csv", "evaluate")} == {"class", "brightness"}
+    assert {row["split"] for row in read_table(tmp_path / "out/errors/suspects.csv", "evaluate")} <= {"val", "test"}
+    rows = read_table(tmp_path / "out/robustness/accuracy.csv", "evaluate")
     assert [row["kind"] for row in rows] == ["noise"] * 3 + ["pgd"] * 3
     assert metrics["pgd_accuracy"] < metrics["noise_accuracy"]
     assert (tmp_path / "out/robustness/accuracy.png").read_bytes().startswith(b"\x89PNG")

@@ -1,6 +1,5 @@
 """What the stage writes: maps of the examples that it lists, metrics, verdicts; some methods are refused."""
 
-import csv
 import json
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from PIL import Image
 
 from leyden.cli import main
 from leyden.data.packed import read_paths, read_split
+from leyden.files.tables import read_table
 from leyden.models.image_model import ImageModel
 from leyden.stages.explain import randomise
 from leyden.stages.explain.drawing import draw_map
@@ -66,15 +66,13 @@ def test_stage_writes_the_maps_of_the_examples_that_it_lists(in_trained, tmp_pat
     assert measured["completeness_error"] < 0.1
     assert measured["examples"] == 16
     assert all(isinstance(value, int | float) for each in metrics.values() for value in each.values())
-    with open(tmp_path / "out/summary.csv", newline="", encoding="utf-8") as file:
-        verdicts = {row["method"]: row for row in csv.DictReader(file)}
+    verdicts = {row["method"]: row for row in read_table(tmp_path / "out/summary.csv", "explain")}
     assert set(verdicts) == {"attention_rollout", "integrated_gradients", "saliency"}
     assert verdicts["attention_rollout"]["verdict"] == "refused"
     assert "no attention maps" in verdicts["attention_rollout"]["reason"]
     assert next(iter(verdicts)) == "integrated_gradients"
     assert verdicts["integrated_gradients"]["verdict"] == "trust here"
-    with open(tmp_path / "out/examples.csv", newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_table(tmp_path / "out/examples.csv", "explain")
     arrays = np.load(tmp_path / "out/maps/maps.npz")
     paths, split = read_paths("artifacts/prepare", "test"), read_split("artifacts/prepare", "test")
     assert [row["path"] for row in rows] == [paths[number] for number in arrays["rows"]]

@@ -1,18 +1,17 @@
 """`leyden predict`: one row per file, in order; unreadable files with a reason."""
 
-import csv
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from leyden.cli import main
+from leyden.files.tables import read_table
 
 
 def predict(tmp_path: Path, *args: str) -> list[dict[str, str]]:
     assert main(["predict", *args, "--out", str(tmp_path / "p.csv")]) == 0
-    with open(tmp_path / "p.csv", newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    return read_table(tmp_path / "p.csv", "predict")
 
 
 MODEL = "artifacts/train/model.ckpt"

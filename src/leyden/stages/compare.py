@@ -14,7 +14,7 @@ from leyden.errors import UserError
 from leyden.files import write_json
 from leyden.files.outputs import check_file, check_no_overlap, is_stream
 from leyden.files.tables import read_table
-from leyden.runtimes.load import SliceableExamples, load, predict_logits
+from leyden.runtimes.load import load, predict_logits
 from leyden.statistics.mcnemar import compare_paired
 from leyden.statistics.settings import check_confidence_level
 
@@ -50,7 +50,7 @@ def compare(
             and gained.
         batch_size: Number of examples per batch.
         num_resamples: Number of bootstrap resamples behind the interval.
-        confidence_level: Of the interval, in (0, 1).
+        confidence_level: Confidence level of the interval, in (0, 1).
         seed: Seed of the bootstrap.
         trust: Load files even if they run code (TorchScript, AOTInductor's library, networks that are not from leyden,
             torchvision or timm); files that this project has published do not need it.
@@ -72,9 +72,13 @@ def compare(
             "name other models or data"
         )
     is_shared = torch.tensor([label in shared for label in data_labels])[targets]
-    old_correct, new_correct = (
-        find_correct(model.labels, score(model, examples, batch_size), targets, data_labels)[is_shared].numpy()
+    scores = (
+        model.probabilities if isinstance(model, SavedPredictions) else predict_logits(model, examples, batch_size)
         for model in models
+    )
+    old_correct, new_correct = (
+        find_correct(model.labels, score, targets, data_labels)[is_shared].numpy()
+        for model, score in zip(models, scores, strict=True)
     )
     comparison = compare_paired(old_correct, new_correct, num_resamples, confidence_level, seed)
     comparison |= {"labels": shared, "examples_left_out": int((~is_shared).sum())}
@@ -119,21 +123,10 @@ def to_number(text: str | None) -> float:
         return math.nan
 
 
-def score(model: Any, examples: SliceableExamples, batch_size: int) -> Tensor:
-    """Return scores (N, K) of the model's labels: saved probabilities, or logits."""
-    if isinstance(model, SavedPredictions):
-        return model.probabilities
-    return predict_logits(model, examples, batch_size)
-
-
 def find_correct(labels: list[str], scores: Tensor, targets: Tensor, data_labels: list[str]) -> Tensor:
-    """Find which examples have the highest score for the true label, bool (N,).
+    """Find which examples have the highest of their scores (N, K) at the true label: bool (N,).
 
-    Args:
-        labels: The model's K labels.
-        scores: Scores of these, (N, K).
-        targets: Indices of the true labels in `data_labels`, (N,).
-        data_labels: Labels of the data.
+    The scores are of the model's `labels`; `targets` (N,) are indices in `data_labels`.
     """
     indices = torch.tensor([labels.index(label) if label in labels else -1 for label in data_labels])
     return scores.argmax(dim=1) == indices[targets]
@@ -141,12 +134,12 @@ def find_correct(labels: list[str], scores: Tensor, targets: Tensor, data_labels
 
 def summarise(comparison: dict[str, Any]) -> str:
     p_value = comparison["accuracy_change_p_value"]
-    is_significant = p_value < 1 - comparison["confidence_level"]
+    differs = "more" if p_value < 1 - comparison["confidence_level"] else "no more"
     return (
         f"compare: accuracy {comparison['accuracy_old']:.4f} old, {comparison['accuracy_new']:.4f} new: "
         f"change {comparison['accuracy_change']:+.4f} "
         f"[{comparison['accuracy_change_low']:+.4f}, {comparison['accuracy_change_high']:+.4f}], "
-        f"{'more' if is_significant else 'no more'} than noise (McNemar p {p_value:.2g}), "
+        f"{differs} than noise (McNemar p {p_value:.2g}), "
         f"on {comparison['examples']:,} test examples of {len(comparison['labels'])} shared labels "
         f"({comparison['lost']} lost, {comparison['gained']} gained, {comparison['examples_left_out']} left out)"
     )

@@ -20,7 +20,6 @@ from leyden.files import replaced_file
 from leyden.files.outputs import check_file, check_no_overlap, is_stream
 from leyden.runtimes.load import Predictor, SliceableExamples, calibrated, load, run_model
 
-Row = list[str]
 RANKED_COLUMNS = ("prediction", "confidence")  # repeated with _2, _3, ... for the next labels
 NOT_FINITE = "the model's output is NaN or infinite"
 
@@ -64,8 +63,10 @@ def predict(
                 f"expected finite outputs of {model}; got NaN or infinity for all {failures.count(NOT_FINITE):,} files "
                 "that could be read; train or export it again"
             )
-    summary = f"predict: {len(files) - len(failures):,} files predicted, {len(failures):,} failed; written to {out}"
-    print(summary, file=sys.stderr if is_stream(out) else sys.stdout)
+    print(
+        f"predict: {len(files) - len(failures):,} files predicted, {len(failures):,} failed; written to {out}",
+        file=sys.stderr if is_stream(out) else sys.stdout,
+    )
     if failures and strict:
         raise UserError(
             f"expected a prediction of every file; {len(failures)} of {len(files)} have none; see the reasons in {out}"
@@ -77,11 +78,7 @@ def is_sequence_model(predictor: Any) -> bool:
 
 
 def list_files(path: Path, suffixes: frozenset[str]) -> list[Path]:
-    """List a folder's files with one of the suffixes; a path that is no folder is returned, whatever its suffix.
-
-    Raises:
-        UserError: if a folder cannot be read.
-    """
+    """List a folder's files with one of the suffixes; a path that is no folder is returned, whatever its suffix."""
     try:
         return [file for file in find_files(path) if file.suffix.lower() in suffixes] if path.is_dir() else [path]
     except OSError as error:
@@ -91,11 +88,7 @@ def list_files(path: Path, suffixes: frozenset[str]) -> list[Path]:
 
 
 def write_predictions(path: Path, predictor: Predictor, files: list[Path], top_k: int, batch_size: int) -> list[str]:
-    """Append a header and one row per file to a CSV file.
-
-    Returns:
-        The reasons why files have no prediction, one per such file.
-    """
+    """Append a header and one row per file to a CSV file; return the reason of each file without a prediction."""
     columns = [name if rank == 1 else f"{name}_{rank}" for rank in range(1, top_k + 1) for name in RANKED_COLUMNS]
     failures = []
     with (
@@ -114,7 +107,7 @@ def write_predictions(path: Path, predictor: Predictor, files: list[Path], top_k
     return failures
 
 
-def predict_rows(predictor: Predictor, files: list[Path], top_k: int, pool: ThreadPoolExecutor) -> Iterator[Row]:
+def predict_rows(predictor: Predictor, files: list[Path], top_k: int, pool: ThreadPoolExecutor) -> Iterator[list[str]]:
     """Yield one row per file, in order: labels and confidences, or the reason why there are none."""
     examples = list(pool.map(lambda file: read_example(file, predictor), files))
     readable = [example for example in examples if isinstance(example, np.ndarray)]
@@ -133,9 +126,9 @@ def predict_rows(predictor: Predictor, files: list[Path], top_k: int, pool: Thre
 
 
 def collate(predictor: Predictor, examples: list[np.ndarray]) -> SliceableExamples:
-    if not is_sequence_model(predictor):
-        return np.stack(examples)
-    return Sequences(np.concatenate(examples), np.cumsum([0, *map(len, examples)]))
+    if is_sequence_model(predictor):
+        return Sequences(np.concatenate(examples), np.cumsum([0, *map(len, examples)]))
+    return np.stack(examples)
 
 
 def read_example(file: Path, predictor: Any) -> np.ndarray | str:

@@ -20,11 +20,7 @@ from leyden.stages.evaluate.metrics import (
     sum_terms,
 )
 from leyden.stages.evaluate.predictions import Predictions
-
-
-def make_predictions(probabilities: torch.Tensor, labels: torch.Tensor) -> Predictions:
-    names = [f"class {number}" for number in range(probabilities.shape[1])]
-    return Predictions([str(number) for number in range(len(labels))], names, labels, probabilities.log())
+from tests.stages.evaluate.fake_predictions import make_predictions
 
 
 def random_predictions(count: int, num_classes: int, seed: int, skill: float = 1.5) -> Predictions:

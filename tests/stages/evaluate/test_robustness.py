@@ -11,9 +11,9 @@ from leyden.data.packed import read_split
 from leyden.stages.evaluate.robustness import (
     ATTACKS,
     CORRUPTIONS,
-    PixelNetwork,
     attack,
     count_correct,
+    from_pixels,
     mean_accuracies,
     measure_accuracies,
 )
@@ -68,9 +68,8 @@ def test_attacks_lower_the_accuracy_more_than_noise_of_the_same_size(in_trained)
     accuracy = {kind: count_correct(model, kind, 0.1, pixels, targets) / 200 for kind in ATTACKS}
     noise = 0.1 * torch.sign(torch.randn(pixels.shape, generator=torch.Generator().manual_seed(0)))
     with torch.no_grad():
-        noise_accuracy = float(
-            (PixelNetwork(model)((pixels / 255 + noise).clamp(0, 1)).argmax(1) == targets).float().mean()
-        )
+        predicted = from_pixels(model)((pixels / 255 + noise).clamp(0, 1)).argmax(1)
+        noise_accuracy = float((predicted == targets).float().mean())
     assert noise_accuracy > 0.8
     assert accuracy["pgd"] <= accuracy["fgsm"] < noise_accuracy - 0.2
     assert accuracy["pgd"] < noise_accuracy - 0.3

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from leyden.stages.evaluate.predictions import Predictions
 from leyden.stages.evaluate.slices import SLICE_COLUMNS, list_slices, slices_by_quantile
+from tests.stages.evaluate.fake_predictions import make_predictions
 
 
 def write_manifest(folder: Path, groups: list[str]) -> None:
@@ -27,8 +27,7 @@ def test_a_weak_slice_is_found_and_noise_is_not(tmp_path):
     write_manifest(tmp_path, [groups[row] for row in order])
     is_error = np.array([number % 2 == 0 if number < 30 else number % 20 == 0 for number in range(200)])[order]
     probabilities = torch.tensor([[0.2, 0.8, 0.0] if each else [0.8, 0.2, 0.0] for each in is_error]).clamp(min=1e-6)
-    paths = [f"{number}.png" for number in range(200)]
-    predictions = Predictions(paths, ["a", "b", "c"], torch.zeros(200, dtype=torch.long), probabilities.log())
+    predictions = make_predictions(probabilities, torch.zeros(200, dtype=torch.long))
     rows = list_slices(predictions, tmp_path, 0.95)
     assert all(tuple(row) == SLICE_COLUMNS for row in rows)
     assert [(row["by"], row["slice"]) for row in rows if row["falls_short"]] == [("group", "camera 1")]

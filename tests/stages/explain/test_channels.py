@@ -1,6 +1,5 @@
 """Conductance ranks the channel that a class depends on first, and adds up to the change of the logit."""
 
-import csv
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from torch import nn
 
 from leyden.cli import main
 from leyden.data.packed import read_split
+from leyden.files.tables import read_table
 from leyden.models.checkpoint import load_checkpoint
 from leyden.models.image_model import ImageModel
 from leyden.stages.explain.batch import Batch, preprocess
@@ -55,8 +55,7 @@ def write(folder: Path, module, count: int) -> list[dict[str, str]]:
     (folder / "maps").mkdir(exist_ok=True)
     images = np.random.default_rng(0).integers(100, 256, (70, 8, 8, 3), np.uint8)
     write_channels(folder, module, Batch(images, preprocess(module, images), torch.arange(70) % 2), count)
-    with open(folder / "channels.csv", newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    return read_table(folder / "channels.csv", "explain")
 
 
 def test_the_channel_that_a_class_depends_on_comes_first(tmp_path):
@@ -108,8 +107,7 @@ def test_stage_writes_what_the_pipeline_expects(in_trained, tmp_path):
     for out in yaml.safe_load((REPO / "dvc.yaml").read_text())["stages"]["explain"]["outs"]:
         assert (tmp_path / Path(out).relative_to("artifacts")).exists(), out
     assert len((tmp_path / "explain/influence.csv").read_text().splitlines()) > 6
-    with open(tmp_path / "explain/channels.csv", newline="", encoding="utf-8") as file:
-        drawn = [row["file"] for row in csv.DictReader(file) if row["file"]]
+    drawn = [row["file"] for row in read_table(tmp_path / "explain/channels.csv", "explain") if row["file"]]
     assert drawn
     assert all((tmp_path / "explain" / name).is_file() for name in drawn)
     assert (tmp_path / "explain/concepts.csv").read_text().count("\n") == 1

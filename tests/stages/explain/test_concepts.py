@@ -1,6 +1,5 @@
 """A concept that matters to a class is separated from one that does not, and from random images."""
 
-import csv
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from torch import nn
 
 from leyden.errors import UserError
 from leyden.files import write_json
+from leyden.files.tables import read_table
 from leyden.models.image_model import ImageModel
 from leyden.stages.explain.batch import PreparedData, open_prepared_data
 from leyden.stages.explain.concepts import compare_to_random, read_concepts, write_concepts
@@ -80,8 +80,7 @@ def folder(tmp_path) -> Path:
 
 def write(out: Path, module, prepared: PreparedData, concepts, seed: int = 0) -> list[dict[str, str]]:
     write_concepts(out, module, prepared, concepts, seed)
-    with open(out / "concepts.csv", newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    return read_table(out / "concepts.csv", "explain")
 
 
 def test_only_the_relevant_concept_matters_and_only_to_its_class(module, prepared, folder, tmp_path):

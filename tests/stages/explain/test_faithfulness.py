@@ -8,16 +8,21 @@ from leyden.artifacts import CHANCE, NOT_ABOUT_THE_MODEL, REFUSED, TRUSTED
 from leyden.stages.explain import methods
 from leyden.stages.explain.batch import Batch
 from leyden.stages.explain.faithfulness import measure_method, random_map_auc, rank_similarity
-from leyden.stages.explain.images import ImageExplainer, deletion_insertion_auc, measure_infidelity
+from leyden.stages.explain.images import ImageExplainer, measure_infidelity
 from leyden.stages.explain.methods.gradients import completeness_error
 from leyden.stages.explain.network import ExplainedNetwork
 from leyden.stages.explain.verdict import Verdict, decide_verdict, format_table, rank_verdicts
 
 
 @pytest.fixture(scope="module")
-def explainer(cnn, patches) -> ImageExplainer:
-    randomised = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(784, 2))
-    return ImageExplainer(cnn, ExplainedNetwork(randomised, patches.images), num_steps=8, seed=0)
+def explainer(cnn) -> ImageExplainer:
+    return ImageExplainer(cnn, num_steps=8, seed=0)
+
+
+@pytest.fixture(scope="module")
+def randomised(patches) -> ImageExplainer:
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(784, 2))
+    return ImageExplainer(ExplainedNetwork(network, patches.images), num_steps=8, seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +46,10 @@ def test_a_good_map_beats_random_maps_and_its_opposite_does_not(explainer, batch
     assert bad_deletion.mean() > deletion.mean() + 0.1
 
 
-def test_areas_do_not_depend_on_the_other_images(cnn, patches):
-    all_deletion, all_insertion = deletion_insertion_auc(cnn, patches.images, patches.inside.float(), patches.labels, 8)
-    deletion, insertion = deletion_insertion_auc(
-        cnn, patches.images[3:4], patches.inside[3:4].float(), patches.labels[3:4], 8
-    )
+def test_areas_do_not_depend_on_the_other_images(explainer, batch, patches):
+    all_deletion, all_insertion = explainer.deletion_insertion_auc(batch, patches.inside.float())
+    one = Batch(None, (patches.images[3:4],), patches.labels[3:4])
+    deletion, insertion = explainer.deletion_insertion_auc(one, patches.inside[3:4].float())
     assert all_deletion[3] == pytest.approx(float(deletion[0]), abs=1e-5)
     assert all_insertion[3] == pytest.approx(float(insertion[0]), abs=1e-5)
 
@@ -62,22 +66,23 @@ def brightness(network, inputs, targets):
     ("method", "verdict"),
     [(noise, CHANCE), (brightness, NOT_ABOUT_THE_MODEL), (methods.integrated_gradients, TRUSTED)],
 )
-def test_an_unfaithful_method_is_detected(method, verdict, explainer, batch, random_auc, monkeypatch):
+def test_an_unfaithful_method_is_detected(method, verdict, explainer, randomised, batch, random_auc, monkeypatch):
     monkeypatch.setitem(methods.METHODS, "tried", method)
-    metrics = measure_method("tried", explainer, batch, random_auc)
+    metrics = measure_method("tried", explainer, randomised, batch, random_auc)
     assert decide_verdict("tried", metrics).verdict == verdict, metrics
     assert metrics["gain_low"] < metrics["gain"] < metrics["gain_high"]
     assert metrics["examples"] == 32
     assert metrics["sensitivity_examples"] == 16
 
 
-def test_sensitivity_is_measured_on_the_map_and_not_on_the_image(explainer, batch, random_auc, monkeypatch):
+def test_sensitivity_is_measured_on_the_map_and_not_on_the_image(explainer, batch, monkeypatch):
     monkeypatch.setitem(
         methods.METHODS, "constant", lambda network, inputs, targets: torch.ones(len(inputs), 1, 16, 16)
     )
     monkeypatch.setitem(methods.METHODS, "steep", lambda network, inputs, targets: (1000 * inputs).sin())
-    assert measure_method("constant", explainer, batch, random_auc)["sensitivity_max"] == 0
-    assert measure_method("steep", explainer, batch, random_auc)["sensitivity_max"] > 0.5
+    maps = torch.zeros(len(batch.targets), 16, 16)
+    assert explainer.extra_metrics("constant", batch, maps)["sensitivity_max"] == 0
+    assert explainer.extra_metrics("steep", batch, maps)["sensitivity_max"] > 0.5
 
 
 @pytest.fixture
@@ -121,7 +126,7 @@ def test_the_table_is_aligned_and_the_best_comes_first():
     assert [row.method for row in verdicts] == ["strong", "weak", "chance", "deep_lift"]
     header, *lines, refused, last = format_table(verdicts, metrics).splitlines()
     assert all(line.index("0.500") == header.index("deletion") for line in lines)
-    assert last == "trust most here: strong"
+    assert last == "most trustworthy here: strong"
     assert refused.split() == ["deep_lift", "refused:", "why", "not"]
     assert refused.index("refused") == header.index("verdict")
-    assert format_table(verdicts[2:], metrics).endswith("no method is to be trusted here")
+    assert format_table(verdicts[2:], metrics).endswith("no method can be trusted here")

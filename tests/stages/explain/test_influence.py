@@ -1,6 +1,5 @@
 """Captum's influence of training examples is a product of gradients, and duplicates of an example come first."""
 
-import csv
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from leyden.data.packed import Split, read_split
+from leyden.files.tables import read_table
 from leyden.models.checkpoint import load_checkpoint
 from leyden.models.image_model import ImageModel
 from leyden.runtimes.load import predict_logits
@@ -85,8 +85,7 @@ def write(folder: Path, module: ImageModel, count: int, reasons: list[str]) -> l
     prepared = open_prepared_data(Path("artifacts/prepare"), module)
     rows = describe_examples(module, torch.eye(10)[[1, 2]], ["a.png", "b.png"], prepared.test.labels[[4, 9]], reasons)
     write_influence(folder, module, prepared, [4, 9], rows, count)
-    with open(folder / "influence.csv", newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    return read_table(folder / "influence.csv", "explain")
 
 
 def test_the_table_lists_training_examples_for_errors_or_else_for_unsure_predictions(module, tmp_path):

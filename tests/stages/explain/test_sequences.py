@@ -1,6 +1,5 @@
 """Attributions of time steps highlight the step that decides the class, add up, and are 0 at padding."""
 
-import csv
 import json
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from torch import nn
 from leyden.cli import main
 from leyden.data.packed import read_paths
 from leyden.data.sequences import Sequences, SequenceSplit, read_sequence_split
+from leyden.files.tables import read_table
 from leyden.models.sequence_model import SequenceModel
 from leyden.stages.explain.batch import Batch, take_batch
 from leyden.stages.explain.drawing import draw_steps
@@ -52,7 +52,7 @@ def sequences() -> Sequences:
 
 
 def make_explainer(module: SequenceModel) -> SequenceExplainer:
-    return SequenceExplainer(module.network, module.network, num_steps=16, seed=0)
+    return SequenceExplainer(module.network, num_steps=16, seed=0)
 
 
 def take_all(module: SequenceModel, sequences: Sequences) -> Batch:
@@ -155,8 +155,7 @@ def test_stage_writes_the_maps_of_the_sequences_that_it_lists(in_explained):
     assert {"deletion_auc", "random_insertion_auc", "gain_low", "randomisation_similarity", "examples"} < set(
         metrics["occlusion"]
     )
-    with open(out / "examples.csv", newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_table(out / "examples.csv", "explain")
     arrays, paths = np.load(out / "maps/maps.npz"), read_paths("artifacts/prepare", "test")
     sequences = read_sequence_split(Path("artifacts/prepare"), "test").sequences
     assert [row["path"] for row in rows] == [paths[number] for number in arrays["rows"]]
@@ -167,8 +166,7 @@ def test_stage_writes_the_maps_of_the_sequences_that_it_lists(in_explained):
     assert (arrays["occlusion"] != 0).sum() <= arrays["lengths"].sum()
     for name in yaml.safe_load((REPO / "dvc.yaml").read_text())["stages"]["explain"]["outs"]:
         assert (out / Path(name).relative_to("artifacts/explain")).exists(), name
-    with open(out / "influence.csv", newline="", encoding="utf-8") as file:
-        influenced = {row["path"] for row in csv.DictReader(file)}
+    influenced = {row["path"] for row in read_table(out / "influence.csv", "explain")}
     errors = {row["path"] for row in rows if row["chosen"] == "wrong"}
     assert errors
     assert influenced <= errors

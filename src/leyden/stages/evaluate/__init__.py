@@ -10,12 +10,12 @@ from leyden.files.outputs import check_output, discard, is_made_by, resolved
 from leyden.runtimes.load import load
 from leyden.stages.evaluate.abstention import check_abstain_precision, measure_abstention
 from leyden.stages.evaluate.metrics import metrics_with_intervals
-from leyden.stages.evaluate.mistakes import list_suspects
 from leyden.stages.evaluate.predictions import check_labels, predict_split
-from leyden.stages.evaluate.requirements import check_required_names, find_unmet
-from leyden.stages.evaluate.results import Results, summarise, write_results
+from leyden.stages.evaluate.requirements import find_unmet
+from leyden.stages.evaluate.results import summarise, write_results
 from leyden.stages.evaluate.robustness import check_kinds, mean_accuracies, measure_robustness
 from leyden.stages.evaluate.slices import list_slices
+from leyden.stages.evaluate.tables import list_suspects
 from leyden.statistics.settings import check_confidence_level
 
 
@@ -42,7 +42,7 @@ def evaluate(
         batch_size: Number of examples per batch.
         top_k: Number of highest-scoring classes among which `top_k_accuracy` looks for the label.
         num_resamples: Number of bootstrap resamples behind each interval.
-        confidence_level: Of each interval, in (0, 1).
+        confidence_level: Confidence level of each interval, in (0, 1).
         seed: Seed of the bootstrap.
         abstain_precision: Fraction of answers that must be correct, in (0, 1]. The confidence below which the model
             does not answer is chosen on the validation split.
@@ -74,15 +74,14 @@ def evaluate(
         **measure_abstention(validation, test, abstain_precision, confidence_level),
         **mean_accuracies(accuracies),
     }
-    check_required_names(require, metrics)
     unmet = find_unmet(require, metrics)
     metrics |= {"required": require} if require else {}
     suspects = list_suspects(test, "test") + list_suspects(validation, "val")
-    results = Results(test, metrics, list_slices(test, data, confidence_level), suspects, accuracies)
+    slices = list_slices(test, data, confidence_level)
 
     with replaced_folder(failed_out if unmet else out, "evaluate") as folder:
-        write_results(folder, results)
-    print(summarise(results))
+        write_results(folder, test, metrics, slices, suspects, accuracies)
+    print(summarise(metrics, slices, len(suspects)))
     if unmet:
         raise UserError(
             f"expected {'; '.join(unmet)}, on {len(test.labels):,} test examples; "

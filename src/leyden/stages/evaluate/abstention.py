@@ -12,11 +12,6 @@ NO_ANSWERS = 2.0  # a threshold that no confidence reaches
 
 
 def check_abstain_precision(precision: float) -> None:
-    """Check the precision that answers must have.
-
-    Raises:
-        UserError: if it does not lie in (0, 1].
-    """
     if not 0 < precision <= 1:
         raise UserError(
             f"evaluate.abstain_precision must lie in (0, 1]; got {precision}; set it in configs/evaluate.yaml"
@@ -24,18 +19,13 @@ def check_abstain_precision(precision: float) -> None:
 
 
 def find_threshold(predictions: Predictions, precision: float) -> float:
-    """Find the lowest confidence at and above which at least a `precision` fraction of predictions is correct.
-
-    Returns:
-        The threshold, or `NO_ANSWERS` if there is none.
-    """
+    """Find the lowest confidence at and above which a `precision` fraction of predictions is correct, or NO_ANSWERS."""
     order = predictions.confidence.argsort(descending=True, stable=True)
     confidence, correct = predictions.confidence[order], predictions.is_correct[order].double()
-    precisions = correct.cumsum(0) / torch.arange(1, len(correct) + 1)
     # A threshold cannot separate examples of equal confidence.
     is_last_of_equals = confidence != confidence.roll(-1)
     is_last_of_equals[-1:] = True
-    is_enough = (precisions >= precision) & is_last_of_equals
+    is_enough = (correct.cumsum(0) / torch.arange(1, len(correct) + 1) >= precision) & is_last_of_equals
     return float(confidence[is_enough].min()) if is_enough.any() else NO_ANSWERS
 
 
@@ -46,11 +36,11 @@ def measure_abstention(
     threshold = find_threshold(validation, precision)
     is_answered = test.confidence >= threshold
     answered, correct = int(is_answered.sum()), int((is_answered & test.is_correct).sum())
-    metrics = {"abstain_below": threshold}
-    metrics |= proportion_metrics("abstain_coverage", answered, len(is_answered), confidence_level)
-    if answered:
-        metrics |= proportion_metrics("abstain_precision", correct, answered, confidence_level)
-    return metrics
+    return {
+        "abstain_below": threshold,
+        **proportion_metrics("abstain_coverage", answered, len(is_answered), confidence_level),
+        **(proportion_metrics("abstain_precision", correct, answered, confidence_level) if answered else {}),
+    }
 
 
 def proportion_metrics(name: str, successes: int, total: int, confidence_level: float) -> dict[str, float]:

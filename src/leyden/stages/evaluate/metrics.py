@@ -99,15 +99,13 @@ def metrics_from_sums(sums: Terms, top_k: int) -> dict[str, Tensor]:
     """
     count = sums.num_examples[:, 0]
     num_others = count[:, None] - sums.actual
-    is_present = sums.actual + sums.predicted > 0
-    precision = (sums.correct / sums.predicted.clamp(min=1)).where(is_present, torch.nan)
-    f1 = 2 * sums.correct / (sums.actual + sums.predicted)
+    precision = (sums.correct / sums.predicted.clamp(min=1)).where(sums.actual + sums.predicted > 0, torch.nan)
     auroc = (sums.auroc_above / sums.actual + sums.auroc_below / num_others).clamp(max=1)
     return {
         "accuracy": sums.correct.sum(dim=1) / count,
         "balanced_accuracy": (sums.correct / sums.actual).nanmean(dim=1),
         "macro_precision": precision.nanmean(dim=1),
-        "macro_f1": f1.nanmean(dim=1),
+        "macro_f1": (2 * sums.correct / (sums.actual + sums.predicted)).nanmean(dim=1),
         f"top_{top_k}_accuracy": sums.top_k_correct[:, 0] / count,
         "auroc": auroc.where((sums.actual > 0) & (num_others > 0), torch.nan).nanmean(dim=1),
         "log_loss": sums.log_loss[:, 0] / count,
@@ -196,8 +194,8 @@ def calibration_error_by_chance(confidence: Tensor, num_resamples: int, confiden
     Source: Broecker and Smith, "Increasing the reliability of reliability diagrams", 2007, section 3.
     """
     variances = F.one_hot(bin_indices(confidence), NUM_BINS + 1).float().T @ (confidence * (1 - confidence))
-    generator = torch.Generator().manual_seed(seed)
-    gaps = torch.randn(num_resamples, NUM_BINS + 1, generator=generator) * variances.clamp(min=0).sqrt()
+    noise = torch.randn(num_resamples, NUM_BINS + 1, generator=torch.Generator().manual_seed(seed))
+    gaps = noise * variances.clamp(min=0).sqrt()
     return percentile_interval((gaps.abs().sum(dim=1) / len(confidence)).numpy(), confidence_level)[1]
 
 
@@ -206,10 +204,9 @@ def metrics_with_intervals(
 ) -> dict[str, Any]:
     """Compute the metrics, their intervals, and the counts and the confidence level that these are based on."""
     metrics = compute_metrics(predictions, top_k)
-    intervals = compute_intervals(predictions, metrics, top_k, num_resamples, confidence_level, seed)
     return {
         **metrics,
-        **intervals,
+        **compute_intervals(predictions, metrics, top_k, num_resamples, confidence_level, seed),
         "examples": len(predictions.labels),
         "errors": int((~predictions.is_correct).sum()),
         "confidence_level": confidence_level,

@@ -3,13 +3,12 @@
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from leyden.stages.evaluate.tables import Row
 
 
 def plot_confusion(path: Path, confusion: np.ndarray, class_names: list[str]) -> None:
-    from matplotlib.figure import Figure
-
     side = min(16.0, 2.5 + 0.45 * len(class_names))
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
@@ -25,8 +24,6 @@ def plot_confusion(path: Path, confusion: np.ndarray, class_names: list[str]) ->
 
 
 def plot_calibration(path: Path, bins: list[Row]) -> None:
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(4, 4), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], linestyle="--", color="grey", label="perfectly calibrated")
@@ -37,8 +34,6 @@ def plot_calibration(path: Path, bins: list[Row]) -> None:
 
 
 def plot_robustness(path: Path, rows: list[Row], clean_accuracy: float) -> None:
-    from matplotlib.figure import Figure
-
     kinds = list(dict.fromkeys(row["kind"] for row in rows))
     figure = Figure(figsize=(2.4 * len(kinds), 2.6), layout="constrained")
     for axes, kind in zip(figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0], kinds, strict=True):

@@ -1,8 +1,7 @@
 """A model's predictions of one split, and predictions.csv."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -47,11 +46,7 @@ class Predictions(NamedTuple):
 
 
 def check_labels(predictor: Predictor, labels: list[str], model: Path) -> None:
-    """Check that a model has the labels of the data.
-
-    Raises:
-        UserError: if it has others, or the same in a different order.
-    """
+    """Raise UserError if a model has other labels than the data, or the same in a different order."""
     if predictor.labels != labels:
         raise UserError(
             f"expected a model of the labels {', '.join(labels)}; {model} has {', '.join(predictor.labels)}; "
@@ -67,20 +62,18 @@ def predict_split(predictor: Predictor, data: Path, split: str, batch_size: int)
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
     """Write one row per example; probabilities keep six significant digits."""
-    scores = [f"{SCORE_PREFIX}{name}" for name in predictions.class_names]
-    write_table(path, prediction_rows(predictions, scores), ["path", "label", "prediction", "confidence", *scores])
-
-
-def prediction_rows(predictions: Predictions, score_columns: list[str]) -> Iterator[dict[str, Any]]:
-    names = predictions.class_names
+    names, scores = predictions.class_names, [f"{SCORE_PREFIX}{name}" for name in predictions.class_names]
     columns = (predictions.labels, predictions.predicted, predictions.confidence, predictions.probabilities)
-    for path, label, predicted, confidence, probabilities in zip(
-        predictions.paths, *(column.tolist() for column in columns), strict=True
-    ):
-        yield {
-            "path": path,
+    rows = (
+        {
+            "path": file,
             "label": names[label],
             "prediction": names[predicted],
             "confidence": f"{confidence:.6g}",
-            **{column: f"{value:.6g}" for column, value in zip(score_columns, probabilities, strict=True)},
+            **{score: f"{value:.6g}" for score, value in zip(scores, probabilities, strict=True)},
         }
+        for file, label, predicted, confidence, probabilities in zip(
+            predictions.paths, *(column.tolist() for column in columns), strict=True
+        )
+    )
+    write_table(path, rows, ["path", "label", "prediction", "confidence", *scores])

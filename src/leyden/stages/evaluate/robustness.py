@@ -40,8 +40,7 @@ def blur(images: Tensor, sigma: float) -> Tensor:
     """Apply a Gaussian blur; sigma is in pixels, and is scaled up in proportion for images above 64 pixels."""
     side = min(images.shape[2:])
     sigma *= max(1.0, side / 64)
-    radius = min(side - 1, round(3 * sigma))
-    return transforms.gaussian_blur(images, [2 * radius + 1] * 2, [sigma] * 2)
+    return transforms.gaussian_blur(images, [2 * min(side - 1, round(3 * sigma)) + 1] * 2, [sigma] * 2)
 
 
 def compress(images: Tensor, quality: float) -> Tensor:
@@ -70,11 +69,6 @@ ATTACKS = ("fgsm", "pgd")
 
 
 def check_kinds(kinds: list[str]) -> None:
-    """Check that every kind is a corruption or an attack.
-
-    Raises:
-        UserError: if one is not; the message lists the kinds.
-    """
     for kind in kinds:
         if kind not in (*CORRUPTIONS, *ATTACKS):
             raise UserError(
@@ -87,15 +81,13 @@ def measure_robustness(
     predictor: Predictor, data: Path, kinds: list[str], batch_size: int, confidence_level: float
 ) -> list[Row]:
     """Measure the accuracy under each kind that this model supports, and print which are skipped."""
+    supported = kinds
     if not hasattr(predictor, "image_size"):
-        skipped, reason = kinds, "for images only"
+        supported, reason = [], "for images only"
     elif not isinstance(predictor, ImageModel):
-        skipped, reason = [kind for kind in kinds if kind in ATTACKS], "needs a checkpoint's gradients"
-    else:
-        skipped, reason = [], ""
-    if skipped:
+        supported, reason = [kind for kind in kinds if kind not in ATTACKS], "needs a checkpoint's gradients"
+    if skipped := [kind for kind in kinds if kind not in supported]:
         print(f"evaluate: robustness skips {', '.join(skipped)} ({reason})")
-    supported = [kind for kind in kinds if kind not in skipped]
     return measure_accuracies(predictor, data, supported, batch_size, confidence_level) if supported else []
 
 
@@ -112,17 +104,9 @@ def measure_accuracies(
     for kind in kinds:
         for strength in CORRUPTIONS[kind].strengths if kind in CORRUPTIONS else EPSILONS:
             correct = sum(count_correct(predictor, kind, strength, *batch) for batch in batches)
-            low, high = wilson_interval(correct, len(targets), confidence_level)
-            rows.append(
-                {
-                    "kind": kind,
-                    "strength": strength,
-                    "accuracy": correct / len(targets),
-                    "accuracy_low": low,
-                    "accuracy_high": high,
-                    "examples": len(targets),
-                }
-            )
+            interval = wilson_interval(correct, len(targets), confidence_level)
+            values = (kind, strength, correct / len(targets), *interval, len(targets))
+            rows.append(dict(zip(ROBUSTNESS_COLUMNS, values, strict=True)))
     return rows
 
 
@@ -131,25 +115,17 @@ def count_correct(predictor: Predictor, kind: str, strength: float, pixels: Tens
         with torch.inference_mode():
             return int((predictor(CORRUPTIONS[kind].apply(pixels, strength)).argmax(dim=1) == labels).sum())
     assert isinstance(predictor, ImageModel)
-    network = PixelNetwork(predictor)
+    network = from_pixels(predictor)
     return int((network(attack(network, kind, pixels / 255, labels, strength)).argmax(dim=1) == labels).sum())
 
 
-class PixelNetwork(nn.Module):
-    """A model as a network of pixels in [0, 1], float (B, C, H, W), so that an attack's bounds are those of pixels."""
-
-    def __init__(self, model: ImageModel) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        return self.model.network(self.model.preprocess.normalize(pixels)).float()
+def from_pixels(model: ImageModel) -> Callable[[Tensor], Tensor]:
+    """Return a model as a function of pixels in [0, 1], float (B, C, H, W): an attack's bounds are those of pixels."""
+    return lambda pixels: model.network(model.preprocess.normalize(pixels)).float()
 
 
-def attack(network: nn.Module, kind: str, pixels: Tensor, labels: Tensor, epsilon: float) -> Tensor:
-    """Perturb pixels in [0, 1] (B, C, H, W) to increase the loss, each by at most `epsilon`.
-
-    "fgsm" does so in one step, "pgd" in several.
+def attack(network: Callable[[Tensor], Tensor], kind: str, pixels: Tensor, labels: Tensor, epsilon: float) -> Tensor:
+    """Perturb pixels in [0, 1] (B, C, H, W) by at most `epsilon` to raise the loss: FGSM in one step, PGD in several.
 
     Captum's defaults would make attacks look harmless: their loss expects probabilities, not logits, and they treat
     gradients below 1e-6, which a confident network has, as 0.
@@ -173,7 +149,7 @@ def attack(network: nn.Module, kind: str, pixels: Tensor, labels: Tensor, epsilo
 
 def mean_accuracies(rows: list[Row]) -> dict[str, float]:
     """Compute each kind's mean accuracy over its strengths."""
-    kinds = dict.fromkeys(row["kind"] for row in rows)
     return {
-        f"{kind}_accuracy": float(np.mean([row["accuracy"] for row in rows if row["kind"] == kind])) for kind in kinds
+        f"{kind}_accuracy": float(np.mean([row["accuracy"] for row in rows if row["kind"] == kind]))
+        for kind in dict.fromkeys(row["kind"] for row in rows)
     }

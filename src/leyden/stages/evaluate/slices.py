@@ -1,13 +1,13 @@
 """Slices of the test split on which the model may be worse: by class, brightness, size, length, group."""
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from leyden.data.packed import read_examples
+from leyden.data.packed import MANIFEST, read_examples
 from leyden.data.sequences import Sequences
+from leyden.files.tables import read_table
 from leyden.stages.evaluate.predictions import Predictions
 from leyden.stages.evaluate.tables import Row
 from leyden.statistics.fisher import fisher_p_value
@@ -41,38 +41,22 @@ def list_slices(predictions: Predictions, data: Path, confidence_level: float) -
     corrected_level = 1 - (1 - confidence_level) / max(1, len(slices))
     rows: list[Row] = []
     for (by, name, _), (count, errors), p_value in zip(slices, counts, p_values, strict=True):
-        low, high = wilson_interval(count - errors, count, corrected_level)
-        rows.append(
-            {
-                "by": by,
-                "slice": name,
-                "count": count,
-                "errors": errors,
-                "accuracy": 1 - errors / count,
-                "accuracy_low": low,
-                "accuracy_high": high,
-                "p_value": p_value,
-                "falls_short": p_value < 1 - confidence_level,
-            }
-        )
+        interval = wilson_interval(count - errors, count, corrected_level)
+        values = (by, name, count, errors, 1 - errors / count, *interval, p_value, p_value < 1 - confidence_level)
+        rows.append(dict(zip(SLICE_COLUMNS, values, strict=True)))
     return sorted(rows, key=lambda row: (row["p_value"], row["accuracy"]))
 
 
 def iterate_slices(predictions: Predictions, data: Path) -> Iterator[Slice]:
-    manifest = read_test_manifest(data)
+    manifest = [row for row in read_table(data / MANIFEST, "prepare") if row["split"] == "test"]
     yield from slices_by_value("class", np.array(predictions.class_names)[predictions.labels.numpy()])
     yield from slices_by_quantile(*measure_examples(data))
     if "height" in manifest[0]:
-        shorter_sides = np.array([min(int(row["height"]), int(row["width"])) for row in manifest])
-        yield from slices_by_quantile("shorter_side", shorter_sides)
+        sides = [min(int(row["height"]), int(row["width"])) for row in manifest]
+        yield from slices_by_quantile("shorter_side", np.array(sides))
     groups = np.array([row["group"] for row in manifest])
     if (groups != "").any():
         yield from slices_by_value("group", groups)
-
-
-def read_test_manifest(data: Path) -> list[dict[str, str]]:
-    with open(data / "manifest.csv", newline="", encoding="utf-8") as file:
-        return [row for row in csv.DictReader(file) if row["split"] == "test"]
 
 
 def measure_examples(data: Path) -> tuple[str, np.ndarray]:

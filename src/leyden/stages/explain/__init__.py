@@ -59,8 +59,8 @@ def explain(
 
     Args:
         model: The checkpoint.
-        data: Where `leyden prepare` wrote.
-        out: Where the results go: maps/ (PNG, NPZ), examples.csv, metrics.json, and the verdicts in summary.csv.
+        data: Output folder of `leyden prepare`.
+        out: Output folder for maps/ (PNG, NPZ), examples.csv, metrics.json, and the verdicts in summary.csv.
         methods: Based on gradients: integrated_gradients (along the path from the mean colour), saliency (absolute
             values), input_x_gradient, smooth_grad (saliency averaged over noise), gradient_shap (at random points),
             deep_lift (differences from the mean colour in each layer; ReLU networks). Based on layers: grad_cam (the
@@ -76,14 +76,14 @@ def explain(
         num_channels: Channels listed for each class, those with the largest conductance in the last layer with spatial
             dimensions; 0 lists none.
         concepts: Folder with a sub-folder of at least 10 images per concept, to be tested on each class; null for none.
-        seed: Of methods that draw random numbers, the random maps, the randomised model and the choice of examples.
+        seed: Seed of methods that draw random numbers, random maps, the randomised model and the choice of evidence.
         trust: Load the checkpoint even if it names a network from outside leyden, torchvision and timm; not needed for
             what this project has published.
     """
     check_output(out, "explain", [model, data, *([concepts] if concepts else [])])
     check_methods(methods)
     module = load_checkpoint(model, trust=trust)
-    concept_images = read_concepts(concepts, module)  # first, so that an unusable folder is reported at once
+    concept_images = read_concepts(concepts, module)  # first, to report an unusable folder at once
     if isinstance(module, SequenceModel):
         check_sequence_methods(methods)
     prepared = open_prepared_data(data, module)
@@ -94,10 +94,13 @@ def explain(
     evidence_rows = np.random.default_rng(seed).permutation(len(labels))[:num_evidence]
     evidence = take_batch(module, prepared.test, evidence_rows, predicted)
     shown = take_batch(module, prepared.test, np.array(rows), predicted)
-    explainer = make_explainer(module, evidence, num_deletion_steps, seed)
-    metrics, maps, verdicts = run_methods(methods, explainer, evidence, shown)
-    paths = [prepared.test_paths[row] for row in rows]
-    descriptions = describe_examples(module, probabilities[rows], paths, labels[rows], reasons)
+    explainer, randomised = (
+        make_explainer(each, evidence, num_deletion_steps, seed) for each in (module, randomise(module, seed))
+    )
+    metrics, maps, verdicts = run_methods(methods, explainer, randomised, evidence, shown)
+    descriptions = describe_examples(
+        module, probabilities[rows], [prepared.test_paths[row] for row in rows], labels[rows], reasons
+    )
     with replaced_folder(out, "explain") as folder:
         write_json(folder / METRICS, metrics)
         write_table(folder / SUMMARY, [row._asdict() for row in verdicts], Verdict._fields)
@@ -112,16 +115,14 @@ def explain(
 
 
 def make_explainer(module: Model, batch: Batch, num_deletion_steps: int, seed: int) -> Explainer:
-    """Prepare a model and its copy with random weights for explaining inputs like those of the batch."""
-    randomised = randomise(module, seed)
+    """Prepare a model for explaining inputs like those of the batch."""
     if isinstance(module, SequenceModel):
-        return SequenceExplainer(module.network, randomised.network, num_deletion_steps, seed)
-    network, randomised_network = (ExplainedNetwork(each.network, *batch.inputs) for each in (module, randomised))
-    return ImageExplainer(network, randomised_network, num_deletion_steps, seed)
+        return SequenceExplainer(module.network, num_deletion_steps, seed)
+    return ImageExplainer(ExplainedNetwork(module.network, *batch.inputs), num_deletion_steps, seed)
 
 
 def run_methods(
-    methods: list[str], explainer: Explainer, evidence: Batch, shown: Batch
+    methods: list[str], explainer: Explainer, randomised: Explainer, evidence: Batch, shown: Batch
 ) -> tuple[dict[str, Metrics], dict[str, np.ndarray], list[Verdict]]:
     """Attribute the examples to show by each method, and measure it on the evidence; refuse those that do not apply.
 
@@ -135,7 +136,7 @@ def run_methods(
     for method in methods:
         try:
             attributions = explainer.attribute(method, shown)
-            metrics[method] = measure_method(method, explainer, evidence, random_auc)
+            metrics[method] = measure_method(method, explainer, randomised, evidence, random_auc)
         except NotApplicableError as reason:
             verdicts.append(Verdict(method, REFUSED, str(reason)))
         else:

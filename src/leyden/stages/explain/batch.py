@@ -43,12 +43,11 @@ def open_prepared_data(folder: Path, module: Model) -> PreparedData:
     Raises:
         UserError: if they were never prepared, or are not images although the model is of images.
     """
-    has_shards = "shards" in read_report(folder)
+    has_rows = "shards" not in read_report(folder)
     read = read_split if isinstance(module, ImageModel) else read_sequence_split
     test, test_paths = read(folder, "test"), read_paths(folder, "test")
-    if has_shards:
-        return PreparedData(test, test_paths, None, [])
-    return PreparedData(test, test_paths, read(folder, "train"), read_paths(folder, "train"))
+    train, train_paths = (read(folder, "train"), read_paths(folder, "train")) if has_rows else (None, [])
+    return PreparedData(test, test_paths, train, train_paths)
 
 
 def take_batch(module: Model, split: Split | SequenceSplit, rows: np.ndarray, predicted: Tensor) -> Batch:

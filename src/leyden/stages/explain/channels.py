@@ -24,47 +24,42 @@ COLUMNS = ("label", "images", "layer", "rank", "channel", "conductance", "share"
 def write_channels(folder: Path, module: Model, batch: Batch, num_channels: int) -> None:
     """List the channels with the largest conductance for each class, in the last layer with spatial dimensions.
 
-    For each class, draws what its first channel responds to in one image: maps/channel-<class number>.png.
-
-    Args:
-        folder: Where channels.csv goes, with only its header if the network has no such layer; contains maps/.
-        module: The model.
-        batch: Test images.
-        num_channels: Channels listed of each class; 0 leaves them out.
+    For each class, draws what its first channel responds to in one image: maps/channel-<class number>.png. With 0
+    channels, or without such a layer, channels.csv has only its header.
     """
     rows: list[dict[str, Any]] = []
     if num_channels and isinstance(module, ImageModel):
-        layer = last_spatial_module(module.network, batch.inputs[0][:1])
-        if layer:
-            rows = list_channels(module, layer, batch, num_channels)
-            draw_channels(folder, module, layer, batch, rows)
+        if layer := last_spatial_module(module.network, batch.inputs[0][:1]):
+            rows = list_channels(folder, module, layer, batch, num_channels)
         else:
             print("explain: channels left out: the network has no layer with spatial dimensions")
     write_table(folder / CHANNELS, rows, COLUMNS)
 
 
-def list_channels(module: ImageModel, layer: str, batch: Batch, count: int) -> list[dict[str, Any]]:
-    """Return the rows of channels.csv, by class.
+def list_channels(folder: Path, module: ImageModel, layer: str, batch: Batch, count: int) -> list[dict[str, Any]]:
+    """Return the rows of channels.csv, by class, and draw each class's first channel.
 
     `conductance` is the channel's mean in logits; `share` is its fraction of the sum of all channels' absolute values.
     """
     per_image = conductance(module.network, layer, batch.inputs[0], batch.targets).sum(dim=(2, 3))
     rows = []
     for label in batch.targets.unique().tolist():
-        of_class = per_image[batch.targets == label]
-        mean = of_class.mean(dim=0)
-        for rank, channel in enumerate(mean.abs().argsort(descending=True, stable=True)[:count].tolist(), start=1):
-            share = float(mean[channel] / mean.abs().sum().clamp(min=1e-12))
+        indices = (batch.targets == label).nonzero().squeeze(1)
+        mean = per_image[indices].mean(dim=0)
+        channels = mean.abs().argsort(descending=True, stable=True)[:count].tolist()
+        file = f"maps/channel-{label}.png"
+        draw_channel(folder / file, module.network, layer, batch, indices, channels[0])
+        for rank, channel in enumerate(channels, start=1):
             rows.append(
                 {
                     "label": module.labels[label],
-                    "images": len(of_class),
+                    "images": len(indices),
                     "layer": layer,
                     "rank": rank,
                     "channel": channel,
                     "conductance": float(f"{mean[channel]:.6g}"),
-                    "share": round(share, 4),
-                    "file": f"maps/channel-{label}.png" if rank == 1 else "",
+                    "share": round(float(mean[channel] / mean.abs().sum().clamp(min=1e-12)), 4),
+                    "file": file if rank == 1 else "",
                 }
             )
     return rows
@@ -85,21 +80,17 @@ def conductance(network: nn.Module, layer: str, inputs: Tensor, targets: Tensor)
     return torch.cat(parts).detach().float()
 
 
-def draw_channels(folder: Path, module: ImageModel, layer: str, batch: Batch, rows: list[dict[str, Any]]) -> None:
-    """Draw what each class's first channel depends on, in the image and at the position of largest conductance."""
-    method = NeuronConductance(module.network, module.network.get_submodule(layer))
+def draw_channel(path: Path, network: nn.Module, layer: str, batch: Batch, indices: Tensor, channel: int) -> None:
+    """Draw what a channel depends on, in the one of some images and at the position of largest conductance."""
     inputs = batch.inputs[0]
-    for row in rows:
-        if not row["file"]:
-            continue
-        label = module.labels.index(row["label"])
-        of_class = (batch.targets == label).nonzero().squeeze(1)
-        values = conductance(module.network, layer, inputs[of_class], batch.targets[of_class])[:, row["channel"]].abs()
-        image, top, left = (int(index) for index in np.unravel_index(int(values.argmax()), values.shape))
-        number = int(of_class[image])
-        neuron = (row["channel"], top, left)
-        attribution = method.attribute(inputs[[number]], neuron, target=label, n_steps=NUM_STEPS)
-        draw_map(folder / row["file"], batch.examples[number], attribution[0].sum(dim=0).detach().numpy())
+    values = conductance(network, layer, inputs[indices], batch.targets[indices])[:, channel]
+    image, top, left = (int(index) for index in np.unravel_index(int(values.abs().argmax()), values.shape))
+    number = int(indices[image])
+    method = NeuronConductance(network, network.get_submodule(layer))
+    attribution = method.attribute(
+        inputs[[number]], (channel, top, left), target=int(batch.targets[number]), n_steps=NUM_STEPS
+    )
+    draw_map(path, batch.examples[number], attribution[0].sum(dim=0).detach().numpy())
 
 
 def last_spatial_module(network: nn.Module, inputs: Tensor) -> str | None:

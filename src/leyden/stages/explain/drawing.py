@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 MAP_SIDE_PX = 160
@@ -23,15 +25,12 @@ def draw_map(path: Path, image: np.ndarray, values: np.ndarray, signed: bool = T
     limit = np.quantile(np.abs(values), 0.99) or np.abs(values).max() or 1.0
     strength = np.clip(values / limit, -1, 1)
     opacity = np.abs(strength)[..., None] ** 0.5
-    blended = grey[..., None] * 0.6 * (1 - opacity) + colours(strength) * opacity
-    pixels = enlarge(to_bytes(blended))
+    pixels = enlarge(to_bytes(grey[..., None] * 0.6 * (1 - opacity) + colours(strength) * opacity))
     Image.fromarray(np.concatenate([pixels, colour_bar(len(pixels), signed)], axis=1)).save(path)
 
 
 def draw_steps(path: Path, curves: np.ndarray, values: np.ndarray | None) -> None:
     """Draw curves (T, F) over time, on a map (T,) if there is one: red supports the class, blue opposes it."""
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(3.2, 2), layout="constrained")
     axes = figure.subplots()
     axes.plot(curves, linewidth=1, marker="." if len(curves) < 2 else "")
@@ -58,8 +57,6 @@ def colour_bar(height: int, signed: bool) -> np.ndarray:
 
 def colours(strength: np.ndarray) -> np.ndarray:
     """Map -1 to blue, 0 to white, 1 to red: floats (..., 3)."""
-    from matplotlib import colormaps
-
     return np.asarray(colormaps["bwr"](strength / 2 + 0.5)[..., :3])
 
 

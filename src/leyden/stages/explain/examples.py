@@ -27,14 +27,11 @@ def choose_examples(probabilities: Tensor, labels: Tensor, count: int) -> tuple[
     by_confidence = confidence.argsort(descending=True).tolist()
     errors = [row for row in by_confidence if wrong[row]]
     unsure = [row for row in reversed(by_confidence) if not wrong[row]]
-    confident = [
-        next((row for row in by_confidence if not wrong[row] and labels[row] == label), None)
-        for label in labels.unique()
-    ]
+    confident = [row for _, row in sorted({int(labels[row]): row for row in unsure}.items())]
     reasons: dict[int, str] = {}
-    groups = ((errors, "wrong", count // 3), (unsure, "unsure", count // 3), (confident, "right", count))
-    for rows, reason, limit in groups:
-        for row in [row for row in rows if row is not None][:limit]:
+    third = count // 3
+    for rows, reason, limit in ((errors, "wrong", third), (unsure, "unsure", third), (confident, "right", count)):
+        for row in rows[:limit]:
             reasons.setdefault(row, reason)
     chosen = list(reasons)[:count]
     return chosen, [reasons[row] for row in chosen]
@@ -68,5 +65,5 @@ def write_examples(
         file = folder / row["file"]
         explainer.draw(file, batch, number)
         for method, values in maps.items():
-            explainer.draw_map(file.with_stem(f"{file.stem}-{method}"), batch, number, values[number], method)
+            explainer.draw(file.with_stem(f"{file.stem}-{method}"), batch, number, values[number], method)
     write_table(folder / EXAMPLES, rows, list(rows[0]))

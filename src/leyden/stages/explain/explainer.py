@@ -1,4 +1,4 @@
-"""What a kind of input must provide to be explained; images and sequences each implement it once."""
+"""The interface for explaining a model of one kind of input, implemented for images and for sequences."""
 
 from pathlib import Path
 from typing import Protocol
@@ -22,24 +22,15 @@ class Explainer(Protocol):
     def map_shape(self, batch: Batch) -> tuple[int, ...]:
         """Return the shape of a batch's maps."""
 
-    def attribute(self, method: str, batch: Batch, randomised: bool = False) -> Tensor:
-        """Attribute the logits of the targets, of the model or of its copy with random weights.
-
-        Returns:
-            float32 maps.
+    def attribute(self, method: str, batch: Batch) -> Tensor:
+        """Attribute the logits of the targets: float32 maps.
 
         Raises:
             NotApplicableError: if the method's maps would not be valid for this model.
         """
 
     def deletion_insertion_auc(self, batch: Batch, maps: Tensor) -> tuple[Tensor, Tensor]:
-        """Delete and insert parts in the order of maps, the highest values first, and follow each target's probability.
-
-        Returns:
-            Areas under the two curves, (N,) in [0, 1].
-
-        Source: Petsiuk et al., "RISE", 2018, section 4.
-        """
+        """Return `faithfulness.deletion_insertion_auc` in the order of maps, the highest values first."""
 
     def similarity(self, batch: Batch, maps: Tensor, other_maps: Tensor) -> float:
         """Return the mean absolute rank correlation of two sets of maps, in [0, 1]."""
@@ -48,13 +39,10 @@ class Explainer(Protocol):
         """Compute the metrics that only this kind of input has."""
 
     def describe_layer(self, method: str) -> str:
-        """Return which layer a method reads, as a suffix to its verdict's reason; empty where that was no choice."""
+        """Return which layer a method reads, as a suffix to its verdict's reason; empty if it does not choose one."""
 
     def arrays(self, batch: Batch) -> dict[str, np.ndarray]:
         """Return the examples as they are stored beside their maps."""
 
-    def draw(self, path: Path, batch: Batch, row: int) -> None:
-        """Draw an example of the batch as a PNG."""
-
-    def draw_map(self, path: Path, batch: Batch, row: int, values: np.ndarray, method: str) -> None:
-        """Draw an example of the batch with its map by some method as a PNG."""
+    def draw(self, path: Path, batch: Batch, row: int, values: np.ndarray | None = None, method: str = "") -> None:
+        """Draw an example of the batch as a PNG, with its map by a method if `values` are given."""

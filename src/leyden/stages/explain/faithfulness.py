@@ -1,6 +1,7 @@
 """Measure whether maps find the parts of the input that matter, and depend on what the model learned."""
 
 import time
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -12,6 +13,34 @@ from leyden.statistics.bootstrap import percentile_interval, resample_sums
 NUM_RESAMPLES, CONFIDENCE_LEVEL = 2000, 0.95
 
 
+@torch.inference_mode()
+def deletion_insertion_auc(
+    predict: Callable[[Tensor], Tensor], order: Tensor, sizes: Tensor, targets: Tensor, num_steps: int
+) -> tuple[Tensor, Tensor]:
+    """Delete and insert the parts of inputs in order, and follow the probabilities of the targets (N,).
+
+    Args:
+        predict: Maps which parts are hidden, bool (N, parts), to logits (N, K).
+        order: Rank of each part, (N, parts).
+        sizes: How many parts each input has, (N,), or (1,) if all have the same number.
+        targets: Labels.
+        num_steps: Steps from no part to all.
+
+    Returns:
+        Areas under the two curves, (N,) in [0, 1].
+
+    Source: Petsiuk et al., "RISE", 2018, section 4.
+    """
+    fractions = torch.linspace(0, 1, num_steps + 1)
+    curves: tuple[list[Tensor], list[Tensor]] = [], []
+    for fraction in fractions:
+        is_deleted = order < (fraction * sizes).round()[:, None]
+        for curve, is_hidden in zip(curves, (is_deleted, ~is_deleted), strict=True):
+            curve.append(predict(is_hidden).softmax(1).gather(1, targets[:, None])[:, 0])
+    deletion, insertion = (torch.trapezoid(torch.stack(curve, 1), fractions) for curve in curves)
+    return deletion, insertion
+
+
 def random_map_auc(explainer: Explainer, batch: Batch) -> tuple[Tensor, Tensor]:
     """Return the deletion and insertion areas (N,) of random maps, the baseline of every method."""
     generator = torch.Generator().manual_seed(explainer.seed)
@@ -19,15 +48,9 @@ def random_map_auc(explainer: Explainer, batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def measure_method(
-    method: str, explainer: Explainer, batch: Batch, random_auc: tuple[Tensor, Tensor]
+    method: str, explainer: Explainer, randomised: Explainer, batch: Batch, random_auc: tuple[Tensor, Tensor]
 ) -> dict[str, float]:
-    """Measure a method's maps of a batch against random maps, and on a copy of the model with random weights.
-
-    Args:
-        method: Its name.
-        explainer: The model, ready to be explained.
-        batch: The examples to measure on.
-        random_auc: What `random_map_auc` returns for them.
+    """Measure a method's maps of a batch against random maps (`random_map_auc`), and those of the randomised model.
 
     Returns:
         Low `deletion_auc` and high `insertion_auc` are good. `gain` is the mean of how far both improve on random maps,
@@ -46,7 +69,6 @@ def measure_method(
     low, high = percentile_interval(
         resample_sums(gains[:, None].numpy(), NUM_RESAMPLES, explainer.seed)[:, 0] / len(gains), CONFIDENCE_LEVEL
     )
-    randomised_maps = explainer.attribute(method, batch, randomised=True)
     return {
         "deletion_auc": float(deletion.mean()),
         "insertion_auc": float(insertion.mean()),
@@ -55,7 +77,7 @@ def measure_method(
         "gain": float(gains.mean()),
         "gain_low": low,
         "gain_high": high,
-        "randomisation_similarity": explainer.similarity(batch, maps, randomised_maps),
+        "randomisation_similarity": explainer.similarity(batch, maps, randomised.attribute(method, batch)),
         **explainer.extra_metrics(method, batch, maps),
         "seconds_per_image": seconds,  # the report reads this key for sequences too
         "examples": len(maps),
@@ -65,14 +87,12 @@ def measure_method(
 def rank_similarity(maps: Tensor, other_maps: Tensor) -> float:
     """Return the mean absolute Spearman correlation of two sets of maps (N, ...); that of a constant map is 0."""
     first, second = (centred_ranks(each.flatten(1)) for each in (maps, other_maps))
-    covariance = (first * second).mean(1)
     deviation = first.std(1, correction=0) * second.std(1, correction=0)
-    return float(torch.where(deviation > 0, covariance / deviation.clamp(min=1e-12), 0).abs().mean())
+    return float(torch.where(deviation > 0, (first * second).mean(1) / deviation.clamp(min=1e-12), 0).abs().mean())
 
 
 def centred_ranks(values: Tensor) -> Tensor:
     """Rank each row of values (N, M), minus the mean rank; all ranks of a constant row are 0."""
     ranks = values.argsort(dim=1).argsort(dim=1).float()
-    ranks = ranks - ranks.mean(dim=1, keepdim=True)
-    is_constant = values.max(dim=1).values == values.min(dim=1).values
-    return ranks.masked_fill(is_constant[:, None], 0)
+    is_constant = values.amax(dim=1, keepdim=True) == values.amin(dim=1, keepdim=True)
+    return (ranks - ranks.mean(dim=1, keepdim=True)).masked_fill(is_constant, 0)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from leyden.stages.explain.batch import Batch
 from leyden.stages.explain.drawing import draw_image, draw_map
-from leyden.stages.explain.faithfulness import rank_similarity
+from leyden.stages.explain.faithfulness import deletion_insertion_auc, rank_similarity
 from leyden.stages.explain.methods import COMPLETE, UNSIGNED, attribute, describe_layer, seeded
 from leyden.stages.explain.methods.gradients import completeness_error
 from leyden.stages.explain.network import ExplainedNetwork
@@ -25,20 +25,24 @@ class ImageExplainer:
     """Explain images (N, C, H, W) by their pixels; a deleted pixel becomes 0, the training set's mean colour."""
 
     network: ExplainedNetwork
-    randomised: ExplainedNetwork
     num_steps: int
     seed: int
 
     def map_shape(self, batch: Batch) -> tuple[int, ...]:
-        (images,) = batch.inputs
-        return (len(images), *images.shape[2:])
+        return (len(batch.targets), *batch.inputs[0].shape[2:])
 
-    def attribute(self, method: str, batch: Batch, randomised: bool = False) -> Tensor:
-        network = self.randomised if randomised else self.network
-        return attribute(method, network, batch.inputs[0], batch.targets, self.seed)
+    def attribute(self, method: str, batch: Batch) -> Tensor:
+        return attribute(method, self.network, batch.inputs[0], batch.targets, self.seed)
 
     def deletion_insertion_auc(self, batch: Batch, maps: Tensor) -> tuple[Tensor, Tensor]:
-        return deletion_insertion_auc(self.network, batch.inputs[0], maps, batch.targets, self.num_steps)
+        order = maps.flatten(1).argsort(dim=1, descending=True).argsort(dim=1)
+        return deletion_insertion_auc(
+            lambda hidden: self.network.predict(batch.inputs[0].masked_fill(hidden.view_as(maps)[:, None], 0)),
+            order,
+            torch.tensor([order.shape[1]], dtype=torch.float64),
+            batch.targets,
+            self.num_steps,
+        )
 
     def similarity(self, batch: Batch, maps: Tensor, other_maps: Tensor) -> float:
         return rank_similarity(maps, other_maps)
@@ -61,30 +65,11 @@ class ImageExplainer:
     def arrays(self, batch: Batch) -> dict[str, np.ndarray]:
         return {"images": batch.examples}
 
-    def draw(self, path: Path, batch: Batch, row: int) -> None:
-        draw_image(path, batch.examples[row])
-
-    def draw_map(self, path: Path, batch: Batch, row: int, values: np.ndarray, method: str) -> None:
-        draw_map(path, batch.examples[row], values, signed=method not in UNSIGNED)
-
-
-def deletion_insertion_auc(
-    network: ExplainedNetwork, inputs: Tensor, maps: Tensor, targets: Tensor, num_steps: int
-) -> tuple[Tensor, Tensor]:
-    """Delete and insert pixels in the order of maps (N, H, W); see `Explainer.deletion_insertion_auc`."""
-    order = maps.flatten(1).argsort(dim=1, descending=True).argsort(dim=1)  # the rank of each pixel
-    fractions = torch.linspace(0, 1, num_steps + 1)
-    deletion, insertion = [], []
-    for fraction in fractions.tolist():
-        is_deleted = (order < round(fraction * order.shape[1])).view(len(inputs), 1, *maps.shape[1:])
-        deletion.append(target_probabilities(network, inputs.masked_fill(is_deleted, 0), targets))
-        insertion.append(target_probabilities(network, inputs.masked_fill(~is_deleted, 0), targets))
-    return torch.trapezoid(torch.stack(deletion, 1), fractions), torch.trapezoid(torch.stack(insertion, 1), fractions)
-
-
-def target_probabilities(network: ExplainedNetwork, inputs: Tensor, targets: Tensor) -> Tensor:
-    """Return the probabilities (N,) of the targets."""
-    return network.predict(inputs).softmax(1).gather(1, targets[:, None])[:, 0]
+    def draw(self, path: Path, batch: Batch, row: int, values: np.ndarray | None = None, method: str = "") -> None:
+        if values is None:
+            draw_image(path, batch.examples[row])
+        else:
+            draw_map(path, batch.examples[row], values, signed=method not in UNSIGNED)
 
 
 def measure_infidelity(network: ExplainedNetwork, inputs: Tensor, maps: Tensor, targets: Tensor, seed: int) -> float:
@@ -100,20 +85,18 @@ def measure_infidelity(network: ExplainedNetwork, inputs: Tensor, maps: Tensor, 
         squares = random_squares(images)
         return squares.float(), images * ~squares
 
-    def total_infidelity(batch: slice, values: Tensor, normalize: bool) -> Tensor:
-        images, labels = inputs[batch], targets[batch]
+    def total_infidelity(images: Tensor, labels: Tensor, values: Tensor, normalize: bool) -> Tensor:
         with seeded(seed):
-            errors = infidelity(
+            return infidelity(
                 network, blank, images, values, None, None, labels, NUM_PERTURBATIONS, len(images), normalize
-            )
-        return errors.sum()
+            ).sum()
 
     per_channel = (maps[:, None] / inputs.shape[1]).expand_as(inputs)
     unexplained, total = torch.zeros(()), torch.zeros(())
-    for start in range(0, len(inputs), network.batch_size):
-        batch = slice(start, start + network.batch_size)
-        unexplained += total_infidelity(batch, per_channel[batch], True)
-        total += total_infidelity(batch, torch.zeros_like(inputs[batch]), False)
+    tensors = (inputs, targets, per_channel)
+    for images, labels, values in zip(*(each.split(network.batch_size) for each in tensors), strict=True):
+        unexplained += total_infidelity(images, labels, values, True)
+        total += total_infidelity(images, labels, torch.zeros_like(images), False)
     return float(unexplained / total.clamp(min=1e-12))
 
 
@@ -123,9 +106,8 @@ def random_squares(images: Tensor) -> Tensor:
     for axis in (2, 3):
         side = images.shape[axis]
         length = max(1, round(side / 4))
-        start = torch.randint(side - length + 1, (len(images), 1))
-        positions = torch.arange(side)[None]
-        inside.append((positions >= start) & (positions < start + length))
+        offsets = torch.arange(side) - torch.randint(side - length + 1, (len(images), 1))
+        inside.append((offsets >= 0) & (offsets < length))
     return (inside[0][:, None, :, None] & inside[1][:, None, None, :]).expand_as(images)
 
 
@@ -136,9 +118,8 @@ def measure_sensitivity(method: str, network: ExplainedNetwork, inputs: Tensor, 
     """
 
     def explain(images: tuple[Tensor, ...] | Tensor, target: Tensor) -> tuple[Tensor]:
-        perturbed = images[0] if isinstance(images, tuple) else images
         # Captum would treat a bare tensor as a tuple.
-        return (attribute(method, network, perturbed, target, seed),)
+        return (attribute(method, network, images[0] if isinstance(images, tuple) else images, target, seed),)
 
     first = slice(0, NUM_SENSITIVITY_EXAMPLES)
     with seeded(seed), warnings.catch_warnings():

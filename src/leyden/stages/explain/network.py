@@ -15,7 +15,7 @@ RELU_FUNCTIONS = (F.relu, F.relu_, torch.relu, torch.relu_, "relu", "relu_")
 
 
 class NotApplicableError(Exception):
-    """Why a method's maps would not be valid for a network, in words for the user."""
+    """A method's maps would not be valid for a network; the message is shown to the user."""
 
 
 class ExplainedNetwork(nn.Module):
@@ -65,7 +65,7 @@ def rewrite(network: nn.Module, inputs: Tensor) -> nn.Module | None:
 
 
 def separate_relus(traced: fx.GraphModule) -> fx.GraphModule:
-    """Turn each call of a ReLU, module or function, into a module of its own that reads a copy of its input."""
+    """Turn each call of a ReLU, module or function, into a separate module that reads a copy of its input."""
     modules, names = dict(traced.named_modules()), set()
     for number, node in enumerate(list(traced.graph.nodes)):
         is_module = node.op == "call_module" and isinstance(modules[node.target], nn.ReLU)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from leyden.errors import UserError
 from leyden.stages.explain.batch import Batch
 from leyden.stages.explain.drawing import draw_steps
-from leyden.stages.explain.faithfulness import rank_similarity
+from leyden.stages.explain.faithfulness import deletion_insertion_auc, rank_similarity
 from leyden.stages.explain.network import NotApplicableError
 
 BATCH_SIZE = 64
@@ -23,40 +23,32 @@ class SequenceExplainer:
     """Explain sequences (N, T, F) by their time steps; a deleted step becomes 0, the training set's mean."""
 
     network: nn.Module
-    randomised: nn.Module
     num_steps: int
     seed: int
 
     def map_shape(self, batch: Batch) -> tuple[int, ...]:
         return tuple(batch.inputs[0].shape[:2])
 
-    def attribute(self, method: str, batch: Batch, randomised: bool = False) -> Tensor:
+    def attribute(self, method: str, batch: Batch) -> Tensor:
         """Attribute the logits of the targets to time steps: float32 (N, T), summed over features, 0 at padding."""
         if method not in METHODS:
             raise NotApplicableError(f"applies to images only; sequences have {', '.join(METHODS)}")
-        network = self.randomised if randomised else self.network
-        tensors = (*batch.inputs, batch.targets)
-        maps = [
-            METHODS[method](network, *parts)
-            for parts in zip(*(each.split(BATCH_SIZE) for each in tensors), strict=True)
-        ]
+        batches = zip(*(each.split(BATCH_SIZE) for each in (*batch.inputs, batch.targets)), strict=True)
+        maps = [METHODS[method](self.network, *parts) for parts in batches]
         return torch.cat(maps).detach().sum(dim=2).float().masked_fill(is_padding(*batch.inputs), 0)
 
-    @torch.inference_mode()
     def deletion_insertion_auc(self, batch: Batch, maps: Tensor) -> tuple[Tensor, Tensor]:
         """Delete and insert time steps, as fractions of each sequence's own length."""
         values, lengths = batch.inputs
         scores = maps.masked_fill(is_padding(values, lengths), -torch.inf)  # padding comes last
         order = scores.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
-        fractions = torch.linspace(0, 1, self.num_steps + 1)
-        curves: tuple[list[Tensor], list[Tensor]] = [], []
-        for fraction in fractions:
-            is_deleted = order < (fraction * lengths).round()[:, None]
-            for curve, hidden in zip(curves, (is_deleted, ~is_deleted), strict=True):
-                logits = self.network(values.masked_fill(hidden[..., None], 0), lengths)
-                curve.append(logits.softmax(1).gather(1, batch.targets[:, None])[:, 0])
-        deletion, insertion = (torch.trapezoid(torch.stack(curve, 1), fractions) for curve in curves)
-        return deletion, insertion
+        return deletion_insertion_auc(
+            lambda hidden: self.network(values.masked_fill(hidden[..., None], 0), lengths),
+            order,
+            lengths,
+            batch.targets,
+            self.num_steps,
+        )
 
     def similarity(self, batch: Batch, maps: Tensor, other_maps: Tensor) -> float:
         """Return the mean over sequences, each without its padding."""
@@ -70,16 +62,12 @@ class SequenceExplainer:
         return ""
 
     def arrays(self, batch: Batch) -> dict[str, np.ndarray]:
-        values, lengths = batch.examples
-        return {"values": values, "lengths": lengths}
+        return dict(zip(("values", "lengths"), batch.examples, strict=True))
 
-    def draw(self, path: Path, batch: Batch, row: int) -> None:
-        values, lengths = batch.inputs
-        draw_steps(path, values[row, : lengths[row]].numpy(), None)
-
-    def draw_map(self, path: Path, batch: Batch, row: int, values: np.ndarray, method: str) -> None:
+    def draw(self, path: Path, batch: Batch, row: int, values: np.ndarray | None = None, method: str = "") -> None:
         sequences, lengths = batch.inputs
-        draw_steps(path, sequences[row, : lengths[row]].numpy(), values[: lengths[row]])
+        length = int(lengths[row])
+        draw_steps(path, sequences[row, :length].numpy(), None if values is None else values[:length])
 
 
 def is_padding(values: Tensor, lengths: Tensor) -> Tensor:
@@ -88,11 +76,7 @@ def is_padding(values: Tensor, lengths: Tensor) -> Tensor:
 
 
 def check_sequence_methods(names: list[str]) -> None:
-    """Require at least one method that sequences have; the others are reported as refused.
-
-    Raises:
-        UserError: if there is none.
-    """
+    """Raise UserError if sequences have none of the methods; with one at least, the others are reported as refused."""
     if names and not METHODS.keys() & set(names):
         raise UserError(
             f"expected a method for sequences, {', '.join(METHODS)}; got {', '.join(names)}; "
@@ -113,8 +97,9 @@ def integrated_gradients(network: nn.Module, values: Tensor, lengths: Tensor, ta
 
 def saliency(network: nn.Module, values: Tensor, lengths: Tensor, targets: Tensor) -> Tensor:
     """Source: Simonyan et al., 2014. Absolute gradients: they do not show whether a step supports the class or not."""
-    inputs = values.clone().requires_grad_()
-    return Saliency(network).attribute(inputs, target=targets, additional_forward_args=(lengths,))
+    return Saliency(network).attribute(
+        values.clone().requires_grad_(), target=targets, additional_forward_args=(lengths,)
+    )
 
 
 def occlusion(network: nn.Module, values: Tensor, lengths: Tensor, targets: Tensor) -> Tensor:

@@ -32,8 +32,9 @@ def decide_verdict(method: str, metrics: Metrics) -> Verdict:
     if metrics["gain_low"] <= 0:
         return Verdict(method, CHANCE, f"deletion and insertion compared with random maps: {interval}")
     if metrics["randomisation_similarity"] >= MAX_RANDOMISATION_SIMILARITY:
-        limit = f"{MAX_RANDOMISATION_SIMILARITY} or more is not trusted"
-        return Verdict(method, NOT_ABOUT_THE_MODEL, f"{similarity}; {limit}")
+        return Verdict(
+            method, NOT_ABOUT_THE_MODEL, f"{similarity}; {MAX_RANDOMISATION_SIMILARITY} or more is not trusted"
+        )
     return Verdict(method, TRUSTED, f"deletion and insertion better than random maps' by {interval}; {similarity}")
 
 
@@ -44,7 +45,7 @@ def rank_verdicts(verdicts: list[Verdict], metrics: dict[str, Metrics]) -> list[
 
 
 def format_table(verdicts: list[Verdict], metrics: dict[str, Metrics]) -> str:
-    """Align a row for each method, and name the most trusted one."""
+    """Align a row for each method, and name the most trustworthy one."""
     rows = [["method", "verdict", *COLUMNS.values(), "ms an image"]]
     for method, verdict, reason in verdicts:
         measured = metrics.get(method)
@@ -58,4 +59,4 @@ def format_table(verdicts: list[Verdict], metrics: dict[str, Metrics]) -> str:
     widths[0] = max(len(row[0]) for row in rows)
     lines = ["  ".join([f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)]).rstrip() for row in rows]
     best = next((row.method for row in verdicts if row.verdict == TRUSTED), None)
-    return "\n".join([*lines, f"trust most here: {best}" if best else "no method is to be trusted here"])
+    return "\n".join([*lines, f"most trustworthy here: {best}" if best else "no method can be trusted here"])

@@ -1,9 +1,9 @@
-"""Attribution methods by name; adding one is adding a function to METHODS."""
+"""Attribution methods by name; to add one, add its function to METHODS."""
 
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import torch
@@ -50,11 +50,6 @@ COMPLETE = {"integrated_gradients", "deep_lift", "gradient_shap"}
 
 
 def check_methods(names: list[str]) -> None:
-    """Check that all names are methods.
-
-    Raises:
-        UserError: if one is not; the message lists the methods.
-    """
     for name in names:
         if name not in METHODS:
             raise UserError(
@@ -71,13 +66,12 @@ def attribute(name: str, network: ExplainedNetwork, inputs: Tensor, targets: Ten
     Raises:
         NotApplicableError: if the method's maps would not be valid for this network.
     """
-    maps, starts = [], range(0, len(inputs), network.batch_size)
+    maps, batches = [], list(zip(*(each.split(network.batch_size) for each in (inputs, targets)), strict=True))
     with seeded(seed), torch.enable_grad(), warnings.catch_warnings():
         # Captum warns about hooks and gradients that it sets; what matters is raised here as NotApplicableError.
         warnings.simplefilter("ignore", UserWarning)
-        for start in tqdm(starts, name, unit="batch", leave=False, disable=not sys.stderr.isatty()):
-            batch = slice(start, start + network.batch_size)
-            attributions = METHODS[name](network, inputs[batch].detach().clone().requires_grad_(), targets[batch])
+        for images, labels in tqdm(batches, name, unit="batch", leave=False, disable=not sys.stderr.isatty()):
+            attributions = METHODS[name](network, images.detach().clone().requires_grad_(), labels)
             maps.append(attributions.detach().float().sum(dim=1))
     return torch.cat(maps)
 
@@ -93,11 +87,8 @@ def describe_layer(name: str, network: ExplainedNetwork) -> str:
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Seed the generators that Captum draws from, the global ones of torch and numpy, and restore their state after."""
-    state = np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), ExitStack() as stack:
+        stack.callback(np.random.set_state, np.random.get_state())
         torch.manual_seed(seed)
         np.random.seed(seed % 2**32)
-        try:
-            yield
-        finally:
-            np.random.set_state(state)
+        yield

@@ -33,8 +33,7 @@ def input_x_gradient(network: ExplainedNetwork, inputs: Tensor, targets: Tensor)
 def smooth_grad(network: ExplainedNetwork, inputs: Tensor, targets: Tensor) -> Tensor:
     """Source: Smilkov et al., 2017. Saliency, averaged over noise on the image."""
     noise = NOISE_FRACTION * float(inputs.detach().max() - inputs.detach().min())
-    tunnel = NoiseTunnel(Saliency(network))
-    return tunnel.attribute(
+    return NoiseTunnel(Saliency(network)).attribute(
         inputs, target=targets, nt_type="smoothgrad", nt_samples=NUM_SAMPLES, nt_samples_batch_size=1, stdevs=noise
     )
 

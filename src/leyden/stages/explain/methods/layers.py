@@ -1,5 +1,6 @@
 """Methods that read inner layers: the last one with spatial dimensions, or attention."""
 
+from contextlib import ExitStack
 from itertools import takewhile
 from typing import Any
 
@@ -10,8 +11,6 @@ from torch.nn import functional as F
 
 from leyden.models.layer_outputs import LayerOutput, last_spatial_output
 from leyden.stages.explain.network import ExplainedNetwork, NotApplicableError
-
-MAX_POOLS = (nn.MaxPool2d, nn.AdaptiveMaxPool2d)
 
 
 def grad_cam(network: ExplainedNetwork, inputs: Tensor, targets: Tensor) -> Tensor:
@@ -42,9 +41,8 @@ def attention_rollout(network: ExplainedNetwork, inputs: Tensor, targets: Tensor
     rollout = torch.full_like(attention[:, 0, :1], 1 / attention.shape[-1])
     for layer in reversed(attention.unbind(dim=1)):
         rollout = (rollout @ layer + rollout) / 2
-    patches = rollout.view(len(inputs), 1, *original.grid)
     height, width = original.embed.kernel_size
-    maps = patches.repeat_interleave(height, 2).repeat_interleave(width, 3)
+    maps = rollout.view(len(inputs), 1, *original.grid).repeat_interleave(height, 2).repeat_interleave(width, 3)
     return maps[:, :, : inputs.shape[2], : inputs.shape[3]]
 
 
@@ -76,19 +74,17 @@ def check_relu_only(network: ExplainedNetwork, inputs: Tensor) -> None:
     """
     if not network.is_rewritten:
         raise NotApplicableError("torch.fx cannot trace the network, so its ReLUs may not all be separate modules")
-    hooks = []
-    for layer in network.modules():
-        if isinstance(layer, nn.ReLU):
-            hooks.append(layer.register_forward_hook(lambda _, args, __: args[0]))
-        elif isinstance(layer, MAX_POOLS):
-            hooks.append(
-                layer.register_forward_hook(lambda _, args, output: F.adaptive_avg_pool2d(args[0], output.shape[2:]))
-            )
-    try:
+    with ExitStack() as hooks:
+        for layer in network.modules():
+            if isinstance(layer, nn.ReLU):
+                hooks.enter_context(layer.register_forward_hook(lambda _, args, __: args[0]))
+            elif isinstance(layer, (nn.MaxPool2d, nn.AdaptiveMaxPool2d)):
+                hooks.enter_context(
+                    layer.register_forward_hook(
+                        lambda _, args, output: F.adaptive_avg_pool2d(args[0], output.shape[2:])
+                    )
+                )
         zero, once, twice = (network.predict(inputs[:2] * factor).double() for factor in (0, 1, 2))
-    finally:
-        for hook in hooks:
-            hook.remove()
     if (twice - 2 * once + zero).abs().max() > 1e-3 * (twice - zero).abs().max():
         raise NotApplicableError(
             "guided backpropagation is defined for ReLU only; without its ReLUs this network is still not linear"

@@ -1,5 +1,7 @@
 """Methods that replace parts of the image by the training set's mean colour, and measure the change of the logit."""
 
+from typing import Any
+
 import torch
 from captum.attr import FeatureAblation, KernelShap, Lime, Occlusion
 from torch import Tensor
@@ -23,42 +25,27 @@ def occlusion(network: ExplainedNetwork, inputs: Tensor, targets: Tensor) -> Ten
 
 def feature_ablation(network: ExplainedNetwork, inputs: Tensor, targets: Tensor) -> Tensor:
     """Blank the cells of a grid of 8 x 8 one by one."""
-    mask = grid(inputs, FINE_CELLS)
-    with torch.no_grad():
-        maps = FeatureAblation(network).attribute(inputs, target=targets, feature_mask=mask)
-    return per_pixel(maps, inputs, FINE_CELLS)
+    return attribute_cells(FeatureAblation(network), FINE_CELLS, inputs, targets)
 
 
 def kernel_shap(network: ExplainedNetwork, inputs: Tensor, targets: Tensor) -> Tensor:
     """Source: Lundberg and Lee, 2017. Shapley values of the cells of a grid of 4 x 4, by least squares."""
-    return fit_linear_model(KernelShap(network), network, inputs, targets)
+    return attribute_cells(
+        KernelShap(network), CELLS, inputs, targets, n_samples=NUM_SAMPLES, perturbations_per_eval=network.batch_size
+    )
 
 
 def lime(network: ExplainedNetwork, inputs: Tensor, targets: Tensor) -> Tensor:
     """Source: Ribeiro et al., 2016. A sparse linear model of the cells of a grid of 4 x 4."""
-    return fit_linear_model(Lime(network), network, inputs, targets)
+    return attribute_cells(
+        Lime(network), CELLS, inputs, targets, n_samples=NUM_SAMPLES, perturbations_per_eval=network.batch_size
+    )
 
 
-def fit_linear_model(method: Lime, network: ExplainedNetwork, inputs: Tensor, targets: Tensor) -> Tensor:
-    """Fit a linear model of the cells to each image separately."""
-    with torch.no_grad():
-        maps = method.attribute(
-            inputs.detach(),
-            target=targets,
-            feature_mask=grid(inputs, CELLS),
-            n_samples=NUM_SAMPLES,
-            perturbations_per_eval=network.batch_size,
-        )
-    return per_pixel(maps, inputs, CELLS)
-
-
-def grid(inputs: Tensor, cells: int) -> Tensor:
-    """Number the cells of a grid over images (B, C, H, W), the same in all channels: int64 (1, 1, H, W)."""
+def attribute_cells(method: Any, cells: int, inputs: Tensor, targets: Tensor, **options: int) -> Tensor:
+    """Attribute to the cells of a grid, and divide a cell's value among its pixels and channels."""
     rows, columns = (torch.arange(side) * min(cells, side) // side for side in inputs.shape[2:])
-    return (rows[:, None] * min(cells, inputs.shape[3]) + columns)[None, None]
-
-
-def per_pixel(maps: Tensor, inputs: Tensor, cells: int) -> Tensor:
-    """Divide a cell's value among its pixels and channels: Captum assigns all of it to each."""
-    mask = grid(inputs, cells)
-    return maps / (torch.bincount(mask.flatten())[mask] * inputs.shape[1])
+    mask = (rows[:, None] * min(cells, inputs.shape[3]) + columns)[None, None]  # number of the cell, (1, 1, H, W)
+    with torch.no_grad():
+        maps = method.attribute(inputs.detach(), target=targets, feature_mask=mask, **options)
+    return maps / (torch.bincount(mask.flatten())[mask] * inputs.shape[1])  # Captum assigns all of it to each
