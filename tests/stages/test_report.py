@@ -173,6 +173,20 @@ def test_missing_input_names_the_verb(artifacts: Artifacts, missing: str, verb: 
     assert not (artifacts.root / "report").exists()
 
 
+def test_metrics_of_an_earlier_run_alone_are_no_run(artifacts: Artifacts) -> None:
+    """Git keeps metrics.json: in a fresh clone the data is reported before anything is trained."""
+    for stage in ("train", "evaluate", "export", "explain"):
+        for path in (artifacts.root / stage).iterdir():
+            if path.name != "metrics.json":
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        (artifacts.root / stage / ".gitignore").write_text("/model.ckpt\n")
+    page, card = artifacts.report()
+    text = Elements(page).text
+    for what, verb in (("exported", "export"), ("evaluated", "evaluate"), ("explained", "explain")):
+        assert f"This model was not {what}: run leyden {verb} to add this section." in text
+    assert "This model was not exported: run `leyden export` to add this section." in card
+
+
 def test_num_errors_must_be_positive(artifacts: Artifacts) -> None:
     with pytest.raises(UserError, match=r"report.num_errors must be at least 1; got 0"):
         artifacts.report(num_errors=0)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import leyden
+from leyden.artifacts import METRICS
 from leyden.errors import UserError
 from leyden.files import replaced_folder
 from leyden.files.outputs import check_output
@@ -56,15 +57,15 @@ def report(
     dataset = read_dataset(prepare, data)
     results = Results(
         dataset,
-        read_training(train) if train.is_dir() else None,
-        read_evaluation(evaluate, prepare, num_errors, dataset.noun) if evaluate.is_dir() else None,
-        read_exports(export, dataset.noun) if export.is_dir() else None,
-        read_explanations(explain, prepare) if explain.is_dir() else None,
+        read_training(train) if has_results(train) else None,
+        read_evaluation(evaluate, prepare, num_errors, dataset.noun) if has_results(evaluate) else None,
+        read_exports(export, dataset.noun) if has_results(export) else None,
+        read_explanations(explain, prepare) if has_results(explain) else None,
     )
     comparison = None
     if against:
         check_run(against)
-        if not evaluate.is_dir():
+        if not has_results(evaluate):
             raise UserError(f"expected {evaluate} to compare with {against}; not found; run `leyden evaluate` first")
         this = read_run("this", [prepare, train, evaluate, export], dataset.noun)
         comparison = compare_runs(read_run(str(against), other, dataset.noun), this)
@@ -75,6 +76,11 @@ def report(
     print(f"report: {context['model_verdict']} {context['summary']}\nreport: {context['data_verdict']}")
     if comparison:
         print(f"report: compared with {against}: {comparison.verdict}")
+
+
+def has_results(folder: Path) -> bool:
+    """Return whether a stage has written to a folder. In a fresh clone, metrics.json alone is there: git keeps it."""
+    return folder.is_dir() and any(path.name not in (METRICS, ".gitignore") for path in folder.iterdir())
 
 
 def write(out: Path, pages: dict[str, str]) -> None:
