@@ -122,7 +122,9 @@ def run_fit(seed: int) -> tuple[float, float]:
     with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
         cli = LeydenCLI.parse("fit", [*CONFIGS, f"--seed_everything={seed}", "--trainer.limit_val_batches=0"])
         stopwatch, trainer = Stopwatch(), cli.trainer
-        trainer.callbacks = [stopwatch, *(c for c in trainer.callbacks if not isinstance(c, RunCheckpoint))]  # type: ignore[attr-defined]
+        callbacks: Any = trainer.callbacks  # type: ignore[attr-defined]
+        others = [callback for callback in callbacks if not isinstance(callback, RunCheckpoint)]
+        trainer.callbacks = [stopwatch, *others]  # type: ignore[attr-defined]
         cli.run.folder.mkdir(parents=True, exist_ok=True)
         trainer.fit(cli.model, cli.datamodule)
         network: Any = cli.model.model.network

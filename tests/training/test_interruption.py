@@ -51,7 +51,7 @@ def two_workspaces(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.fixture(autouse=True)
 def importable_tests(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the processes that a test starts import its network."""
+    """Make the network importable in the processes that a test starts."""
     monkeypatch.setenv("PYTHONPATH", f"{REPO}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
 
 

@@ -27,7 +27,7 @@ from leyden.training.run_checkpoint import RunCheckpoint
 from leyden.training.run_folder import Run, result_config
 from leyden.training.warning_filters import filter_warnings
 
-ESSENTIALS = """Train, validate or test a model.
+ESSENTIALS = """Train, tune, validate, test or examine a model.
 
 The essential options (with the defaults of configs/train.yaml):
   -c configs/train.yaml -c configs/trainer/debug.yaml   config files, merged from left to right

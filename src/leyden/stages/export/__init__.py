@@ -53,7 +53,7 @@ def export(
         tolerance: How far a file of each precision may differ from the checkpoint.
         num_examples: Test examples to compare on, at most.
         num_calibration: Validation examples to calibrate on, at most.
-        license: The model's license, which is stored in every file.
+        license: Licence of the model, which is stored in every file.
         inspect: Print the model's layers with their weights and operations, and its graph; write nothing.
         trust: Load the checkpoint even if it names a network from outside leyden, torchvision and timm; not needed for
             what this project has published.

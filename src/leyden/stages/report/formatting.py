@@ -10,7 +10,7 @@ UNKNOWN = "\N{EN DASH}"
 
 
 def number_format(function: Callable[..., str]) -> Callable[..., str]:
-    """Let a function that formats a float accept text too, and return a dash for what is no finite number."""
+    """Make a function that formats a float also accept text, and return a dash for anything but a finite number."""
 
     @functools.wraps(function)
     def wrapper(number: float | str | None, *args: int) -> str:
