@@ -1,11 +1,13 @@
 """Random crops of every kind, and a separate cache in which the tests compile the kernels."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+import leyden.ops
 from leyden.ops.crop import CropArgs
 from leyden.ops.shared_library import load_library
 
@@ -63,3 +65,10 @@ def assert_same_bits(result: torch.Tensor, expected: torch.Tensor) -> None:
     assert result.stride() == expected.stride()
     bits = torch.int16 if result.dtype == torch.bfloat16 else torch.int32
     assert torch.equal(result.view(bits), expected.view(bits))
+
+
+def assert_compiled(name: str) -> None:
+    """Assert that an operator has compiled and loaded its own library in this process."""
+    hits = load_library.cache_info().hits
+    assert load_library(Path(leyden.ops.__file__).with_name(f"{name}.cpp")) is not None
+    assert load_library.cache_info().hits == hits + 1, f"{name} did not load it"

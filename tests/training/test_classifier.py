@@ -27,6 +27,16 @@ def test_loss_falls_on_one_batch():
     assert losses[-1] < 0.6 * losses[0]
 
 
+def test_images_are_normalised_by_the_model_alone():
+    """Floats might be normalised already, or not: only raw pixels are unambiguous."""
+    model = Classifier(NETWORK, ["a", "b"], GREY)
+    images, labels = torch.randint(0, 256, (4, 1, 8, 8), dtype=torch.uint8), torch.tensor([0, 1, 0, 1])
+    (inputs,), _ = model.prepare_inputs((images, labels), 0)
+    assert torch.allclose(inputs, (images / 255 - 0.3) / 0.4)
+    with pytest.raises(UserError, match=r"expected uint8 images \(B, 1, H, W\); got torch.float32"):
+        model.training_step((inputs, labels), 0)
+
+
 def test_a_checkpoint_of_other_labels_is_refused():
     checkpoint: dict = {}
     Classifier(NETWORK, ["a", "c"], GREY).on_save_checkpoint(checkpoint)
