@@ -14,15 +14,17 @@ PINS := $(if $(UV_TORCH_BACKEND),--no-verify-hashes --constraints requirements.t
 ENV := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help env data repro test test-all check lint bench picture pins clean
+.PHONY: help env data repro test test-all check lint bench picture pins clean git-repository
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
-repro: $(ENV) data ## Run the pipeline to artifacts/report/index.html; unchanged stages are skipped
+repro: git-repository $(ENV) data ## Run the pipeline to artifacts/report/index.html; unchanged stages are skipped
 	@# A DVC that was killed while writing may leave these files empty or truncated, and then refuses to start.
 	@find dvc.lock -empty -delete 2> /dev/null; python -m json.tool .dvc/tmp/rwlock > /dev/null 2>&1 || rm -f .dvc/tmp/rwlock
-	@dvc repro || { dvc status 2>&1 | grep -q "dvc.lock' .*\(invalid\|failed\)" && rm dvc.lock && dvc repro; }
+	@# With a remote, outputs that a colleague has pushed are downloaded instead of computed again.
+	@pull=$$(dvc remote list | sed -n '1s/.*/--pull/p'); dvc repro $$pull \
+		|| { dvc status 2>&1 | grep -q "dvc.lock' .*\(invalid\|failed\)" && rm dvc.lock && dvc repro $$pull; }
 	@echo "The report: artifacts/report/index.html"
 
 test: $(ENV) ## Run the tests
@@ -59,6 +61,8 @@ clean: ## Remove artifacts/ and runs/; data/, .venv and DVC's cache stay
 	@rm -rf artifacts runs
 
 $(ENV): requirements.txt pyproject.toml
+	@test ! -L $(VENV) || { echo "make: expected $(VENV) to be a folder of this project, to install its packages into;" \
+		"got a link to $$(readlink $(VENV)); remove the link" >&2; exit 2; }
 	@test -x $(VENV)/bin/python || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "make: expected Python 3.11 or newer; got $$($(PYTHON) --version 2>&1); name another with make PYTHON=..." >&2; exit 2; }
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
@@ -67,8 +71,13 @@ $(ENV): requirements.txt pyproject.toml
 	uv pip install --quiet --python $(VENV)/bin/python --compile-bytecode --no-deps --editable .
 	@touch $@
 
+git-repository:
+	@test -e .git || { echo "make: expected a git repository, on which DVC relies; got a folder without .git;" \
+		"run 'git init && git add . && git commit -m \"Start from Leyden\"'" >&2; exit 2; }
+
+# The sample is committed to DVC's cache: `dvc repro --pull` would look for it on the remote.
 data: $(ENV)
-	@test -e data || if grep -q $(SAMPLE) data.dvc; then leyden sample; \
+	@test -e data || if grep -q $(SAMPLE) data.dvc; then leyden sample && dvc commit --quiet --force data.dvc; \
 	elif dvc remote list | grep -q .; then dvc pull data; \
 	else echo "make: expected data/; not found, and no DVC remote is set to pull it from;" \
 		"put your images in data/ and run 'dvc add data', or name the remote with 'dvc remote add -d NAME URL'" >&2; exit 2; fi

@@ -108,6 +108,40 @@ def test_make_data_writes_the_sample_or_pulls_from_a_remote_or_reports_what_to_d
     assert sorted(path.name for path in (made / "data").iterdir()) == sorted(SHAPES)
 
 
+def test_make_repro_downloads_what_a_colleague_has_pushed_and_runs_nothing(made, run, tmp_path, python_env):
+    stages = {
+        "one": {"cmd": "echo ran >> runs.txt; cp -r data one", "deps": ["data"], "outs": ["one"]},
+        "two": {"cmd": "echo ran >> runs.txt; ls one > two.txt", "deps": ["one"], "outs": ["two.txt"]},
+    }
+    (made / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    (made / "dvc.lock").unlink()
+    (tmp_path / "remote").mkdir()
+    run(f"dvc remote add -d storage '{tmp_path}/remote' && make repro")  # the remote is empty
+    assert (made / "runs.txt").read_text() == "ran\n" * 2
+    run("dvc push && git -c user.name=t -c user.email=t@t commit -qam run")
+
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "-q", made, clone], check=True)
+    (clone / ".venv").symlink_to(made / ".venv")
+    os.utime(made / ".venv/.installed")
+    subprocess.run(["make", "repro"], cwd=clone, env=python_env, check=True, capture_output=True, timeout=600)
+    assert not (clone / "runs.txt").exists()
+    assert (clone / "two.txt").read_text() == (made / "two.txt").read_text()
+    assert len(list((clone / "data").glob("*/*.png"))) == 1797
+
+
+def test_make_repro_without_git_says_what_to_run(made, run):
+    shutil.rmtree(made / ".git")
+    assert "run 'git init && git add ." in run("make repro", code=2)
+
+
+def test_make_installs_nothing_through_a_link(checkout, run, tmp_path):
+    (tmp_path / "other").mkdir()
+    (checkout / ".venv").symlink_to(tmp_path / "other")
+    assert f"got a link to {tmp_path / 'other'}; remove the link" in run("make env", code=2)
+    assert not list((tmp_path / "other").iterdir())
+
+
 @pytest.mark.parametrize("end", ["schema", "d5:"], ids=["empty", "truncated"])
 def test_a_lock_file_truncated_by_a_killed_dvc_is_rebuilt(made, run, end):
     (made / "dvc.yaml").write_text("stages: {one: {cmd: echo 1 > one.txt, outs: [one.txt]}}")
