@@ -6,6 +6,7 @@ The public names are imported on first use: `leyden --help` and `leyden prepare`
 from typing import TYPE_CHECKING
 
 from leyden.class_paths import import_on_first_use
+from leyden.trust.telemetry import disable_telemetry
 
 __version__ = "0.1.0"
 __all__ = ["Classifier", "ImageData", "SequenceData", "StreamedImageData", "UserError", "load"]
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from leyden.errors import UserError
     from leyden.runtimes.load import load
     from leyden.training.classifier import Classifier
+
+disable_telemetry()
 
 __getattr__ = import_on_first_use(
     __name__,

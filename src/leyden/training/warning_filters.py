@@ -16,11 +16,13 @@ IGNORED = (
     "Checkpoint directory .* exists and is not empty",
 )
 
+IGNORED_LOG_MESSAGES = ("Tip:", "TPU available", "Loading `train_dataloader` to estimate")
+
 
 def filter_warnings() -> None:
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler logs each start, and GPUs that do not exist
     for pattern in IGNORED:
         warnings.filterwarnings("ignore", message=pattern)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
-        lambda record: "Tip:" not in record.getMessage()
+        lambda record: not any(text in record.getMessage() for text in IGNORED_LOG_MESSAGES)
     )

@@ -1,16 +1,20 @@
 """The results of a finished training in artifacts/train."""
 
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 
+from leyden.data.packed import read_report
 from leyden.errors import UserError
 from leyden.files import replaced_folder, sha256, write_json
 from leyden.files.tables import read_table
 from leyden.models.checkpoint import check_checkpoint, unpickle_checkpoint
+from leyden.stages.train.kept_epoch import KeptEpoch, describe_kept_epoch
+from leyden.training.classifier import Classifier
 from leyden.training.cli import LeydenCLI
 from leyden.training.monitoring import peak_memory_mb
 from leyden.trust.records import record_published
@@ -45,6 +49,7 @@ def publish(cli: LeydenCLI, seconds: float) -> None:
     check_checkpoint(best, run.best)
     metrics |= {"epoch": best["epoch"], "parameters": sum(parameter.numel() for parameter in cli.model.parameters())}
     metrics |= {"seconds": round(seconds, 2), "peak_memory_mb": round(peak_memory_mb())}
+    kept = judge_kept_epoch(cli, rows, best_row)
     with replaced_folder(PUBLISHED, "train") as folder:
         torch.save({key: best[key] for key in PUBLISHED_KEYS}, folder / "model.ckpt")
         digest = sha256(folder / "model.ckpt")
@@ -53,8 +58,18 @@ def publish(cli: LeydenCLI, seconds: float) -> None:
             (folder / name).write_bytes((run.folder / name).read_bytes())
         write_json(folder / "metrics.json", metrics)
         provenance = {key: value for key, value in cli.model.provenance.items() if key != "config"}
-        write_json(folder / "provenance.json", provenance | {"model_sha256": digest})
-    rank_zero_info(
-        f"fit: best epoch {best['epoch'] + 1} of {len(rows)}: val/accuracy {metrics['val/accuracy']:.4f}, "
-        f"val/loss {metrics['val/loss']:.4f}; {PUBLISHED}/model.ckpt written in {seconds:.1f} s"
-    )
+        write_json(folder / "provenance.json", provenance | {"model_sha256": digest, "kept_epoch": kept._asdict()})
+    scores = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items() if name.startswith("val/"))
+    rank_zero_info(f"fit: {kept.reason}: {scores}; {PUBLISHED}/model.ckpt written in {seconds:.1f} s")
+    for warning in kept.warnings:
+        print(f"fit: warning: {warning}", file=sys.stderr)
+
+
+def judge_kept_epoch(cli: LeydenCLI, rows: list[dict[str, str]], kept: dict[str, str]) -> KeptEpoch:
+    """Describe why the epoch of the row `kept` was chosen."""
+    checkpoint = cli.config_init.checkpoint
+    schedule = cli.model.schedule if isinstance(cli.model, Classifier) else None
+    num_warmup_steps = schedule.warmup_fraction * float(cli.trainer.estimated_stepping_batches) if schedule else 0.0
+    folder = (cli.config.data.get("init_args") or {}).get("folder")  # a custom DataModule may have none
+    val_counts = list(read_report(Path(folder))["counts"]["val"].values()) if folder else []
+    return describe_kept_epoch(rows, kept, checkpoint.monitor, checkpoint.mode, num_warmup_steps, val_counts)
