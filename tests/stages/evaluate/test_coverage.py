@@ -93,7 +93,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     print("classes x examples", "model", "stratified", *METRICS, sep=" | ")
     for num_classes, per_class, model, is_stratified in itertools.product(SKILLS, (4, 40), SKILLS[10], (True, False)):
-        num_samples = {40: 1000, 400: 1000, 1000: 200, 10_000: 40}[num_classes * per_class]
+        num_samples = {40: 1000, 400: 500, 1000: 200, 10_000: 40}[num_classes * per_class]
         coverage = measure_coverage(num_classes, per_class, model, is_stratified, num_samples)
         cells = (f"{fraction:.3f}" for fraction in coverage.values())
         print(f"{num_classes} x {per_class}", model, is_stratified, *cells, sep=" | ", flush=True)
