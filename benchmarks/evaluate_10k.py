@@ -13,7 +13,7 @@ from cifar10 import cifar10_folder
 from memory import copy_part, peak_mb
 from timing import REPO, Row, time_once
 
-REPEATS = 3
+REPEATS = 1
 PREPARE = ["prepare", "-c", str(REPO / "configs/prepare.yaml")]
 FIT = ["fit", "-c", str(REPO / "configs/train.yaml"), "--trainer.max_epochs=1"]
 EVALUATE = ["evaluate", "-c", str(REPO / "configs/evaluate.yaml")]
