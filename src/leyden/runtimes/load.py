@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from leyden.cost import announce_cost
 from leyden.errors import UserError, one_line
 from leyden.models.checkpoint import load_checkpoint
 from leyden.runtimes import OpenedModel, open_model
@@ -63,13 +64,15 @@ class SliceableExamples(Protocol):
     def __getitem__(self, indices: slice, /) -> Any: ...
 
 
-def predict_logits(predictor: Predictor, examples: SliceableExamples, batch_size: int) -> Tensor:
-    """Run a model over examples: finite float32 logits (N, K).
+def predict_logits(
+    predictor: Predictor, examples: SliceableExamples, batch_size: int, stage: str | None = None
+) -> Tensor:
+    """Run a model over examples: finite float32 logits (N, K). With the name of a stage, announce what it will cost.
 
     Raises:
         UserError: if a logit is NaN or infinite, or there are not as many logits as labels.
     """
-    logits = run_model(predictor, examples, batch_size)
+    logits = run_model(predictor, examples, batch_size, stage)
     if count := int((~logits.isfinite().all(dim=1)).sum()):
         raise UserError(
             f"expected finite logits; got NaN or infinity for {count:,} of {len(logits):,} examples, because of "
@@ -78,15 +81,16 @@ def predict_logits(predictor: Predictor, examples: SliceableExamples, batch_size
     return logits
 
 
-def run_model(predictor: Predictor, examples: SliceableExamples, batch_size: int) -> Tensor:
+def run_model(predictor: Predictor, examples: SliceableExamples, batch_size: int, stage: str | None = None) -> Tensor:
     """Run a model over examples: float32 logits (N, K), finite or not.
 
     Raises:
         UserError: if there are not as many logits as labels.
     """
-    batches = []
+    all_logits = torch.empty(len(examples), len(predictor.labels))
+    starts = range(0, len(examples), batch_size)
     with torch.inference_mode():
-        for start in range(0, len(examples), batch_size):
+        for start in announce_cost(starts, stage, f"predictions of {len(examples):,} examples") if stage else starts:
             batch = examples[start : start + batch_size]
             if isinstance(batch, tuple):
                 inputs = [torch.from_numpy(part) for part in batch]
@@ -107,8 +111,8 @@ def run_model(predictor: Predictor, examples: SliceableExamples, batch_size: int
                     f"expected logits of shape {expected}, one for each label; got {tuple(logits.shape)}; "
                     "export the model again"
                 )
-            batches.append(logits)
-    return torch.cat(batches)
+            all_logits[start : start + batch_size] = logits
+    return all_logits
 
 
 def calibrated(predictor: Predictor, logits: Tensor) -> Tensor:

@@ -116,9 +116,9 @@ def read_predictions(path: Path, test_paths: list[str]) -> SavedPredictions:
 
 
 def to_number(text: str | None) -> float:
-    """Convert a cell of a table; NaN if it is not a number."""
+    """Convert a cell of a table; 0 if it is blank, as that of an unlikely class, and NaN if it is not a number."""
     try:
-        return float(text or "nan")
+        return math.nan if text is None else float(text or 0)
     except ValueError:
         return math.nan
 

@@ -33,7 +33,8 @@ def compare_paired(
     """Compare the accuracies of two models on the same examples.
 
     The interval of the change is a paired bootstrap: drawing examples with replacement is drawing the counts of lost,
-    gained and unchanged examples from a multinomial distribution.
+    gained and unchanged examples from a multinomial distribution. One lost and one gained example are added, so that
+    models that differ nowhere have an interval too.
 
     Args:
         old: Which examples the old model classifies correctly, bool (N,).
@@ -42,13 +43,14 @@ def compare_paired(
         confidence_level: Of the interval, in (0, 1).
         seed: Seed of the bootstrap.
 
-    Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3.
+    Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3; Bonett and Price, "Adjusted
+    Wald confidence interval for a difference of binomial proportions based on paired data", 2012, for the addition.
     """
     lost, gained, total = int((old & ~new).sum()), int((new & ~old).sum()), len(old)
     draws = np.random.default_rng(seed).multinomial(
-        total, np.array([lost, gained, total - lost - gained]) / total, size=num_resamples
+        total + 2, np.array([lost + 1, gained + 1, total - lost - gained]) / (total + 2), size=num_resamples
     )
-    changes = (draws[:, 1] - draws[:, 0]) / total
+    changes = (draws[:, 1] - draws[:, 0]) / (total + 2)
     low, high = np.quantile(changes, [(1 - confidence_level) / 2, (1 + confidence_level) / 2])
     return {
         "accuracy_old": float(old.mean()),

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -16,6 +17,7 @@ from leyden.stages.evaluate.robustness import (
     from_pixels,
     mean_accuracies,
     measure_accuracies,
+    sample_examples,
 )
 
 
@@ -80,10 +82,35 @@ def test_attacks_lower_the_accuracy_more_than_noise_of_the_same_size(in_trained)
 
 def test_each_kind_has_an_accuracy_per_strength_and_a_mean(in_trained):
     model = leyden.load("artifacts/train/model.ckpt")
-    rows = measure_accuracies(model, Path("artifacts/prepare"), ["noise", "fgsm"], 256, 0.95)
+    rows = measure_accuracies(model, Path("artifacts/prepare"), ["noise", "fgsm"], 0.95, 0)
     assert [(row["kind"], row["strength"]) for row in rows] == [("noise", s) for s in (0.05, 0.1, 0.2)] + [
         ("fgsm", s) for s in (0.01, 0.03, 0.1)
     ]
     assert all(row["accuracy_low"] <= row["accuracy"] <= row["accuracy_high"] for row in rows)
     assert all(row["examples"] == 350 for row in rows)
     assert mean_accuracies(rows)["fgsm_accuracy"] == pytest.approx(sum(row["accuracy"] for row in rows[3:]) / 3)
+
+
+def test_a_sample_is_random_and_has_every_class_in_proportion():
+    """Also of a split that is ordered by class, and within each class by something else."""
+    labels = np.repeat([0, 1, 2], [5000, 4000, 1000])
+    rows = sample_examples(labels, 512, seed=0)
+    assert len(set(rows)) == 512
+    assert np.abs(np.bincount(labels[rows]) - [256, 204.8, 51.2]).max() <= 1
+    assert np.bincount(rows % 10, minlength=10).min() > 25  # evenly spaced rows would have few remainders
+    assert list(rows) == list(sample_examples(labels, 512, seed=0)) != list(sample_examples(labels, 512, seed=1))
+    assert list(sample_examples(labels[:400], 512, seed=0)) == list(range(400))
+
+
+def test_robustness_takes_a_sample_and_says_how_large(in_trained, monkeypatch):
+    monkeypatch.setattr("leyden.stages.evaluate.robustness.MAX_EXAMPLES", 40)
+    seen = []
+
+    def count_all(model, kind, strength, pixels, labels):
+        seen.append(len(pixels))
+        return len(labels)
+
+    monkeypatch.setattr("leyden.stages.evaluate.robustness.count_correct", count_all)
+    rows = measure_accuracies(leyden.load("artifacts/train/model.ckpt"), Path("artifacts/prepare"), ["noise"], 0.95, 0)
+    assert [(row["examples"], row["accuracy"]) for row in rows] == [(40, 1.0)] * 3
+    assert sum(seen) == 3 * 40

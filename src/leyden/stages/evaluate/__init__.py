@@ -39,15 +39,15 @@ def evaluate(
         model: A checkpoint or an exported file.
         data: Output folder of `leyden prepare`.
         out: Output folder for predictions.csv, metrics.json, the other tables and the plots.
-        batch_size: Number of examples per batch.
+        batch_size: Number of examples per batch of predictions.
         top_k: Number of highest-scoring classes among which `top_k_accuracy` looks for the label.
-        num_resamples: Number of bootstrap resamples behind each interval.
+        num_resamples: Number of random draws behind the interval of the calibration error.
         confidence_level: Confidence level of each interval, in (0, 1).
-        seed: Seed of the bootstrap.
+        seed: Seed of these draws, and of the choice of examples for `robustness`.
         abstain_precision: Fraction of answers that must be correct, in (0, 1]. The confidence below which the model
             does not answer is chosen on the validation split.
-        robustness: Corruptions and attacks under which the accuracy is measured, each at three strengths; an empty list
-            skips it.
+        robustness: Corruptions and attacks under which the accuracy of 512 random examples is measured, each at three
+            strengths; an empty list skips it.
         require: Minimum values of metrics in metrics.json (maximum, of losses and errors). If one is not met, the stage
             fails and writes its results to a folder beside `out` whose name ends in -failed.
         trust: Load files even if they run code (TorchScript, AOTInductor's library, networks that are not from leyden,
@@ -67,7 +67,7 @@ def evaluate(
 
     test = predict_split(predictor, data, "test", batch_size)
     validation = predict_split(predictor, data, "val", batch_size)
-    accuracies = measure_robustness(predictor, data, robustness, batch_size, confidence_level)
+    accuracies = measure_robustness(predictor, data, robustness, confidence_level, seed)
     metrics: dict[str, Any] = {
         **metrics_with_intervals(test, top_k, num_resamples, confidence_level, seed),
         "temperature": getattr(predictor, "temperature", 1.0),

@@ -11,6 +11,7 @@ from captum.robust import FGSM, PGD
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as transforms
 
+from leyden.cost import announce_cost
 from leyden.data.packed import read_split
 from leyden.errors import UserError
 from leyden.models.image_model import ImageModel
@@ -19,7 +20,8 @@ from leyden.stages.evaluate.tables import Row
 from leyden.statistics.wilson import wilson_interval
 
 ROBUSTNESS_COLUMNS = ("kind", "strength", "accuracy", "accuracy_low", "accuracy_high", "examples")
-MAX_EXAMPLES = 1000  # evenly spaced in the test split; their accuracy is known to 3% or better
+MAX_EXAMPLES = 512  # drawn from the test split; their accuracy is known to 5% or better
+BATCH_SIZE = 32  # small, as the first batch shows what all of them cost
 NUM_PGD_STEPS = 10
 
 
@@ -78,7 +80,7 @@ def check_kinds(kinds: list[str]) -> None:
 
 
 def measure_robustness(
-    predictor: Predictor, data: Path, kinds: list[str], batch_size: int, confidence_level: float
+    predictor: Predictor, data: Path, kinds: list[str], confidence_level: float, seed: int
 ) -> list[Row]:
     """Measure the accuracy under each kind that this model supports, and print which are skipped."""
     supported = kinds
@@ -88,26 +90,45 @@ def measure_robustness(
         supported, reason = [kind for kind in kinds if kind not in ATTACKS], "needs a checkpoint's gradients"
     if skipped := [kind for kind in kinds if kind not in supported]:
         print(f"evaluate: robustness skips {', '.join(skipped)} ({reason})")
-    return measure_accuracies(predictor, data, supported, batch_size, confidence_level) if supported else []
+    return measure_accuracies(predictor, data, supported, confidence_level, seed) if supported else []
 
 
 def measure_accuracies(
-    predictor: Predictor, data: Path, kinds: list[str], batch_size: int, confidence_level: float
+    predictor: Predictor, data: Path, kinds: list[str], confidence_level: float, seed: int
 ) -> list[Row]:
-    """Measure the accuracy under each kind at each strength: rows of ROBUSTNESS_COLUMNS."""
+    """Measure the accuracy on a sample under each kind at each strength: rows of ROBUSTNESS_COLUMNS."""
     images, labels = read_split(data, "test")
-    indices = np.unique(np.linspace(0, len(labels) - 1, MAX_EXAMPLES).round().astype(int))
-    pixels = torch.from_numpy(np.array(images[indices])).permute(0, 3, 1, 2).contiguous()
-    targets = torch.from_numpy(labels[indices])
-    batches = list(zip(pixels.split(batch_size), targets.split(batch_size), strict=True))
-    rows: list[Row] = []
-    for kind in kinds:
-        for strength in CORRUPTIONS[kind].strengths if kind in CORRUPTIONS else EPSILONS:
-            correct = sum(count_correct(predictor, kind, strength, *batch) for batch in batches)
-            interval = wilson_interval(correct, len(targets), confidence_level)
-            values = (kind, strength, correct / len(targets), *interval, len(targets))
-            rows.append(dict(zip(ROBUSTNESS_COLUMNS, values, strict=True)))
-    return rows
+    indices = sample_examples(labels, MAX_EXAMPLES, seed)
+    changes = [
+        (kind, strength)
+        for kind in kinds
+        for strength in (CORRUPTIONS[kind].strengths if kind in CORRUPTIONS else EPSILONS)
+    ]
+    correct = np.zeros(len(changes), int)
+    batches = np.split(indices, range(BATCH_SIZE, len(indices), BATCH_SIZE))
+    for rows in announce_cost(batches, "evaluate", f"robustness on {len(indices)} images"):
+        pixels = torch.from_numpy(np.array(images[rows])).permute(0, 3, 1, 2).contiguous()
+        targets = torch.from_numpy(labels[rows])
+        correct += [count_correct(predictor, *change, pixels, targets) for change in changes]
+    return [
+        dict(zip(ROBUSTNESS_COLUMNS, (*change, number / len(indices), *interval, len(indices)), strict=True))
+        for change, number in zip(changes, correct.tolist(), strict=True)
+        for interval in [wilson_interval(number, len(indices), confidence_level)]
+    ]
+
+
+def sample_examples(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Draw `count` examples at random, of each class in proportion to its share of the labels (N,); all, if fewer.
+
+    Returns:
+        Their indices, ascending.
+    """
+    if len(labels) <= count:
+        return np.arange(len(labels))
+    generator = np.random.default_rng(seed)
+    shuffled = generator.permutation(len(labels))
+    by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    return np.sort(by_class[((np.arange(count) + generator.random()) * len(labels) / count).astype(int)])
 
 
 def count_correct(predictor: Predictor, kind: str, strength: float, pixels: Tensor, labels: Tensor) -> int:

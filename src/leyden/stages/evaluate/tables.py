@@ -5,9 +5,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from leyden.stages.evaluate.metrics import NUM_BINS, bin_indices
+from leyden.stages.evaluate.calibration import NUM_BINS, bin_indices
 from leyden.stages.evaluate.predictions import Predictions
 from leyden.statistics.wilson import wilson_interval
 
@@ -59,7 +58,7 @@ def calibration_table(confidence: Tensor, is_correct: Tensor) -> list[Row]:
 def list_mistakes(predictions: Predictions) -> list[Row]:
     """List all incorrect predictions, the most confident first."""
     names, confidence, predicted = predictions.class_names, predictions.confidence, predictions.predicted
-    label_probability = predictions.probabilities.gather(1, predictions.labels[:, None])[:, 0]
+    label_probability = predictions.label_probability
     return [
         {
             "path": predictions.paths[index],
@@ -97,11 +96,15 @@ def list_suspects(predictions: Predictions, split: str) -> list[Row]:
     Source: Northcutt et al., "Confident learning: estimating uncertainty in dataset labels", 2021, section 3.1; ranked
     by the margin.
     """
-    probabilities, names = predictions.probabilities, predictions.class_names
+    names, label_probability = predictions.class_names, predictions.label_probability
+    totals = torch.zeros(len(names)).index_add(0, predictions.labels, label_probability)
     # NaN for a class without examples, which is then never suggested.
-    thresholds = probabilities.where(F.one_hot(predictions.labels, len(names)).bool(), torch.nan).nanmean(dim=0)
-    suggested_probability, suggested = probabilities.where(probabilities >= thresholds, -1).max(dim=1)
-    label_probability = probabilities.gather(1, predictions.labels[:, None])[:, 0]
+    thresholds = totals / predictions.labels.bincount(minlength=len(names))
+    best = []
+    for log_probabilities, _ in predictions.blocks():
+        probabilities = log_probabilities.exp()
+        best.append(probabilities.where(probabilities >= thresholds, -1).max(dim=1))
+    suggested_probability, suggested = (torch.cat(parts) for parts in zip(*best, strict=True))
     is_suspect = (suggested_probability >= 0) & (suggested != predictions.labels)
     margins = (suggested_probability - label_probability).where(is_suspect, -torch.inf)
     return [

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from leyden.artifacts import METRICS, REFUSED, SUMMARY
+from leyden.cost import announce_cost
 from leyden.files import replaced_folder, write_json
 from leyden.files.outputs import check_output
 from leyden.files.tables import write_table
@@ -88,7 +89,7 @@ def explain(
         check_sequence_methods(methods)
     prepared = open_prepared_data(data, module)
     examples, labels = prepared.test
-    probabilities = calibrated(module, predict_logits(module, examples, BATCH_SIZE)).softmax(1)
+    probabilities = calibrated(module, predict_logits(module, examples, BATCH_SIZE, "explain")).softmax(1)
     predicted = probabilities.argmax(1)
     rows, reasons = choose_examples(probabilities, torch.from_numpy(labels), num_shown)
     evidence_rows = np.random.default_rng(seed).permutation(len(labels))[:num_evidence]
@@ -133,7 +134,7 @@ def run_methods(
     metrics: dict[str, Metrics] = {}
     maps: dict[str, np.ndarray] = {}
     verdicts = []
-    for method in methods:
+    for method in announce_cost(methods, "explain", f"{len(methods)} methods on {len(evidence.targets)} examples"):
         try:
             attributions = explainer.attribute(method, shown)
             metrics[method] = measure_method(method, explainer, randomised, evidence, random_auc)

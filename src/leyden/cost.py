@@ -1,0 +1,32 @@
+"""What a long loop will cost, said before most of it is done."""
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+MIN_SECONDS = 60.0
+
+Item = TypeVar("Item")
+
+
+def announce_cost(items: Sequence[Item], stage: str, what: str) -> Iterator[Item]:
+    """Yield the items of a loop; after the first, say on stderr how long all of them take, if more than a minute.
+
+    Args:
+        items: What the loop runs over; the items should take about equally long.
+        stage: Whose loop it is.
+        what: What is being done, such as "robustness on 512 images".
+    """
+    started = time.perf_counter()
+    for number, item in enumerate(items):
+        yield item
+        if number == 0 and (seconds := (time.perf_counter() - started) * len(items)) > MIN_SECONDS:
+            print(f"{stage}: {what}: about {format_duration(seconds)}", file=sys.stderr, flush=True)
+
+
+def format_duration(seconds: float) -> str:
+    minutes = max(1, round(seconds / 60))
+    if minutes < 120:
+        return f"{minutes} minute{'s' if minutes > 1 else ''}"
+    return f"{round(minutes / 60)} hours"

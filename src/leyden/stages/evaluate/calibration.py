@@ -1,0 +1,68 @@
+"""How far confidence is from accuracy: the calibration error, with an interval."""
+
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from leyden.stages.evaluate.predictions import Predictions
+
+NUM_BINS = 10  # of confidence
+
+
+class Bins(NamedTuple):
+    """Sums over the predictions of each bin of confidence, float64 (NUM_BINS + 1,).
+
+    Attributes:
+        gap: Of confidence minus correctness (1 or 0).
+        variance: Estimate of the variance of `gap`.
+        variance_if_calibrated: The same, if the confidence is the probability of being correct.
+    """
+
+    gap: np.ndarray
+    variance: np.ndarray
+    variance_if_calibrated: np.ndarray
+
+
+def bin_indices(confidence: Tensor) -> Tensor:
+    """Return each confidence's bin (N,), as torchmetrics numbers them: a confidence of exactly 1 has a separate bin."""
+    return torch.bucketize(confidence, torch.linspace(0, 1, NUM_BINS + 1), right=True) - 1
+
+
+def sum_bins(predictions: Predictions) -> Bins:
+    indices, confidence = bin_indices(predictions.confidence), predictions.confidence.double()
+    gaps = confidence - predictions.is_correct.double()
+    gap, squares, if_calibrated = (
+        torch.bincount(indices, values, minlength=NUM_BINS + 1).numpy()
+        for values in (gaps, gaps.square(), confidence * (1 - confidence))
+    )
+    return Bins(gap, squares - gap**2 / len(gaps), if_calibrated)
+
+
+def calibration_error(bins: Bins, count: int) -> float:
+    return float(np.abs(bins.gap).sum() / count)
+
+
+def calibration_interval(
+    bins: Bins, count: int, num_draws: int, confidence_level: float, seed: int
+) -> tuple[float, float]:
+    """Compute the interval of the calibration error of `count` predictions.
+
+    The error is a sum of absolute values, which noise alone increases, and drawing it again increases once more, which
+    a basic bootstrap interval takes back; the gaps of the bins are drawn from a normal distribution. The interval
+    begins at 0 where a calibrated model may have as large an error by chance. It ends z^2 / 2 errors later, as Wilson's
+    interval does: without errors, the gaps do not show how many are possible.
+
+    Source: Davison and Hinkley, "Bootstrap methods and their application", 1997, equation 5.6; Broecker and Smith,
+    "Increasing the reliability of reliability diagrams", 2007, section 3.
+    """
+    error, tail = calibration_error(bins, count), (1 - confidence_level) / 2
+    noise = np.random.default_rng(seed).standard_normal((num_draws, NUM_BINS + 1))
+    drawn = np.abs(bins.gap + noise * np.sqrt(bins.variance.clip(0))).sum(axis=1) / count
+    low, high = np.quantile(drawn, [tail, 1 - tail])
+    by_chance = np.abs(noise * np.sqrt(bins.variance_if_calibrated.clip(0))).sum(axis=1) / count
+    reflected_low = 0.0 if error <= np.quantile(by_chance, 1 - tail) else min(error, max(0.0, 2 * error - high))
+    unseen = NormalDist().inv_cdf(1 - tail) ** 2 / (2 * count)
+    return float(reflected_low), float(max(error, 2 * error - low) + unseen)

@@ -1,0 +1,56 @@
+"""Intervals of fractions and of losses whose variance was estimated, that hold near their bounds too.
+
+The variance of a fraction p near 0 or 1, and of a loss near 0, changes with its true value. As Wilson's interval does,
+these contain the true values for which the estimate is not too far away, by the variance that *they* would have.
+"""
+
+import math
+from statistics import NormalDist
+
+from leyden.statistics.wilson import wilson_interval
+
+
+def fraction_interval(
+    estimate: float, bias: tuple[float, float], variance: float, size: float, confidence_level: float
+) -> tuple[float, float]:
+    """Compute the interval of an estimate in [0, 1]: Wilson's, for as many examples as have the same variance.
+
+    Args:
+        estimate: In [0, 1]; the interval contains it.
+        bias: Range of the estimate's mean deviation from the true value; what is within it is not held against a value.
+        variance: Of the estimate, not negative.
+        size: Number of examples if the variance is 0.
+        confidence_level: In (0, 1).
+
+    Source: Korn and Graubard, "Confidence intervals for proportions with small expected number of positive counts
+    estimated from survey data", 1998, for the number of examples.
+    """
+    low, high = estimate, estimate
+    for centre in (estimate - bias[1], estimate - bias[0]):
+        centre = min(1.0, max(0.0, centre))
+        total = centre * (1 - centre) / variance if variance > 1e-12 and 0 < centre < 1 else size
+        bounds = wilson_interval(centre * total, total, confidence_level)
+        low, high = min(low, bounds[0]), max(high, bounds[1])
+    return low, high
+
+
+def loss_interval(mean: float, event_size: float, count: int, confidence_level: float) -> tuple[float, float]:
+    """Compute the interval of a mean loss, positive and without an upper bound, that may come from a few large losses.
+
+    The mean is taken for that of a Poisson number of events of one size: its variance is mean * event_size / count.
+    Student's quantile allows for a size that was estimated from few events.
+
+    Args:
+        mean: Of the losses, above 0.
+        event_size: Variance of the losses divided by their mean.
+        count: Number of losses.
+        confidence_level: In (0, 1).
+
+    Source: Rao, "Large sample tests of statistical hypotheses concerning several parameters with applications to
+    problems of estimation", 1948 (score test); Abramowitz and Stegun, 1964, equation 26.7.5 (the quantile).
+    """
+    z, degrees = NormalDist().inv_cdf((1 + confidence_level) / 2), 3 + count * mean / event_size
+    t = z + (z**3 + z) / (4 * degrees) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * degrees**2)
+    shift = t**2 * event_size / (2 * count)
+    margin = math.sqrt(t**2 * event_size * mean / count + shift**2)
+    return max(0.0, mean + shift - margin), mean + shift + margin

@@ -1,0 +1,78 @@
+"""What `leyden evaluate` does with many images and classes, or few images of each."""
+
+import csv
+
+import torch
+
+from leyden.artifacts import SCORE_PREFIX
+from leyden.cli import main
+from leyden.files.tables import read_table
+from leyden.stages.compare import read_predictions
+from leyden.stages.evaluate.metrics import metrics_with_intervals
+from leyden.stages.evaluate.predictions import Predictions
+from leyden.stages.evaluate.results import write_results
+from leyden.stages.evaluate.tables import list_suspects
+
+
+def predict(num_classes: int, count: int, skill: float) -> Predictions:
+    labels = torch.arange(count) % num_classes
+    logits = torch.randn(count, num_classes, generator=torch.Generator().manual_seed(0))
+    logits[torch.arange(count), labels] += skill
+    names = [f"class {number}" for number in range(num_classes)]
+    return Predictions([f"{number}.png" for number in range(count)], names, labels, (skill * logits).log_softmax(dim=1))
+
+
+def test_macro_scores_of_4_images_a_class_lie_well_inside_their_intervals():
+    metrics = metrics_with_intervals(predict(242, 968, 3.8), 3, 100, 0.95, 0)
+    for name in ("balanced_accuracy", "macro_precision", "macro_f1"):
+        value, low, high = (metrics[f"{name}{end}"] for end in ("", "_low", "_high"))
+        assert 0.8 < value < 0.9, name
+        assert value - low > 0.015, name
+        assert high - value > 0.015, name
+
+
+def test_robustness_takes_a_random_sample(in_trained, tmp_path, monkeypatch):
+    monkeypatch.setattr("leyden.stages.evaluate.robustness.MAX_EXAMPLES", 96)
+    tables = []
+    for seed in range(3):
+        assert main(["evaluate", f"--out={tmp_path}/{seed}", "--robustness=[rotation]", f"--seed={seed}"]) == 0
+        tables.append(read_table(tmp_path / f"{seed}/robustness/accuracy.csv", "evaluate"))
+    assert {row["examples"] for row in tables[0]} == {"96"}
+    assert tables[0] != tables[1] or tables[0] != tables[2]
+
+
+def test_what_takes_minutes_says_so_before_it_is_done(in_trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("leyden.cost.MIN_SECONDS", 0.0)
+    assert main(["evaluate", f"--out={tmp_path}/out", "--robustness=[contrast]"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert "evaluate: predictions of 350 examples: about 1 minute" in lines
+    assert "evaluate: robustness on 350 images: about 1 minute" in lines
+
+
+def test_tables_and_plots_of_1000_classes_are_bounded(tmp_path):
+    predictions = predict(1000, 2000, 3.0)
+    metrics = metrics_with_intervals(predictions, 3, 100, 0.95, 0)
+    write_results(tmp_path, predictions, metrics, [], list_suspects(predictions, "test"), [])
+    with open(tmp_path / "predictions.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    filled = [
+        {name: float(cell) for name, cell in row.items() if name.startswith(SCORE_PREFIX) and cell} for row in rows
+    ]
+    assert {len(scores) for scores in filled} == {100}
+    assert all(
+        SCORE_PREFIX + row["prediction"] == max(scores, key=scores.get)
+        for row, scores in zip(rows, filled, strict=True)
+    )
+    assert (tmp_path / "confusion.png").stat().st_size < 2e6
+    assert len((tmp_path / "per_class.csv").read_text().splitlines()) == 1001
+
+    saved = read_predictions(tmp_path / "predictions.csv", predictions.paths)
+    assert torch.equal(saved.probabilities.argmax(dim=1), predictions.predicted)
+
+
+def test_a_row_of_predictions_that_is_cut_off_is_no_row_of_unlikely_classes(tmp_path, in_trained, error_of):
+    assert main(["evaluate", f"--out={tmp_path}/out", "--robustness=[]"]) == 0
+    path = tmp_path / "out/predictions.csv"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:-1], lines[-1].rsplit(",", 4)[0]]) + "\n")
+    assert "expected probabilities in" in error_of("compare", str(path), "artifacts/train/model.ckpt")
