@@ -2,25 +2,9 @@
 
 from pathlib import Path
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from leyden.stages.evaluate.tables import Row
-
-
-def plot_confusion(path: Path, confusion: np.ndarray, class_names: list[str]) -> None:
-    side = min(16.0, 2.5 + 0.45 * len(class_names))
-    figure = Figure(figsize=(side, side), layout="constrained")
-    axes = figure.subplots()
-    fractions = confusion / np.maximum(1, confusion.sum(axis=1, keepdims=True))
-    axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
-    ticks = range(len(class_names))
-    axes.set(xlabel="predicted", ylabel="actual", yticks=ticks, yticklabels=class_names)
-    axes.set_xticks(ticks, class_names, rotation=90 if max(map(len, class_names)) > 3 else 0)
-    for actual, predicted in zip(*np.nonzero(confusion), strict=True):
-        color = "white" if fractions[actual, predicted] > 0.5 else "black"
-        axes.text(predicted, actual, str(confusion[actual, predicted]), ha="center", va="center", color=color)
-    figure.savefig(path, dpi=110)
 
 
 def plot_calibration(path: Path, bins: list[Row]) -> None:
