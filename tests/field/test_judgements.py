@@ -1,6 +1,5 @@
 """The report page as a user reads it: its claims on little data, bad models, sequences and many classes."""
 
-import json
 import re
 import shutil
 from pathlib import Path
@@ -133,9 +132,10 @@ def test_files_that_were_left_out_are_shown(tmp_path: Path) -> None:
 
 def test_after_a_negative_verdict_the_page_says_what_to_try(tmp_path: Path) -> None:
     artifacts = Artifacts(tmp_path, LABELS)
-    metrics = json.loads((artifacts.root / "train/metrics.json").read_text())
-    write_json(artifacts.root / "train/metrics.json", metrics | {"kept_epoch_warning": "it lies inside the warm-up"})
+    kept = {"reason": "epoch 2 of 3 has the lowest val/loss", "warnings": ["it lies inside the warm-up"]}
+    write_json(artifacts.root / "train/provenance.json", {"kept_epoch": kept})
     text = text_of(artifacts, accuracy_low=0.252)
     assert "Not ready to ship" in text
     assert "What to try next" in text
+    assert "validation accuracy of 75.0%: epoch 2 of 3 has the lowest val/loss." in text
     assert "Keep another epoch: fit with --checkpoint.monitor=val/accuracy . It lies inside the warm-up." in text

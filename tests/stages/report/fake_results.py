@@ -1,5 +1,6 @@
 """Results of a good model as the report reads them, with any part changed: no files, no training."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -72,14 +73,15 @@ def make_training(
     val_accuracy: list[float] | None = None,
     config: str = "",
     trained_on: str = "abc",
-    **metrics: Any,
+    warnings: Sequence[str] = (),
 ) -> Training:
     columns = {"val/loss": val_loss or [1, 0.5, 0.5, 0.5], "val/accuracy": val_accuracy or [0.5, 0.9, 0.9, 0.9]}
     rows = [
         {"epoch": str(epoch + 1)} | {name: str(values[epoch]) for name, values in columns.items()}
         for epoch in range(len(columns["val/loss"]))
     ]
-    return Training({"epoch": 1} | metrics, rows, config, {"code_version": "", "data_hash": trained_on, "versions": {}})
+    provenance = {"code_version": "", "data_hash": trained_on, "versions": {}, "kept_epoch": {"warnings": warnings}}
+    return Training({"epoch": 1}, rows, config, provenance)
 
 
 def make_exports(status: str = "checked") -> Exports:

@@ -105,7 +105,7 @@ CHECKS = [
     Case("Warning Sensitive to blur", robust(0.7, 0.75, 0.8), robust(0.8, 0.84, 0.88)),
     Case("Warning Robustness to mild changes cannot be judged", robust(0.8, 0.84, 0.88), robust(0.7, 0.75, 0.8)),
     Case("obust", robust(0.86, 0.88, 0.9)),
-    Case("The kept epoch may not be the best Too early.", trained(kept_epoch_warning="too early")),
+    Case("The kept epoch may not be the best Too early.", trained(warnings=["too early"])),
     Case("Failed The data has changed since the training", trained(trained_on="other")),
     Case("Passed No problems in the data", make_results(), prepared(num_rejected=1)),
     Case("Warning The data should be reviewed", prepared(num_rejected=1)),
@@ -280,7 +280,7 @@ def test_an_advice_speaks_and_is_silent(rule: advice.Rule) -> None:
 
 
 def test_a_warning_about_the_kept_epoch_is_an_advice() -> None:
-    assert advice.observe_kept_epoch(trained(kept_epoch_warning="inside the warm-up")) == "Inside the warm-up."
+    assert advice.observe_kept_epoch(trained(warnings=["inside the warm-up"])) == "Inside the warm-up."
 
 
 @pytest.mark.parametrize(

@@ -38,9 +38,14 @@ class Training:
         return self.metrics["epoch"] + 1 if "epoch" in self.metrics else None
 
     @property
+    def reason(self) -> str:
+        """Why this epoch was kept; empty if that was not recorded."""
+        return str(self.provenance.get("kept_epoch", {}).get("reason", ""))
+
+    @property
     def warning(self) -> str:
         """Why the kept epoch may be a poor choice; empty if `leyden fit` had no doubt."""
-        return str(self.metrics.get("kept_epoch_warning") or "").rstrip(".")
+        return "; ".join(self.provenance.get("kept_epoch", {}).get("warnings", []))
 
     @property
     def charts(self) -> list[tuple[str, Markup]]:
