@@ -1,4 +1,4 @@
-"""Metrics of each class, accuracy by confidence; mistakes and confusions in order; planted wrong labels."""
+"""Metrics of each class, accuracy by confidence; mistakes and confusions in order."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,6 @@ from leyden.stages.evaluate.tables import (
     calibration_table,
     list_confusions,
     list_mistakes,
-    list_suspects,
     per_class_table,
 )
 from tests.stages.evaluate.fake_predictions import make_predictions
@@ -53,26 +52,3 @@ def test_the_most_frequent_confusions_come_first():
         ("a", "b", 2, 0.2),
         ("b", "a", 1, 0.1),
     ]
-
-
-def test_planted_wrong_labels_are_suspected():
-    generator = torch.Generator().manual_seed(0)
-    true_labels = torch.randint(0, 3, (300,), generator=generator)
-    logits = 4 * torch.nn.functional.one_hot(true_labels, 3) + torch.randn(300, 3, generator=generator)
-    labels = true_labels.clone()
-    labels[:20] = (labels[:20] + 1) % 3
-    rows = list_suspects(make_predictions(logits.softmax(1), labels), "test")
-    suspected = {int(row["path"].removesuffix(".png")) for row in rows}
-    assert len(suspected & set(range(20))) >= 12
-    assert len(suspected - set(range(20))) <= 3
-    assert all(row["suggested"] == "abc"[true_labels[int(row["path"][:-4])]] for row in rows[:10])
-    assert rows[0]["split"] == "test"
-    margins = [float(row["suggested_probability"]) - float(row["label_probability"]) for row in rows]
-    assert margins == sorted(margins, reverse=True)
-
-
-def test_a_prediction_below_the_mean_confidence_of_its_class_is_no_suspicion():
-    """Thresholds are each class's own: half confidence is much for a class of low confidence, and little for others."""
-    probabilities = torch.tensor([[0.99, 0.01, 0.0]] * 5 + [[0.3, 0.4, 0.3]] * 5 + [[0.55, 0.45, 0.0]])
-    labels = torch.tensor([0] * 5 + [1] * 5 + [1])
-    assert list_suspects(make_predictions(probabilities.clamp(min=1e-6), labels), "val") == []

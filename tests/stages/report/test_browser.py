@@ -12,7 +12,7 @@ from selenium import webdriver
 from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
-from tests.stages.report.fake_artifacts import HOSTILE, LABELS, Artifacts
+from tests.stages.report.fake_artifacts import HOSTILE, LABELS, Artifacts, write_rows
 
 
 @pytest.fixture(scope="module")
@@ -225,3 +225,19 @@ def test_a_finding_links_to_its_section(tmp_path: Path, browser: Any) -> None:
     assert 0 <= top < 400
     browser.find_element("partial link text", "The model").click()
     assert browser.current_url.endswith("/index.html")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_no_column_of_the_classes_is_cut_off_by_long_names(tmp_path: Path, browser: Any, width: int) -> None:
+    artifacts = Artifacts(tmp_path, [f"{'x' * 40}_{number}" for number in range(31)], shape=(8, 8, 1))
+    rows = [[label, 4, 0.9, 1.0, 0.876, 0.51, 1.0] for label in artifacts.labels]
+    columns = ["label", "count", "precision", "recall", "f1", "recall_low", "recall_high"]
+    write_rows(tmp_path / "evaluate/per_class.csv", columns, rows)
+    artifacts.report()
+    visit(browser, tmp_path / "report/index.html", width)
+    boxes = (
+        "return [...document.querySelectorAll('#scores .scroll:has(.names)')].map(b => [b.scrollWidth, b.clientWidth])"
+    )
+    sizes = browser.execute_script(boxes)
+    assert len(sizes) == 2
+    assert all(content <= box for content, box in sizes), sizes

@@ -73,8 +73,8 @@ def test_imbalance_is_found_counted_and_drawn(artifacts: Artifacts) -> None:
     text = Elements(page).text
     imbalance = "The largest class has 15 times as many images as the smallest bee has 26, ant 400: accuracy hides"
     assert f"Review {imbalance}" in text
-    assert "Review 1 class with fewer than 10 training images bee. Too few" in text
-    assert "Review 1 class with no test images bee. The accuracy on them" in text
+    assert "Review 1 of 3 classes has fewer than 10 training images Too few to learn a class well: bee (6)." in text
+    assert "Review 1 of 3 classes has no test images The accuracy on a class cannot be measured: bee (0)." in text
     assert section(page, "classes").endswith(
         "Class Train Val Test Total ant 300 20 80 400 bee 6 20 0 26 cat 30 20 5 55"
     )
@@ -209,7 +209,7 @@ def test_data_can_be_reported_before_training(artifacts: Artifacts) -> None:
     page, card = artifacts.report()
     assert "Image classifier with 3 classes No model has been trained yet." in Elements(page).text
     assert "Code version" not in page
-    assert "No model was trained: run leyden fit to add this section." in Elements(page).text
+    assert "No model has been trained yet. Run leyden fit to train one." in Elements(page).text
     assert "run `leyden fit`" in card
     assert "2 findings to review" in artifacts.read("data.html")
 

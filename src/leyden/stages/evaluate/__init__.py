@@ -15,7 +15,7 @@ from leyden.stages.evaluate.requirements import find_unmet
 from leyden.stages.evaluate.results import summarise, write_results
 from leyden.stages.evaluate.robustness import check_kinds, mean_accuracies, measure_robustness
 from leyden.stages.evaluate.slices import list_slices
-from leyden.stages.evaluate.tables import list_suspects
+from leyden.stages.evaluate.suspects import list_suspects
 from leyden.statistics.settings import check_confidence_level
 
 
@@ -76,12 +76,15 @@ def evaluate(
     }
     unmet = find_unmet(require, metrics)
     metrics |= {"required": require} if require else {}
-    suspects = list_suspects(test, "test") + list_suspects(validation, "val")
+    suspects = [
+        *list_suspects(test, "test", confidence_level),
+        *list_suspects(validation, "val", confidence_level),
+    ]
     slices = list_slices(test, data, confidence_level)
 
     with replaced_folder(failed_out if unmet else out, "evaluate") as folder:
         write_results(folder, test, metrics, slices, suspects, accuracies)
-    print(summarise(metrics, slices, len(suspects)))
+    print(summarise(metrics, slices, suspects))
     if unmet:
         raise UserError(
             f"expected {'; '.join(unmet)}, on {len(test.labels):,} test examples; "

@@ -1,32 +1,10 @@
 """Plots of an evaluation, as PNG."""
 
-import math
 from pathlib import Path
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from leyden.stages.evaluate.tables import Row
-
-MAX_CLASSES_NAMED = 50
-
-
-def plot_confusion(path: Path, confusion: np.ndarray, class_names: list[str]) -> None:
-    side = min(16.0, 2.5 + 0.45 * len(class_names))
-    figure = Figure(figsize=(side, side), layout="constrained")
-    axes = figure.subplots()
-    fractions = confusion / np.maximum(1, confusion.sum(axis=1, keepdims=True))
-    axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
-    axes.set(xlabel="predicted", ylabel="actual")
-    # Every class has a name and every cell its number, if they can be read.
-    step = math.ceil(len(class_names) / MAX_CLASSES_NAMED)
-    ticks, names = range(0, len(class_names), step), class_names[::step]
-    axes.set_yticks(ticks, names)
-    axes.set_xticks(ticks, names, rotation=90 if max(map(len, class_names)) > 3 else 0)
-    for actual, predicted in zip(*np.nonzero(confusion), strict=True) if step == 1 else ():
-        color = "white" if fractions[actual, predicted] > 0.5 else "black"
-        axes.text(predicted, actual, str(confusion[actual, predicted]), ha="center", va="center", color=color)
-    figure.savefig(path, dpi=110)
 
 
 def plot_calibration(path: Path, bins: list[Row]) -> None:

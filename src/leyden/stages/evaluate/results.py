@@ -9,13 +9,12 @@ from leyden import artifacts
 from leyden.files import write_json
 from leyden.files.tables import write_table
 from leyden.stages.evaluate import tables
-from leyden.stages.evaluate.plots import plot_calibration, plot_confusion, plot_robustness
+from leyden.stages.evaluate.plots import plot_calibration, plot_robustness
 from leyden.stages.evaluate.predictions import Predictions, write_predictions
 from leyden.stages.evaluate.robustness import ROBUSTNESS_COLUMNS
-from leyden.stages.evaluate.slices import SLICE_COLUMNS
+from leyden.stages.evaluate.slices import SLICE_COLUMNS, summarise_slices
+from leyden.stages.evaluate.suspects import SUSPECT_COLUMNS, count_expected
 from leyden.stages.evaluate.tables import Row
-
-MAX_SLICES_SHOWN = 5
 
 
 def write_results(
@@ -39,32 +38,23 @@ def write_results(
         (artifacts.CALIBRATION, calibration, tables.CALIBRATION_COLUMNS),
         ("errors/mistakes.csv", tables.list_mistakes(predictions), tables.MISTAKE_COLUMNS),
         ("errors/confusions.csv", tables.list_confusions(confusion, names), tables.CONFUSION_COLUMNS),
-        (artifacts.SUSPECTS, suspects, tables.SUSPECT_COLUMNS),
+        (artifacts.SUSPECTS, suspects, SUSPECT_COLUMNS),
         (artifacts.SLICES, slices, SLICE_COLUMNS),
         (artifacts.ROBUSTNESS, robustness, ROBUSTNESS_COLUMNS),
     ):
         (folder / name).parent.mkdir(exist_ok=True)
         write_table(folder / name, rows, columns)
-    plot_confusion(folder / "confusion.png", confusion, names)
     plot_calibration(folder / "calibration.png", calibration)
     if robustness:
         plot_robustness((folder / artifacts.ROBUSTNESS).with_suffix(".png"), robustness, metrics["accuracy"])
 
 
-def summarise(metrics: dict[str, Any], slices: list[Row], num_suspects: int) -> str:
-    weak = [
-        f"{row['by']} {row['slice']} ({row['accuracy']:.1%} of {row['count']})" for row in slices if row["falls_short"]
-    ]
-    compared = (
-        f"falls short on {', '.join(weak[:MAX_SLICES_SHOWN])}"
-        if weak
-        else f"none of {len(slices)} slices falls short of the others by more than noise"
-    )
+def summarise(metrics: dict[str, Any], slices: list[Row], suspects: list[Row]) -> str:
     return (
         f"evaluate: accuracy {metrics['accuracy']:.4f} [{metrics['accuracy_low']:.4f}, {metrics['accuracy_high']:.4f}] "
         f"on {metrics['examples']:,} test examples ({metrics['errors']} errors), "
         f"calibration error {metrics['calibration_error']:.4f}; "
         f"answers {metrics['abstain_coverage']:.1%} of them within abstain_precision\n"
-        f"evaluate: {compared}; "
-        f"{num_suspects} labels of the test and validation splits may be wrong ({artifacts.SUSPECTS})"
+        f"evaluate: {summarise_slices(slices)}; "
+        f"about {count_expected(suspects)} labels of the test and validation splits may be wrong ({artifacts.SUSPECTS})"
     )

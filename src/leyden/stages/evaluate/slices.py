@@ -19,10 +19,10 @@ SLICE_COLUMNS = (
     *("accuracy", "accuracy_low", "accuracy_high", "p_value", "falls_short"),
 )
 NUM_QUANTILES = 4  # slices of a numeric property, with about as many examples each
-MIN_COUNT = 10  # smaller slices are ignored: a test of them shows nothing
 BATCH_SIZE = 256
+MAX_SHOWN = 5
 
-Slice = tuple[str, str, np.ndarray]  # property, value, bool (N,)
+Property = tuple[str, np.ndarray]  # name, and the slice of each example, str (N,)
 
 
 def list_slices(predictions: Predictions, data: Path, confidence_level: float) -> list[Row]:
@@ -30,33 +30,69 @@ def list_slices(predictions: Predictions, data: Path, confidence_level: float) -
 
     Returns:
         Rows of SLICE_COLUMNS. The intervals are Wilson's with Bonferroni's correction, so that they hold jointly at
-        `confidence_level`; `p_value` is of Fisher's exact test, one-sided, with Holm's correction.
+        `confidence_level`; `p_value` is of Fisher's exact test, one-sided, with Holm's correction. It and `falls_short`
+        are blank for a slice that is too small to judge (see `find_judged`).
     """
-    slices = [each for each in iterate_slices(predictions, data) if each[2].sum() >= MIN_COUNT]
     is_error = ~predictions.is_correct.numpy()
-    counts = [(int(is_in_slice.sum()), int((is_error & is_in_slice).sum())) for _, _, is_in_slice in slices]
-    p_values = adjust_p_values(
-        [fisher_p_value(errors, count, int(is_error.sum()), len(is_error)) for count, errors in counts]
-    )
-    corrected_level = 1 - (1 - confidence_level) / max(1, len(slices))
+    slices = [each for by, values in list_properties(predictions, data) for each in count_slices(by, values, is_error)]
+    total, total_errors, alpha = len(is_error), int(is_error.sum()), 1 - confidence_level
+    is_judged = find_judged([count for _, _, count, _ in slices], total_errors, total, alpha)
+    judged = [each for each, keep in zip(slices, is_judged, strict=True) if keep]
+    p_values = adjust_p_values([fisher_p_value(errors, count, total_errors, total) for _, _, count, errors in judged])
+    p_by_slice = {each[:2]: p_value for each, p_value in zip(judged, p_values, strict=True)}
     rows: list[Row] = []
-    for (by, name, _), (count, errors), p_value in zip(slices, counts, p_values, strict=True):
-        interval = wilson_interval(count - errors, count, corrected_level)
-        values = (by, name, count, errors, 1 - errors / count, *interval, p_value, p_value < 1 - confidence_level)
+    for by, name, count, errors in slices:
+        interval = wilson_interval(count - errors, count, 1 - alpha / max(1, len(judged)))
+        p_value = p_by_slice.get((by, name))
+        verdict = ("", "") if p_value is None else (p_value, p_value < alpha)
+        values = (by, name, count, errors, 1 - errors / count, *interval, *verdict)
         rows.append(dict(zip(SLICE_COLUMNS, values, strict=True)))
-    return sorted(rows, key=lambda row: (row["p_value"], row["accuracy"]))
+    return sorted(rows, key=lambda row: (row["p_value"] == "", row["p_value"], row["accuracy"]))
 
 
-def iterate_slices(predictions: Predictions, data: Path) -> Iterator[Slice]:
+def find_judged(counts: list[int], total_errors: int, total: int, alpha: float) -> list[bool]:
+    """Find the slices that are large enough to judge: with none of its examples correct, one would be significant.
+
+    As this depends on the counts alone and not on which examples are errors, leaving out the other slices does not bias
+    the tests; and they do not weaken them, as Holm's correction would if a thousand tiny groups were tested.
+
+    Source: Tarone, "A modified Bonferroni method for discrete data", 1990.
+    """
+    smallest = {
+        count: fisher_p_value(count, count, max(total_errors, count), total) if count < total else 1.0
+        for count in set(counts)
+    }
+    p_values = np.array([smallest[count] for count in counts])
+    ordered, numbers = np.sort(p_values), np.arange(1, len(counts) + 1)
+    is_enough = np.searchsorted(ordered, alpha / numbers, side="right") <= numbers
+    num_tests = int(numbers[is_enough][0]) if len(counts) else 1
+    return list(p_values <= alpha / num_tests)
+
+
+def summarise_slices(slices: list[Row]) -> str:
+    """Describe the weak slices in a clause, or report that there are none, or that none can be judged."""
+    weak = [
+        f"{row['by']} {row['slice']} ({row['accuracy']:.1%} of {row['count']})" for row in slices if row["falls_short"]
+    ]
+    num_judged = sum(row["falls_short"] != "" for row in slices)
+    too_small = f"; {len(slices) - num_judged} are too small to judge" if num_judged < len(slices) else ""
+    if not num_judged:
+        return f"all {len(slices)} slices are too small to judge"
+    if weak:
+        return f"falls short on {', '.join(weak[:MAX_SHOWN])}{too_small}"
+    return f"none of {num_judged} slices falls short of the others by more than noise{too_small}"
+
+
+def list_properties(predictions: Predictions, data: Path) -> Iterator[Property]:
     manifest = [row for row in read_table(data / MANIFEST, "prepare") if row["split"] == "test"]
-    yield from slices_by_value("class", np.array(predictions.class_names)[predictions.labels.numpy()])
-    yield from slices_by_quantile(*measure_examples(data))
+    yield "class", np.array(predictions.class_names)[predictions.labels.numpy()]
+    yield from cut_at_quantiles(*measure_examples(data))
     if "height" in manifest[0]:
         sides = [min(int(row["height"]), int(row["width"])) for row in manifest]
-        yield from slices_by_quantile("shorter_side", np.array(sides))
+        yield from cut_at_quantiles("shorter_side", np.array(sides))
     groups = np.array([row["group"] for row in manifest])
     if (groups != "").any():
-        yield from slices_by_value("group", groups)
+        yield "group", groups
 
 
 def measure_examples(data: Path) -> tuple[str, np.ndarray]:
@@ -68,17 +104,22 @@ def measure_examples(data: Path) -> tuple[str, np.ndarray]:
     return "brightness", np.concatenate([images.mean(axis=(1, 2, 3)) / 255 for images in batches])
 
 
-def slices_by_value(by: str, values: np.ndarray) -> Iterator[Slice]:
-    for value in np.unique(values):
-        yield by, str(value), values == value
-
-
-def slices_by_quantile(by: str, values: np.ndarray) -> Iterator[Slice]:
+def cut_at_quantiles(by: str, values: np.ndarray) -> Iterator[Property]:
     """Split a numeric property into parts of about equal count; equal values stay in one part."""
     edges = np.unique(np.quantile(values, np.linspace(0, 1, NUM_QUANTILES + 1)[1:-1]))
     parts = np.searchsorted(edges, values, side="left")
     if parts.min() == parts.max():
         return
+    names = np.full(len(values), "", dtype=object)
     for part in np.unique(parts):
         inside = values[parts == part]
-        yield by, f"{inside.min():.4g} to {inside.max():.4g}", parts == part
+        names[parts == part] = f"{inside.min():.4g} to {inside.max():.4g}"
+    yield by, names.astype(str)
+
+
+def count_slices(by: str, values: np.ndarray, is_error: np.ndarray) -> Iterator[tuple[str, str, int, int]]:
+    """Count the examples and the errors of each slice of a property."""
+    names, indices = np.unique(values, return_inverse=True)
+    counts, errors = np.bincount(indices), np.bincount(indices[is_error], minlength=len(names))
+    for name, count, num_errors in zip(names.tolist(), counts.tolist(), errors.tolist(), strict=True):
+        yield by, name, count, num_errors

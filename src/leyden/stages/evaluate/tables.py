@@ -1,9 +1,8 @@
-"""Tables of a split's predictions: by class, by confidence, mistakes, confusions, and labels that may be wrong."""
+"""Tables of a split's predictions: by class, by confidence, mistakes, confusions."""
 
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from leyden.stages.evaluate.calibration import NUM_BINS, bin_indices
@@ -14,7 +13,6 @@ PER_CLASS_COLUMNS = ("label", "count", "precision", "recall", "f1", "recall_low"
 CALIBRATION_COLUMNS = ("confidence", "accuracy", "count")
 MISTAKE_COLUMNS = ("path", "label", "prediction", "confidence", "label_probability")
 CONFUSION_COLUMNS = ("label", "prediction", "count", "share_of_label")
-SUSPECT_COLUMNS = ("split", "path", "label", "suggested", "label_probability", "suggested_probability")
 
 Row = dict[str, Any]
 
@@ -84,37 +82,4 @@ def list_confusions(confusion: np.ndarray, class_names: list[str]) -> list[Row]:
             "share_of_label": confusion[actual, predicted] / confusion[actual].sum(),
         }
         for actual, predicted in pairs
-    ]
-
-
-def list_suspects(predictions: Predictions, split: str) -> list[Row]:
-    """List examples whose label is probably wrong, the most probable first.
-
-    The model, which was not trained on them, predicts another class with at least the mean confidence that it has in
-    that class for examples labelled with it.
-
-    Source: Northcutt et al., "Confident learning: estimating uncertainty in dataset labels", 2021, section 3.1; ranked
-    by the margin.
-    """
-    names, label_probability = predictions.class_names, predictions.label_probability
-    totals = torch.zeros(len(names)).index_add(0, predictions.labels, label_probability)
-    # NaN for a class without examples, which is then never suggested.
-    thresholds = totals / predictions.labels.bincount(minlength=len(names))
-    best = []
-    for log_probabilities, _ in predictions.blocks():
-        probabilities = log_probabilities.exp()
-        best.append(probabilities.where(probabilities >= thresholds, -1).max(dim=1))
-    suggested_probability, suggested = (torch.cat(parts) for parts in zip(*best, strict=True))
-    is_suspect = (suggested_probability >= 0) & (suggested != predictions.labels)
-    margins = (suggested_probability - label_probability).where(is_suspect, -torch.inf)
-    return [
-        {
-            "split": split,
-            "path": predictions.paths[index],
-            "label": names[predictions.labels[index]],
-            "suggested": names[suggested[index]],
-            "label_probability": f"{label_probability[index]:.6f}",
-            "suggested_probability": f"{suggested_probability[index]:.6f}",
-        }
-        for index in margins.argsort(descending=True, stable=True)[: int(is_suspect.sum())].tolist()
     ]

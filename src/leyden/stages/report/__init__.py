@@ -8,18 +8,21 @@ from leyden.artifacts import METRICS
 from leyden.errors import UserError
 from leyden.files import replaced_folder
 from leyden.files.outputs import check_output
-from leyden.stages.report.checks import list_checks, model_verdict
+from leyden.stages.report.advice import list_advice
+from leyden.stages.report.checks import list_checks
 from leyden.stages.report.comparison import compare_runs
 from leyden.stages.report.dataset import read_dataset
 from leyden.stages.report.evaluation import read_evaluation
 from leyden.stages.report.explanations import build_gallery, read_explanations
 from leyden.stages.report.exports import read_exports
 from leyden.stages.report.findings import data_verdict, list_findings
+from leyden.stages.report.left_out import LeftOut, read_left_out
 from leyden.stages.report.limitations import list_limitations
 from leyden.stages.report.results import Results, headline_metrics, summarize_model
 from leyden.stages.report.runs import check_run, read_run
 from leyden.stages.report.templates import render_card, render_page
 from leyden.stages.report.training import read_training
+from leyden.stages.report.verdict import model_verdict, needs_advice
 
 
 def report(
@@ -69,11 +72,12 @@ def report(
             raise UserError(f"expected {evaluate} to compare with {against}; not found; run `leyden evaluate` first")
         this = read_run("this", [prepare, train, evaluate, export], dataset.noun)
         comparison = compare_runs(read_run(str(against), other, dataset.noun), this)
-    context = template_context(results) | {"license": license, "comparison": comparison}
+    context = template_context(results, read_left_out(prepare)) | {"license": license, "comparison": comparison}
     context |= {"title": title} if title else {}
     pages = ("index.html", "data.html", *(["against.html"] if comparison else []))
     write(out, {name: render_page(name, context) for name in pages} | {"model_card.md": render_card(context)})
-    print(f"report: {context['model_verdict']} {context['summary']}\nreport: {context['data_verdict']}")
+    verdict = f"{context['model_verdict']} {context['summary']}".strip()
+    print(f"report: {verdict}\nreport: {context['data_verdict']}")
     if comparison:
         print(f"report: compared with {against}: {comparison.verdict}")
 
@@ -91,14 +95,16 @@ def write(out: Path, pages: dict[str, str]) -> None:
     print(f"report: {sizes} written to {out}")
 
 
-def template_context(results: Results) -> dict[str, Any]:
+def template_context(results: Results, left_out: list[LeftOut]) -> dict[str, Any]:
     """Return the variables of the templates."""
     dataset = results.dataset
-    findings = list_findings(dataset)
+    findings = list_findings(dataset, left_out)
     checks = list_checks(results, findings)
     return results._asdict() | {
         "title": f"{dataset.noun.capitalize()} classifier with {len(dataset.classes):,} classes",
-        "model_verdict": model_verdict(checks),
+        "model_verdict": model_verdict(checks, results.evaluation),
+        "advice": list_advice(results) if needs_advice(checks) else [],
+        "left_out": left_out,
         "checks": checks,
         "summary": summarize_model(results),
         "headline_metrics": headline_metrics(results),

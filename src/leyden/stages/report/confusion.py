@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass
 
-MAX_MATRIX_CLASSES = 25  # a wider matrix is unreadable, and its size grows with the square
+MAX_MATRIX_CLASSES = 30  # a wider matrix is unreadable, and its size grows with the square
 MAX_PAIRS = 20
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from leyden.artifacts import CALIBRATION, METRICS, PER_CLASS, PREDICTIONS, ROBUSTNESS, SLICES, SUSPECTS
+from leyden.artifacts import CALIBRATION, METRICS, PER_CLASS, PREDICTIONS, ROBUSTNESS, SUSPECTS
 from leyden.data.packed import read_paths, read_report
 from leyden.errors import UserError
 from leyden.files import read_json
@@ -17,6 +17,7 @@ from leyden.stages.report.confusion import Confusion, count_confusion
 from leyden.stages.report.formatting import decimal, percent, plural, uppercase_acronym
 from leyden.stages.report.pictures import Picture, encode_rows
 from leyden.stages.report.predictions import Prediction, read_predictions, select_shown
+from leyden.stages.report.slices import Slices, read_slices
 from leyden.stages.report.tables import read_optional_table
 
 MIN_TEST_EXAMPLES = 30  # per class: a recall of 1 on 30 examples has a 95% interval that begins at 0.89
@@ -68,8 +69,7 @@ class Evaluation:
     majority_fraction: float  # accuracy of always predicting the most frequent label, in [0, 1]
     shown: list[tuple[Prediction, Picture | None]]
     noun: str
-    weak_slices: list[dict[str, str]]
-    num_slices: int
+    slices: Slices
     suspects: list[dict[str, str]]
     robustness: dict[str, list[dict[str, str]]]  # by kind of corruption or attack
 
@@ -84,8 +84,21 @@ class Evaluation:
 
     @property
     def accuracy_interval(self) -> str:
-        low, high = percent(self.metrics["accuracy_low"]), percent(self.metrics["accuracy_high"])
-        return f"{self.level} interval {low} to {high}"
+        return f"{self.level} interval {self.format('accuracy').interval}"
+
+    @property
+    def beats_constant_guess(self) -> bool:
+        """Whether the interval of the accuracy lies above that of always predicting the most frequent label."""
+        return bool(self.metrics["accuracy_low"] > self.majority_fraction)
+
+    @property
+    def num_wrong_labels(self) -> int:
+        """How many of the suspected labels are expected to be wrong; without an estimate, none is accused."""
+        return round(sum(float(row.get("wrong_probability", 0)) for row in self.suspects))
+
+    def format(self, name: str) -> Score:
+        """Format a metric with its interval."""
+        return format_score(name, self.metrics)
 
     def summary(self) -> str:
         """Report the accuracy with its interval."""
@@ -96,9 +109,10 @@ class Evaluation:
         return sorted((row for row in self.classes if row["recall"]), key=lambda row: float(row["recall"]))[:count]
 
     @property
-    def small_classes(self) -> list[str]:
-        """Labels with fewer than MIN_TEST_EXAMPLES test examples."""
-        return [row["label"] for row in self.classes if int(row["count"]) < MIN_TEST_EXAMPLES]
+    def small_classes(self) -> dict[str, int]:
+        """Number of test examples, by label, of the classes with fewer than MIN_TEST_EXAMPLES."""
+        counts = {row["label"]: int(row["count"]) for row in self.classes}
+        return {label: count for label, count in counts.items() if count < MIN_TEST_EXAMPLES}
 
 
 def read_evaluation(evaluate: Path, prepare: Path, num_errors: int, noun: str) -> Evaluation:
@@ -113,7 +127,6 @@ def read_evaluation(evaluate: Path, prepare: Path, num_errors: int, noun: str) -
         )
     shown = select_shown(predictions, num_errors)
     pictures = encode_rows(prepare, "test", [prediction.row for prediction in shown])
-    slices = read_optional_table(evaluate / SLICES, "evaluate")
     accuracies = read_optional_table(evaluate / ROBUSTNESS, "evaluate")
     kinds = dict.fromkeys(row["kind"] for row in accuracies)
     return Evaluation(
@@ -127,8 +140,7 @@ def read_evaluation(evaluate: Path, prepare: Path, num_errors: int, noun: str) -
         majority_fraction=max(Counter(prediction.label for prediction in predictions).values()) / len(predictions),
         shown=list(zip(shown, pictures, strict=True)),
         noun=noun,
-        weak_slices=[row for row in slices if row["falls_short"] == "True"],
-        num_slices=len(slices),
+        slices=read_slices(evaluate, noun),
         suspects=read_optional_table(evaluate / SUSPECTS, "evaluate"),
         robustness={kind: [row for row in accuracies if row["kind"] == kind] for kind in kinds},
     )

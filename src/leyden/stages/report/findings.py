@@ -1,16 +1,16 @@
 """Findings about the data: is it ready to train on, what must be fixed first, and what should be reviewed?"""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from leyden.stages.report.dataset import Dataset
 from leyden.stages.report.duplicates import Duplicates
-from leyden.stages.report.formatting import decimal, join_names, percent, plural
+from leyden.stages.report.formatting import decimal, join_names, list_smallest, number_of, percent, plural
+from leyden.stages.report.left_out import LeftOut
 
 MAX_IMBALANCE = 10  # largest class / smallest; from here on, accuracy hides results on the smallest class
 MIN_TRAINING_EXAMPLES = 10
 MAX_ASPECT_SPREAD = 2  # largest / smallest aspect ratio; beyond, resizing to one shape visibly distorts some images
-MAX_NAMED = 5
 
 # Advice on duplicates
 IN_TWO_SPLITS = "The same example is in two splits, which makes the scores too optimistic: remove one of each pair."
@@ -32,9 +32,14 @@ class Finding(NamedTuple):
     is_blocking: bool = False
 
 
-def list_findings(dataset: Dataset) -> list[Finding]:
+def list_findings(dataset: Dataset, left_out: Sequence[LeftOut] = ()) -> list[Finding]:
     """List all findings, those that must be fixed first at the top."""
-    findings = [*check_duplicates(dataset.duplicates), *check_classes(dataset), *check_files(dataset)]
+    findings = [
+        *check_duplicates(dataset.duplicates),
+        *check_classes(dataset),
+        *check_left_out(left_out),
+        *check_files(dataset),
+    ]
     return sorted(findings, key=lambda finding: not finding.is_blocking)
 
 
@@ -77,12 +82,18 @@ def check_classes(dataset: Dataset) -> Iterator[Finding]:
     for index, split in enumerate(dataset.counts):
         is_train = split == "train"
         minimum = MIN_TRAINING_EXAMPLES if is_train else 1
-        labels = [row.label for row in dataset.classes if row.counts[index] < minimum]
-        if labels:
+        if few := {row.label: row.counts[index] for row in dataset.classes if row.counts[index] < minimum}:
             what = f"fewer than {minimum} training" if is_train else f"no {split}"
-            advice = "Too few to learn the class well." if is_train else "The accuracy on them cannot be measured."
-            title = f"{plural(len(labels), 'class', 'classes')} with {what} {dataset.noun}s"
-            yield Finding(title, f"{join_names(labels, MAX_NAMED)}. {advice}", "classes")
+            advice = "Too few to learn a class well" if is_train else "The accuracy on a class cannot be measured"
+            title = f"{number_of(len(few), len(dataset.classes), 'class', 'classes')} {what} {dataset.noun}s"
+            yield Finding(title, f"{advice}: {list_smallest(few)}.", "classes")
+
+
+def check_left_out(left_out: Sequence[LeftOut]) -> Iterator[Finding]:
+    if left_out:
+        reasons = join_names([f"{row.reason} ({row.num_files:,})" for row in left_out])
+        title = f"{plural(sum(row.num_files for row in left_out), 'file')} left out"
+        yield Finding(title, f"{reasons}. Check whether they should have been used.", "left-out")
 
 
 def check_files(dataset: Dataset) -> Iterator[Finding]:

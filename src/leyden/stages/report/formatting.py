@@ -5,6 +5,8 @@ import math
 import re
 from collections.abc import Callable
 
+from markupsafe import Markup, escape
+
 TIMES = "\N{MULTIPLICATION SIGN}"
 UNKNOWN = "\N{EN DASH}"
 
@@ -89,6 +91,11 @@ def uppercase_acronym(identifier: str) -> str:
     return identifier.upper() if identifier in ("jpeg", "fgsm", "pgd") else as_words(identifier)
 
 
+def code_spans(text: str) -> Markup:
+    """Escape a text for HTML, and mark what is between backticks as code."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
 def table_cell(text: str) -> str:
     """Format a CSV cell: a fraction with three significant digits, anything else unchanged."""
     try:
@@ -102,6 +109,20 @@ def join_names(names: list[str], max_names: int | None = None) -> str:
     if max_names and len(names) > max_names:
         names = [*names[:max_names], "others"]
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 2 else names)
+
+
+def list_smallest(counts: dict[str, int], max_names: int = 5) -> str:
+    """List names with their counts: all in their order, or, if there are more, `for example` the smallest."""
+    names = counts if len(counts) <= max_names else sorted(counts, key=counts.__getitem__)[:max_names]
+    listed = join_names([f"{name} ({counts[name]:,})" for name in names])
+    return listed if len(counts) <= max_names else f"for example {listed}"
+
+
+def number_of(count: int, total: int, noun: str, nouns: str) -> str:
+    """Begin a clause about some of a total: `All 3 classes have`, `The only class has` or `2 of 3 classes have`."""
+    if count == total:
+        return f"The only {noun} has" if total == 1 else f"All {total:,} {nouns} have"
+    return f"{count:,} of {plural(total, noun, nouns)} {'has' if count == 1 else 'have'}"
 
 
 def as_sentence(text: str) -> str:

@@ -3,10 +3,8 @@
 from leyden.stages.report.evaluation import MIN_TEST_EXAMPLES, Evaluation
 from leyden.stages.report.explanations import beats_chance
 from leyden.stages.report.findings import Finding
-from leyden.stages.report.formatting import TIMES, as_words, decimal, join_names, percent, plural
+from leyden.stages.report.formatting import TIMES, as_words, join_names, list_smallest, number_of, percent, plural
 from leyden.stages.report.results import Results
-
-MAX_NAMED = 10
 
 
 def list_limitations(results: Results, findings: list[Finding]) -> list[str]:
@@ -34,17 +32,21 @@ def list_limitations(results: Results, findings: list[Finding]) -> list[str]:
 
 
 def list_score_limitations(evaluation: Evaluation) -> list[str]:
-    error = decimal(evaluation.metrics["calibration_error"])
-    limitations = [f"The stated confidence is off by {error} on average (expected calibration error)."]
+    error = evaluation.format("calibration_error")
+    interval = f"; {evaluation.level} interval {error.interval}" if error.interval else ""
+    limitations = [f"The stated confidence is off by {error.value} on average (expected calibration error{interval})."]
+    if not evaluation.beats_constant_guess:
+        limitations.append("The model is not clearly better than always predicting the most frequent label.")
     if small := evaluation.small_classes:
         limitations.append(
-            f"The scores of {plural(len(small), 'class', 'classes')} are based on fewer than {MIN_TEST_EXAMPLES} "
-            f"test {evaluation.noun}s each: {join_names(small, MAX_NAMED)}."
+            f"{number_of(len(small), len(evaluation.classes), 'class', 'classes')} fewer than {MIN_TEST_EXAMPLES} "
+            f"test {evaluation.noun}s, too few to measure the accuracy on a class well: {list_smallest(small)}."
         )
+    limitations.append(evaluation.slices.summary())
     for row in evaluation.lowest_recall(1):
         if float(row["recall"]) < 1:
             limitations.append(
-                f"The class with the lowest recall is {row['label']}: {percent(row['recall'])} of its test "
-                f"{evaluation.noun}s were classified correctly."
+                f"The class with the lowest recall is {row['label']}: {percent(row['recall'])} of its "
+                f"{plural(int(row['count']), f'test {evaluation.noun}')} classified correctly."
             )
     return limitations

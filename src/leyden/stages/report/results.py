@@ -1,4 +1,4 @@
-"""The results of all stages, and the top of the page: one sentence about the model and a few headline metrics."""
+"""The results of all stages, and the top of the page: a few headline metrics, and a sentence for the model card."""
 
 from typing import NamedTuple
 
@@ -21,15 +21,16 @@ class Results(NamedTuple):
 
 
 def summarize_model(results: Results) -> str:
-    """Summarise in one sentence the model's accuracy, its exported files, and its explanations."""
+    """Summarise in one sentence the exported files and the explanations; the verdict states the accuracy."""
     if results.training is None:
-        return "No model has been trained yet."
+        return ""
+    was_evaluated = results.evaluation is not None
     parts = [
-        results.evaluation.summary() if results.evaluation else "the model was not evaluated",
-        results.exports.summary() if results.exports else "it was not exported",
+        "" if was_evaluated else "the model was not evaluated",
+        results.exports.summary() if results.exports else f"{'the model' if was_evaluated else 'it'} was not exported",
         results.explanations.summary() if results.explanations else "it was not explained",
     ]
-    return as_sentence("; ".join(parts))
+    return as_sentence("; ".join(filter(None, parts)))
 
 
 def headline_metrics(results: Results) -> list[tuple[str, str, str]]:

@@ -14,7 +14,7 @@ from leyden.files import read_json
 from leyden.files.tables import read_table
 from leyden.stages.report.exports import Exports, read_exports
 from leyden.stages.report.predictions import Prediction, read_predictions
-from leyden.stages.report.training import Curves, group_curves, read_provenance
+from leyden.stages.report.training import Curves, group_curves, read_curves, read_provenance
 
 REQUIRED = (
     f"prepare/{REPORT}",
@@ -74,7 +74,7 @@ def read_run(name: str, folders: list[Path], noun: str) -> Run:
         hashes={row["path"]: row["sha256"] for row in manifest if row["split"] == "test"},
         data_hash=report["data_hash"],
         counts={split: sum(by_class.values()) for split, by_class in report["counts"].items()},
-        curves=group_curves(read_table(train / CURVES, "fit")) if has_training else {},
+        curves=group_curves(read_curves(train)) if has_training else {},
         config=flatten_config(config or {}),
         provenance=read_provenance(train),
         exports=read_exports(export, noun) if (export / EXPORT_REPORT).is_file() else None,

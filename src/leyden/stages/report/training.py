@@ -1,4 +1,8 @@
-"""The training section: curves, configuration and provenance."""
+"""The training section: curves, configuration and provenance.
+
+Epochs are counted from 1 wherever people read them, as on the console; curves.csv and metrics.json count from 0, as
+Lightning does.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +21,7 @@ MAX_CHARTS = 6
 
 @dataclass
 class Training:
-    """The files that `leyden fit` published."""
+    """The files that `leyden fit` published; `rows` count epochs from 1."""
 
     metrics: dict[str, Any]
     rows: list[dict[str, str]]
@@ -29,10 +33,25 @@ class Training:
         return len({row["epoch"] for row in self.rows})
 
     @property
+    def kept_epoch(self) -> int | None:
+        """The epoch, counted from 1, whose weights were published."""
+        return self.metrics["epoch"] + 1 if "epoch" in self.metrics else None
+
+    @property
+    def reason(self) -> str:
+        """Why this epoch was kept; empty if that was not recorded."""
+        return str(self.provenance.get("kept_epoch", {}).get("reason", ""))
+
+    @property
+    def warning(self) -> str:
+        """Why the kept epoch may be a poor choice; empty if `leyden fit` had no doubt."""
+        return "; ".join(self.provenance.get("kept_epoch", {}).get("warnings", []))
+
+    @property
     def charts(self) -> list[tuple[str, Markup]]:
         """Draw each metric by epoch."""
         curves = list(group_curves(self.rows).items())[:MAX_CHARTS]
-        return [(name, draw_curves(name, by_split, self.metrics.get("epoch"))) for name, by_split in curves]
+        return [(name, draw_curves(name, by_split, self.kept_epoch)) for name, by_split in curves]
 
     @property
     def columns(self) -> list[str]:
@@ -43,10 +62,16 @@ class Training:
 def read_training(train: Path) -> Training:
     return Training(
         metrics=read_json(train / METRICS, "fit"),
-        rows=read_table(train / CURVES, "fit"),
+        rows=read_curves(train),
         config=require_file(train / CONFIG, "fit").read_text(encoding="utf-8"),
         provenance=read_provenance(train),
     )
+
+
+def read_curves(train: Path) -> list[dict[str, str]]:
+    """Read curves.csv, with epochs counted from 1."""
+    rows = read_table(train / CURVES, "fit")
+    return [row | {"epoch": str(int(row["epoch"]) + 1)} for row in rows]
 
 
 def read_provenance(train: Path) -> dict[str, Any]:

@@ -1,0 +1,82 @@
+"""Labels that are probably wrong, and how many of them to expect."""
+
+import torch
+from torch import Tensor
+
+from leyden.stages.evaluate.predictions import Predictions
+from leyden.stages.evaluate.tables import Row
+from leyden.statistics.wilson import wilson_interval
+
+SUSPECT_COLUMNS = (
+    *("split", "path", "label", "suggested"),
+    *("label_probability", "suggested_probability", "wrong_probability"),
+)
+NUM_ITERATIONS = 300
+FIRST_NOISE_FRACTION = 0.05
+
+
+def list_suspects(predictions: Predictions, split: str, confidence_level: float) -> list[Row]:
+    """List examples whose label may be wrong, the most probable first.
+
+    The model, which was not trained on them, predicts another class with at least the mean confidence that it has in
+    that class for examples labelled with it. There are none if the model is not clearly better than a constant guess:
+    it then knows too little to doubt a label. How many of them are wrong is the sum of `wrong_probability`, which is
+    far less than their number where a calibrated model is merely unsure.
+
+    Source: Northcutt et al., "Confident learning: estimating uncertainty in dataset labels", 2021, section 3.1; ranked
+    by the margin.
+    """
+    if not beats_constant_guess(predictions, confidence_level):
+        return []
+    names, label_probability = predictions.class_names, predictions.label_probability
+    totals = torch.zeros(len(names)).index_add(0, predictions.labels, label_probability)
+    # NaN for a class without examples, which is then never suggested.
+    thresholds = totals / predictions.labels.bincount(minlength=len(names))
+    best = []
+    for log_probabilities, _ in predictions.blocks():
+        probabilities = log_probabilities.exp()
+        best.append(probabilities.where(probabilities >= thresholds, -1).max(dim=1))
+    suggested_probability, suggested = (torch.cat(parts) for parts in zip(*best, strict=True))
+    wrong_probability = estimate_wrong(label_probability, len(names))
+    is_suspect = (suggested_probability >= 0) & (suggested != predictions.labels)
+    margins = (suggested_probability - label_probability).where(is_suspect, -torch.inf)
+    return [
+        {
+            "split": split,
+            "path": predictions.paths[index],
+            "label": names[predictions.labels[index]],
+            "suggested": names[suggested[index]],
+            "label_probability": f"{label_probability[index]:.6f}",
+            "suggested_probability": f"{suggested_probability[index]:.6f}",
+            "wrong_probability": f"{wrong_probability[index]:.6f}",
+        }
+        for index in margins.argsort(descending=True, stable=True)[: int(is_suspect.sum())].tolist()
+    ]
+
+
+def beats_constant_guess(predictions: Predictions, confidence_level: float) -> bool:
+    """Return whether the accuracy's interval lies above the fraction of the most frequent label."""
+    num_correct, total = int(predictions.is_correct.sum()), len(predictions.labels)
+    low, _ = wilson_interval(num_correct, total, confidence_level)
+    return low > int(predictions.labels.bincount().max()) / total
+
+
+def estimate_wrong(label_probability: Tensor, num_classes: int) -> Tensor:
+    """Estimate the probability of each label to be wrong (N,), from the probability that the model gives to it (N,).
+
+    A fraction of the labels, the same for all classes, is taken to be replaced by any other class; its maximum
+    likelihood is found by expectation maximisation. It is 0 where the model's probabilities are as wrong as they claim
+    to be, so that a calibrated but weak model accuses no label.
+    """
+    right = label_probability.double()
+    other = (1 - right) / max(1, num_classes - 1)
+    wrong, fraction = torch.zeros_like(right), FIRST_NOISE_FRACTION
+    for _ in range(NUM_ITERATIONS):
+        wrong = (fraction * other / (fraction * other + (1 - fraction) * right)).nan_to_num(0)
+        fraction = float(wrong.mean())
+    return wrong
+
+
+def count_expected(suspects: list[Row]) -> int:
+    """Return how many of the suspects are expected to be wrong."""
+    return round(sum(float(row["wrong_probability"]) for row in suspects))

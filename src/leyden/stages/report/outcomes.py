@@ -1,0 +1,17 @@
+"""The outcome of a check."""
+
+from typing import NamedTuple
+
+PASSED, WARNING, NO_TARGET, UNCERTAIN, MISSING, FAILED = (
+    *("Passed", "Warning", "No target", "Uncertain", "Missing", "Failed"),
+)
+ORDER = (FAILED, MISSING, UNCERTAIN, NO_TARGET, WARNING, PASSED)
+
+
+class Check(NamedTuple):
+    """A check with its outcome; `section` is the anchor on the page that shows the evidence in full."""
+
+    outcome: str
+    title: str
+    evidence: str
+    section: str

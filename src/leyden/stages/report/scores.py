@@ -1,0 +1,117 @@
+"""Checks of the scores: accuracy, targets, calibration, weak slices, small classes, robustness."""
+
+from collections.abc import Iterator
+
+from leyden.stages.report.evaluation import MIN_TEST_EXAMPLES, Evaluation
+from leyden.stages.report.formatting import capitalize_first, list_smallest, number_of, percent, plural
+from leyden.stages.report.outcomes import FAILED, MISSING, NO_TARGET, PASSED, UNCERTAIN, WARNING, Check
+from leyden.stages.report.requirements import MET, MISSED, list_requirements
+from leyden.stages.report.slices import Slices, name_slice
+
+MAX_CALIBRATION_ERROR = 0.05
+MAX_MILD_LOSS = 0.05  # of accuracy, under a corruption or attack at its mildest strength
+NO_REQUIREMENT = "No target was set; set evaluate.require in configs/evaluate.yaml."
+WITHIN, BEYOND, UNKNOWN = "within", "beyond", "unknown"
+
+
+def check_scores(evaluation: Evaluation | None) -> list[Check]:
+    if evaluation is None:
+        advice = "Run leyden evaluate to measure its accuracy."
+        return [Check(MISSING, "the model was not evaluated", advice, "scores")]
+    return [
+        check_accuracy(evaluation),
+        *check_requirements(evaluation),
+        check_calibration(evaluation),
+        *check_slices(evaluation.slices),
+        *check_small_classes(evaluation),
+        *check_robustness(evaluation),
+    ]
+
+
+def check_accuracy(evaluation: Evaluation) -> Check:
+    """Compare the accuracy's interval with a constant guess; that it is high enough takes a target."""
+    majority = f"always predicting the most frequent label ({percent(evaluation.majority_fraction)})"
+    if not evaluation.beats_constant_guess:
+        outcome, evidence = FAILED, f"not clearly better than {majority}."
+    elif not evaluation.metrics.get("required"):
+        outcome, evidence = NO_TARGET, f"clearly better than {majority}. {NO_REQUIREMENT}"
+    else:
+        outcome, evidence = PASSED, f"clearly better than {majority}."
+    return Check(
+        outcome, evaluation.accuracy_text, f"{capitalize_first(evaluation.accuracy_interval)}; {evidence}", "scores"
+    )
+
+
+def check_requirements(evaluation: Evaluation) -> Iterator[Check]:
+    titles = {MET: (PASSED, "Target met"), MISSED: (FAILED, "Target missed")}
+    for name, text, outcome in list_requirements(evaluation.metrics):
+        shown, title = titles.get(outcome, (UNCERTAIN, "Target met, but not certain to be"))
+        score = evaluation.format(name)
+        interval = f" ({evaluation.level} interval {score.interval})" if score.interval else ""
+        yield Check(shown, f"{title}: {text}", f"{score.value} was measured{interval}.", "scores")
+
+
+def check_calibration(evaluation: Evaluation) -> Check:
+    score, metrics = evaluation.format("calibration_error"), evaluation.metrics
+    error = metrics["calibration_error"]
+    low, high = metrics.get("calibration_error_low", error), metrics.get("calibration_error_high", error)
+    outcome, title = {
+        WITHIN: (PASSED, "Well calibrated"),
+        BEYOND: (WARNING, "Poorly calibrated"),
+        UNKNOWN: (WARNING, "Calibration cannot be judged"),
+    }[compare(low, high, MAX_CALIBRATION_ERROR)]
+    interval = f" ({evaluation.level} interval {score.interval})" if score.interval else ""
+    limit = f"up to {MAX_CALIBRATION_ERROR:g} is good"
+    if title.endswith("judged"):
+        limit += f", and {plural(metrics['examples'], evaluation.noun)} are too few to tell"
+    evidence = f"The stated confidence is off by {score.value} on average{interval}; {limit}."
+    return Check(outcome, title, evidence, "scores")
+
+
+def compare(low: float, high: float, limit: float) -> str:
+    """Return whether a whole interval is within a limit or beyond it, or whether it spans the limit."""
+    return WITHIN if high <= limit else BEYOND if low > limit else UNKNOWN
+
+
+def check_slices(slices: Slices) -> Iterator[Check]:
+    if slices.weak:
+        worst = min(slices.weak, key=lambda row: float(row["accuracy"]))
+        evidence = (
+            f"Worst: {name_slice(worst)}, with an accuracy of {percent(worst['accuracy'])} "
+            f"on {plural(int(worst['count']), slices.noun)}. {slices.summary()}"
+        )
+        yield Check(WARNING, plural(len(slices.weak), "weak slice"), evidence, "weaknesses")
+    elif slices.num_judged:
+        title = "No weak slices" + (" among those that can be judged" if slices.too_small else "")
+        yield Check(PASSED, title, slices.summary(), "weaknesses")
+    elif slices.rows:
+        yield Check(WARNING, "No slice can be judged", slices.summary(), "weaknesses")
+
+
+def check_small_classes(evaluation: Evaluation) -> Iterator[Check]:
+    if small := evaluation.small_classes:
+        classes = number_of(len(small), len(evaluation.classes), "class", "classes")
+        title = f"{classes} fewer than {MIN_TEST_EXAMPLES} test {evaluation.noun}s"
+        evidence = f"Too few to measure the accuracy on a class well: {list_smallest(small)}."
+        yield Check(WARNING, title, evidence, "scores")
+
+
+def check_robustness(evaluation: Evaluation) -> Iterator[Check]:
+    if not evaluation.robustness:
+        return
+    mildest = {kind: rows[0] for kind, rows in evaluation.robustness.items()}
+    kind, row = min(mildest.items(), key=lambda item: float(item[1]["accuracy"]))
+    low, high = (float(row.get(f"accuracy_{end}") or row["accuracy"]) for end in ("low", "high"))
+    accuracy = evaluation.metrics["accuracy"]
+    outcome, title = {
+        WITHIN: (PASSED, "Robust to mild changes"),
+        BEYOND: (WARNING, f"Sensitive to {kind}"),
+        UNKNOWN: (WARNING, "Robustness to mild changes cannot be judged"),
+    }[compare(accuracy - high, accuracy - low, MAX_MILD_LOSS)]
+    evidence = (
+        f"Of {plural(len(mildest), 'corruption or attack', 'corruptions and attacks')} at their mildest, {kind} "
+        f"({row['strength']}) lowers the accuracy most, to {percent(row['accuracy'])} "
+        f"({evaluation.level} interval {percent(low)} to {percent(high)}); a loss of up to "
+        f"{100 * MAX_MILD_LOSS:g} points is mild."
+    )
+    yield Check(outcome, title, evidence, "weaknesses")

@@ -1,0 +1,62 @@
+"""The slices of the test split: weak ones, and those that are too small to judge."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from leyden.artifacts import SLICES
+from leyden.stages.report.formatting import as_words, join_names, plural
+from leyden.stages.report.tables import read_optional_table
+
+Row = dict[str, str]
+
+
+@dataclass
+class Slices:
+    """Rows of errors/slices.csv; `falls_short` is blank for a slice that is too small to judge."""
+
+    rows: list[Row]
+    noun: str
+
+    @property
+    def weak(self) -> list[Row]:
+        return [row for row in self.rows if row["falls_short"] == "True"]
+
+    @property
+    def too_small(self) -> list[Row]:
+        return [row for row in self.rows if not row["falls_short"]]
+
+    @property
+    def num_judged(self) -> int:
+        return len(self.rows) - len(self.too_small)
+
+    @property
+    def properties(self) -> str:
+        """What the examples were sliced by, as in prose."""
+        return join_names(list(dict.fromkeys(as_words(row["by"]) for row in self.rows)))
+
+    def summary(self) -> str:
+        """Report in a few sentences what the tests found, and how many slices could not be tested."""
+        if not self.rows:
+            return "No slices were evaluated."
+        slices = f"{plural(len(self.rows), 'slice')} (by {self.properties})"
+        if not self.num_judged:
+            return f"None of {slices} can be judged: {self._limit()}"
+        of = f"{self.num_judged:,} of {slices} that can be judged" if self.too_small else slices
+        found = f"{len(self.weak):,} of {of} {'is' if len(self.weak) == 1 else 'are'}"
+        sentence = f"{found if self.weak else f'None of {of} is'} significantly worse than the others."
+        if not self.too_small:
+            return sentence
+        return f"{sentence} {plural(len(self.too_small), 'slice')} cannot be judged: {self._limit()}"
+
+    def _limit(self) -> str:
+        largest = max(int(row["count"]) for row in self.too_small)
+        size = f"with at most {plural(largest, self.noun)} each, "
+        return f"{size}even a slice without a correct prediction could be chance."
+
+
+def read_slices(evaluate: Path, noun: str) -> Slices:
+    return Slices(read_optional_table(evaluate / SLICES, "evaluate"), noun)
+
+
+def name_slice(row: Row) -> str:
+    return f"{as_words(row['by'])} {row['slice']}"

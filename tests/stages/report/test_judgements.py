@@ -1,0 +1,310 @@
+"""Each judgement of the report speaks where it must, and is silent where it must not; on made-up results."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from leyden.stages.report import advice
+from leyden.stages.report.checks import list_checks
+from leyden.stages.report.findings import list_findings
+from leyden.stages.report.formatting import list_smallest, number_of
+from leyden.stages.report.left_out import LeftOut
+from leyden.stages.report.limitations import list_limitations
+from leyden.stages.report.results import Results, summarize_model
+from leyden.stages.report.verdict import model_verdict, needs_advice
+from tests.stages.report.fake_results import (
+    SLICES,
+    make_class,
+    make_dataset,
+    make_duplicates,
+    make_evaluation,
+    make_explanations,
+    make_exports,
+    make_results,
+    make_slice,
+    make_training,
+)
+
+
+class Case(NamedTuple):
+    """What a judgement says (a part of its text), and results on which it must say so and must not."""
+
+    text: str
+    speaks: Results
+    silent: Results = make_results()
+
+
+def evaluated(metrics: dict[str, Any] | None = None, **changes: Any) -> Results:
+    return make_results(evaluation=make_evaluation(metrics, **changes))
+
+
+def trained(*arguments: Any, **options: Any) -> Results:
+    return make_results(training=make_training(*arguments, **options))
+
+
+def prepared(**changes: Any) -> Results:
+    return make_results(dataset=make_dataset(**changes))
+
+
+def interval(name: str, low: float, value: float, high: float) -> dict[str, float]:
+    return {name: value, f"{name}_low": low, f"{name}_high": high}
+
+
+def robust(low: float, value: float, high: float) -> Results:
+    row = {"kind": "blur", "strength": "1", "accuracy": value, "accuracy_low": low, "accuracy_high": high}
+    return evaluated(robustness={"blur": [{key: str(value) for key, value in row.items()}]})
+
+
+AT_CHANCE = interval("accuracy", 0.48, 0.55, 0.62)
+NO_TARGET = {"required": {}}
+CALIBRATED, BORDERLINE, MISCALIBRATED = (
+    evaluated(interval("calibration_error", *bounds) | NO_TARGET)
+    for bounds in ((0.01, 0.02, 0.03), (0.03, 0.051, 0.07), (0.06, 0.08, 0.1))
+)
+WEAK = make_slice("group", "camera 1", 30, 0.5, "True")
+TOO_SMALL = make_slice("class", "bee", 3, 0, "")
+SEQUENCES = make_dataset(input={"features": 2, "mean": [0, 0], "std": [1, 1]}, spreads={}, modes={"npy": 9})
+FEW = make_dataset({"ant": 20, "bee": 30})
+SUSPECT = {"path": "a.png", "label": "ant", "suggested": "bee", "suggested_probability": "0.9"}
+
+CHECKS = [
+    Case("Missing the model was not evaluated", make_results(evaluation=None)),
+    Case("not clearly better than always predicting the most frequent label (50.0%)", evaluated(AT_CHANCE)),
+    Case("No target was set; set evaluate.require", evaluated(NO_TARGET)),
+    Case("Passed Target met: accuracy of at least 0.8", evaluated(), evaluated(NO_TARGET)),
+    Case("Uncertain Target met, but not certain to be: accuracy", evaluated({"required": {"accuracy": 0.89}})),
+    Case("Failed Target missed: accuracy of at least 0.95", evaluated({"required": {"accuracy": 0.95}})),
+    Case(
+        "Failed Target missed: calibration error of at most 0.01",
+        evaluated({"required": {"calibration_error": 0.01}}),
+        evaluated({"required": {"calibration_error": 0.03}}),
+    ),
+    Case(
+        "Uncertain Target met, but not certain to be: calibration error of at most 0.025",
+        evaluated({"required": {"calibration_error": 0.025}}),
+        evaluated({"required": {"calibration_error": 0.03}}),
+    ),
+    Case("Passed Target met: accuracy low of at least 0.87", evaluated({"required": {"accuracy_low": 0.87}})),
+    Case("Passed Well calibrated", CALIBRATED, BORDERLINE),
+    Case("Warning Poorly calibrated", MISCALIBRATED, BORDERLINE),
+    Case("Warning Calibration cannot be judged", BORDERLINE, MISCALIBRATED),
+    Case("and 400 images are too few to tell", BORDERLINE, CALIBRATED),
+    Case("Warning 1 weak slice Worst: group camera 1, with an accuracy of 50.0%", evaluated(slices=[*SLICES, WEAK])),
+    Case("Passed No weak slices None of 2 slices (by class and brightness)", evaluated(), evaluated(slices=[WEAK])),
+    Case("Passed No weak slices among those that can be judged", evaluated(slices=[*SLICES, TOO_SMALL])),
+    Case("1 slice cannot be judged: with at most 3 images each", evaluated(slices=[*SLICES, TOO_SMALL])),
+    Case("Warning No slice can be judged None of 1 slice (by class)", evaluated(slices=[TOO_SMALL])),
+    Case("No weak slices", evaluated(), evaluated(slices=[TOO_SMALL])),
+    Case("slice", evaluated(), evaluated(slices=[])),
+    Case(
+        "1 of 2 classes has fewer than 30 test images Too few to measure the accuracy on a class well: bee (29)",
+        evaluated(classes=[make_class("ant", 30, 1), make_class("bee", 29, 1)]),
+    ),
+    Case("Passed Robust to mild changes", robust(0.86, 0.88, 0.9), robust(0.8, 0.86, 0.9)),
+    Case("Warning Sensitive to blur", robust(0.7, 0.75, 0.8), robust(0.8, 0.84, 0.88)),
+    Case("Warning Robustness to mild changes cannot be judged", robust(0.8, 0.84, 0.88), robust(0.7, 0.75, 0.8)),
+    Case("obust", robust(0.86, 0.88, 0.9)),
+    Case("The kept epoch may not be the best Too early.", trained(warnings=["too early"])),
+    Case("Failed The data has changed since the training", trained(trained_on="other")),
+    Case("Passed No problems in the data", make_results(), prepared(num_rejected=1)),
+    Case("Warning The data should be reviewed", prepared(num_rejected=1)),
+    Case(
+        "Failed Problems in the data must be fixed first",
+        prepared(duplicates=make_duplicates(exact=(0, 1))),
+        prepared(duplicates=make_duplicates(near=(0, 1))),
+    ),
+    Case("Missing there is no exported file to ship", make_results(exports=None)),
+    Case("Failed 1 exported file not verified", make_results(exports=make_exports("failed"))),
+    Case("Passed 1 exported file checked", make_results(), make_results(exports=make_exports("failed"))),
+    Case("Warning Not explained", make_results(explanations=None)),
+    Case("Passed Explanations beat chance", make_results(), make_results(explanations=None)),
+    Case("Warning No explanation", make_results(explanations=make_explanations(deletion_auc=0.6))),
+    Case("Warning No explanation", make_results(explanations=make_explanations(randomisation_similarity=0.9))),
+]
+
+
+def said_by_checks(results: Results) -> str:
+    return "\n".join(
+        f"{check.outcome} {check.title} {check.evidence}" for check in list_checks(results, found(results))
+    )
+
+
+def found(results: Results) -> list[Any]:
+    return list_findings(results.dataset)
+
+
+@pytest.mark.parametrize("case", CHECKS, ids=lambda case: case.text)
+def test_a_check_speaks_and_is_silent(case: Case) -> None:
+    assert case.text in said_by_checks(case.speaks)
+    assert case.text not in said_by_checks(case.silent)
+
+
+NEAR_LABELS = make_duplicates(near=(2, 0))
+FINDINGS = [
+    Case("pair of exact duplicates in different splits", prepared(duplicates=make_duplicates(exact=(0, 1)))),
+    Case("pairs of exact duplicates with different labels", prepared(duplicates=make_duplicates(exact=(2, 0)))),
+    Case("group in more than one split", prepared(duplicates=make_duplicates(num_groups=1))),
+    Case("pair of near duplicates in different splits", prepared(duplicates=make_duplicates(near=(0, 1)))),
+    Case("pairs of near duplicates with different labels", prepared(duplicates=NEAR_LABELS)),
+    Case("pairs of duplicates within one split", prepared(duplicates=make_duplicates(num_harmless=3))),
+    Case("times as many images as the smallest", prepared(train={"ant": 2500, "bee": 20})),
+    Case(
+        "has fewer than 10 training images",
+        prepared(train={"ant": 10, "bee": 9}),
+        prepared(train={"ant": 10, "bee": 10}),
+    ),
+    Case("has no test images", prepared(test={"ant": 200, "bee": 0}), prepared(test={"ant": 200, "bee": 1})),
+    Case("1 file rejected", prepared(num_rejected=1)),
+    Case("Aspect ratios from", prepared(spreads={"aspect_ratio": {"min": 0.5, "median": 1, "max": 1.1}})),
+    Case("Files in 2 modes", prepared(modes={"L": 1, "RGB": 9})),
+]
+
+
+@pytest.mark.parametrize("case", FINDINGS, ids=lambda case: case.text)
+def test_a_finding_speaks_and_is_silent(case: Case) -> None:
+    assert any(case.text in finding.title for finding in found(case.speaks))
+    assert not any(case.text in finding.title for finding in found(case.silent))
+
+
+def test_files_that_were_left_out_are_a_finding() -> None:
+    dataset = make_dataset()
+    (finding,) = list_findings(dataset, [LeftOut("unknown suffix .heic", 20, ["a.heic"])])
+    assert finding.title == "20 files left out"
+    assert finding.advice.startswith("unknown suffix .heic (20).")
+    assert list_findings(dataset, []) == []
+
+
+LIMITATIONS = [
+    Case("exact duplicates in different splits", prepared(duplicates=make_duplicates(exact=(0, 1)))),
+    Case("resized to 32", make_results(), make_results(dataset=SEQUENCES)),
+    Case("The accuracy of the model was not measured", make_results(evaluation=None)),
+    Case(
+        "off by 0.020 on average (expected calibration error; 95% interval 0.010 to 0.030)",
+        make_results(),
+        make_results(evaluation=None),
+    ),
+    Case("not clearly better than always predicting", evaluated(AT_CHANCE)),
+    Case("All 2 classes have fewer than 30", evaluated(classes=[make_class("a", 9, 1), make_class("b", 9, 1)])),
+    Case("lowest recall is bee: 0.0% of its 9 test images", evaluated(classes=[make_class("bee", 9, 0)])),
+    Case("The class with the lowest recall", make_results(), evaluated(classes=[make_class("bee", 9, 1)])),
+    Case("can be judged", evaluated(slices=[TOO_SMALL])),
+    Case("Not every exported file passed", make_results(exports=make_exports("failed"))),
+    Case("no better than a random map: saliency", make_results(explanations=make_explanations(deletion_auc=0.5))),
+]
+
+
+@pytest.mark.parametrize("case", LIMITATIONS, ids=lambda case: case.text)
+def test_a_limitation_speaks_and_is_silent(case: Case) -> None:
+    speaks, silent = ("\n".join(list_limitations(each, found(each))) for each in (case.speaks, case.silent))
+    assert case.text in speaks
+    assert case.text not in silent
+
+
+VERDICTS = {
+    "No model has been trained yet.": make_results(training=None, evaluation=None),
+    "Not ready to ship: 2 checks failed. 55.0% of 400 test images": evaluated(AT_CHANCE),
+    "Not yet known whether the model is ready to ship: the model was not evaluated.": make_results(evaluation=None),
+    "Might not be ready to ship: 1 target is met on the test split but might not be on another.": evaluated(
+        {"required": {"accuracy": 0.89}}
+    ),
+    "90.0% of 400 test images classified correctly (95% interval 87.0% to 93.0%). No target was set.": evaluated(
+        NO_TARGET
+    ),
+    "Ready to ship, with 1 warning. 90.0%": make_results(explanations=None),
+    "Ready to ship: all 7 checks passed. 90.0% of 400 test images": make_results(),
+}
+
+
+@pytest.mark.parametrize("verdict", VERDICTS)
+def test_the_headline_is_a_verdict_only_with_a_target(verdict: str) -> None:
+    results = VERDICTS[verdict]
+    checks = list_checks(results, found(results))
+    assert model_verdict(checks, results.evaluation).startswith(verdict)
+    is_verdict_positive = verdict.startswith("Ready")
+    assert needs_advice(checks) == (bool(checks) and not is_verdict_positive)
+
+
+def test_a_good_score_without_a_target_is_never_called_ready() -> None:
+    results = evaluated(interval("accuracy", 0.99, 1.0, 1.0) | NO_TARGET)
+    assert "ready" not in model_verdict(list_checks(results, found(results)), results.evaluation).lower()
+
+
+def test_without_a_model_there_is_one_sentence_about_it() -> None:
+    assert summarize_model(make_results(training=None, evaluation=None)) == ""
+
+
+ADVICE = {
+    advice.observe_guessing: (evaluated(AT_CHANCE), make_results(), "correct for 50.0%"),
+    advice.observe_kept_epoch: (trained(val_accuracy=[0.5, 0.28, 0.3, 0.45]), make_results(), "epoch 1 had 50.0%"),
+    advice.observe_falling_loss: (trained([4, 3, 2, 1]), trained([1, 0.5, 0.5, 0.49]), "from 2 to 1"),
+    advice.observe_rising_loss: (trained([1, 0.5, 0.6, 0.7]), trained([1, 0.5, 0.5, 0.59]), "from 0.5 to 0.7"),
+    advice.observe_few_training_images: (make_results(dataset=FEW), make_results(), "A class has 25 training images"),
+    advice.observe_weak_classes: (
+        evaluated(slices=[make_slice("class", "bee", 9, 0, "True")]),
+        evaluated(slices=[WEAK, TOO_SMALL]),
+        "bee (500)",
+    ),
+    advice.observe_weak_slices: (evaluated(slices=[WEAK]), evaluated(slices=SLICES), "group camera 1"),
+    advice.observe_imbalance: (
+        prepared(train={"ant": 500, "bee": 50}),
+        prepared(train={"ant": 500, "bee": 51}),
+        "bee has 50, ant has 500",
+    ),
+    advice.observe_small_input: (
+        prepared(spreads={name: {"min": 1, "median": 64, "max": 99} for name in ("height", "width")}),
+        prepared(spreads={name: {"min": 1, "median": 63, "max": 99} for name in ("height", "width")}),
+        "64 pixels (median), the model's input has 32",
+    ),
+    advice.observe_suspects: (
+        evaluated(suspects=[SUSPECT | {"wrong_probability": "0.6"}] * 4),
+        evaluated(suspects=[SUSPECT | {"wrong_probability": "0.004"}] * 72),
+        "About 2 labels",
+    ),
+    advice.observe_sensitivity: (robust(0.7, 0.75, 0.8), robust(0.8, 0.84, 0.88), "Sensitive to blur"),
+    advice.observe_calibration: (MISCALIBRATED, BORDERLINE, "off by 0.080"),
+    advice.observe_wide_interval: (
+        evaluated(interval("accuracy", 0.67, 0.785, 0.867)),
+        make_results(),
+        "67.0% to 86.7%",
+    ),
+}
+
+
+@pytest.mark.parametrize("rule", advice.RULES, ids=lambda rule: rule.observe.__name__)
+def test_an_advice_speaks_and_is_silent(rule: advice.Rule) -> None:
+    speaks, silent, evidence = ADVICE[rule.observe]
+    said = {each.advice: each.evidence for each in advice.list_advice(speaks)}
+    assert evidence in said[rule.advice]
+    assert rule.advice not in {each.advice for each in advice.list_advice(silent)}
+
+
+def test_a_warning_about_the_kept_epoch_is_an_advice() -> None:
+    assert advice.observe_kept_epoch(trained(warnings=["inside the warm-up"])) == "Inside the warm-up."
+
+
+@pytest.mark.parametrize(
+    "config",
+    ["network: {init_args: {weights: a.pth}}", "model: {init_args: {start_from: {path: old.ckpt}}}"],
+)
+def test_pretrained_weights_are_not_advised_twice(config: str) -> None:
+    assert advice.observe_few_training_images(make_results(dataset=FEW, training=make_training(config=config))) is None
+
+
+def test_sequences_get_no_advice_on_images() -> None:
+    results = make_results(dataset=SEQUENCES)
+    assert advice.observe_few_training_images(results) is advice.observe_small_input(results) is None
+
+
+def test_the_rules_are_those_of_the_documentation() -> None:
+    rows = [f"| {rule.condition} | {rule.advice} |" for rule in advice.RULES]
+    text = (Path(__file__).parents[3] / "docs/report.md").read_text()
+    assert "\n".join(["| if | try |", "|---|---|", *rows]) in text
+
+
+def test_names_that_are_too_many_are_examples_smallest_first() -> None:
+    counts = {f"class {number}": 300 - number for number in range(242)}
+    assert list_smallest(counts, 2) == "for example class 241 (59) and class 240 (60)"
+    assert list_smallest({"ant": 3, "bee": 2}) == "ant (3) and bee (2)"
+    texts = (number_of(242, 242, "class", "classes"), number_of(1, 9, "class", "classes"))
+    assert texts == ("All 242 classes have", "1 of 9 classes has")
