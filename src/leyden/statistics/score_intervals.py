@@ -41,8 +41,8 @@ def loss_interval(mean: float, event_size: float, count: int, confidence_level: 
     Student's quantile allows for a size that was estimated from few events.
 
     Args:
-        mean: Of the losses, above 0.
-        event_size: Variance of the losses divided by their mean.
+        mean: Of the losses, not negative.
+        event_size: Variance of the losses divided by their mean, above 0.
         count: Number of losses.
         confidence_level: In (0, 1).
 

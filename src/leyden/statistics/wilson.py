@@ -25,8 +25,9 @@ def wilson_interval(successes: float, total: float, confidence_level: float) -> 
     centre = proportion + z**2 / (2 * total)
     margin = z * math.sqrt(proportion * (1 - proportion) / total + z**2 / (4 * total**2))
     scale = 1 + z**2 / total
-    low, high = max(0.0, (centre - margin) / scale), min(1.0, (centre + margin) / scale)
     failures = total - successes
+    low = max(0.0, (centre - margin) / scale) if successes else 0.0  # exactly, as the true proportion may be
+    high = min(1.0, (centre + margin) / scale) if failures else 1.0
     if successes in range(1, MAX_RARE + 1):
         low = min(low, poisson_mean_bound(int(successes), confidence_level) / total)
     if failures in range(1, MAX_RARE + 1):

@@ -39,18 +39,18 @@ def score_block(log_probabilities: Tensor, labels: Tensor, top_k: int) -> tuple[
     Returns:
         Log loss, Brier score, whether the label is among the top k, and the moments of both losses; all (B,).
     """
-    probabilities = log_probabilities.exp()
-    all_log_losses = -log_probabilities
+    all_log_losses = -log_probabilities.double()  # in float32, the losses of a confident model are all 0
+    probabilities = (-all_log_losses).exp()
     sum_of_squares = probabilities.square().sum(dim=1, keepdim=True)
     all_brier_scores = sum_of_squares - 2 * probabilities + 1  # (B, K): if the label were that class
     label = labels[:, None]
     top = log_probabilities.topk(min(top_k, log_probabilities.shape[1])).indices
     moments = (
-        (probabilities * losses**power).nan_to_num().sum(dim=1, dtype=torch.float64)  # 0 * inf where p is 0
+        (probabilities * losses**power).nan_to_num().sum(dim=1)  # 0 * inf where p is 0
         for losses in (all_log_losses, all_brier_scores)
         for power in (1, 2)
     )
-    chosen = (losses.gather(1, label)[:, 0].double() for losses in (all_log_losses, all_brier_scores))
+    chosen = (losses.gather(1, label)[:, 0] for losses in (all_log_losses, all_brier_scores))
     return (*chosen, (top == label).any(dim=1), *moments)
 
 
@@ -59,6 +59,6 @@ def event_size(losses: Losses) -> float:
 
     A test split without an error does not show how large the loss of one is, but the probabilities do.
     """
-    mean = losses.values.mean()
+    mean, variance = float(losses.values.mean()), float(losses.values.var())
     expected = losses.expected_square / losses.expected - losses.expected if losses.expected > 0 else 0.0
-    return max(float(losses.values.var(ddof=1)) / mean if len(losses.values) > 1 else 0.0, expected)
+    return max(variance / mean if mean > 0 else 0.0, expected)

@@ -47,7 +47,7 @@ def metrics_with_intervals(
         metrics.add("auroc", auroc, fraction_interval(auroc, (0.0, 0.0), variance, count, confidence_level))
     for name, losses in (("log_loss", examples.log_loss), ("brier_score", examples.brier_score)):
         metrics[name] = mean = float(losses.values.mean())
-        if mean > 0 and (size := event_size(losses)) > 0:
+        if math.isfinite(mean) and (size := event_size(losses)) > 0:
             metrics.add(name, mean, loss_interval(mean, size, count, confidence_level))
     bins = sum_bins(predictions)
     interval = calibration_interval(bins, count, num_draws, confidence_level, seed)
