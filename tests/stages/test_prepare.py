@@ -12,6 +12,7 @@ from PIL import Image
 from leyden.cli import main
 from leyden.data.images import read_image
 from leyden.data.packed import SPLITS, ArrayWriter, read_paths, read_report, read_split
+from leyden.stages.prepare.duplicates import Duplicates
 from leyden.stages.prepare.pixel_cache import PixelCache
 from leyden.stages.prepare.settings import choose_storage
 from tests.conftest import SHAPES, draw_shape, write_shapes
@@ -68,7 +69,7 @@ def test_output_is_reproducible(shapes, tmp_path):
         assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes(), path.name
 
 
-def test_adding_or_removing_a_file_moves_no_other(shapes, tmp_path):
+def test_adding_and_removing_a_file_moves_no_other(shapes, tmp_path):
     prepare(shapes, tmp_path / "before")
     removed = sorted((shapes / "carré").iterdir())[3]
     removed.unlink()
@@ -141,14 +142,16 @@ def test_full_disk_leaves_nothing_half_written(full, shapes, tmp_path, error_of,
 def test_a_class_of_only_broken_files_is_an_error(shapes, tmp_path, error_of):
     (shapes / "broken").mkdir()
     (shapes / "broken/1.png").touch()
-    assert "got none of class 'broken'" in error_of("prepare", "--data", str(shapes), "--out", str(tmp_path / "out"))
+    assert "got none of class 'broken' (broken: no file is usable)" in error_of(
+        "prepare", "--data", str(shapes), "--out", str(tmp_path / "out")
+    )
 
 
 def test_a_class_too_small_for_every_split_is_a_warning(shapes, tmp_path, capsys):
     for path in sorted((shapes / "carré").iterdir())[2:]:
         path.unlink()
     prepare(shapes, tmp_path / "out")
-    assert "example of carré: too few images to be in every split" in capsys.readouterr().err
+    assert "no val example of carré: only 2 examples to draw from" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -266,12 +269,12 @@ def test_jpeg_storage_keeps_the_bytes_of_plain_jpegs_and_encodes_the_rest(shapes
 def test_jpegs_that_change_while_they_are_read_are_reported(shapes, tmp_path, error_of, monkeypatch):
     from leyden.stages import prepare as stage
 
-    def overwrite_files(*args: object) -> list:
+    def overwrite_files(*args: object) -> Duplicates:
         for path in shapes.glob("*/*.jpg"):
             path.write_bytes(b"no image")
-        return []
+        return Duplicates([], near_applies=True)
 
-    monkeypatch.setattr(stage, "find_pairs", overwrite_files)
+    monkeypatch.setattr(stage, "find_duplicates", overwrite_files)
     line = error_of("prepare", "--data", str(shapes), "--out", str(tmp_path / "out"), "--storage=jpeg")
     assert ".jpg to stay unchanged; it changed while it was read (not an image)" in line
     assert not (tmp_path / "out").exists()

@@ -151,3 +151,12 @@ def test_thumbnails_do_not_depend_on_length_or_scale():
     assert np.abs(curve - longer).max() < 20
     assert curve.max() == 255
     assert curve.min() == 0
+
+
+def test_thumbnails_show_each_feature_in_its_own_range():
+    values = np.column_stack([np.arange(300), -1e6 * np.arange(300), np.full(300, 7)])
+    rising, falling, constant = np.frombuffer(make_thumbnail(values), np.uint8).astype(int).reshape(3, 96)
+    assert (np.diff(rising) > 0).all()
+    assert (rising == falling[::-1]).all()
+    assert not constant.any()
+    assert {len(make_thumbnail(np.ones((5, width)))) for width in (1, 7, 200)} == {288}

@@ -9,7 +9,7 @@ from leyden.files import replaced_folder, write_json
 from leyden.files.outputs import check_output
 from leyden.stages.prepare.contact import draw_image, write_contact_sheets
 from leyden.stages.prepare.discovery import are_sequences, find_candidates
-from leyden.stages.prepare.duplicates import find_pairs
+from leyden.stages.prepare.duplicates import find_duplicates
 from leyden.stages.prepare.findings import count_examples, describe_duplicates, summary
 from leyden.stages.prepare.images import PackSettings, pack_images
 from leyden.stages.prepare.packing import report_disk_full, write_tables
@@ -50,7 +50,8 @@ def prepare(
             packed arrays.
         val_fraction: Fraction of the examples for validation, in (0, 1).
         test_fraction: Fraction of the examples for the test, in (0, 1).
-        seed: Decides, with each image's pixels or its group's name, which split it belongs to.
+        seed: Decides, with each image's pixels or its group's name, which split it belongs to; a few of a small class
+            are moved, so that it gets about its share of each split.
         image_size: Height and width in pixels that the model takes; null is the images' own size, or its median if they
             differ.
         max_image_size: Largest height and width in pixels if image_size is null.
@@ -88,15 +89,15 @@ def prepare(
         if has_sequences:
             examples, rejected = reject_other_widths(examples, rejected)
         check_rejected(rejected, len(candidates), max_rejected_fraction)
-        pairs = find_pairs(examples, near_duplicate_distance)
+        duplicates = find_duplicates(examples, near_duplicate_distance)
         assign_splits(examples, seed, val_fraction, test_fraction)
-        num_leaks = check_leakage(examples, pairs, allow_leakage)
-        write_tables(folder, examples, rejected, pairs)
+        num_leaks = check_leakage(examples, duplicates.pairs, allow_leakage)
+        write_tables(folder, examples, rejected, duplicates.pairs)
         write_json(folder / LABELS, labels)
         findings = {
             "counts": count_examples(examples, labels),
             "rejected": len(rejected),
-            "duplicates": describe_duplicates(pairs, examples, num_leaks),
+            "duplicates": describe_duplicates(duplicates, examples, num_leaks),
         }
         if has_sequences:
             report = pack_sequences(folder, examples, labels, cache) | findings

@@ -9,14 +9,22 @@ import numpy as np
 from leyden.stages.prepare.examples import Example
 from leyden.stages.prepare.validation import THUMBNAIL_SHAPE
 
-# The thumbnail of a smaller image is the image itself: among 1,797 different digits of 8x8, 18 pairs are found, and
-# 22,289 by the hash alone.
-MIN_SIDE_PX = 16
-MIN_CONTRAST = 32  # between a thumbnail's brightest and darkest pixel; below, the hash is noise
-# Mean over a thumbnail's pixels, of 255. At 6 bits this confirms 226 of the 946 pairs that hashes suggest in 60,000
-# CIFAR images; none of the 226 has two labels, 302 of the 946 do.
-MAX_DIFFERENCE = 10
-WINDOW = 256  # neighbours compared within a band; this finds 226 of 227 pairs in 60,000 CIFAR images
+MIN_SIDE_PX = 16  # the thumbnail of a smaller image is the image itself
+MIN_CONTRAST = 32  # between a hashed thumbnail's brightest and darkest pixel; below, the hash is noise
+# The correlation of near duplicates is this many times closer to 1 than the upper quartile over pairs of one class:
+# images that are alike anyway, such as digits, are paired only if they are the same. Being a quartile, it ignores near
+# duplicates unless they are a quarter of a class's pairs. Measured at 6 bits, with the pairs of two labels in brackets:
+# 38 (8) pairs in 4,840 different line drawings of 242 symbols, 54 (0) in 1,797 different digits of 32x32, none in 897
+# photographs, and 516 (0) in 60,000 CIFAR images.
+FACTOR = 7
+MAX_USUAL_CORRELATION = 0.95  # above, a class's images hardly differ at the size of a thumbnail
+MAX_CONFLICTING = 0.1  # of the images, in near duplicates with two labels; more labels are not wrong
+MIN_CONFLICTING = 20  # in a few images, each pair counts
+NUM_SAMPLED = 4000  # pairs of one class
+MIN_PAIRS = 100  # of one class; fewer do not show how similar images usually are
+PAIRS_PER_BLOCK = 4096  # compared at once, in 20 MB
+WINDOW = 256  # neighbours compared within a band
+NOISE = 1  # difference of neighbouring pixels of a flat area, for example after a JPEG was saved again
 BITS_SET = np.array([number.bit_count() for number in range(1 << 16)], np.uint8)
 
 
@@ -26,6 +34,13 @@ class Pair(NamedTuple):
     kind: str
     first: int
     second: int
+
+
+class Duplicates(NamedTuple):
+    """All pairs; `near_applies` is False if near duplicates cannot be told from other examples, and none is listed."""
+
+    pairs: list[Pair]
+    near_applies: bool
 
 
 def exact_pairs(digests: Sequence[str]) -> list[Pair]:
@@ -38,47 +53,102 @@ def exact_pairs(digests: Sequence[str]) -> list[Pair]:
     ]
 
 
-def near_pairs(thumbnails: np.ndarray, sides: np.ndarray, max_distance: int) -> list[Pair]:
-    """Find examples with similar difference hashes and similar thumbnails.
-
-    Two hashes at most d bits apart are equal in at least one of d + 1 bands of bits, so only hashes that share a band
-    are compared.
-
-    Args:
-        thumbnails: uint8 (N, 8, 9), grey.
-        sides: (N,), the shorter side of each image in pixels, or the time steps of a sequence; small ones are left out.
-        max_distance: Largest Hamming distance of two near duplicates' hashes.
-
-    Source: N. Krawetz, "Kind of Like That", 2013, hackerfactor.com (dHash).
-    """
-    flat = thumbnails.reshape(len(thumbnails), -1)
-    rows = np.flatnonzero((sides >= MIN_SIDE_PX) & (np.ptp(flat, axis=1) >= MIN_CONTRAST))
-    hashes = difference_hashes(thumbnails[rows])
-    edges = [round(64 * index / (max_distance + 1)) for index in range(max_distance + 2)]
-    bands = [np.uint64((1 << high) - (1 << low)) for low, high in pairwise(edges)]  # masks of nearly equal length
-    similar = [pairs for band in bands for pairs in band_pairs(hashes, band, max_distance)]
-    pairs = np.unique(np.sort(np.concatenate([np.empty((0, 2), np.int64), *similar]), axis=1), axis=0)
-    first, second = rows[pairs[:, 0]], rows[pairs[:, 1]]
-    difference = np.abs(flat[first].astype(np.int16) - flat[second]).mean(axis=1)
-    is_near = difference <= MAX_DIFFERENCE
-    return [Pair("near", *pair) for pair in zip(first[is_near].tolist(), second[is_near].tolist(), strict=True)]
-
-
-def find_pairs(examples: Sequence[Example], max_distance: int) -> list[Pair]:
+def find_duplicates(examples: Sequence[Example], max_distance: int) -> Duplicates:
     """Find exact and near duplicates; exact copies are not compared again."""
     exact = exact_pairs([example.content.digest for example in examples])
     copies = {pair.second for pair in exact}
     rows = [index for index in range(len(examples)) if index not in copies]
-    thumbnails = b"".join(examples[index].content.thumbnail for index in rows)
+    buffer = b"".join(examples[index].content.thumbnail for index in rows)
+    thumbnails = np.frombuffer(buffer, np.uint8).reshape(-1, *THUMBNAIL_SHAPE)
     sides = np.array([examples[index].content.side for index in rows])
-    near = near_pairs(np.frombuffer(thumbnails, np.uint8).reshape(-1, *THUMBNAIL_SHAPE), sides, max_distance)
-    return exact + [Pair(kind, rows[first], rows[second]) for kind, first, second in near]
+    labels = np.array([examples[index].class_index for index in rows])
+    least_correlation = max((example.content.least_correlation for example in examples), default=0.0)
+    near = near_pairs(thumbnails, sides, labels, max_distance, least_correlation)
+    if near is None:
+        return Duplicates(exact, near_applies=False)
+    pairs = [Pair("near", rows[first], rows[second]) for first, second in near.tolist()]
+    return Duplicates(exact + pairs, near_applies=True)
+
+
+def near_pairs(
+    thumbnails: np.ndarray, sides: np.ndarray, labels: np.ndarray, max_distance: int, least_correlation: float = 0.0
+) -> np.ndarray | None:
+    """Find pairs (P, 2) of similar difference hashes whose thumbnails correlate far more than usual.
+
+    None if the thumbnails do not tell near duplicates from other images.
+
+    Args:
+        thumbnails: uint8 (N, 16, 18), grey.
+        sides: (N,), the shorter side of each image in pixels, or the time steps of a sequence; small ones are left out.
+        labels: (N,)
+        max_distance: Largest Hamming distance of two near duplicates' hashes.
+        least_correlation: Of the thumbnails of near duplicates, however similar the others are.
+
+    Source: N. Krawetz, "Kind of Like That", 2013, hackerfactor.com (dHash).
+    """
+    blocks = halve(thumbnails)
+    rows = np.flatnonzero((sides >= MIN_SIDE_PX) & (np.ptp(blocks, axis=(1, 2)) >= MIN_CONTRAST))
+    values, labels = thumbnails.reshape(len(thumbnails), -1)[rows], labels[rows]
+    usual = usual_correlation(values, labels)
+    if usual > MAX_USUAL_CORRELATION:
+        return None
+    pairs = similar_hashes(difference_hashes(blocks[rows]), max_distance)
+    threshold = max(1 - (1 - usual) / FACTOR, least_correlation)
+    pairs = pairs[correlations(values, pairs) >= threshold]
+    conflicting = np.unique(pairs[labels[pairs[:, 0]] != labels[pairs[:, 1]]])
+    if len(conflicting) > max(MIN_CONFLICTING, MAX_CONFLICTING * len(thumbnails)):
+        return None
+    return rows[pairs]
+
+
+def usual_correlation(values: np.ndarray, labels: np.ndarray) -> float:
+    """Return the upper quartile of the correlation over random pairs of one class, at least 0."""
+    order = np.argsort(labels, kind="stable")
+    _, starts, classes, counts = np.unique(labels[order], return_index=True, return_inverse=True, return_counts=True)
+    if (counts * (counts - 1) // 2).sum() < MIN_PAIRS:
+        return 0.0
+    generator = np.random.default_rng(0)
+    first = generator.choice(np.flatnonzero(counts[classes] > 1), NUM_SAMPLED)
+    second = starts[classes[first]] + generator.integers(counts[classes[first]])
+    different = first != second
+    pairs = np.stack([order[first[different]], order[second[different]]], axis=1)
+    return max(0.0, float(np.quantile(correlations(values, pairs), 0.75)))
+
+
+def correlations(values: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Correlate the rows of values (N, D) of each pair (P, 2); a change of brightness or contrast does not matter."""
+    results = [np.empty(0, np.float32)]
+    for start in range(0, len(pairs), PAIRS_PER_BLOCK):
+        both = values[pairs[start : start + PAIRS_PER_BLOCK]].astype(np.float32)  # (P, 2, D)
+        both -= both.mean(axis=2, keepdims=True)
+        both /= np.linalg.norm(both, axis=2, keepdims=True)  # not 0: they have contrast
+        results.append((both[:, 0] * both[:, 1]).sum(axis=1))
+    return np.concatenate(results)
+
+
+def similar_hashes(hashes: np.ndarray, max_distance: int) -> np.ndarray:
+    """Find pairs (P, 2) of hashes uint64 (N,) at most `max_distance` bits apart.
+
+    Two hashes at most d bits apart are equal in at least one of d + 1 bands of bits, so only hashes that share a band
+    are compared.
+    """
+    edges = [round(64 * index / (max_distance + 1)) for index in range(max_distance + 2)]
+    bands = [np.uint64((1 << high) - (1 << low)) for low, high in pairwise(edges)]  # masks of nearly equal length
+    similar = [pairs for band in bands for pairs in band_pairs(hashes, band, max_distance)]
+    return np.unique(np.sort(np.concatenate([np.empty((0, 2), np.int64), *similar]), axis=1), axis=0)
+
+
+def halve(thumbnails: np.ndarray) -> np.ndarray:
+    """Average blocks of 2x2 pixels of thumbnails uint8 (N, 16, 18) to (N, 8, 9)."""
+    rows, columns = THUMBNAIL_SHAPE
+    blocks = thumbnails.reshape(-1, rows // 2, 2, columns // 2, 2)
+    return np.asarray(blocks.sum(axis=(2, 4), dtype=np.uint16) // 4, np.uint8)
 
 
 def difference_hashes(thumbnails: np.ndarray) -> np.ndarray:
-    """Hash thumbnails (N, 8, 9) to uint64 (N,): one bit per pixel, set if it is brighter than its left neighbour."""
-    rows, columns = THUMBNAIL_SHAPE
-    bits = (thumbnails[:, :, 1:] > thumbnails[:, :, :-1]).reshape(len(thumbnails), rows * (columns - 1))
+    """Hash thumbnails (N, 8, 9) to uint64 (N,): one bit per pixel, set if it is brighter than its left one."""
+    thumbnails = thumbnails.astype(np.int16)
+    bits = (thumbnails[:, :, 1:] - thumbnails[:, :, :-1] > NOISE).reshape(len(thumbnails), 64)
     return np.packbits(bits, axis=1).view(">u8").astype(np.uint64).reshape(-1)
 
 

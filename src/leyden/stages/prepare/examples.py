@@ -17,7 +17,8 @@ class Example:
     class_index: int
     content: Any  # `ValidImage` or `ValidSequence`
     cached: CacheEntry | None  # its pixels or values in the cache; None for images that are read again
-    split: str = ""  # train, val or test; empty until `assign_splits`
+    key: str = ""  # of examples that must be in the same split; it and `split` are empty until `assign_splits`
+    split: str = ""  # train, val or test
 
     @property
     def path(self) -> str:

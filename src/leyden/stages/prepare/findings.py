@@ -10,9 +10,12 @@ from typing import Any
 from leyden.data.packed import DUPLICATES, MANIFEST, SPLITS, open_images
 from leyden.errors import UserError
 from leyden.files import sha256
-from leyden.stages.prepare.duplicates import Pair
+from leyden.stages.prepare.duplicates import Duplicates
 from leyden.stages.prepare.examples import Example, Shape
 from leyden.stages.prepare.packing import channel_statistics
+
+MAX_NAMED = 5  # classes in a warning
+TOO_SIMILAR = "too many look alike at the small size at which they are compared"
 
 
 def describe_arrays(folder: Path, shape: Shape, stored: Shape) -> dict[str, Any]:
@@ -41,15 +44,56 @@ def count_examples(examples: Sequence[Example], labels: list[str]) -> dict[str, 
         if len(absent) == len(by_label) or (absent and split == "train"):
             missing = "any class" if len(absent) == len(by_label) else f"class {absent[0]!r}"
             raise UserError(
-                f"expected {split} examples of every class; got none of {missing}; "
-                "add images, or change the fractions or the seed in configs/prepare.yaml"
+                f"expected {split} examples of every class; got none of {missing} "
+                f"({absent[0]}: {reasons_for_absence(examples, absent[:1], split)[absent[0]]}); "
+                "add images, or groups that are smaller"
             )
-        if absent:
-            print(
-                f"prepare: warning: no {split} example of {', '.join(absent)}: too few images to be in every split",
-                file=sys.stderr,
-            )
+        warn_of_absent_classes(examples, absent, split)
     return counts
+
+
+def warn_of_absent_classes(examples: Sequence[Example], absent: Sequence[str], split: str) -> None:
+    """Print the classes that are not in a split, those with the same reason in one line."""
+    labels_by_reason: dict[str, list[str]] = {}
+    for label, reason in reasons_for_absence(examples, absent, split).items():
+        labels_by_reason.setdefault(reason, []).append(label)
+    for reason, labels in labels_by_reason.items():
+        more = f" and {len(labels) - MAX_NAMED:,} more" if len(labels) > MAX_NAMED else ""
+        named = ", ".join(labels[:MAX_NAMED]) + more
+        print(f"prepare: warning: no {split} example of {named}: {reason}", file=sys.stderr)
+
+
+def reasons_for_absence(examples: Sequence[Example], labels: Sequence[str], split: str) -> dict[str, str]:
+    """Explain, by label, why classes are not in a split."""
+    if any(example.candidate.split == split for example in examples):
+        return dict.fromkeys(labels, f"your own {split} split has none")
+    drawn: dict[str, list[Example]] = {label: [] for label in labels}
+    for example in examples:
+        if example.label in drawn and not example.candidate.split:
+            drawn[example.label].append(example)
+    usable = {example.label for example in examples}
+    return {
+        label: reason_for_absence(members) if label in usable else "no file is usable"
+        for label, members in drawn.items()
+    }
+
+
+def reason_for_absence(drawn: Sequence[Example]) -> str:
+    """Explain why the examples of a class were not drawn to every split."""
+    num_units = len({example.key for example in drawn})
+    if not drawn:
+        return "all examples are in splits of your own"
+    if len(drawn) < len(SPLITS):
+        return f"only {plural(len(drawn), 'example')} to draw from"
+    has_groups = any(example.candidate.group for example in drawn)
+    if num_units >= len(SPLITS):
+        return "the groups, which stay whole, are too large or hold other classes too"
+    units = f"in only {plural(num_units, 'group')}" if has_groups else f"copies of only {num_units}"
+    return f"all {len(drawn):,} examples are {units}, and each stays in one split"
+
+
+def plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'s' if count != 1 else ''}"
 
 
 def describe_files(examples: Sequence[Example]) -> dict[str, Any]:
@@ -80,11 +124,12 @@ def describe_storage(examples: Sequence[Example], stored: Shape, num_encoded: in
     return f"pixels, {num_resized:,} of {len(examples):,} images resized once" if num_resized else "pixels as they are"
 
 
-def describe_duplicates(pairs: Sequence[Pair], examples: Sequence[Example], num_leaks: int) -> dict[str, int]:
+def describe_duplicates(duplicates: Duplicates, examples: Sequence[Example], num_leaks: int) -> dict[str, int | bool]:
     """Count pairs of each kind, with two labels (`conflicts` for exact pairs) and in two splits.
 
     `leaks` are images and groups in two splits; `near_leaks` are near duplicates in two splits.
     """
+    pairs = duplicates.pairs
     kinds = Counter(pair.kind for pair in pairs)
     conflicts = Counter(pair.kind for pair in pairs if examples[pair.first].label != examples[pair.second].label)
     leaks = Counter(pair.kind for pair in pairs if examples[pair.first].split != examples[pair.second].split)
@@ -95,6 +140,7 @@ def describe_duplicates(pairs: Sequence[Pair], examples: Sequence[Example], num_
         "near_conflicts": conflicts["near"],
         "leaks": num_leaks,
         "near_leaks": leaks["near"],
+        "near_applies": duplicates.near_applies,
     }
 
 
@@ -118,10 +164,12 @@ def summary(report: dict[str, Any]) -> str:
         f"prepare: {len(report['labels'])} classes, {total} {describe_examples(report)}, "
         f"{report['stored']}, {report['bytes'] / 1e6:.1f} MB packed; {report['rejected']} rejected"
     ]
-    if any(duplicates.values()):
+    if duplicates["exact"] or duplicates["near"] or duplicates["leaks"]:
         lines.append(
             f"prepare: {duplicates['exact']:,} exact and {duplicates['near']:,} near duplicates ({DUPLICATES}), "
             f"{duplicates['conflicts']:,} and {duplicates['near_conflicts']:,} of them with two labels, "
             f"{duplicates['leaks']:,} and {duplicates['near_leaks']:,} in two splits"
         )
+    if not duplicates["near_applies"]:
+        lines.append(f"prepare: near duplicates cannot be told from other examples, and none are listed: {TOO_SIMILAR}")
     return "\n".join(lines)

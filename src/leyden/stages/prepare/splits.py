@@ -1,29 +1,34 @@
 """Splits: which one an example belongs to, and leakage between them."""
 
-import hashlib
+from collections import Counter
 from collections.abc import Sequence
 
 from leyden.errors import UserError
 from leyden.stages.prepare.duplicates import Pair
 from leyden.stages.prepare.examples import Example
+from leyden.stages.prepare.strata import Strata, Unit, draw_unit
 
 
 def assign_splits(examples: Sequence[Example], seed: int, val_fraction: float, test_fraction: float) -> None:
     """Set each example's split to the user's or draw it; test and val are not drawn if the user has assigned some."""
     user_splits = {example.candidate.split for example in examples}
-    test_bound = 0.0 if "test" in user_splits else test_fraction
-    bounds = test_bound, test_bound + (0.0 if "val" in user_splits else val_fraction)
+    fractions = {"test": test_fraction, "val": val_fraction}
+    fractions = {split: fraction for split, fraction in fractions.items() if split not in user_splits}
     groups = [example.candidate.group for example in examples]
     keys = split_keys(groups, [example.content.digest for example in examples])
+    units: dict[str, Unit] = {}
+    num_training: Counter[str] = Counter()  # by label, of those that the user assigned
     for example, key in zip(examples, keys, strict=True):
-        example.split = example.candidate.split or draw_split(key, seed, bounds)
-
-
-def draw_split(key: str, seed: int, bounds: tuple[float, float]) -> str:
-    """Draw a split from an example's key alone, so that adding or removing a file does not move any other."""
-    digest = hashlib.sha256(f"{seed}:{key}".encode()).digest()
-    uniform = int.from_bytes(digest[:8], "big") / 2**64
-    return "test" if uniform < bounds[0] else "val" if uniform < bounds[1] else "train"
+        example.key = key
+        if not example.candidate.split:
+            if key not in units:
+                units[key] = draw_unit(key, seed, fractions)
+            units[key].counts[example.label] += 1
+        elif example.candidate.split == "train":
+            num_training[example.label] += 1
+    Strata(units.values(), fractions, num_training).repair()
+    for example in examples:
+        example.split = example.candidate.split or units[example.key].split
 
 
 def split_keys(groups: Sequence[str], digests: Sequence[str]) -> list[str]:

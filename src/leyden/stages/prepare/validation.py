@@ -15,7 +15,7 @@ from PIL import Image
 from leyden.data.images import UnreadableImageError, decode, is_plain_jpeg, read_image, to_array
 from leyden.data.sequences import UnreadableSequenceError
 
-THUMBNAIL_SHAPE = (8, 9)  # of the grey thumbnail that near duplicates are compared by
+THUMBNAIL_SHAPE = (16, 18)  # of the grey thumbnail that near duplicates are compared by
 ENCODED_QUALITY = 95
 
 
@@ -32,7 +32,7 @@ class ValidImage(NamedTuple):
     """The properties of a usable image."""
 
     digest: str  # of the upright 8-bit pixels and their shape, which the model will see, whatever the file's format
-    thumbnail: bytes  # grey, 8 rows of 9
+    thumbnail: bytes  # grey, 16 rows of 18
     height: int  # in pixels, upright, as is `width`
     width: int
     channels: int  # 1 for grey images, else 3
@@ -46,6 +46,11 @@ class ValidImage(NamedTuple):
     def side(self) -> int:
         """Size that decides whether an image is compared with others."""
         return min(self.height, self.width)
+
+    @property
+    def least_correlation(self) -> float:
+        """Of near duplicates' thumbnails; how similar other images are says more."""
+        return 0.0
 
 
 # The data folder; paths with their content if it was already read.

@@ -100,7 +100,7 @@ def read_dataset(prepare: Path, data: Path) -> Dataset:
         num_rejected=len(rejected),
         rejected=rejected[:MAX_REJECTED],
         reasons=Counter(row["reason"].partition(":")[0].partition(" (")[0] for row in rejected).most_common(),
-        duplicates=read_duplicates(prepare),
+        duplicates=read_duplicates(prepare, report.get("duplicates", {}).get("near_applies", True)),
         contact_sheets=read_contact_sheets(prepare, report["labels"]),
     )
 

@@ -66,13 +66,14 @@ class Duplicates:
     pictures: dict[str, Picture]  # of the pairs shown, by path; none of sequences
     groups: list[tuple[str, dict[str, int]]]  # the first MAX_GROUPS: group, examples per split
     num_groups: int
+    near_applies: bool  # False: near duplicates could not be told from other examples, and none is listed
 
     @property
     def num_pairs(self) -> int:
         return sum(counts.pairs for counts in self.counts)
 
 
-def read_duplicates(prepare: Path) -> Duplicates:
+def read_duplicates(prepare: Path, near_applies: bool) -> Duplicates:
     pairs = [parse_pair(row) for row in read_table(prepare / DUPLICATES, "prepare")]
     by_rank = groupby(sorted(pairs, key=lambda pair: pair.rank), lambda pair: pair.rank)
     shown = [pair for _, ranked in by_rank for pair in islice(ranked, MAX_PER_RANK)]
@@ -84,6 +85,7 @@ def read_duplicates(prepare: Path) -> Duplicates:
         pictures=encode_paths(prepare, {example.path for pair in shown for example in pair.examples}, PICTURE_SIDE_PX),
         groups=groups[:MAX_GROUPS],
         num_groups=len(groups),
+        near_applies=near_applies,
     )
 
 
