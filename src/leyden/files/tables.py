@@ -34,7 +34,7 @@ class TableWriter:
             line = self._to_line.writerow([to_cell(value) for value in values])
         self._file.write(line)
 
-    def write(self, line: str) -> str:  # type: ignore[override]
+    def write(self, line: str) -> str:
         """Return a line to `writerow`: csv.writer returns what its file's `write` returns."""
         return line
 
