@@ -1,5 +1,6 @@
 """Predict the labels of image or sequence files with a checkpoint or an exported file: `leyden predict`."""
 
+import io
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from leyden.errors import UserError
 from leyden.files import replaced_file
 from leyden.files.names import printable
 from leyden.files.outputs import check_file, check_no_overlap, is_stream
+from leyden.files.regular_files import read_regular_file
 from leyden.files.tables import TableWriter
 from leyden.runtimes.load import Predictor, SliceableExamples, calibrated, load, run_model
 
@@ -148,9 +150,10 @@ def collate(predictor: Predictor, examples: list[np.ndarray]) -> SliceableExampl
 def read_example(file: Path, predictor: Any) -> np.ndarray | str:
     """Read an image or a sequence as `leyden prepare` does, or return the reason why it cannot be read."""
     try:
+        content = read_regular_file(file)
         if not is_sequence_model(predictor):
-            return read_image(file, predictor.channels, predictor.image_size)
-        values, _ = read_sequence(file.read_bytes())
+            return read_image(io.BytesIO(content), predictor.channels, predictor.image_size)
+        values, _ = read_sequence(content)
     except (UnreadableImageError, UnreadableSequenceError) as error:
         return str(error)
     except OSError as error:

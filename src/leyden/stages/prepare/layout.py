@@ -93,7 +93,11 @@ def check_labels(names: Iterable[str]) -> None:
             warn(f"classes {shorten(similar)} differ only by case; they stay different classes")
 
 
-def shorten(names: Sequence[str], quote: Callable[[str], str] = repr) -> str:
+def quoted(name: str) -> str:
+    return f"'{printable(name)}'"
+
+
+def shorten(names: Sequence[str], quote: Callable[[str], str] = quoted) -> str:
     """List the first names."""
     return ", ".join(map(quote, names[:MAX_NAMED])) + ", ..." * (len(names) > MAX_NAMED)
 
