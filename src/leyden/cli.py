@@ -2,6 +2,7 @@
 
 import errno
 import importlib
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ from typing import Any, get_args, get_origin
 
 from leyden import __version__
 from leyden.errors import DISK_FULL, UserError, did_you_mean
+from leyden.files.names import printable
 
 # verb: (module, description). The module has a function `main` if it runs several verbs, else one named after the verb.
 VERBS = {
@@ -49,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:
         sys.path.append(str(Path.cwd()))  # so that configs can name the user's own classes in files there
         argv = sys.argv[1:]
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no error
     verb, *rest = argv or ["--help"]
     if verb in ("-h", "--help", "help"):
         print(HELP.format(verbs="\n".join(f"  {name:<11} {text}" for name, text in available_verbs().items())), end="")
@@ -61,12 +65,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         if os.environ.get("LEYDEN_DEBUG") == "1":
             raise
-        print(f"leyden {verb}: {error}", file=sys.stderr)
+        print(printable(f"leyden {verb}: {error}"), file=sys.stderr)
         return 2
     except OSError as error:
         if os.environ.get("LEYDEN_DEBUG") == "1" or error.errno not in (*DISK_FULL, errno.EPIPE):
             raise
-        path = f" for {error.filename}" if error.filename else ""
+        path = f" for {printable(str(error.filename))}" if error.filename else ""
         print(
             f"leyden {verb}: expected to write all output; got: {error.strerror}{path}; correct this and run it again "
             "(earlier results are unchanged)",

@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import jsonargparse
+import yaml
+
 from leyden.class_paths import import_path
 from leyden.errors import UserError, did_you_mean
 
@@ -20,6 +23,9 @@ CONTEXT_LINE = re.compile(
     r"Does not validate against|Subtypes:|Errors:|Expected a <class 'NoneType'>|Given value|Expected a path but|"
     r"Problem with given class_path"
 )
+
+# The name of a file that is not UTF-8 is no YAML either, but a text.
+jsonargparse.set_loader("yaml", jsonargparse.get_loader("yaml"), (yaml.YAMLError, UnicodeEncodeError))
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from leyden.data.images import UnreadableImageError, decode, find_files, read_image
+from leyden.data.images import UnreadableImageError, decode, read_image
 
 RED = np.array([200, 30, 40], np.uint8)
 
@@ -76,10 +76,3 @@ def test_a_decompression_bomb_is_rejected(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(UnreadableImageError, match="exceeds limit"):
         read_image(tmp_path / "bomb.png", 1, (8, 8))
-
-
-def test_hidden_files_are_left_out(tmp_path):
-    for name in ("b/2.png", "a/1.png", ".git/x.png", "a/.DS_Store"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    assert [path.relative_to(tmp_path).as_posix() for path in find_files(tmp_path)] == ["a/1.png", "b/2.png"]

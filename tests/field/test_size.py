@@ -11,7 +11,7 @@ from leyden.stages.compare import read_predictions
 from leyden.stages.evaluate.metrics import metrics_with_intervals
 from leyden.stages.evaluate.predictions import Predictions
 from leyden.stages.evaluate.results import write_results
-from leyden.stages.evaluate.tables import list_suspects
+from leyden.stages.evaluate.suspects import list_suspects
 
 
 def predict(num_classes: int, count: int, skill: float) -> Predictions:
@@ -52,7 +52,7 @@ def test_what_takes_minutes_says_so_before_it_is_done(in_trained, tmp_path, monk
 def test_tables_and_plots_of_1000_classes_are_bounded(tmp_path):
     predictions = predict(1000, 2000, 3.0)
     metrics = metrics_with_intervals(predictions, 3, 100, 0.95, 0)
-    write_results(tmp_path, predictions, metrics, [], list_suspects(predictions, "test"), [])
+    write_results(tmp_path, predictions, metrics, [], list_suspects(predictions, "test", 0.95), [])
     with open(tmp_path / "predictions.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     filled = [

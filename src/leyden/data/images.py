@@ -1,16 +1,32 @@
 """Reading of image files as arrays, shared by preparation and prediction so that they cannot differ."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError, features
 
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")  # no other decoder runs, whatever the file's name or content
+SUFFIXES_OF = {
+    "JPEG": (".jfif", ".jpe", ".jpeg", ".jpg"),
+    "PNG": (".png",),
+    "WEBP": (".webp",),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "TIFF": (".tif", ".tiff"),
+}
+if features.check("avif"):
+    SUFFIXES_OF["AVIF"] = (".avif",)
+try:
+    import pillow_heif
+except ImportError:
+    pass
+else:
+    pillow_heif.register_heif_opener()
+    SUFFIXES_OF["HEIF"] = (".heic", ".heif")
+SUFFIXES = frozenset(suffix for suffixes in SUFFIXES_OF.values() for suffix in suffixes)
+FORMATS = tuple(SUFFIXES_OF)  # no other decoder runs, whatever the file's name or content
 GREY_MODES = frozenset({"1", "L", "LA", "I;16", "I;16B", "I;16L", "I;16N", "I"})
 COLOUR_MODES = frozenset({"P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"})
 ORIENTATION = 0x0112  # EXIF tag; 1 is upright
@@ -39,33 +55,6 @@ class Decoded(NamedTuple):
 
     image: Image.Image
     mode: str
-
-
-def walk_files(folder: Path, *, ancestors: tuple[tuple[int, int], ...] = ()) -> Iterator[os.DirEntry[str]]:
-    """Yield the files under a folder in a stable order, except hidden ones and those behind a link to an ancestor.
-
-    Raises:
-        OSError: if a folder cannot be read.
-    """
-    status = os.stat(folder)  # noqa: PTH116 - the same style as os.scandir
-    current = status.st_dev, status.st_ino
-    if current in ancestors:
-        return
-    with os.scandir(folder) as entries:  # entries store their type: no further system call per file
-        visible = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
-    yield from (entry for entry in visible if entry.is_file() or (entry.is_symlink() and not entry.is_dir()))
-    for entry in visible:
-        if entry.is_dir():
-            yield from walk_files(Path(entry.path), ancestors=(*ancestors, current))
-
-
-def find_files(folder: Path) -> list[Path]:
-    """List the files under a folder in a stable order; hidden files and folders are left out.
-
-    Raises:
-        OSError: if a folder cannot be read.
-    """
-    return [Path(entry.path) for entry in walk_files(folder)]
 
 
 def decode(file: Path | IO[bytes]) -> Decoded:

@@ -3,7 +3,6 @@
 import csv
 import io
 import math
-import tokenize
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +11,7 @@ import numpy as np
 from leyden.errors import one_line
 
 SUFFIXES = frozenset({".csv", ".npy"})
+MAX_VALUES = 250_000_000  # 1 GB as float32
 NPY_MAGIC = b"\x93NUMPY"
 
 
@@ -83,24 +83,28 @@ def read_sequence(content: bytes) -> tuple[np.ndarray, str]:
         The values float32 (T, F), with F = 1 if the file holds one number per step; and the file's type.
 
     Raises:
-        UnreadableSequenceError: if it is damaged, not numeric, of a different shape, empty, or holds values outside
-            float32.
+        UnreadableSequenceError: if it is damaged, not numeric, of a different shape, empty, too large, or holds values
+            outside float32.
     """
     if content.startswith(NPY_MAGIC):
         array = read_npy(content)
         file_type = str(array.dtype)
     else:
         array, file_type = read_csv(content), "csv"
+    check_shape(array.shape)
     if array.ndim == 1:
         array = array[:, None]
-    if array.ndim != 2 or 0 in array.shape:
-        raise UnreadableSequenceError(f"shape {array.shape}, where (time steps, features) is expected")
     with np.errstate(over="ignore"):
         values = np.ascontiguousarray(array, np.float32)
     if not np.isfinite(values).all():
         step = int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
         raise UnreadableSequenceError(f"step {step} holds NaN, an infinity, or a number beyond float32")
     return values, file_type
+
+
+def check_shape(shape: tuple[int, ...]) -> None:
+    if len(shape) not in (1, 2) or min(shape) < 1:
+        raise UnreadableSequenceError(f"shape {str(shape)[:80]}, where (time steps, features) is expected")
 
 
 def read_npy(content: bytes) -> np.ndarray:
@@ -110,13 +114,16 @@ def read_npy(content: bytes) -> np.ndarray:
         version = np.lib.format.read_magic(file)
         read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran_order, dtype = read_header(file)
-    except (ValueError, EOFError, SyntaxError, tokenize.TokenError) as error:
+    except Exception as error:  # the header is Python code, which is parsed but not run: too many kinds to list
         raise UnreadableSequenceError(f"damaged .npy header: {one_line(error)}") from error
     if dtype.kind not in "fiub":
-        raise UnreadableSequenceError(f"values of type {dtype}, where numbers are expected")
+        raise UnreadableSequenceError(f"values of type {str(dtype)[:80]}, where numbers are expected")
+    check_shape(shape)
     start, count = file.tell(), math.prod(shape)
     if len(content) - start < count * dtype.itemsize:
         raise UnreadableSequenceError(f"truncated: {len(content) - start:,} of {count * dtype.itemsize:,} bytes")
+    if count > MAX_VALUES:
+        raise UnreadableSequenceError(f"more than {MAX_VALUES:,} values")
     return np.frombuffer(content, dtype, count, start).reshape(shape, order="F" if fortran_order else "C")
 
 
@@ -128,14 +135,16 @@ def read_csv(content: bytes) -> np.ndarray:
         raise UnreadableSequenceError("neither .npy nor text in UTF-8") from error
     first_line = text.partition("\n")[0]
     delimiter = max(",;\t", key=first_line.count)
-    header_lines = int(not all(map(is_number, next(csv.reader([first_line], delimiter=delimiter), []))))
-    if not text.partition("\n")[2 * header_lines].strip():
-        raise UnreadableSequenceError("no row of numbers")
+    if text.count(delimiter) + text.count("\n") > MAX_VALUES:
+        raise UnreadableSequenceError(f"more than {MAX_VALUES:,} values")
     try:
+        header_lines = int(not all(map(is_number, next(csv.reader([first_line], delimiter=delimiter), []))))
+        if not text.partition("\n")[2 * header_lines].strip():
+            raise UnreadableSequenceError("no row of numbers")
         return np.loadtxt(
             io.StringIO(text), np.float64, comments=None, delimiter=delimiter, skiprows=header_lines, ndmin=2
         )
-    except ValueError as error:
+    except (ValueError, csv.Error) as error:
         raise UnreadableSequenceError(one_line(error, 100)) from error
 
 

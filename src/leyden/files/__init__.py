@@ -73,7 +73,8 @@ def replaced_file(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    with replaced_file(path) as partial, open(partial, "a", encoding="utf-8") as file:
+    # Names that are not UTF-8 hold surrogates, which are JSON's own escapes with a backslash.
+    with replaced_file(path) as partial, open(partial, "a", encoding="utf-8", errors="backslashreplace") as file:
         file.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 

@@ -1,19 +1,83 @@
-"""CSV files, UTF-8 with a header line."""
+"""CSV files, UTF-8 with a header line, which spreadsheets open without taking a text for a formula.
+
+Texts are written as `printable`, and those that a spreadsheet would calculate get an apostrophe in front, which is
+removed when they are read: names and labels such as `=1+1` or `-x` stay the same.
+"""
 
 import csv
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from leyden.errors import UserError
+from leyden.errors import UserError, one_line
+from leyden.files.names import printable
+
+LINE_END = "\r\n"
+FORMULA_STARTS = r"=+\-@\uff1d\uff0b\uff0d\uff20"  # also as full-width characters
+FORMULA = re.compile(f"'*[{FORMULA_STARTS}]")  # with apostrophes, so that no text is changed by writing and reading it
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+FORMULA_IN_LINE = re.compile(f""",["']*[{FORMULA_STARTS}]""")  # with a comma before the first cell
+
+
+class TableWriter:
+    """Writes rows of values to a text file that was opened with `newline=""`."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self._to_line = csv.writer(self, lineterminator=LINE_END)
+
+    def writerow(self, values: Sequence[Any]) -> None:
+        line = self._to_line.writerow(values)
+        # Searching whole lines first keeps tables with a score for each of 1,000 classes fast.
+        if not line[: -len(LINE_END)].isprintable() or FORMULA_IN_LINE.search("," + line):
+            line = self._to_line.writerow([to_cell(value) for value in values])
+        self._file.write(line)
+
+    def write(self, line: str) -> str:
+        """Return a line to `writerow`: csv.writer returns what its file's `write` returns."""
+        return line
+
+
+def to_cell(value: Any) -> Any:
+    """Make a text safe to open in a spreadsheet; other values, and numbers such as -1.5, are returned unchanged."""
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if FORMULA.match(text) and not NUMBER.fullmatch(text) else text
+
+
+def from_cell(cell: str) -> str:
+    """Return the text that `to_cell` was given."""
+    return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell
+
+
+def from_cells(cells: list[str]) -> list[str]:
+    return [from_cell(cell) for cell in cells] if "'" in "".join(cells) else cells
 
 
 def write_table(path: Path, rows: Iterable[dict[str, Any]], columns: Sequence[str]) -> None:
     """Write rows by column name; values of other columns are left out, missing ones are blank."""
     with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(rows)
+        writer = TableWriter(file)
+        writer.writerow(columns)
+        for row in rows:
+            writer.writerow([row.get(column, "") for column in columns])
+
+
+def read_rows(path: Path, verb: str) -> Iterator[list[str]]:
+    """Read the header and the rows of a table that `leyden VERB` writes.
+
+    Raises:
+        UserError: if it does not exist or is not a table; the message names the verb.
+    """
+    try:
+        with open(require_file(path, verb), newline="", encoding="utf-8") as file:
+            yield from map(from_cells, csv.reader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(
+            f"expected a CSV file in UTF-8; {path} is not one ({one_line(error)}); run `leyden {verb}` again"
+        ) from error
 
 
 def read_table(path: Path, verb: str) -> list[dict[str, str]]:
@@ -22,8 +86,9 @@ def read_table(path: Path, verb: str) -> list[dict[str, str]]:
     Raises:
         UserError: if it does not exist; the message names the verb.
     """
-    with open(require_file(path, verb), newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    rows = read_rows(path, verb)
+    header = next(rows, [])
+    return [dict(zip(header, row, strict=False)) for row in rows if row]
 
 
 def read_columns(path: Path, verb: str, names: Sequence[str]) -> list[list[str]]:
@@ -32,11 +97,10 @@ def read_columns(path: Path, verb: str, names: Sequence[str]) -> list[list[str]]
     Raises:
         UserError: if it does not exist; the message names the verb.
     """
-    with open(require_file(path, verb), newline="", encoding="utf-8") as file:
-        reader = csv.reader(file)
-        header = next(reader)
-        indices = [header.index(name) for name in names]
-        return [[row[index] for index in indices] for row in reader]
+    rows = read_rows(path, verb)
+    header = next(rows)
+    indices = [header.index(name) for name in names]
+    return [[row[index] for index in indices] for row in rows]
 
 
 def require_file(path: Path, verb: str) -> Path:

@@ -1,6 +1,6 @@
 """Predict the labels of image or sequence files with a checkpoint or an exported file: `leyden predict`."""
 
-import csv
+import io
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,12 +12,16 @@ import torch
 from tqdm import tqdm
 
 from leyden.data.images import SUFFIXES as IMAGE_SUFFIXES
-from leyden.data.images import UnreadableImageError, find_files, read_image
+from leyden.data.images import UnreadableImageError, read_image
+from leyden.data.listing import LeftOut, find_files
 from leyden.data.sequences import SUFFIXES as SEQUENCE_SUFFIXES
 from leyden.data.sequences import Sequences, UnreadableSequenceError, read_sequence
 from leyden.errors import UserError
 from leyden.files import replaced_file
+from leyden.files.names import printable
 from leyden.files.outputs import check_file, check_no_overlap, is_stream
+from leyden.files.regular_files import read_regular_file
+from leyden.files.tables import TableWriter
 from leyden.runtimes.load import Predictor, SliceableExamples, calibrated, load, run_model
 
 RANKED_COLUMNS = ("prediction", "confidence")  # repeated with _2, _3, ... for the next labels
@@ -49,10 +53,12 @@ def predict(
     check_no_overlap(out, [model, *(path for path in paths if not path.is_dir())])
     predictor = load(model, trust=trust)
     suffixes = SEQUENCE_SUFFIXES if is_sequence_model(predictor) else IMAGE_SUFFIXES
-    files = [file for path in paths for file in list_files(path, suffixes)]
+    left_out = LeftOut()
+    files = [file for path in paths for file in list_files(path, suffixes, left_out)]
     if not files:
         raise UserError(
-            f"expected files of {', '.join(sorted(suffixes))}; found none in {', '.join(map(str, paths))}; name others"
+            f"expected files of {', '.join(sorted(suffixes))}; found none in {', '.join(map(str, paths))}; "
+            f"{f'left out: {left_out}; ' * bool(str(left_out))}name others"
         )
     if out.suffix.lower() in suffixes:  # the next run would read it as an input, if not this one
         check_no_overlap(out, [*paths, *files])
@@ -64,7 +70,8 @@ def predict(
                 "that could be read; train or export it again"
             )
     print(
-        f"predict: {len(files) - len(failures):,} files predicted, {len(failures):,} failed; written to {out}",
+        f"predict: {len(files) - len(failures):,} files predicted, {len(failures):,} failed; "
+        f"{f'left out: {left_out}; ' * bool(str(left_out))}written to {printable(str(out))}",
         file=sys.stderr if is_stream(out) else sys.stdout,
     )
     if failures and strict:
@@ -77,14 +84,22 @@ def is_sequence_model(predictor: Any) -> bool:
     return hasattr(predictor, "features")
 
 
-def list_files(path: Path, suffixes: frozenset[str]) -> list[Path]:
+def list_files(path: Path, suffixes: frozenset[str], left_out: LeftOut) -> list[Path]:
     """List a folder's files with one of the suffixes; a path that is no folder is returned, whatever its suffix."""
+    if not path.is_dir():
+        return [path]
+    files = []
     try:
-        return [file for file in find_files(path) if file.suffix.lower() in suffixes] if path.is_dir() else [path]
+        for file in find_files(path, left_out):
+            if file.suffix.lower() in suffixes:
+                files.append(file)
+            else:
+                left_out.add_unknown(str(file), "supported by this model")
     except OSError as error:
         raise UserError(
             f"expected to read {error.filename or path}; got: {error.strerror}; fix its permissions or leave it out"
         ) from error
+    return files
 
 
 def write_predictions(path: Path, predictor: Predictor, files: list[Path], top_k: int, batch_size: int) -> list[str]:
@@ -96,12 +111,13 @@ def write_predictions(path: Path, predictor: Predictor, files: list[Path], top_k
         tqdm(total=len(files), unit="file", desc="predict", disable=not sys.stderr.isatty()) as progress,
         ThreadPoolExecutor() as pool,
     ):
-        writer = csv.writer(file)
+        writer = TableWriter(file)
         writer.writerow(["path", *columns, "error"])
         for start in range(0, len(files), batch_size):
             batch = files[start : start + batch_size]
             rows = list(predict_rows(predictor, batch, top_k, pool))
-            writer.writerows(rows)
+            for row in rows:
+                writer.writerow(row)
             failures += [row[-1] for row in rows if row[-1]]
             progress.update(len(batch))
     return failures
@@ -134,9 +150,10 @@ def collate(predictor: Predictor, examples: list[np.ndarray]) -> SliceableExampl
 def read_example(file: Path, predictor: Any) -> np.ndarray | str:
     """Read an image or a sequence as `leyden prepare` does, or return the reason why it cannot be read."""
     try:
+        content = read_regular_file(file)
         if not is_sequence_model(predictor):
-            return read_image(file, predictor.channels, predictor.image_size)
-        values, _ = read_sequence(file.read_bytes())
+            return read_image(io.BytesIO(content), predictor.channels, predictor.image_size)
+        values, _ = read_sequence(content)
     except (UnreadableImageError, UnreadableSequenceError) as error:
         return str(error)
     except OSError as error:

@@ -69,9 +69,9 @@ def test_splits_of_a_manifest_are_kept_and_missing_ones_drawn(shapes, tmp_path):
             "manifest.csv, row 2 points outside: '../shapes/x.png'",
         ),
         ("path,label", lambda rows: [*rows, "/etc/passwd,round"], "manifest.csv, row 92 points outside: '/etc/passwd'"),
-        ("path,label", lambda rows: [*rows, f"./{rows[3]}"], "again in row 92"),
+        ("path,label", lambda rows: [*rows, f"./{rows[3]}"], "manifest.csv, row 92 names"),
         ("path,label", lambda rows: rows[:30], "got only 'triangle'"),
-        ("path,label,split", lambda rows: [f"{row},dev" for row in rows], "manifest.csv, row 2 has 'dev'"),
+        ("path,label,split", lambda rows: [f"{row},holdout" for row in rows], "manifest.csv, row 2 has 'holdout'"),
         (
             "path,label,split",
             lambda rows: [f"{row},{'test' if 'round' in row else 'train'}" for row in rows],

@@ -1,6 +1,7 @@
 """Every file is validated by reading it once, and every unusable one has a reason."""
 
 import io
+import os
 from functools import partial
 
 import numpy as np
@@ -80,8 +81,8 @@ def test_pixels_are_kept_if_they_are_few_or_the_size_is_known():
 
 def test_a_file_is_opened_once(tmp_path, monkeypatch):
     (tmp_path / "a.png").write_bytes(encode(NOISE, "png"))
-    opened = []
-    monkeypatch.setattr("builtins.open", lambda *args, **kwargs: opened.append(args[0]) or io.FileIO(args[0]))
+    opened, os_open = [], os.open
+    monkeypatch.setattr(os, "open", lambda path, *args: opened.append(path) or os_open(path, *args))
     assert isinstance(validate_images(LIMITS, (str(tmp_path), [("a.png", None)]))[0][0], ValidImage)
     assert opened == [str(tmp_path / "a.png")]
 

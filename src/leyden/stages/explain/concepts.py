@@ -12,9 +12,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from leyden.artifacts import CONCEPTS
-from leyden.data.images import UnreadableImageError, find_files, read_image
+from leyden.data.images import UnreadableImageError, read_image
+from leyden.data.listing import find_files
 from leyden.data.packed import Images, Split
 from leyden.errors import UserError
+from leyden.files.names import printable
 from leyden.files.tables import write_table
 from leyden.models.build import Model
 from leyden.models.image_model import ImageModel
@@ -59,7 +61,7 @@ def read_images(folder: Path, module: ImageModel) -> list[np.ndarray]:
         try:
             images.append(read_image(file, module.channels, module.image_size))
         except UnreadableImageError as error:
-            print(f"explain: {file} left out: {error}")
+            print(printable(f"explain: {file} left out: {error}"))
     if len(images) < MIN_IMAGES:
         raise UserError(
             f"expected at least {MIN_IMAGES} readable images of a concept; {folder} has {len(images)}; "

@@ -4,6 +4,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+from leyden.data.listing import LeftOut
 from leyden.data.packed import LABELS, REPORT, SPLITS, read_split
 from leyden.files import replaced_folder, write_json
 from leyden.files.outputs import check_output
@@ -12,6 +13,7 @@ from leyden.stages.prepare.discovery import are_sequences, find_candidates
 from leyden.stages.prepare.duplicates import find_duplicates
 from leyden.stages.prepare.findings import count_examples, describe_duplicates, summary
 from leyden.stages.prepare.images import PackSettings, pack_images
+from leyden.stages.prepare.layout import warn
 from leyden.stages.prepare.packing import report_disk_full, write_tables
 from leyden.stages.prepare.pixel_cache import PixelCache
 from leyden.stages.prepare.reading import Source, read_examples
@@ -74,7 +76,9 @@ def prepare(
     if shards:
         check_location(shards, [data, out])
     check_settings(val_fraction, test_fraction, crop_margin, near_duplicate_distance, num_workers)
-    candidates = find_candidates(data)
+    candidates = find_candidates(data, left_out := LeftOut())
+    if str(left_out):
+        warn(f"left out: {left_out}")
     has_sequences = are_sequences(candidates)
     image_size = None if has_sequences else image_size
     limits = Limits(min_image_side, max_pixels, *pixels_to_keep(storage, image_size, max_image_size, crop_margin))
@@ -97,6 +101,7 @@ def prepare(
         findings = {
             "counts": count_examples(examples, labels),
             "rejected": len(rejected),
+            "left_out": left_out.rows(),
             "duplicates": describe_duplicates(duplicates, examples, num_leaks),
         }
         if has_sequences:

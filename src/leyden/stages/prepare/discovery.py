@@ -1,15 +1,21 @@
 """Discovery of the files that may become examples: in class folders, or in the user's manifest.csv."""
 
-import csv
-from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from leyden.data.images import SUFFIXES as IMAGE_SUFFIXES
+from leyden.data.listing import LeftOut, is_hidden
 from leyden.data.packed import SPLITS
 from leyden.data.sequences import SUFFIXES as SEQUENCE_SUFFIXES
 from leyden.errors import UserError
 from leyden.stages.prepare.archives import FileEntry, list_files
+from leyden.stages.prepare.layout import as_label, check_classes, check_labels, check_splits, split_of
+from leyden.stages.prepare.manifest import FileIndex, check_inside, read_manifest
+
+MANIFEST = "manifest.csv"
 
 
 class Candidate(NamedTuple):
@@ -25,8 +31,8 @@ class Candidate(NamedTuple):
         return self.file.path
 
 
-def find_candidates(data: Path) -> list[Candidate]:
-    """List the images or sequences of a folder with their labels.
+def find_candidates(data: Path, left_out: LeftOut) -> list[Candidate]:
+    """List the images or sequences of a folder with their labels, and count what is left out.
 
     If the user's own splits lack val or test, training examples lose their split, so that it is drawn.
 
@@ -38,12 +44,13 @@ def find_candidates(data: Path) -> list[Candidate]:
             f"expected a folder of images or sequences at {data}; not found; run `make repro`, or create it with one "
             "folder per class"
         )
-    manifest = data / "manifest.csv"
-    candidates = read_manifest(manifest) if manifest.is_file() else find_in_folders(data)
+    has_manifest = os.path.lexists(data / MANIFEST)
+    candidates = find_in_manifest(data, left_out) if has_manifest else find_in_folders(data, left_out)
     if not candidates:
         known = ", ".join(sorted(IMAGE_SUFFIXES | SEQUENCE_SUFFIXES))
+        found = f"left out: {left_out}; " * bool(str(left_out))
         raise UserError(
-            f"expected images or sequences in class folders under {data}; found none ({known}); "
+            f"expected images or sequences in class folders under {data}; found none ({known}); {found}"
             "see README, 'Your own data'"
         )
     labels = {candidate.label for candidate in candidates}
@@ -51,25 +58,110 @@ def find_candidates(data: Path) -> list[Candidate]:
         raise UserError(
             f"expected examples of two classes or more in {data}; got only {labels.pop()!r}; give each class a folder"
         )
-    check_labels(candidates)
+    check_has_training(candidates)
     user_splits = {candidate.split for candidate in candidates}
     if None in user_splits or user_splits == set(SPLITS):
         return candidates
     return [candidate._replace(split=None) if candidate.split == "train" else candidate for candidate in candidates]
 
 
-def find_in_folders(data: Path) -> list[Candidate]:
-    """List the images in class folders, or else the sequences; train, val and test may contain the class folders."""
-    listed = [file for file in list_files(data) if len(file.parts) > 1]
-    files = with_suffix(listed, IMAGE_SUFFIXES) or with_suffix(listed, SEQUENCE_SUFFIXES)
-    has_split_folders = {file.parts[0] for file in files} <= set(SPLITS)
-    if not has_split_folders:
-        return [Candidate(file, file.parts[0], None) for file in files]
-    return [Candidate(file, file.parts[1], file.parts[0]) for file in files if len(file.parts) > 2]
+def find_in_folders(data: Path, left_out: LeftOut) -> list[Candidate]:
+    """List the images or the sequences in class folders, whichever are more; split folders may contain these."""
+    entries = list(list_files(data, left_out))
+    files = select_files(entries, left_out)
+    folders: dict[str, set[str]] = {}  # names of all folders inside, by top folder
+    for file in files:
+        folders.setdefault(file.parts[0], set()).update(file.parts[1:-1])
+    check_splits(folders, data)
+    has_splits = bool(folders) and all(map(split_of, folders))
+    if not has_splits:
+        check_classes(folders, data)
+    candidates, level = [], int(has_splits)  # of the class folders
+    for file in files:
+        if len(file.parts) > level + 1:
+            split = split_of(file.parts[0]) if has_splits else None
+            candidates.append(Candidate(file, as_label(file.parts[level]), split))
+        else:
+            left_out.add("files in a split's folder without a class folder", file.path)
+    check_labels({candidate.file.parts[level] for candidate in candidates})
+    count_unused_folders(data, entries, candidates, level, left_out)
+    return candidates
 
 
-def with_suffix(files: Iterable[FileEntry], suffixes: frozenset[str]) -> list[FileEntry]:
-    return [file for file in files if file.parts[-1].lower().endswith(tuple(suffixes))]
+def select_files(entries: Sequence[FileEntry], left_out: LeftOut) -> list[FileEntry]:
+    """Return the images in folders, or the sequences if these are more, and count all other files as left out."""
+    suffixes = {"images": IMAGE_SUFFIXES, "sequences": SEQUENCE_SUFFIXES}
+    kinds = [next((kind for kind in suffixes if has_suffix(entry, suffixes[kind])), None) for entry in entries]
+    counter = Counter(kind for entry, kind in zip(entries, kinds, strict=True) if len(entry.parts) > 1)
+    selected = "images" if counter["images"] >= counter["sequences"] else "sequences"
+    files = []
+    for entry, kind in zip(entries, kinds, strict=True):
+        if kind is None:
+            left_out.add_unknown(entry.path, selected)
+        elif kind != selected:
+            left_out.add(f"{kind} beside more {selected}", entry.path)
+        elif len(entry.parts) == 1:
+            left_out.add("files outside of the class folders", entry.path)
+        else:
+            files.append(entry)
+    return files
+
+
+def has_suffix(file: FileEntry, suffixes: Iterable[str]) -> bool:
+    return file.parts[-1].lower().endswith(tuple(suffixes))
+
+
+def count_unused_folders(
+    data: Path, entries: Sequence[FileEntry], candidates: Sequence[Candidate], level: int, left_out: LeftOut
+) -> None:
+    """Count the folders, down to a level, from which no example comes."""
+    levels = range(1, level + 2)
+    used = {candidate.file.parts[:depth] for candidate in candidates for depth in levels}
+    filled = {entry.parts[:depth] for entry in entries for depth in levels if len(entry.parts) > depth}
+    for folder in sorted((filled | set(list_folders(data, level))) - used):
+        if len(folder) == 1 or folder[:-1] in used:
+            reason = "class folders of other files only" if folder in filled else "empty class folders"
+            left_out.add(reason, "/".join(folder))
+
+
+def list_folders(data: Path, level: int, parts: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield the visible folders of a folder, down to a level below it."""
+    for path in data.iterdir():
+        if path.is_dir() and not is_hidden(path.name):
+            yield (*parts, path.name)
+            if level:
+                yield from list_folders(path, level - 1, (*parts, path.name))
+
+
+def find_in_manifest(data: Path, left_out: LeftOut) -> list[Candidate]:
+    """List the files of the user's manifest.csv; all others are left out.
+
+    Raises:
+        UserError: if it is not readable, names a file outside of the folder, a missing one, or one twice.
+    """
+    index = FileIndex(file for file in list_files(data, left_out) if file.path != MANIFEST)
+    candidates: dict[int, Candidate] = {}
+    rows = list(read_manifest(data / MANIFEST))
+    missing = []
+    for row in rows:
+        found = index.find(row.path)
+        if found is None:
+            check_inside(row)
+            missing.append(row.path)
+            continue
+        if found in candidates:
+            raise UserError(f"expected each file once; {row.where} names {row.path!r} again; remove one of the rows")
+        candidates[found] = Candidate(index.files[found], row.label, row.split, row.group)
+    if missing:
+        raise UserError(
+            f"expected the files of {data / MANIFEST} under {data}; {len(missing)} of {len(rows)} are missing "
+            f"({', '.join(missing[:3])}); add them or remove their rows"
+        )
+    check_labels({row.label for row in rows})
+    for position, file in enumerate(index.files):
+        if position not in candidates:
+            left_out.add("files that the manifest does not name", file.path)
+    return [candidates[position] for position in sorted(candidates)]  # in the order in which archives are read
 
 
 def are_sequences(candidates: Iterable[Candidate]) -> bool:
@@ -77,7 +169,7 @@ def are_sequences(candidates: Iterable[Candidate]) -> bool:
     return all(candidate.path.lower().endswith(tuple(SEQUENCE_SUFFIXES)) for candidate in candidates)
 
 
-def check_labels(candidates: Iterable[Candidate]) -> None:
+def check_has_training(candidates: Iterable[Candidate]) -> None:
     """Check that every label has an example that may become a training example."""
     learnable = {candidate.label for candidate in candidates if candidate.split in (None, "train")}
     for candidate in candidates:
@@ -86,64 +178,3 @@ def check_labels(candidates: Iterable[Candidate]) -> None:
                 f"expected train examples of every class; got {candidate.label!r} only in {candidate.split} "
                 f"({candidate.path}); add train images of it, or remove it"
             )
-
-
-def read_manifest(manifest: Path) -> list[Candidate]:
-    """Read `path,label[,group][,split]`, paths relative to the manifest's folder.
-
-    Raises:
-        UserError: if a column, a file or a value is missing, a path is outside the folder or occurs twice, or a split
-            is unknown.
-    """
-    with open(manifest, newline="", encoding="utf-8-sig") as file:
-        try:
-            reader = csv.DictReader(file)
-            columns, rows = reader.fieldnames or [], list(reader)
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise UserError(
-                f"expected a CSV file in UTF-8; {manifest} is not one ({error}); save it as CSV in UTF-8"
-            ) from error
-    if absent := [column for column in ("path", "label") if column not in columns]:
-        raise UserError(
-            f"expected columns path,label[,group][,split] in {manifest}; got {','.join(columns) or 'nothing'}; "
-            f"add {' and '.join(absent)}"
-        )
-    files = {file.path: (index, file) for index, file in enumerate(list_files(manifest.parent))}
-    candidates: dict[int, Candidate] = {}
-    missing = []
-    for line, row in enumerate(rows, start=2):
-        path = check_row(row, f"{manifest}, row {line}")
-        if path not in files:
-            missing.append(path)
-            continue
-        index, file_entry = files[path]
-        if index in candidates:
-            raise UserError(
-                f"expected each file once in {manifest}; got {path!r} again in row {line}; remove one of the rows"
-            )
-        candidates[index] = Candidate(file_entry, row["label"], row.get("split") or None, row.get("group") or "")
-    if missing:
-        raise UserError(
-            f"expected the files of {manifest} under {manifest.parent}; {len(missing)} of {len(rows)} are missing "
-            f"({', '.join(missing[:3])}); add them or remove their rows"
-        )
-    return [candidates[index] for index in sorted(candidates)]  # in the order in which archives are read
-
-
-def check_row(row: dict[str, str], where: str) -> str:
-    """Check a row's values and return its normalised path."""
-    path, label, split = row["path"], row["label"], row.get("split")
-    if not path or not label:
-        raise UserError(
-            f"expected a path and a label; {where} lacks {'a label' if path else 'a path'}; "
-            "fill it in or remove the row"
-        )
-    parts = PurePosixPath(path)
-    if ".." in parts.parts or parts.is_absolute() or Path(path).is_absolute():  # the latter knows Windows drives
-        raise UserError(
-            f"expected paths inside the data folder; {where} points outside: {path!r}; "
-            "write it relative to the manifest"
-        )
-    if split and split not in SPLITS:
-        raise UserError(f"expected train, val, test or nothing as split; {where} has {split!r}; correct it")
-    return str(parts)

@@ -4,7 +4,6 @@ import statistics
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -18,7 +17,7 @@ from leyden.stages.prepare.discovery import Candidate
 from leyden.stages.prepare.examples import Example, RejectedFile, Shape
 from leyden.stages.prepare.pixel_cache import PixelCache, as_image
 from leyden.stages.prepare.validation import Job, convert_images, to_jpeg, to_pixels
-from leyden.stages.prepare.workers import ITEMS_PER_CHUNK, run_chunks
+from leyden.stages.prepare.workers import ITEMS_PER_CHUNK, run_chunks, split_into_chunks
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -70,7 +69,8 @@ def apply_to_files(
 ) -> Iterator[Result]:
     """Apply a function to files in chunks, in order."""
     contents = zip((file.path for file in files), read_contents(source.data, files), strict=True)
-    jobs = ((str(source.data), chunk) for chunk in iter(lambda: list(islice(contents, ITEMS_PER_CHUNK)), []))
+    chunks_of_files = split_into_chunks(contents, lambda item: len(item[1] or ""))
+    jobs = ((str(source.data), chunk) for chunk in chunks_of_files)
     chunks = run_chunks(function, jobs, -(-len(files) // ITEMS_PER_CHUNK), source.num_workers)
     return (result for chunk in chunks for result in chunk)
 

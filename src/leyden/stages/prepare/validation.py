@@ -14,6 +14,7 @@ from PIL import Image
 
 from leyden.data.images import UnreadableImageError, decode, is_plain_jpeg, read_image, to_array
 from leyden.data.sequences import UnreadableSequenceError
+from leyden.files.regular_files import read_regular_file
 
 THUMBNAIL_SHAPE = (16, 18)  # of the grey thumbnail that near duplicates are compared by
 ENCODED_QUALITY = 95
@@ -53,8 +54,8 @@ class ValidImage(NamedTuple):
         return 0.0
 
 
-# The data folder; paths with their content if it was already read.
-Job = tuple[str, Sequence[tuple[str, bytes | None]]]
+# The data folder; paths with their content if it was already read, or the reason why it was not.
+Job = tuple[str, Sequence[tuple[str, bytes | str | None]]]
 Result = TypeVar("Result")
 
 
@@ -65,6 +66,8 @@ def convert_files(convert: Callable[[bytes], Result], job: Job) -> list[Result |
     for path, content in files:
         try:
             content = read_file(os.path.join(data, path)) if content is None else content  # noqa: PTH118 - Path is slow
+            if isinstance(content, str):
+                raise UnreadableImageError(content)
             if not content:
                 raise UnreadableImageError("empty file")
             results.append(convert(content))
@@ -75,8 +78,7 @@ def convert_files(convert: Callable[[bytes], Result], job: Job) -> list[Result |
 
 def read_file(path: str) -> bytes:
     try:
-        with open(path, "rb", buffering=0) as file:
-            return file.read()
+        return read_regular_file(path)
     except OSError as error:
         raise UnreadableImageError(error.strerror or str(error)) from error
 

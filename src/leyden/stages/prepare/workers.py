@@ -19,10 +19,26 @@ from typing import TypeVar
 from leyden.errors import UserError
 
 ITEMS_PER_CHUNK = 64
+BYTES_PER_CHUNK = 32 << 20  # of content that was already read
 CHUNKS_PER_WORKER = 4  # in flight: this bounds the memory
 POOL_START_S = 0.6  # measured; work that takes less than twice as long is faster without processes
+Item = TypeVar("Item")
 Chunk = TypeVar("Chunk")
 Result = TypeVar("Result")
+
+
+def split_into_chunks(items: Iterable[Item], size_of: Callable[[Item], int]) -> Iterator[list[Item]]:
+    """Yield lists of items; each but the last has ITEMS_PER_CHUNK items, or at least BYTES_PER_CHUNK."""
+    chunk: list[Item] = []
+    num_bytes = 0
+    for item in items:
+        chunk.append(item)
+        num_bytes += size_of(item)
+        if len(chunk) == ITEMS_PER_CHUNK or num_bytes >= BYTES_PER_CHUNK:
+            yield chunk
+            chunk, num_bytes = [], 0
+    if chunk:
+        yield chunk
 
 
 def run_chunks(

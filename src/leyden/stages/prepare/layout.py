@@ -1,0 +1,106 @@
+"""What folder names mean: which are splits, which are classes, and layouts that could mean either."""
+
+import re
+import sys
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
+from pathlib import Path
+
+from leyden.data.packed import SPLITS
+from leyden.errors import UserError
+from leyden.files.names import printable
+
+SPELLINGS = {
+    "train": ("train", "training", "trn"),
+    "val": ("val", "valid", "validation", "dev", "development"),
+    "test": ("test", "testing", "tst"),
+}
+SPLIT_NAME = re.compile(rf"({'|'.join(sum(SPELLINGS.values(), ()))})([ _-]?(set|split|data|images))?")
+INVISIBLE = "\u200b\u2060\ufeff"  # spaces of width zero, which str.strip() keeps
+MAX_NAMED = 6
+HOW_TO_LABEL = "or write a manifest.csv of path,label,split"
+
+
+def split_of(name: str) -> str | None:
+    """Return which of the splits a name means, in any case, such as Training, validation or test_set."""
+    match = SPLIT_NAME.fullmatch(name.strip().lower())
+    return next((split for split in SPLITS if match[1] in SPELLINGS[split]), None) if match else None
+
+
+def as_label(name: str) -> str:
+    """Return the label that a name stands for: without spaces at its ends, and in Unicode's composed form (NFC)."""
+    text = unicodedata.normalize("NFC", name)
+    return printable(re.sub(rf"^[\s{INVISIBLE}]+|[\s{INVISIBLE}]+$", "", text))
+
+
+def check_splits(names: Collection[str], data: Path) -> None:
+    """Check that the top folders are all splits, each with one spelling, or all classes.
+
+    Raises:
+        UserError: if they are mixed, since images of a split would silently become a class.
+    """
+    spellings = {split: sorted(name for name in names if split_of(name) == split) for split in SPLITS}
+    splits = sorted(name for names_of_split in spellings.values() for name in names_of_split)
+    others = sorted(set(names) - set(splits))
+    if splits and others:
+        raise UserError(
+            f"expected folders of classes or of splits in {data}; got both: {shorten(splits)} beside "
+            f"{shorten(others)}; move away what is not part of the data, or rename what is not a split, {HOW_TO_LABEL}"
+        )
+    for split, found in spellings.items():
+        if len(found) > 1:
+            raise UserError(f"expected one {split} folder in {data}; got {shorten(found)}; merge them or move one away")
+
+
+def check_classes(folders: dict[str, set[str]], data: Path) -> None:
+    """Check that the top folders are classes: the names of folders inside should not be the same in most of them.
+
+    Raises:
+        UserError: if they are, as in fold1/cat, fold1/dog, fold2/cat, fold2/dog.
+    """
+    counter = Counter(name for names in folders.values() for name in names)
+    shared = sorted(name for name, count in counter.items() if count > max(1, len(folders) / 2))
+    if len(shared) > 1:
+        tops = sorted(top for top, names in folders.items() if len(names & set(shared)) > 1)
+        raise UserError(
+            f"expected one folder for each class in {data}; got {shorten(tops)} with the same folders inside "
+            f"({shorten(shared)}), which look like the classes; move these up, name the outer folders train, val and "
+            f"test if they are splits, {HOW_TO_LABEL}"
+        )
+
+
+def check_labels(names: Iterable[str]) -> None:
+    """Warn of names that became one label, and of labels that differ only by case.
+
+    Raises:
+        UserError: if a name consists of spaces.
+    """
+    by_label: dict[str, set[str]] = {}
+    for name in names:
+        by_label.setdefault(as_label(name), set()).add(name)
+    if "" in by_label:
+        raise UserError(f"expected names of classes; got {by_label[''].pop()!r}; rename this folder")
+    for label, merged in by_label.items():
+        if len(merged) > 1:
+            names_of_label = shorten(sorted(merged), ascii)  # shows in what they differ
+            warn(f"{names_of_label} became one class, {label!r}: they differ only by spaces or Unicode's normal form")
+    by_folded: dict[str, list[str]] = {}
+    for label in sorted(by_label):
+        by_folded.setdefault(label.casefold(), []).append(label)
+    for similar in by_folded.values():
+        if len(similar) > 1:
+            warn(f"classes {shorten(similar)} differ only by case; they stay different classes")
+
+
+def quoted(name: str) -> str:
+    return f"'{printable(name)}'"
+
+
+def shorten(names: Sequence[str], quote: Callable[[str], str] = quoted) -> str:
+    """List the first names."""
+    return ", ".join(map(quote, names[:MAX_NAMED])) + ", ..." * (len(names) > MAX_NAMED)
+
+
+def warn(message: str) -> None:
+    print(printable(f"prepare: warning: {message}"), file=sys.stderr)

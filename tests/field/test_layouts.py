@@ -1,0 +1,243 @@
+"""Folders are read as the user meant them, or refused; whatever is left out is counted and named."""
+
+import unicodedata
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, features
+
+from leyden.cli import main
+from leyden.data.packed import read_paths, read_report
+
+NFD = unicodedata.normalize("NFD", "caf\u00e9")
+
+
+def write_images(folder: Path, count: int = 20, suffix: str = ".png") -> None:
+    """Write images that are different in every folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    seed = list(str(folder).partition("/data")[2].encode())
+    for number in range(count):
+        pixels = np.random.default_rng([*seed, number]).integers(0, 256, (12, 12, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}{suffix}")
+
+
+def write_folders(data: Path, folders: Iterable[str], count: int = 20) -> Path:
+    for folder in folders:
+        write_images(data / folder, count)
+    return data
+
+
+def prepare(data: Path) -> dict:
+    assert main(["prepare", "--data", str(data), "--out", str(data.with_name("out"))]) == 0
+    return read_report(data.with_name("out"))
+
+
+@pytest.fixture
+def refusal_of(error_of):
+    return lambda data: error_of("prepare", "--data", str(data), "--out", str(data.with_name("out")))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train", "valid", "test"),
+        ("Train", "Validation", "Testing"),
+        ("TRAINING", "DEV", "TEST"),
+        ("training_set", "val-set", "test data"),
+    ],
+)
+def test_the_usual_spellings_of_splits_are_splits(names, tmp_path):
+    data = write_folders(tmp_path / "data", [f"{name}/{label}" for name in names for label in ("cat", "dog")])
+    report = prepare(data)
+    assert report["labels"] == ["cat", "dog"]
+    assert {split: sum(counts.values()) for split, counts in report["counts"].items()} == {
+        "train": 40,
+        "val": 40,
+        "test": 40,
+    }
+    assert all(path.startswith(names[2] + "/") for path in read_paths(tmp_path / "out", "test"))
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ["train/cat", "train/dog", "val/cat", "val/dog", "unlabeled"],
+        ["train/cat", "train/dog", "extra/cat", "extra/dog"],
+        ["cat", "dog", "test"],
+    ],
+)
+def test_splits_beside_other_folders_are_refused(folders, tmp_path, refusal_of):
+    line = refusal_of(write_folders(tmp_path / "data", folders))
+    tops = {folder.split("/")[0] for folder in folders}
+    assert all(repr(top) in line for top in tops)
+    assert "got both" in line and "manifest.csv" in line
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ["fold1/cat", "fold1/dog", "fold2/cat", "fold2/dog"],
+        ["a/cat", "a/dog", "b/cat", "b/dog", "b/bird", "c"],
+        ["seg_train/seg_train/sea", "seg_train/seg_train/hill", "seg_test/seg_test/sea", "seg_test/seg_test/hill"],
+        ["cat/train", "cat/test", "dog/train", "dog/test"],
+    ],
+)
+def test_folders_with_the_same_folders_inside_are_refused(folders, tmp_path, refusal_of):
+    line = refusal_of(write_folders(tmp_path / "data", folders, 2))
+    assert all(repr(name) in line for name in [*folders[0].split("/")[::2], *folders[3].split("/")[:1]])
+
+
+def test_two_spellings_of_one_split_are_refused(tmp_path, refusal_of):
+    folders = [f"{name}/{label}" for name in ("train", "val", "valid") for label in ("cat", "dog")]
+    assert "one val folder" in refusal_of(write_folders(tmp_path / "data", folders))
+
+
+def test_deeper_folders_belong_to_their_class(tmp_path):
+    folders = ["cat/images/monday", "cat/images/tuesday", "dog/images/friday"]
+    assert prepare(write_folders(tmp_path / "data", folders))["labels"] == ["cat", "dog"]
+
+
+def test_splits_of_a_manifest_have_any_spelling(tmp_path):
+    data = write_folders(tmp_path / "data", ["cat", "dog"])
+    splits = ["Train", "training ", "VALID", "dev", "Testing", "test"]
+    rows = [f"{label}/{i}.png,{label},{split}" for label in ("cat", "dog") for i, split in enumerate(splits)]
+    (data / "manifest.csv").write_text("Path, Label ,SPLIT\n" + "\n\n".join(rows) + "\n,,\n")
+    assert [sum(counts.values()) for counts in prepare(data)["counts"].values()] == [4, 4, 4]
+
+
+def test_whatever_is_left_out_is_counted_and_named_once(tmp_path, capsys):
+    data = write_folders(tmp_path / "data", ["cat", "dog"])
+    write_images(data / "cat" / ".thumbnails", 2)
+    write_images(data / "@eaDir", 1)
+    write_images(data, 1)
+    (data / "empty").mkdir()
+    for name in ("0.HEIC", "1.heic", "notes.txt", "README.txt", "Thumbs.db", "noname", ".DS_Store"):
+        (data / "cat" / name).write_bytes(b"x")
+    (data / "birds").mkdir()
+    (data / "birds" / "0.cr2").touch()
+    np.save(data / "dog" / "trace.npy", np.zeros((3, 2)))
+    left_out = {row["reason"]: (row["count"], row["examples"]) for row in prepare(data)["left_out"]}
+    assert left_out == {
+        "hidden files": (3, ["@eaDir", "cat/.DS_Store", "cat/.thumbnails"]),
+        "documentation and system files": (2, ["cat/README.txt", "cat/Thumbs.db"]),
+        ".heic files (install pillow-heif to read them)": (2, ["cat/0.HEIC", "cat/1.heic"]),
+        ".txt files (not images)": (1, ["cat/notes.txt"]),
+        ".cr2 files (not images)": (1, ["birds/0.cr2"]),
+        "files without suffix": (1, ["cat/noname"]),
+        "sequences beside more images": (1, ["dog/trace.npy"]),
+        "files outside of the class folders": (1, ["0.png"]),
+        "empty class folders": (1, ["empty"]),
+        "class folders of other files only": (1, ["birds"]),
+    }
+    lines = [line for line in capsys.readouterr().err.splitlines() if "left out" in line]
+    assert len(lines) == 1
+    assert "prepare: warning: left out: 2 .heic files (install pillow-heif to read them): cat/0.HEIC" in lines[0]
+    assert "README" not in lines[0] and "hidden" not in lines[0]
+
+
+def test_ordinary_data_is_prepared_without_a_warning(tmp_path, capsys):
+    data = write_folders(tmp_path / "data", [f"{s}/{label}" for s in ("train", "val", "test") for label in "ab"], 3)
+    (data / "README.md").write_text("The data.")
+    (data / ".gitignore").touch()
+    assert [row["count"] for row in prepare(data)["left_out"]] == [1, 1]
+    assert capsys.readouterr().err == ""
+
+
+def test_images_without_a_class_in_a_split_are_named(tmp_path):
+    data = write_folders(tmp_path / "data", ["train/cat", "train/dog", "test"])
+    report = prepare(data)
+    assert report["left_out"][0]["reason"] == "files in a split's folder without a class folder"
+    assert report["left_out"][0]["count"] == 20
+    assert min(sum(counts.values()) for counts in report["counts"].values()) > 0
+
+
+def test_the_fewer_of_images_and_sequences_are_named(tmp_path):
+    data = tmp_path / "data"
+    for label, offset in (("up", 1.0), ("down", -1.0)):
+        write_images(data / label, 1)
+        for number in range(20):
+            np.save(data / label / f"{number}.npy", np.arange(20.0)[:, None] * offset + number)
+    left_out = prepare(data)["left_out"]
+    assert [(row["reason"], row["count"]) for row in left_out] == [("images beside more sequences", 2)]
+
+
+def test_nothing_readable_says_what_was_found(tmp_path, refusal_of):
+    (tmp_path / "data/cat").mkdir(parents=True)
+    (tmp_path / "data/cat/0.heic").touch()
+    line = refusal_of(tmp_path / "data")
+    assert "1 .heic files (install pillow-heif to read them): cat/0.heic" in line
+
+
+def test_more_suffixes_are_read(tmp_path):
+    data = tmp_path / "data"
+    suffixes = [".jfif", ".jpe", ".JPG", *([".avif"] if features.check("avif") else [])]
+    for suffix in suffixes:
+        for label in ("cat", "dog"):
+            write_images(data / label / f"{label} {suffix[1:]}", 10, suffix)
+    assert sum(sum(counts.values()) for counts in prepare(data)["counts"].values()) == 20 * len(suffixes)
+
+
+def test_labels_that_look_the_same_are_one_class(tmp_path, capsys):
+    data = write_folders(tmp_path / "data", [NFD, "caf\u00e9", "caf\u00e9 ", "Dog", "dog"])
+    assert prepare(data)["labels"] == ["Dog", "caf\u00e9", "dog"]
+    errors = capsys.readouterr().err
+    assert "classes 'Dog', 'dog' differ only by case" in errors
+    assert "became one class" in errors
+
+
+def test_labels_of_a_manifest_that_look_the_same_are_one_class(tmp_path):
+    data = write_folders(tmp_path / "data", ["a"], 40)
+    labels = [NFD, "caf\u00e9 ", " dog\u00a0", "dog\ufeff"]
+    rows = [f"a/{number}.png,{labels[number % 4]}" for number in range(40)]
+    (data / "manifest.csv").write_text("path,label\n" + "\n".join(rows), encoding="utf-8")
+    assert prepare(data)["labels"] == ["caf\u00e9", "dog"]
+
+
+def test_paths_of_a_manifest_find_files_in_other_spellings(tmp_path):
+    data = write_folders(tmp_path / "data", [NFD, "dog", "a\\b"])
+    rows = [f"caf\u00e9/{number}.png,cat" for number in range(20)]
+    rows += [f"dog\\{number}.png,dog" for number in range(20)]
+    rows += [f"a\\b/{number}.png,dog" for number in range(20)]
+    (data / "manifest.csv").write_text("path,label\n" + "\n".join(rows), encoding="utf-8")
+    report = prepare(data)
+    assert sum(counts["cat"] + counts["dog"] for counts in report["counts"].values()) == 60
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("path;label\ncat/0.png;cat\n", "separated by commas"),
+        ("path\tlabel\ncat/0.png\tcat\n", "separated by commas"),
+        ("path,label,label\ncat/0.png,cat,dog\n", "got label twice"),
+        ("path,label\ncat/0.png,cat, black\n", "row 2 has 3; put values that contain commas in quotes"),
+        ("path,label\ncat\\..\\..\\0.png,cat\n", "points outside"),
+        ("path,label\nC:\\photos\\0.png,cat\n", "points outside"),
+        ("path,label,split\ncat/0.png,cat,holdout\n", "has 'holdout'"),
+        ("path,label\n\ncat/0.png, \n", "row 3 lacks a label"),
+    ],
+)
+def test_a_manifest_that_would_be_misread_is_refused(content, expected, tmp_path, refusal_of):
+    data = write_folders(tmp_path / "data", ["cat", "dog"], 1)
+    (data / "manifest.csv").write_text(content)
+    assert expected in refusal_of(data)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
+def test_a_manifest_in_utf16_is_refused(encoding, tmp_path, refusal_of):
+    data = write_folders(tmp_path / "data", ["cat", "dog"], 1)
+    (data / "manifest.csv").write_bytes("\ufeffpath,label\ncat/0.png,cat\n".encode(encoding))
+    assert "UTF-16; save it as CSV in UTF-8" in refusal_of(data)
+
+
+def test_predict_counts_what_it_leaves_out(in_trained, tmp_path, capsys):
+    folder = tmp_path / "photos"
+    write_images(folder, 3)
+    for name in ("3.heic", "4.HEIC", "notes.txt", ".hidden.png", "README.md"):
+        (folder / name).write_bytes(b"x")
+    assert main(["predict", "artifacts/train/model.ckpt", str(folder), "--out", str(tmp_path / "p.csv")]) == 0
+    printed = capsys.readouterr().out
+    assert "3 files predicted, 0 failed; left out: 2 .heic files (install pillow-heif to read them): " in printed
+    assert "; 1 .txt files" in printed
+    assert "README" not in printed
