@@ -48,7 +48,7 @@ class StrictParser(jsonargparse.ArgumentParser):
 
 def config_paths(args: Sequence[str]) -> Iterator[str]:
     """Yield the paths of the config files that a command line names."""
-    for option, following in zip(args, [*args[1:], ""], strict=True):
+    for option, following in zip(args, [*args, ""][1:], strict=True):
         if option in ("-c", "--config"):
             yield following
         elif named := re.fullmatch(r"(?:--config=|-c=?)(.+)", option):
@@ -104,10 +104,11 @@ def one_line_errors(parser: Any) -> Iterator[None]:
     try:
         yield
     except (argparse.ArgumentError, ModuleNotFoundError, TypeError, ValueError) as error:
-        cause: BaseException | None = error
-        while cause := cause.__cause__:
+        cause = error.__cause__
+        while cause is not None:
             if isinstance(cause, UserError):
                 raise cause from error
+            cause = cause.__cause__
         raise UserError(summarize(str(error), parser)) from error
 
 

@@ -23,7 +23,7 @@ STRING, MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
 class ConfigLoader(yaml.CSafeLoader):
     """PyYAML's safe loader with the plain scalars of YAML 1.2."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, Any]]]] = {}
+    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, Any]]]] = {}  # type: ignore[misc]
 
 
 for _kind, _pattern, _first in (

@@ -1,7 +1,7 @@
 """Cross-entropy with class weights, for one or several heads."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from leyden.errors import UserError
 from leyden.ranges import check_range
 
 
-def check_logits(heads: Sequence[Tensor], batch_size: int, num_classes: int) -> None:
+def check_logits(heads: Sequence[Any], batch_size: int, num_classes: int) -> None:
     """Check that a network's output is logits (B, K), for each of its heads.
 
     Raises:
