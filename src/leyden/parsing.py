@@ -75,12 +75,11 @@ def check_configs(parser: Any, args: Sequence[str]) -> None:
 
 def check_sections(settings: dict[str, Any], path: Path, parser: Any) -> None:
     """Check that sections hold settings or name a readable file of them, and that class paths are text."""
-    names = {action.dest for action in parser._actions}
-    groups = {name.split(".")[0] for name in names if "." in name}
+    groups = {action.dest.split(".")[0] for action in parser._actions if "." in action.dest} - {"network"}
     for key, value in settings.items():
         if isinstance(value, str) and value.endswith((".yaml", ".yml")) and (path.parent / value).is_file():
             read_yaml(path.parent / value)
-        elif key in groups and not isinstance(value, dict | str) and not (value is None and key in names):
+        elif key in groups and not isinstance(value, dict | str):
             got = "nothing" if value is None else value
             raise UserError(f"expected settings below {key} in {path}; got {got}; write some, or remove {key}")
         check_class_paths(value, path)

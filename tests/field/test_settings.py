@@ -274,7 +274,7 @@ def test_tune_in_two_processes(workspace, capsys):
     assert "expected one process for the finders; got 2" in run(capsys, ["tune", *args])
 
 
-@pytest.mark.parametrize("command", ["--help", "prepare --help", "completion bash"])
+@pytest.mark.parametrize("command", ["--help", "prepare --help"])
 def test_a_reader_that_closes_the_pipe_after_the_first_line(python_env, command):
     read, write = os.pipe()
     os.close(read)

@@ -143,7 +143,7 @@ def test_help_lists_the_essential_options_first(workspace, capsys):
         (["--network.init_args.widht=3"], "did you mean 'width'?"),
         (["--trainer.max_epochs=abc"], "trainer.max_epochs: expected int; got abc"),
         (["--data.init_args.batch_size=abc"], "data.batch_size: expected int; got abc"),
-        (["-c", "nope.yaml"], "File does not exist"),
+        (["-c", "nope.yaml"], "expected a config file at nope.yaml"),
         (["--network=leyden.models.ResNot"], "has no attribute 'ResNot'"),
         (["--data.init_args.folder=nowhere"], "expected nowhere/report.json; not found; run `leyden prepare` first"),
         (["--network.init_args.width=-3"], "negative dimension -3"),
