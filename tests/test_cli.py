@@ -39,7 +39,7 @@ def test_version(capsys):
     [
         (["--val_fractoin=0.1"], "did you mean 'val_fraction'?"),
         (["--val_fraction=much"], "val_fraction: expected float; got much"),
-        (["-c", "nope.yaml"], "File does not exist: "),
+        (["-c", "nope.yaml"], "expected a config file at nope.yaml; got: No such file"),
         (["--data=nowhere"], "expected a folder of images or sequences at nowhere"),
         (["--val_fraction=0.9"], "sum to less than 1; got 0.9 and 0.2"),
     ],

@@ -15,10 +15,8 @@ STAGES = sorted(
 # Modules that affect no result, such as how files are written and which are trusted: editing them re-runs no stage.
 PLUMBING = {
     "leyden",
-    *(
-        f"leyden.{name}"
-        for name in ("class_paths", "cli", "completion", "cost", "errors", "memory", "parsing", "stages")
-    ),
+    *(f"leyden.{name}" for name in ("class_paths", "cli", "completion", "cost", "errors", "memory")),
+    *(f"leyden.{name}" for name in ("parsing", "ranges", "stages", "yaml_files")),
     *(f"leyden.{package}" for package in ("files", "trust")),
     *(f"leyden.{package}.{path.stem}" for package in ("files", "trust") for path in (PACKAGE / package).glob("*.py")),
 }

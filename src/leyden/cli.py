@@ -32,6 +32,7 @@ VERBS = {
     "completion": ("leyden.completion", "print a shell completion script for bash or zsh"),
 }
 STAGES = Path(__file__).parent / "stages"
+HELP_OPTIONS = ("-h", "--help", "help")
 HELP = """usage: leyden VERB [-c CONFIG]... [--key=value]...
 
 {verbs}
@@ -54,14 +55,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no error
     verb, *rest = argv or ["--help"]
-    if verb in ("-h", "--help", "help"):
-        print(HELP.format(verbs="\n".join(f"  {name:<11} {text}" for name, text in available_verbs().items())), end="")
-        return 0
-    if verb in ("-V", "--version"):
-        print(f"leyden {__version__}")
-        return 0
     try:
-        run(verb, rest)
+        try:
+            run(verb, rest)
+        except SystemExit:  # after --help or --print_config
+            sys.stdout.flush()
+            raise
+        sys.stdout.flush()
     except UserError as error:
         if os.environ.get("LEYDEN_DEBUG") == "1":
             raise
@@ -70,6 +70,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if os.environ.get("LEYDEN_DEBUG") == "1" or error.errno not in (*DISK_FULL, errno.EPIPE):
             raise
+        if error.errno == errno.EPIPE:  # Python would report it once more when it exits
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            if verb == "completion" or any(arg in HELP_OPTIONS or arg.startswith("--print_config") for arg in argv):
+                return 0  # `leyden fit --help | head` has read enough
         path = f" for {printable(str(error.filename))}" if error.filename else ""
         print(
             f"leyden {verb}: expected to write all output; got: {error.strerror}{path}; correct this and run it again "
@@ -91,6 +95,12 @@ def available_verbs() -> dict[str, str]:
 
 def run(verb: str, args: list[str]) -> None:
     """Import the verb's stage, and call it with the values from the config files and the command line."""
+    if verb in HELP_OPTIONS:
+        return print(
+            HELP.format(verbs="\n".join(f"  {name:<11} {text}" for name, text in available_verbs().items())), end=""
+        )
+    if verb in ("-V", "--version"):
+        return print(f"leyden {__version__}")
     if verb not in available_verbs():
         raise UserError(
             f"expected a verb; got {verb!r}{did_you_mean(verb, available_verbs())}; run `leyden --help` for the list"
@@ -114,9 +124,10 @@ def with_default_config(stage: ModuleType, args: list[str]) -> list[str]:
 
 def parse(function: Callable[..., Any], verb: str, args: list[str]) -> dict[str, Any]:
     """Parse a function's arguments: those without a default are positional, the others are options and config keys."""
-    from leyden.parsing import one_line_errors
+    from leyden.parsing import check_configs, one_line_errors
 
     parser = function_parser(function, verb)
+    check_configs(parser, args)
     with one_line_errors(parser):
         config = parser.parse_args(args)
         return {key: value for key, value in parser.instantiate(config).as_dict().items() if key != "config"}
@@ -127,13 +138,12 @@ def function_parser(function: Callable[..., Any], verb: str) -> Any:
     import inspect
 
     import docstring_parser
-    from jsonargparse import ArgumentParser
+
+    from leyden.parsing import StrictParser
 
     docs = docstring_parser.parse(function.__doc__ or "")
     helps = {param.arg_name: param.description for param in docs.params}
-    parser = ArgumentParser(
-        prog=f"leyden {verb}", description=docs.short_description, exit_on_error=False, allow_abbrev=False
-    )
+    parser = StrictParser(prog=f"leyden {verb}", description=docs.short_description, exit_on_error=False)
     parser.add_argument("-c", "--config", action="config", help="Config file; several are merged from left to right.")
     for name, param in inspect.signature(function).parameters.items():
         if param.default is param.empty:

@@ -5,9 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from leyden.cli import VERBS, available_verbs, function_parser, with_default_config
+from leyden.yaml_files import read_yaml
 
 SCRIPT = """{compat}_leyden() {{
   local word="${{COMP_WORDS[COMP_CWORD]}}" words
@@ -45,7 +44,7 @@ def completions_of(verb: str) -> Iterable[str]:
         actions = function_parser(getattr(module, verb), verb)._actions
         options = {option for action in actions for option in action.option_strings if option.startswith("--")}
     # After "--config" comes the path of the default config, if there is one.
-    configs = [yaml.safe_load(Path(path).read_text(encoding="utf-8")) for path in args[1:]]
+    configs = [read_yaml(Path(path)) for path in args[1:]]
     return {"--help", "--config", *options, *(f"--{key}=" for config in configs for key in dotted_keys(config))}
 
 

@@ -1,22 +1,26 @@
-"""Errors of argument parsers, which span many lines with types and usage, shortened to one line."""
+"""Parsers of config files and options, and their errors, which span many lines with types and usage, as one line."""
 
 import argparse
 import dataclasses
 import inspect
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import jsonargparse
 import yaml
 
 from leyden.class_paths import import_path
-from leyden.errors import UserError, did_you_mean
+from leyden.errors import UserError, did_you_mean, one_line
+from leyden.yaml_files import load_yaml, read_yaml
 
 UNKNOWN_KEY = re.compile(r"(?:unrecognized arguments: (?:--)?|does not accept option '|Option ')([\w.+-]+)")
-EXPECTED_TYPE = re.compile(r"Expected an? (?:<class '([\w.]+)'>|([\w ]+))")
-VALUE = re.compile(r"(?:Got value: |Given value: |, val=)(.+?)\)?$", re.MULTILINE)
+CLASS_PATH = re.compile(r"class_path '([\w.]+)'")
+EXPECTED_TYPE = re.compile(r"Expected an? (?:<class '([\w.]+)'>|typing\.Literal\[(.+?)\]|([\w ]+))")
+VALUE = re.compile(r"(?:Got value: |Given value: )(.+)$", re.MULTILINE)
+NESTED_VALUE = re.compile(r"NestedArg\(key='[^']*', val='?(.*?)'?\)")
 MISSING_PACKAGE = re.compile(r"Requirement '(\w+)[^']*' not met|No module named '?(\w+)")
 # Lines that jsonargparse prints around the actual mistake.
 CONTEXT_LINE = re.compile(
@@ -28,6 +32,70 @@ CONTEXT_LINE = re.compile(
 jsonargparse.set_loader("yaml", jsonargparse.get_loader("yaml"), (yaml.YAMLError, UnicodeEncodeError))
 
 
+def load_value(text: str, path: str = "") -> Any:
+    """Load a config file, or a value of an option: there, a mapping without values, such as `note:`, is text."""
+    value = load_yaml(text)
+    is_text = not path and isinstance(value, dict) and value and all(each is None for each in value.values())
+    return text if is_text else value
+
+
+jsonargparse.set_loader("yaml", load_value, (yaml.YAMLError,))
+
+
+class StrictParser(jsonargparse.ArgumentParser):
+    """A parser that accepts no abbreviated keys; the parsers that it makes for arguments of classes are of its type."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs | {"allow_abbrev": False})
+
+
+def config_paths(args: Sequence[str]) -> Iterator[str]:
+    """Yield the paths of the config files that a command line names."""
+    for option, following in zip(args, [*args, ""][1:], strict=True):
+        if option in ("-c", "--config"):
+            yield following
+        elif named := re.fullmatch(r"(?:--config=|-c=?)(.+)", option):
+            yield named[1]
+
+
+def check_configs(parser: Any, args: Sequence[str]) -> None:
+    """Check the config files of a command line, and those that their sections name, before they are parsed.
+
+    Raises:
+        UserError: if one cannot be read, or has sections or keys at the top that the parser does not know.
+    """
+    known = {action.dest.split(".")[0] for action in parser._actions}
+    for name in filter(None, config_paths(args)):
+        path = Path(name).expanduser()
+        if path.is_fifo() or (":" in name and not path.exists()):  # a shell's <(...), or settings instead of a path
+            continue
+        settings = read_yaml(path)
+        if unknown := [key for key in settings if key.split(".")[0] not in known]:
+            keys = ", ".join(f"{key[:40]!r}{did_you_mean(key, known)}" for key in unknown[:5])
+            raise UserError(f"unknown key {keys} in {path}; --help and --print_config list them")
+        check_sections(settings, path, parser)
+
+
+def check_sections(settings: dict[str, Any], path: Path, parser: Any) -> None:
+    """Check that sections hold settings or name a readable file of them, and that class paths are text."""
+    groups = {action.dest.split(".")[0] for action in parser._actions if "." in action.dest} - {"network"}
+    for key, value in settings.items():
+        if isinstance(value, str) and value.endswith((".yaml", ".yml")) and (path.parent / value).is_file():
+            read_yaml(path.parent / value)
+        elif key in groups and not isinstance(value, dict | str):
+            got = "nothing" if value is None else value
+            raise UserError(f"expected settings below {key} in {path}; got {got}; write some, or remove {key}")
+        check_class_paths(value, path)
+
+
+def check_class_paths(value: Any, path: Path) -> None:
+    """Raise UserError if a `class_path` is not text, at any depth."""
+    if isinstance(value, dict) and not isinstance(value.get("class_path", ""), str):
+        raise UserError(f"expected package.module.Name as class_path in {path}; got {value['class_path']}; correct it")
+    for child in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        check_class_paths(child, path)
+
+
 @contextmanager
 def one_line_errors(parser: Any) -> Iterator[None]:
     """Raise a parser's errors as UserError.
@@ -37,7 +105,12 @@ def one_line_errors(parser: Any) -> Iterator[None]:
     """
     try:
         yield
-    except (argparse.ArgumentError, TypeError, ValueError) as error:
+    except (argparse.ArgumentError, ModuleNotFoundError, TypeError, ValueError) as error:
+        cause = error.__cause__
+        while cause is not None:
+            if isinstance(cause, UserError):
+                raise cause from error
+            cause = cause.__cause__
         raise UserError(summarize(str(error), parser)) from error
 
 
@@ -52,16 +125,19 @@ def summarize(message: str, parser: Any) -> str:
     if unknown := UNKNOWN_KEY.search(message):
         key = unknown[1]
         hint = did_you_mean(key.split(".")[-1], known_names(message, parser))
+        if owner := CLASS_PATH.search(message):
+            return f"unknown key {key!r}{hint}: {owner[1]} has no such argument; remove it if it was another class's"
         return f"unknown key {key!r}{hint}; --help and --print_config list them"
     key = ".".join(re.findall(r'Parser key "([^"]+)"', message))
     types = [
-        class_name or text
-        for class_name, text in EXPECTED_TYPE.findall(message)
+        class_name or literals.replace("'", "") or text
+        for class_name, literals, text in EXPECTED_TYPE.findall(message)
         if class_name != "NoneType" and not text.startswith("path")
     ]
     if types and (values := VALUE.findall(message)):
-        nested = re.search(r"val='(.*?)'", values[-1])
-        return f"{key}: expected {' or '.join(dict.fromkeys(types))}; got {nested[1] if nested else values[-1]}"
+        nested = NESTED_VALUE.search(values[-1])
+        got = one_line(ValueError(nested[1] if nested else values[-1]))
+        return f"{key}: expected {' or '.join(dict.fromkeys(types))}; got {got}"
     lines = [re.sub(r'^Parser key "[^"]+":\s*', "", line.strip(" -")) for line in message.splitlines()]
     rest = "; ".join(line for line in lines if line and not CONTEXT_LINE.match(line))
     return f"{key}: {rest}" if key and key != "config" else rest
@@ -75,8 +151,8 @@ def known_names(message: str, parser: Any) -> set[str]:
             function = import_path(path)
         except ImportError:
             continue
-        if callable(function):
-            names |= set(argument_names(function))
+        with suppress(ValueError):  # some built-in functions have no signature
+            names |= set(argument_names(function)) if callable(function) else set()
     return names
 
 

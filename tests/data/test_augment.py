@@ -108,7 +108,7 @@ def test_colour_jitter_matches_torchvision():
 
 
 def test_unknown_transform_is_reported():
-    with pytest.raises(UserError, match=r"expected the class path of a transform.*got 'torchvision\.Nothing'"):
+    with pytest.raises(UserError, match=r"expected a transform.*got 'torchvision\.Nothing'"):
         run(Augment(transforms=[{"class_path": "torchvision.Nothing"}]))
 
 

@@ -99,5 +99,5 @@ def test_fusing_unsupported_augmentation_is_rejected(in_trained):
 def test_missing_data_and_bad_batch_size_are_rejected(tmp_path, in_trained):
     with pytest.raises(UserError, match="run `leyden prepare` first"):
         ImageData(str(tmp_path))
-    with pytest.raises(UserError, match="batch_size must be at least 1; got 0"):
+    with pytest.raises(UserError, match=r"data.batch_size must lie in \[1, 1048576\]; got 0"):
         ImageData(batch_size=0)

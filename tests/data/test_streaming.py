@@ -370,8 +370,8 @@ def test_a_failed_download_is_a_one_line_error(workspace, storage, error_of):
     [
         ({"folder": "packed"}, "packed holds packed arrays; run `leyden prepare --shards=FOLDER_OR_URL`"),
         ({"shards": "nowhere"}, "expected nowhere/index.json; not found; run `leyden prepare --shards=."),
-        ({"batch_size": 0}, "batch_size must be at least 1; got 8 and 0"),
-        ({"shuffle_window": 0}, "must be at least 1; got 0 and 64"),
+        ({"batch_size": 0}, r"data.batch_size must lie in \[1, 1048576\]; got 0"),
+        ({"shuffle_window": 0}, r"data.shuffle_window must lie in \[1, inf\); got 0"),
     ],
 )
 def test_mistakes_are_reported(workspace, trained, options, message):

@@ -143,7 +143,7 @@ def test_help_lists_the_essential_options_first(workspace, capsys):
         (["--network.init_args.widht=3"], "did you mean 'width'?"),
         (["--trainer.max_epochs=abc"], "trainer.max_epochs: expected int; got abc"),
         (["--data.init_args.batch_size=abc"], "data.batch_size: expected int; got abc"),
-        (["-c", "nope.yaml"], "File does not exist"),
+        (["-c", "nope.yaml"], "expected a config file at nope.yaml"),
         (["--network=leyden.models.ResNot"], "has no attribute 'ResNot'"),
         (["--data.init_args.folder=nowhere"], "expected nowhere/report.json; not found; run `leyden prepare` first"),
         (["--network.init_args.width=-3"], "negative dimension -3"),
@@ -168,8 +168,8 @@ def test_mistakes_are_one_line_errors(workspace, error_of, args, expected):
         (["--trainer.callbacks=LearningRateMonitor"], "LearningRateMonitor"),
         (["--trainer.val_check_interval=0.3"], "expected a last validation at the end of the epoch"),
         (["--trainer.val_check_interval=5", "--trainer.check_val_every_n_epoch=null"], "expected validations by epoch"),
-        (["--trainer.limit_val_batches=0"], "expected at least one validated epoch"),
-        (["--model.optimizer.lr=1e30"], "expected a finite val/loss in some epoch"),
+        (["--trainer.limit_val_batches=0"], "got trainer.limit_val_batches: 0"),
+        (["--model.optimizer.lr=1000"], "expected a finite val/loss in some epoch"),
     ],
 )
 def test_what_cannot_be_published_is_a_one_line_error(workspace, error_of, args, expected):

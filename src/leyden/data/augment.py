@@ -4,6 +4,8 @@ Parameters are drawn on the CPU from a seed, before they are applied: they are t
 operators of `leyden.ops` take the same parameters as the plain-torch path here.
 """
 
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -13,8 +15,9 @@ from torch.nn import functional as F
 
 from leyden.class_paths import import_path
 from leyden.data.colour import jitter
-from leyden.errors import UserError
+from leyden.errors import UserError, one_line
 from leyden.ops.resample import resample_normalize
+from leyden.ranges import check_range
 
 Margin = tuple[int, int]  # rows and columns by which images are stored larger than the model takes them
 
@@ -56,6 +59,9 @@ class Augment:
             (0.25, 1); it replaces the shift. null is off.
         colour_jitter: Largest relative change of brightness, contrast and saturation, in [0, 1); 0 is off.
         transforms: torchvision v2 transforms applied to each example after the others, as `class_path` and `init_args`.
+
+    Raises:
+        UserError: if a number is out of range, or a transform cannot be made.
     """
 
     crop_padding_fraction: float = 0.125
@@ -64,6 +70,18 @@ class Augment:
     resized_crop: tuple[float, float] | None = None
     colour_jitter: float = 0.0
     transforms: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        section = "data.augment"
+        check_range(section, "[0, 1]", crop_padding_fraction=self.crop_padding_fraction)
+        check_range(section, "[0, 1]", cutout_fraction=self.cutout_fraction)
+        check_range(section, "[0, 1)", colour_jitter=self.colour_jitter)
+        if self.resized_crop:
+            low, high = self.resized_crop
+            check_range(section, "(0, 1]", resized_crop=low)
+            check_range(section, f"[{low}, 1]", resized_crop=high)
+        for spec in self.transforms:
+            make_transform(spec)
 
     @property
     def is_fusable(self) -> bool:
@@ -172,27 +190,50 @@ def resize_crops(images: Tensor, relative_box: Tensor, height: int, width: int) 
 
 def transform_each(images: Tensor, specs: list[dict[str, Any]], seeds: Tensor) -> Tensor:
     """Apply transforms to uint8 images (B, C, H, W) one by one, with torch's generator seeded for each image."""
-    transforms = [import_class(spec["class_path"])(**spec.get("init_args", {})) for spec in specs]
+    transforms = [make_transform(spec) for spec in specs]
     transformed = []
     with torch.random.fork_rng(devices=[]):
         for image, seed in zip(images, seeds.tolist(), strict=True):
             torch.manual_seed(seed)
             for transform in transforms:
                 image = transform(image)
+            if not (isinstance(image, Tensor) and image.dtype == images.dtype and image.shape == images.shape[1:]):
+                raise UserError(
+                    f"expected transforms that keep an image's type and size, uint8 {tuple(images.shape[1:])}; got "
+                    f"{describe_output(image)}; correct data.augment.transforms"
+                )
             transformed.append(image)
     return torch.stack(transformed)
 
 
-def import_class(class_path: str) -> Any:
-    """Import a transform."""
+def describe_output(value: Any) -> str:
+    return f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+
+
+def make_transform(spec: dict[str, Any]) -> Callable[[Tensor], Tensor]:
+    """Make a transform from its `class_path` and `init_args`.
+
+    Raises:
+        UserError: if it is not a class whose instances can be called, or rejects its arguments.
+    """
+    advice = "correct data.augment.transforms"
+    if not isinstance(spec.get("class_path"), str) or spec.keys() - {"class_path", "init_args"}:
+        raise UserError(f"expected class_path and init_args of each transform; got {spec}; {advice}")
+    path = spec["class_path"]
     try:
-        return import_path(class_path)
+        transform = import_path(path)
     except ImportError as error:
         raise UserError(
-            "expected the class path of a transform, such as torchvision.transforms.v2.RandAugment; "
-            f"got {class_path!r}; "
-            "correct data.init_args.augment.transforms"
+            f"expected a transform, such as torchvision.transforms.v2.RandAugment; got {path!r} ({error}); {advice}"
         ) from error
+    # Nothing else is called: `os.system` would be, with what `init_args` says.
+    is_transform = isinstance(transform, type) and any("__call__" in vars(base) for base in transform.__mro__)
+    if not is_transform or transform.__module__.partition(".")[0] in sys.stdlib_module_names:
+        raise UserError(f"expected a class of transforms, whose instances are called; {path!r} is not one; {advice}")
+    try:
+        return transform(**spec.get("init_args") or {})
+    except (TypeError, ValueError) as error:
+        raise UserError(f"expected arguments of {path}; got: {one_line(error, 200)}; {advice}") from error
 
 
 def cut_out(images: Tensor, box: Tensor, mean: Tensor) -> Tensor:

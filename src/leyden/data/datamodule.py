@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from leyden.data.augment import Augment, AugmentParams, Margin, pixel_boxes
 from leyden.data.fused import FusedImages
 from leyden.data.jpeg import JpegImages
-from leyden.data.loader import make_loader, next_batch_index
+from leyden.data.loader import check_loader_settings, make_loader, next_batch_index
 from leyden.data.packed import Images, open_images, read_report, read_split
 from leyden.data.replica import rank_and_world_size
 from leyden.data.sampler import BatchIndex, BatchSampler, balancing_weights
@@ -121,8 +121,7 @@ class ImageData(LightningDataModule):
         self._stored_size: tuple[int, int] = tuple(report.get("stored_size", self._size))
         self.class_counts: list[int] = [report["counts"]["train"][label] for label in self.labels]
         self.data_hash: str = report["data_hash"]
-        if batch_size < 1:
-            raise UserError(f"data.batch_size must be at least 1; got {batch_size}; set it in configs/train.yaml")
+        check_loader_settings(batch_size, num_workers, seed)
         self._folder, self._batch_size, self._num_workers, self._seed = Path(folder), batch_size, num_workers, seed
         self._augment, self._sampler, self._resident, self._fused = augment, sampler, resident, fused
         if fused == "yes" and not augment.is_fusable:

@@ -7,6 +7,8 @@ import torch
 from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from leyden.ranges import BATCH_SIZES, NUM_WORKERS, SEEDS, check_range
+
 Batch = TypeVar("Batch", covariant=True)
 
 
@@ -31,6 +33,13 @@ def make_loader(dataset: Dataset[Batch], sampler: Sampler[Any], num_workers: int
         pin_memory=torch.cuda.is_available(),
         persistent_workers=num_workers > 0,
     )
+
+
+def check_loader_settings(batch_size: int, num_workers: int, seed: int) -> None:
+    """Raise UserError for settings that no loader can be made with."""
+    check_range("data", BATCH_SIZES, batch_size=batch_size)
+    check_range("data", NUM_WORKERS, num_workers=num_workers)
+    check_range("data", SEEDS, seed=seed)
 
 
 def next_batch_index(trainer: Trainer | None) -> int:

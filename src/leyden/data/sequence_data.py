@@ -9,12 +9,13 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from leyden.data.loader import make_loader, next_batch_index
+from leyden.data.loader import check_loader_settings, make_loader, next_batch_index
 from leyden.data.packed import read_report
 from leyden.data.replica import rank_and_world_size
 from leyden.data.sampler import BatchIndex, BatchSampler, balancing_weights
 from leyden.data.sequences import SequenceSplit, read_sequence_split
 from leyden.errors import UserError
+from leyden.ranges import check_range
 
 # values float32 (B, T, F), zero after each sequence's end, and lengths int64 (B,); labels int64 (B,)
 Batch = tuple[tuple[Tensor, Tensor], Tensor]
@@ -67,9 +68,8 @@ class SequenceData(LightningDataModule):
         self.input: dict[str, Any] = report["input"]
         self.class_counts: list[int] = [report["counts"]["train"][label] for label in self.labels]
         self.data_hash: str = report["data_hash"]
-        for name, value in (("batch_size", batch_size), ("bucket_batches", bucket_batches)):
-            if value < 1:
-                raise UserError(f"data.{name} must be at least 1; got {value}; set it in configs/train.yaml")
+        check_loader_settings(batch_size, num_workers, seed)
+        check_range("data", "[1, inf)", bucket_batches=bucket_batches)
         if sampler not in ("uniform", "balanced"):
             raise UserError(f"data.sampler must be uniform or balanced; got {sampler!r}; set it in configs/train.yaml")
         self._folder, self._batch_size, self._sampler = Path(folder), batch_size, sampler

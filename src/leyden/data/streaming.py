@@ -13,12 +13,13 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from leyden.data.augment import Augment
 from leyden.data.datamodule import ImageData
-from leyden.data.loader import make_loader, next_batch_index
+from leyden.data.loader import check_loader_settings, make_loader, next_batch_index
 from leyden.data.packed import read_report
 from leyden.data.replica import rank_and_world_size
 from leyden.data.sampler import batch_seed
 from leyden.data.shards import ShardFolder
 from leyden.errors import UserError
+from leyden.ranges import check_range
 
 # images uint8 (B, C, H, W); labels int64 (B,); seed, and offset in the global batch
 Batch = tuple[Tensor, Tensor, tuple[int, int]]
@@ -158,10 +159,9 @@ class StreamedImageData(LightningDataModule):
                 f"expected shards; {folder} holds packed arrays; run `leyden prepare --shards=FOLDER_OR_URL`, or use "
                 "leyden.ImageData"
             )
-        if shuffle_window < 1 or batch_size < 1:
-            raise UserError(
-                f"data.shuffle_window and data.batch_size must be at least 1; got {shuffle_window} and {batch_size}"
-            )
+        check_loader_settings(batch_size, num_workers, seed)
+        check_range("data", "[1, inf)", shuffle_window=shuffle_window)
+        check_range("data", "(0, inf)", max_cache_gb=max_cache_gb)
         self._packed = packed = ImageData(folder, batch_size=batch_size, num_workers=num_workers, seed=seed)
         self.labels, self.input, self.class_counts = packed.labels, packed.input, packed.class_counts
         self.data_hash = packed.data_hash

@@ -38,6 +38,8 @@ def build_network(
     Raises:
         UserError: if the class path is not a torch module, or an argument is unknown or missing.
     """
+    if not spec:
+        raise UserError("expected a network; got null; set network.class_path in configs/train.yaml")
     constructor = import_network(spec["class_path"])
     parameters = inspect.signature(constructor).parameters
     accepts_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
@@ -62,12 +64,17 @@ def build_network(
             "wrap it in a class that has one"
         )
     try:
-        return constructor(**args | accepted), set(accepted)
+        network = constructor(**args | accepted)
     except (TypeError, ValueError) as error:
         raise UserError(
             f"expected arguments that fit {spec['class_path']}; it cannot be built: {error}; "
             "see `network` in configs/train.yaml"
         ) from error
+    if not isinstance(network, nn.Module):
+        raise UserError(
+            f"expected a torch.nn.Module from {spec['class_path']}; got {type(network).__name__}; correct its code"
+        )
+    return network, set(accepted)
 
 
 def import_network(class_path: str) -> Callable[..., nn.Module]:

@@ -14,9 +14,9 @@ from leyden.errors import UserError
 from leyden.files import write_json
 from leyden.files.outputs import check_file, check_no_overlap, is_stream
 from leyden.files.tables import read_table
+from leyden.ranges import SEEDS, check_range
 from leyden.runtimes.load import load, predict_logits
 from leyden.statistics.mcnemar import compare_paired
-from leyden.statistics.settings import check_confidence_level
 
 
 class SavedPredictions(NamedTuple):
@@ -57,7 +57,10 @@ def compare(
     """
     check_file(out)
     check_no_overlap(out, [old, new, data])
-    check_confidence_level(confidence_level, "compare")
+    check_range("compare", "[1, inf)", batch_size=batch_size)
+    check_range("compare", "[1, 1000000]", num_resamples=num_resamples)
+    check_range("compare", "(0, 1)", confidence_level=confidence_level)
+    check_range("compare", SEEDS, seed=seed)
     examples, labels = read_examples(data, "test")
     targets, data_labels = torch.from_numpy(labels), read_report(data)["labels"]
     models: list[Any] = [

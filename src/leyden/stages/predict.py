@@ -22,6 +22,7 @@ from leyden.files.names import printable
 from leyden.files.outputs import check_file, check_no_overlap, is_stream
 from leyden.files.regular_files import read_regular_file
 from leyden.files.tables import TableWriter
+from leyden.ranges import check_range
 from leyden.runtimes.load import Predictor, SliceableExamples, calibrated, load, run_model
 
 RANKED_COLUMNS = ("prediction", "confidence")  # repeated with _2, _3, ... for the next labels
@@ -49,6 +50,7 @@ def predict(
         trust: Load the model even if it runs code (TorchScript, AOTInductor's library, networks that are not from
             leyden, torchvision or timm); files that this project has published do not need it.
     """
+    check_range("predict", "[1, inf)", top_k=top_k, batch_size=batch_size)
     check_file(out)
     check_no_overlap(out, [model, *(path for path in paths if not path.is_dir())])
     predictor = load(model, trust=trust)

@@ -1,15 +1,29 @@
 """Cross-entropy with class weights, for one or several heads."""
 
-import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from leyden.errors import UserError
-from leyden.training.config_checks import check_range
+from leyden.ranges import check_range
+
+
+def check_logits(heads: Sequence[Any], batch_size: int, num_classes: int) -> None:
+    """Check that a network's output is logits (B, K), for each of its heads.
+
+    Raises:
+        UserError: if it is anything else.
+    """
+    for logits in heads or [None]:
+        if not (isinstance(logits, Tensor) and logits.shape == (batch_size, num_classes)):
+            got = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
+            raise UserError(
+                f"expected a network that returns logits of shape (batch size, num_classes), here "
+                f"({batch_size}, {num_classes}); got {got}; correct its forward, or choose another network"
+            )
 
 
 def classification_loss(
@@ -57,5 +71,5 @@ def weigh_classes(
             f"expected class_weights by class name ({', '.join(labels)}); got {', '.join(unknown)}; "
             "set them in configs/train.yaml"
         )
-    check_range(0, math.inf, **weights)
+    check_range("model.class_weights", "[0, inf)", **weights)
     return torch.tensor([float(weights.get(label, 1.0)) for label in labels])

@@ -18,13 +18,14 @@ from leyden.errors import UserError
 from leyden.models.build import build_model
 from leyden.models.image_model import ImageModel
 from leyden.models.sequence_model import SequenceModel
+from leyden.ranges import check_range
 from leyden.training.adversarial import attack
-from leyden.training.classification_loss import classification_loss, weigh_classes
-from leyden.training.config_checks import check_range
+from leyden.training.classification_loss import check_logits, classification_loss, weigh_classes
 from leyden.training.distillation import Distiller, Teacher
 from leyden.training.execution import Execution, apply_execution
 from leyden.training.metrics import RunningMean, make_scores
 from leyden.training.mixing import Mixing, mix
+from leyden.training.optimizers import build_optimizer
 from leyden.training.schedules import Schedule, accumulation_size, make_schedule, scale_learning_rate
 from leyden.training.sharding import shard
 from leyden.training.temperature import Temperature
@@ -78,11 +79,8 @@ class Classifier(LightningModule):
             execution: Memory layout, compilation and activation checkpointing.
         """
         super().__init__()
-        check_range(0, 1, label_smoothing=label_smoothing)
-        if not 0 <= adversarial_epsilon <= 1:
-            raise UserError(
-                f"adversarial_epsilon must lie in [0, 1]; got {adversarial_epsilon}; set it to 0.03 for photographs"
-            )
+        check_range("model", "[0, 1)", label_smoothing=label_smoothing)
+        check_range("model", "[0, 1]", adversarial_epsilon=adversarial_epsilon)
         self.model = build_model(network, labels, input)
         if (mixing.is_on or adversarial_epsilon) and isinstance(self.model, SequenceModel):
             raise UserError("expected images for mixing and adversarial_epsilon; got sequences; set them to 0")
@@ -97,6 +95,7 @@ class Classifier(LightningModule):
         if isinstance(pretrained, str) and Path(pretrained).is_file():
             self.input_files.append(pretrained)
         apply_execution(self.model, execution)
+        build_optimizer(optimizer, self.parameters())  # to report wrong arguments before anything is written
         self.optimizer, self.schedule = optimizer, schedule
         self.label_smoothing, self.mixing, self.adversarial_epsilon = label_smoothing, mixing, adversarial_epsilon
         self.register_buffer("class_weights", weigh_classes(class_weights, labels, class_counts), persistent=False)
@@ -120,6 +119,8 @@ class Classifier(LightningModule):
         if self.adversarial_epsilon:
             inputs = (self.make_adversarial(inputs[0], targets),)
         logits = self.model.network(*inputs)
+        heads = logits if isinstance(logits, tuple | list) else [logits]
+        check_logits(heads, len(targets), len(self.model.labels))
         loss = self._loss(logits, targets)
         if self.distiller:
             loss = self.distiller.blend(loss, logits, inputs)
@@ -191,7 +192,9 @@ class Classifier(LightningModule):
         if not len(labels):
             return None  # the last batch may have fewer examples than there are processes
         assert not isinstance(inputs, FusedImages)  # only training batches are fused
-        logits = (self(inputs) if isinstance(inputs, Tensor) else self(*inputs)).float()
+        logits = self(inputs) if isinstance(inputs, Tensor) else self(*inputs)
+        check_logits([logits], len(labels), len(self.model.labels))
+        logits = logits.float()
         scores["accuracy"].update(logits, labels)
         scores["balanced_accuracy"].update(logits, labels)
         scores["loss"].update(F.cross_entropy(logits, labels), len(labels))
@@ -232,7 +235,7 @@ class Classifier(LightningModule):
         self.test_scores.reset()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer = self.optimizer(self.parameters())
+        optimizer = build_optimizer(self.optimizer, self.parameters())
         if self.inherited:
             self.inherited.restore_optimizer(optimizer)
         if self.schedule.scale_lr == "auto":

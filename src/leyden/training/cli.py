@@ -17,8 +17,8 @@ from torch import nn
 
 from leyden.errors import UserError
 from leyden.files import replaced_file, sha256
-from leyden.parsing import one_line_errors
-from leyden.training.config_checks import check_torchrun_restarts, check_trainer
+from leyden.parsing import StrictParser, check_configs, one_line_errors
+from leyden.training.config_checks import check_seed, check_torchrun_restarts, check_trainer
 from leyden.training.devices import computes_bf16_natively, default_device_type, disable_nvml_check, runs_on_cpu
 from leyden.training.monitoring import TensorBoard, ThroughputProgressBar
 from leyden.training.provenance import describe_provenance
@@ -42,6 +42,10 @@ The essential options (with the defaults of configs/train.yaml):
   --print_config                                         the resolved config, to a file with > my.yaml
   --model.help leyden.Classifier                         the options of a class
 """
+
+
+class StrictLightningParser(StrictParser, LightningArgumentParser):
+    """Lightning's parser without abbreviated keys."""
 
 
 class LeydenCLI(LightningCLI):
@@ -71,12 +75,12 @@ class LeydenCLI(LightningCLI):
             load_from_checkpoint_support=False,
             seed_everything_default=0,
             trainer_defaults={"logger": False, "num_sanity_val_steps": 0, "use_distributed_sampler": False},
+            parser_class=StrictLightningParser,
             parser_kwargs={
                 "prog": f"leyden {verb}",
                 "usage": f"leyden {verb} [-c CONFIG]... [--any.key=value]...",
                 "description": "All options:",
                 "exit_on_error": False,
-                "allow_abbrev": False,
             },
             args=args,
             run=False,
@@ -89,7 +93,7 @@ class LeydenCLI(LightningCLI):
             nn.Module, "network", skip=linked, instantiate=False, required=False, help="The network."
         )
         parser.link_arguments("network", "model.init_args.network", compute_fn=to_plain_dict)
-        parser.link_arguments("seed_everything", "data.init_args.seed")
+        parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=check_seed)
         parser.link_arguments("data.labels", "model.init_args.labels", apply_on="instantiate")
         parser.link_arguments("data.input", "model.init_args.input", apply_on="instantiate")
         parser.link_arguments("data.class_counts", "model.init_args.class_counts", apply_on="instantiate")
@@ -97,8 +101,11 @@ class LeydenCLI(LightningCLI):
         parser.add_lightning_class_args(Resume, "resume")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        check_configs(parser, args)
         with one_line_errors(parser):
             super().parse_arguments(parser, args)
+        if self.config.seed_everything is not None:
+            check_seed(self.config.seed_everything)
 
     def before_instantiate_classes(self) -> None:
         trainer = self.config.trainer

@@ -4,18 +4,34 @@ import os
 from typing import Any
 
 from leyden.errors import UserError
+from leyden.ranges import SEEDS, check_range
 from leyden.training.devices import runs_on_cpu
 
+# Strategies by names that other versions of Lightning know, or that need another launcher.
+STRATEGIES = {
+    "dp": "DistributedDataParallel replaced DataParallel; use -c configs/trainer/ddp.yaml",
+    "ddp2": "DistributedDataParallel replaced it; use -c configs/trainer/ddp.yaml",
+    "ddp_sharded": "FSDP2 replaced it; use -c configs/trainer/fsdp.yaml",
+}
+MAX_CPU_PROCESSES = max(8, os.cpu_count() or 1)
 
-def check_range(low: float, high: float, **values: float) -> None:
-    """Check that settings, passed by name, lie in [low, high); raise UserError otherwise."""
-    for name, value in values.items():
-        if not low <= value < high:
-            raise UserError(f"{name} must lie in [{low}, {high}); got {value}; set it in the model's init_args")
+
+def check_seed(seed: int) -> int:
+    """Return the setting seed_everything, checked."""
+    check_range("", SEEDS, seed_everything=seed)
+    return seed
 
 
 def check_trainer(trainer: Any) -> None:
     """Raise UserError for settings of the section `trainer` that Lightning accepts, but Leyden cannot train with."""
+    check_trainer_ranges(trainer)
+    if advice := STRATEGIES.get(str(trainer.strategy)):
+        raise UserError(f"expected a strategy such as ddp; got trainer.strategy: {trainer.strategy}; {advice}")
+    if runs_on_cpu(trainer.accelerator) and count_processes(trainer.devices) > MAX_CPU_PROCESSES:
+        raise UserError(
+            f"expected at most {MAX_CPU_PROCESSES} processes on this machine's CPU; got trainer.devices: "
+            f"{trainer.devices}; set fewer"
+        )
     if trainer.precision == "16-true":
         raise UserError(
             "expected a precision that can be trained in; got 16-true, in which small gradients underflow to 0; "
@@ -38,13 +54,38 @@ def check_trainer(trainer: Any) -> None:
         )
 
 
+def check_trainer_ranges(trainer: Any) -> None:
+    """Raise UserError for numbers that Lightning accepts and cannot train with."""
+    check_range("trainer", "[1, inf)", accumulate_grad_batches=trainer.accumulate_grad_batches)
+    if trainer.max_epochs not in (None, -1):
+        check_range("trainer", "[1, inf)", max_epochs=trainer.max_epochs)
+    if trainer.max_steps != -1:
+        check_range("trainer", "[1, inf)", max_steps=trainer.max_steps)
+    for name, interval in (
+        ("gradient_clip_val", "[0, inf)"),
+        ("limit_train_batches", "[0, inf)"),
+        ("limit_val_batches", "[0, inf)"),
+        ("limit_test_batches", "[0, inf)"),
+        ("val_check_interval", "(0, inf)"),
+        ("check_val_every_n_epoch", "[1, inf)"),
+        ("log_every_n_steps", "[0, inf)"),
+    ):
+        if isinstance(value := trainer[name], int | float):
+            check_range("trainer", interval, **{name: value})
+
+
+def count_processes(devices: Any) -> int:
+    """Return how many processes the setting `trainer.devices` starts on a CPU; 0 if it is not a number."""
+    return int(devices) if str(devices).isdecimal() else 0
+
+
 def check_torchrun_restarts() -> None:
     """Raise UserError if torchrun may restart processes that could connect to lost ones by addresses in its store.
 
     Source: https://github.com/pytorch/pytorch/issues/135712
     """
-    restarts = int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", 0))
-    if restarts and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+    restarts = os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")
+    if restarts != "0" and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
         raise UserError(
             f"expected a new store for each restart; got torchrun --max-restarts={restarts} with one for all, which "
             "keeps the addresses of lost processes; set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 for torchrun, with "

@@ -7,6 +7,8 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch.distributed.algorithms.ddp_comm_hooks import default_hooks, post_localSGD_hook, powerSGD_hook
 from torch.nn.parallel import DistributedDataParallel
 
+from leyden.ranges import check_range
+
 # Steps with full gradients before PowerSGD or local SGD begin: early gradients are too noisy for either.
 NUM_WARM_UP_STEPS = 100
 
@@ -38,6 +40,9 @@ class DDP(DDPStrategy):
             process_group_backend: nccl or gloo; null chooses by device.
             kwargs: Further arguments of torch's DistributedDataParallel.
         """
+        check_range("trainer.strategy", "[1, inf)", rank=rank)
+        if average_every is not None:
+            check_range("trainer.strategy", "[1, inf)", average_every=average_every)
         super().__init__(
             model_averaging_period=average_every,
             process_group_backend=process_group_backend,

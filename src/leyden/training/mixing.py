@@ -1,6 +1,5 @@
 """Mixup and CutMix of a training step's inputs, drawn from the step's seed, the same for any number of processes."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from leyden.training.config_checks import check_range
+from leyden.ranges import check_range
 
 # Up to 8 processes (a power of two) mix a global batch exactly as one process does.
 MAX_GROUPS = 8
@@ -29,7 +28,7 @@ class Mixing:
     cutmix_alpha: float = 0.0
 
     def __post_init__(self) -> None:
-        check_range(0, math.inf, mixup_alpha=self.mixup_alpha, cutmix_alpha=self.cutmix_alpha)
+        check_range("model.mixing", "[0, inf)", mixup_alpha=self.mixup_alpha, cutmix_alpha=self.cutmix_alpha)
 
     @property
     def is_on(self) -> bool:

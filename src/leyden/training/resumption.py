@@ -20,6 +20,7 @@ from leyden.data.loader import Loader
 from leyden.data.replica import rank_and_world_size
 from leyden.errors import DISK_FULL, UserError
 from leyden.files import replaced_file
+from leyden.ranges import check_range
 from leyden.training.run_folder import Run
 from leyden.trust.archives import is_intact
 
@@ -53,6 +54,10 @@ class Resume(Checkpoint):
             every_steps: Optimizer steps between two checkpoints; null saves none by steps.
             every_seconds: Seconds between two checkpoints; null saves none by time.
         """
+        if every_steps is not None:
+            check_range("resume", "[1, inf)", every_steps=every_steps)
+        if every_seconds is not None:
+            check_range("resume", "(0, inf)", every_seconds=every_seconds)
         self._every_steps, self._every_seconds = every_steps, every_seconds
         self.run: Run | None = None  # set by LeydenCLI
         self.seed = 0

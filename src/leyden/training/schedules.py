@@ -8,7 +8,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
-from leyden.training.config_checks import check_range
+from leyden.ranges import check_range
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Schedule:
     scale_lr: Literal["auto"] | None = None
 
     def __post_init__(self) -> None:
-        check_range(0, 1, warmup_fraction=self.warmup_fraction)
+        check_range("model.schedule", "[0, 1)", warmup_fraction=self.warmup_fraction)
 
 
 def make_schedule(schedule: Schedule, optimizer: Optimizer, num_steps: int) -> LRScheduler:

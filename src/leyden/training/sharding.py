@@ -11,6 +11,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor.parallel import ColwiseParallel, ParallelStyle, RowwiseParallel, parallelize_module
 
 from leyden.errors import UserError
+from leyden.ranges import check_range
 
 
 class Sharded(ModelParallelStrategy):
@@ -27,6 +28,7 @@ class Sharded(ModelParallelStrategy):
                 of such processes divide each batch, the weights and the optimizer's state among them (FSDP2).
             process_group_backend: nccl or gloo; null chooses by device.
         """
+        check_range("trainer.strategy", "[1, inf)", tensor_parallel_size=tensor_parallel_size)
         super().__init__(
             tensor_parallel_size=tensor_parallel_size,
             save_distributed_checkpoint=False,

@@ -98,7 +98,7 @@ def test_archives_and_invalid_sizes_are_rejected(shapes, tmp_path, error_of):
     import shutil
 
     args = ("prepare", "--out", str(tmp_path / "out"), "--shards=shards")
-    assert "prepare.shard_mb must be above 0; got 0" in error_of(*args, "--data", str(shapes), "--shard_mb=0")
+    assert "prepare.shard_mb must lie in (0, 10000]; got 0" in error_of(*args, "--data", str(shapes), "--shard_mb=0")
     shutil.make_archive(str(tmp_path / "zipped/all"), "zip", shapes)
     assert "got the archive all.zip; unpack it" in error_of(*args, "--data", str(tmp_path / "zipped"))
 

@@ -7,8 +7,9 @@ from leyden.data.packed import read_report
 from leyden.errors import UserError
 from leyden.files import replaced_folder
 from leyden.files.outputs import check_output, discard, is_made_by, resolved
+from leyden.ranges import SEEDS, check_range
 from leyden.runtimes.load import load
-from leyden.stages.evaluate.abstention import check_abstain_precision, measure_abstention
+from leyden.stages.evaluate.abstention import measure_abstention
 from leyden.stages.evaluate.metrics import metrics_with_intervals
 from leyden.stages.evaluate.predictions import check_labels, predict_split
 from leyden.stages.evaluate.requirements import find_unmet
@@ -16,7 +17,6 @@ from leyden.stages.evaluate.results import summarise, write_results
 from leyden.stages.evaluate.robustness import check_kinds, mean_accuracies, measure_robustness
 from leyden.stages.evaluate.slices import list_slices
 from leyden.stages.evaluate.suspects import list_suspects
-from leyden.statistics.settings import check_confidence_level
 
 
 def evaluate(
@@ -59,8 +59,12 @@ def evaluate(
     # A folder of that name that is the user's is left alone.
     if require or is_made_by(resolved(failed_out), "evaluate"):
         check_output(failed_out, "evaluate", [model, data])
-    check_confidence_level(confidence_level, "evaluate")
-    check_abstain_precision(abstain_precision)
+    check_range("evaluate", "[1, inf)", batch_size=batch_size, top_k=top_k)
+    check_range("evaluate", "[1, 1000000]", num_resamples=num_resamples)
+    check_range("evaluate", "(0, 1)", confidence_level=confidence_level)
+    check_range("evaluate", "(0, 1]", abstain_precision=abstain_precision)
+    check_range("evaluate", SEEDS, seed=seed)
+    check_range("evaluate.require", "(-inf, inf)", **require)
     check_kinds(robustness)
     predictor = load(model, trust=trust)
     check_labels(predictor, read_report(data)["labels"], model)

@@ -4,18 +4,10 @@ from typing import Any
 
 import torch
 
-from leyden.errors import UserError
 from leyden.stages.evaluate.predictions import Predictions
 from leyden.statistics.wilson import wilson_interval
 
 NO_ANSWERS = 2.0  # a threshold that no confidence reaches
-
-
-def check_abstain_precision(precision: float) -> None:
-    if not 0 < precision <= 1:
-        raise UserError(
-            f"evaluate.abstain_precision must lie in (0, 1]; got {precision}; set it in configs/evaluate.yaml"
-        )
 
 
 def find_threshold(predictions: Predictions, precision: float) -> float:

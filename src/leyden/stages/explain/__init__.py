@@ -15,6 +15,7 @@ from leyden.files.tables import write_table
 from leyden.models.build import Model
 from leyden.models.checkpoint import load_checkpoint
 from leyden.models.sequence_model import SequenceModel
+from leyden.ranges import SEEDS, check_range
 from leyden.runtimes.load import calibrated, predict_logits
 from leyden.stages.explain.batch import Batch, open_prepared_data, take_batch
 from leyden.stages.explain.channels import write_channels
@@ -83,6 +84,10 @@ def explain(
     """
     check_output(out, "explain", [model, data, *([concepts] if concepts else [])])
     check_methods(methods)
+    check_range("explain", "[1, inf)", num_shown=num_shown, num_evidence=num_evidence)
+    check_range("explain", "[1, inf)", num_deletion_steps=num_deletion_steps)
+    check_range("explain", "[0, inf)", num_influential=num_influential, num_channels=num_channels)
+    check_range("explain", SEEDS, seed=seed)
     module = load_checkpoint(model, trust=trust)
     concept_images = read_concepts(concepts, module)  # first, to report an unusable folder at once
     if isinstance(module, SequenceModel):

@@ -10,6 +10,7 @@ from leyden.files import replaced_folder, write_json
 from leyden.files.outputs import check_output
 from leyden.models.build import Model
 from leyden.models.checkpoint import load_checkpoint
+from leyden.ranges import check_range
 from leyden.runtimes.examples import save_examples
 from leyden.stages.export.export_job import ExportJob
 from leyden.stages.export.export_request import ExportRequest
@@ -60,6 +61,10 @@ def export(
     """
     if not inspect:
         check_output(out, "export", [model, data])
+    check_range("export", "[1, inf)", num_examples=num_examples, num_calibration=num_calibration)
+    for name, limits in vars(tolerance).items():
+        check_range(f"export.tolerance.{name}", "[0, inf)", max_abs_diff=limits.max_abs_diff)
+        check_range(f"export.tolerance.{name}", "[0, 1]", top1_agreement=limits.top1_agreement)
     module = load_checkpoint(model, trust=trust)
     if inspect:
         return print(inspect_model(module), end="")

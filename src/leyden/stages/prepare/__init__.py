@@ -75,7 +75,19 @@ def prepare(
     check_output(out, "prepare", [data])
     if shards:
         check_location(shards, [data, out])
-    check_settings(val_fraction, test_fraction, crop_margin, near_duplicate_distance, num_workers)
+    check_settings(
+        {"val_fraction": val_fraction, "test_fraction": test_fraction},
+        image_size,
+        num_workers,
+        seed=seed,
+        max_image_size=max_image_size,
+        crop_margin=crop_margin,
+        min_image_side=min_image_side,
+        max_pixels=max_pixels,
+        max_rejected_fraction=max_rejected_fraction,
+        near_duplicate_distance=near_duplicate_distance,
+        shard_mb=shard_mb,
+    )
     candidates = find_candidates(data, left_out := LeftOut())
     if str(left_out):
         warn(f"left out: {left_out}")
@@ -83,7 +95,7 @@ def prepare(
     image_size = None if has_sequences else image_size
     limits = Limits(min_image_side, max_pixels, *pixels_to_keep(storage, image_size, max_image_size, crop_margin))
     if shards:
-        check_shards(shards, shard_mb, crop_margin, storage, candidates)
+        check_shards(shards, crop_margin, storage, candidates)
         limits = limits._replace(image_size=None, max_kept_pixels=0)  # cache nothing: the disk may be too small
     labels = sorted({candidate.label for candidate in candidates})
     with report_disk_full(out), replaced_folder(out, "prepare") as folder, closing(PixelCache(folder)) as cache:

@@ -3,9 +3,21 @@
 from typing import Literal
 
 from leyden.errors import UserError
+from leyden.ranges import NUM_WORKERS, SEEDS, check_range
 from leyden.stages.prepare.examples import RejectedFile
 
 Storage = Literal["auto", "pixels", "jpeg"]
+SIDES = "[1, 16384]"  # of an image, in pixels
+RANGES = {
+    "seed": SEEDS,
+    "max_image_size": SIDES,
+    "crop_margin": "[1, 10]",
+    "min_image_side": "[1, inf)",
+    "max_pixels": "[1, inf)",
+    "max_rejected_fraction": "[0, 1]",
+    "near_duplicate_distance": "[0, 15]",
+    "shard_mb": "(0, 10000]",
+}
 MAX_PIXEL_BYTES = 100 * 10**9  # `auto` stores more as JPEG files
 
 
@@ -41,21 +53,24 @@ def pixels_to_keep(
 
 
 def check_settings(
-    val_fraction: float, test_fraction: float, crop_margin: float, near_duplicate_distance: int, num_workers: int | None
+    fractions: dict[str, float],
+    image_size: tuple[int, int] | None,
+    num_workers: int | None,
+    **settings: float,
 ) -> None:
-    """Check the ranges of settings."""
-    if not (val_fraction > 0 and test_fraction > 0 and val_fraction + test_fraction < 1):
+    """Check the ranges of settings, and that `fractions`, of validation and test, leave examples to train on."""
+    check_range("prepare", "(0, 1)", **fractions)
+    if sum(fractions.values()) >= 1:
         raise UserError(
-            "prepare.val_fraction and prepare.test_fraction must be above 0 and sum to less than 1; "
-            f"got {val_fraction} and {test_fraction}; set them in configs/prepare.yaml"
+            f"{' and '.join(f'prepare.{name}' for name in fractions)} must sum to less than 1; "
+            f"got {' and '.join(map(str, fractions.values()))}; set them in configs/prepare.yaml"
         )
-    for name, value, is_valid, constraint in (
-        ("crop_margin", crop_margin, crop_margin >= 1, "be 1 or more"),
-        ("near_duplicate_distance", near_duplicate_distance, 0 <= near_duplicate_distance <= 15, "lie in 0 to 15"),
-        ("num_workers", num_workers, num_workers is None or num_workers >= 1, "be 1 or more, or null"),
-    ):
-        if not is_valid:
-            raise UserError(f"prepare.{name} must {constraint}; got {value}; set it in configs/prepare.yaml")
+    for name, value in settings.items():
+        check_range("prepare", RANGES[name], **{name: value})
+    for side in image_size or ():
+        check_range("prepare", SIDES, image_size=side)
+    if num_workers is not None:
+        check_range("prepare", NUM_WORKERS.replace("[0", "[1"), num_workers=num_workers)
 
 
 def check_rejected(rejected: list[RejectedFile], total: int, max_fraction: float) -> None:

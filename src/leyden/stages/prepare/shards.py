@@ -31,12 +31,8 @@ def check_location(shards: str, others: Sequence[Path]) -> None:
         check_file(Path(shards, "index.json"))
 
 
-def check_shards(
-    shards: str, shard_mb: float, crop_margin: float, storage: str, candidates: Sequence[Candidate]
-) -> None:
+def check_shards(shards: str, crop_margin: float, storage: str, candidates: Sequence[Candidate]) -> None:
     """Check before any image is read that litdata is installed, and that settings and data are suitable for shards."""
-    if shard_mb <= 0:
-        raise UserError(f"prepare.shard_mb must be above 0; got {shard_mb}; set it in configs/prepare.yaml")
     if crop_margin != 1 or storage == "jpeg":
         raise UserError(
             f"expected crop_margin 1 and storage auto or pixels for shards; got {crop_margin} and {storage}; "

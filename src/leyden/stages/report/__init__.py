@@ -8,6 +8,7 @@ from leyden.artifacts import METRICS
 from leyden.errors import UserError
 from leyden.files import replaced_folder
 from leyden.files.outputs import check_output
+from leyden.ranges import check_range
 from leyden.stages.report.advice import list_advice
 from leyden.stages.report.checks import list_checks
 from leyden.stages.report.comparison import compare_runs
@@ -55,8 +56,7 @@ def report(
     """
     other = [against / name for name in ("prepare", "train", "evaluate", "export")] if against else []
     check_output(out, "report", [prepare, train, evaluate, export, explain, data, *other])
-    if num_errors < 1:
-        raise UserError(f"report.num_errors must be at least 1; got {num_errors}; set it in configs/report.yaml")
+    check_range("report", "[1, inf)", num_errors=num_errors)
     dataset = read_dataset(prepare, data)
     results = Results(
         dataset,

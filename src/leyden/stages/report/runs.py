@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from leyden.artifacts import CONFIG, CURVES, EXPORT_REPORT, METRICS, PER_CLASS, PREDICTIONS
 from leyden.data.packed import MANIFEST, REPORT, read_report
 from leyden.errors import UserError
@@ -15,6 +13,7 @@ from leyden.files.tables import read_table
 from leyden.stages.report.exports import Exports, read_exports
 from leyden.stages.report.predictions import Prediction, read_predictions
 from leyden.stages.report.training import Curves, group_curves, read_curves, read_provenance
+from leyden.yaml_files import read_yaml
 
 REQUIRED = (
     f"prepare/{REPORT}",
@@ -65,7 +64,7 @@ def read_run(name: str, folders: list[Path], noun: str) -> Run:
     report = read_report(prepare)
     manifest = read_table(prepare / MANIFEST, "prepare")
     has_training = (train / CONFIG).is_file() and (train / CURVES).is_file()
-    config = yaml.safe_load((train / CONFIG).read_text(encoding="utf-8")) if has_training else None
+    config = read_yaml(train / CONFIG) if has_training else None
     return Run(
         name=name,
         metrics=read_json(evaluate / METRICS, "evaluate"),

@@ -66,6 +66,9 @@ def check_fit(cli: LeydenCLI) -> None:
         )
     if cli.config.trainer.fast_dev_run:
         return
+    for name in ("limit_train_batches", "limit_val_batches"):
+        if cli.config.trainer[name] == 0:
+            raise UserError(f"expected batches to train on and to validate; got trainer.{name}: 0; set it above 0")
     for path in cli.model.input_files:
         if Path(path).resolve().is_relative_to(PUBLISHED.resolve()):
             raise UserError(

@@ -16,6 +16,11 @@ MAX_EPOCHS = 10_000  # never reached: the finders count steps
 
 def tune(cli: LeydenCLI) -> None:
     """Print a learning rate and a batch size; change no setting, and leave no file."""
+    if cli.trainer.world_size > 1:
+        raise UserError(
+            f"expected one process for the finders; got {cli.trainer.world_size}; "
+            "set trainer.devices: 1, and leave configs/trainer/ddp.yaml out"
+        )
     cli.trainer.callbacks.clear()  # type: ignore[attr-defined]  # no checkpoints, no averaged weights
     cli.trainer.loggers = []
     cli.trainer.fit_loop.max_epochs = MAX_EPOCHS
