@@ -12,12 +12,13 @@ import torch
 from tqdm import tqdm
 
 from leyden.data.images import SUFFIXES as IMAGE_SUFFIXES
-from leyden.data.images import UnreadableImageError, find_files, read_image
+from leyden.data.images import ImageReader, UnreadableImageError, decoder_limits, find_files, read_image
 from leyden.data.sequences import SUFFIXES as SEQUENCE_SUFFIXES
 from leyden.data.sequences import Sequences, UnreadableSequenceError, read_sequence
 from leyden.errors import UserError
 from leyden.files import replaced_file
 from leyden.files.outputs import check_file, check_no_overlap, is_stream
+from leyden.files.regular_files import read_regular_file
 from leyden.runtimes.load import Predictor, SliceableExamples, calibrated, load, run_model
 
 RANKED_COLUMNS = ("prediction", "confidence")  # repeated with _2, _3, ... for the next labels
@@ -109,7 +110,8 @@ def write_predictions(path: Path, predictor: Predictor, files: list[Path], top_k
 
 def predict_rows(predictor: Predictor, files: list[Path], top_k: int, pool: ThreadPoolExecutor) -> Iterator[list[str]]:
     """Yield one row per file, in order: labels and confidences, or the reason why there are none."""
-    examples = list(pool.map(lambda file: read_example(file, predictor), files))
+    with decoder_limits(ImageReader.from_input(predictor.input).max_pixels):
+        examples = list(pool.map(lambda file: read_example(file, predictor), files))
     readable = [example for example in examples if isinstance(example, np.ndarray)]
     logits = run_model(predictor, collate(predictor, readable), len(readable)) if readable else torch.empty(0, 1)
     all_probabilities = iter(calibrated(predictor, logits).softmax(dim=1))
@@ -135,8 +137,9 @@ def read_example(file: Path, predictor: Any) -> np.ndarray | str:
     """Read an image or a sequence as `leyden prepare` does, or return the reason why it cannot be read."""
     try:
         if not is_sequence_model(predictor):
-            return read_image(file, predictor.channels, predictor.image_size)
-        values, _ = read_sequence(file.read_bytes())
+            reader = ImageReader.from_input(predictor.input)
+            return read_image(file, predictor.channels, predictor.image_size, reader)
+        values, _ = read_sequence(read_regular_file(file))
     except (UnreadableImageError, UnreadableSequenceError) as error:
         return str(error)
     except OSError as error:
