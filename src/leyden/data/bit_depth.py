@@ -21,7 +21,8 @@ from PIL.TiffImagePlugin import (
     TiffImageFile,
 )
 
-BIT_DEPTHS = (8, 10, 12, 14, 16)  # of sensors
+from leyden.trust.description import BIT_DEPTHS
+
 # How Pillow names the layouts of files. It keeps the upper 8 bits of others, CMYK and premultiplied alpha: those come
 # from image editors, which use all 16 bits.
 RED_GREEN_BLUE = ("RGB;16", "RGBA;16", "RGBX;16")

@@ -9,7 +9,7 @@ from leyden.errors import UserError
 
 HALF_A_SURROGATE_PAIR = re.compile("[\ud800-\udfff]")  # cannot be written as UTF-8
 MAX_SIZE = 1 << 16  # number of channels or features; height and width in pixels
-BIT_DEPTHS = (8, 10, 12, 14, 16)  # of the 16 bits per channel that deep images use
+BIT_DEPTHS = (8, 10, 12, 14, 16)  # of sensors: how many of the 16 bits per channel images use
 DEFAULTS = {"temperature": 1.0, "provenance": {}}
 MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-3, 1e3  # `leyden fit` chooses between 1/16 and 16
 
