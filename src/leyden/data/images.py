@@ -23,6 +23,7 @@ SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")  # no other decoder runs, whatever the file's name or content
 GREY_MODES = frozenset({"1", "L", "LA"})
 COLOUR_MODES = frozenset({"P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"})
+MODES = GREY_MODES | COLOUR_MODES
 ORIENTATION = 0x0112  # EXIF tag
 TRANSPOSITIONS = {  # that make an image upright, by its orientation; 1 is upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -55,26 +56,20 @@ class ImageReader(NamedTuple):
         return cls(**{key: value for key, value in description.get("reader", {}).items() if key in cls._fields})
 
 
-@contextmanager
-def convert_decoder_errors() -> Iterator[None]:
-    """Convert the exceptions of decoders to `UnreadableImageError` with a short reason.
+def as_unreadable(error: Exception) -> UnreadableImageError:
+    """Convert an exception of a decoder to one with a short reason.
 
     Any of them: on damaged files they also raise what looks like a mistake in their code, such as `struct.error`.
     """
-    try:
-        yield
-    except UnreadableImageError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise UnreadableImageError("too large: it exceeds max_pixels") from error
-    except MemoryError as error:
-        raise UnreadableImageError("not enough memory to decode it") from error
-    except Exception as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else one_line(error, MAX_REASON_LENGTH)
-        is_plain = isinstance(error, (OSError, SyntaxError, ValueError, EOFError)) and reason
-        raise UnreadableImageError(
-            reason if is_plain else f"damaged: {type(error).__name__} {reason}".strip()
-        ) from error
+    if isinstance(error, UnreadableImageError):
+        return error
+    if isinstance(error, Image.DecompressionBombError):
+        return UnreadableImageError("too large: it exceeds max_pixels")
+    if isinstance(error, MemoryError):
+        return UnreadableImageError("not enough memory to decode it")
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else one_line(error, MAX_REASON_LENGTH)
+    is_plain = isinstance(error, OSError | SyntaxError | ValueError | EOFError) and reason
+    return UnreadableImageError(reason if is_plain else f"damaged: {type(error).__name__} {reason}".strip())
 
 
 @contextmanager
@@ -163,27 +158,33 @@ def decode(file: Path | bytes, reader: ImageReader = ImageReader()) -> Decoded:
             that cannot be converted to 8 bits.
     """
     content = file if isinstance(file, bytes) else read_content(file)
-    with convert_decoder_errors(), open_image(content) as opened:
-        check_size(opened, reader)
-        deep = read_deep_image(content, opened)
-        opened.load()
-        mode = opened.mode
-        if deep:
-            image = deep.to_image(reader.bit_depth or smallest_bit_depth(deep.maximum))
-        elif mode in GREY_MODES | COLOUR_MODES:
-            image = opened
-        else:
-            raise UnreadableImageError(f"unsupported mode {mode}")
-        is_grey = image.mode in GREY_MODES
-        if image.has_transparency_data:
-            image = composite_on_white(image)
-        image = image.convert("L" if is_grey else "RGB")
-        transposition = find_transposition(opened)
-        return Decoded(image if transposition is None else image.transpose(transposition), mode, deep)
+    try:
+        with open_image(content) as opened:
+            return decode_opened(content, opened, reader)
+    except Exception as error:
+        raise as_unreadable(error) from error
 
 
-@contextmanager
-def open_image(content: bytes) -> Iterator[ImageFile.ImageFile]:
+def decode_opened(content: bytes, opened: ImageFile.ImageFile, reader: ImageReader) -> Decoded:
+    check_size(opened, reader)
+    deep = read_deep_image(content, opened)
+    opened.load()
+    mode = opened.mode
+    if deep:
+        image = deep.to_image(reader.bit_depth or smallest_bit_depth(deep.maximum))
+    elif mode in MODES:
+        image = opened
+    else:
+        raise UnreadableImageError(f"unsupported mode {mode}")
+    is_grey = image.mode in GREY_MODES
+    if image.has_transparency_data:
+        image = composite_on_white(image)
+    image = image.convert("L" if is_grey else "RGB")
+    transposition = find_transposition(opened)
+    return Decoded(image if transposition is None else image.transpose(transposition), mode, deep)
+
+
+def open_image(content: bytes) -> ImageFile.ImageFile:
     """Open an image without decoding its pixels.
 
     Raises:
@@ -192,14 +193,13 @@ def open_image(content: bytes) -> Iterator[ImageFile.ImageFile]:
     if not content:
         raise UnreadableImageError("empty file")
     try:
-        image = Image.open(io.BytesIO(content), formats=FORMATS)
+        opened = Image.open(io.BytesIO(content), formats=FORMATS)
     except UnidentifiedImageError as error:
         is_tiff = content[:4] in TIFF_MARKS
         raise UnreadableImageError("damaged TIFF, or of an unsupported kind" if is_tiff else "not an image") from error
-    with image as opened:
-        assert isinstance(opened, ImageFile.ImageFile)
-        skip_exif(opened)
-        yield opened
+    assert isinstance(opened, ImageFile.ImageFile)
+    skip_exif(opened)
+    return opened
 
 
 def check_size(opened: Image.Image, reader: ImageReader) -> None:
@@ -234,8 +234,11 @@ def is_plain_jpeg(content: bytes) -> bool:
     Raises:
         UnreadableImageError: if the file is not an image.
     """
-    with convert_decoder_errors(), open_image(content) as opened:
-        return opened.format == "JPEG" and opened.mode in ("L", "RGB") and find_transposition(opened) is None
+    try:
+        with open_image(content) as opened:
+            return opened.format == "JPEG" and opened.mode in ("L", "RGB") and find_transposition(opened) is None
+    except Exception as error:
+        raise as_unreadable(error) from error
 
 
 def to_array(image: Image.Image, channels: int, size: tuple[int, int]) -> np.ndarray:
@@ -263,8 +266,10 @@ def read_image(
 ) -> np.ndarray:
     """Decode an image and convert it to an array uint8 (H, W, C), as `decode` and `to_array` do."""
     image = decode(file, reader).image
-    with convert_decoder_errors():
+    try:
         return to_array(image, channels, size)
+    except Exception as error:  # out of memory
+        raise as_unreadable(error) from error
 
 
 def composite_on_white(image: Image.Image) -> Image.Image:

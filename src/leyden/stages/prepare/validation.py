@@ -13,7 +13,7 @@ from PIL import Image
 from leyden.data.images import (
     ImageReader,
     UnreadableImageError,
-    convert_decoder_errors,
+    as_unreadable,
     decode,
     decoder_limits,
     is_plain_jpeg,
@@ -82,8 +82,10 @@ def convert_images(max_pixels: int, convert: Callable[[bytes], Result], job: Job
     """Convert image files, in order; those of more than `max_pixels` are not usable."""
 
     def convert_image(content: bytes) -> Result:
-        with convert_decoder_errors():
+        try:
             return convert(content)
+        except Exception as error:
+            raise as_unreadable(error) from error
 
     with decoder_limits(max_pixels):
         return convert_files(convert_image, job)
