@@ -113,7 +113,7 @@ def normalized_batches(data: Any) -> Iterable[Any]:
     quiet: dict[str, Any] = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar"), False)
     data.trainer = Trainer(accelerator="cpu", precision="bf16-mixed", **quiet)
     data.trainer.training = True
-    constants = Preprocess(**data.input, expand=False).scale_and_shift()
+    constants = Preprocess(data.input, expand=False).scale_and_shift()
     for batch in data.train_dataloader():
         images, labels = data.on_after_batch_transfer(batch, 0)
         yield images.normalize(*constants, torch.bfloat16), labels

@@ -26,7 +26,7 @@ def as_tensors(data: ImageData, batch: Any) -> tuple[torch.Tensor, torch.Tensor]
     """Return images and labels of a batch; fused images are normalised like the model does."""
     images, labels = data.on_after_batch_transfer(batch, 0)
     if isinstance(images, FusedImages):
-        preprocess = Preprocess(**data.input, expand=False)
+        preprocess = Preprocess(data.input, expand=False)
         images = images.normalize(*preprocess.scale_and_shift(), torch.float32)
     return images, labels
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from leyden.data.images import UnreadableImageError, decode, read_image
+from leyden.data.images import ImageReader, UnreadableImageError, decode, decoder_limits, read_image
 
 RED = np.array([200, 30, 40], np.uint8)
 
@@ -60,7 +60,7 @@ def test_first_frame_of_an_animation(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(b"", "not an image"), (b"not an image at all", "not an image"), (None, "truncated")],
+    [(b"", "empty file"), (b"not an image at all", "not an image"), (None, "truncated")],
 )
 def test_broken_files_have_a_reason(tmp_path, content, reason):
     if content is None:
@@ -71,8 +71,9 @@ def test_broken_files_have_a_reason(tmp_path, content, reason):
         read_image(tmp_path / "broken.jpg", 3, (8, 8))
 
 
-def test_a_decompression_bomb_is_rejected(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("max_pixels", "size"), [(9_999, "100x100, above 9999 pixels"), (1_000, "it exceeds")])
+def test_a_large_image_is_rejected_before_it_is_decoded(tmp_path, max_pixels, size):
     Image.new("L", (100, 100)).save(tmp_path / "bomb.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    with pytest.raises(UnreadableImageError, match="exceeds limit"):
-        read_image(tmp_path / "bomb.png", 1, (8, 8))
+    content = (tmp_path / "bomb.png").read_bytes()[:50]  # not a pixel is left
+    with decoder_limits(max_pixels), pytest.raises(UnreadableImageError, match=f"too large: {size}.*max_pixels"):
+        read_image(content, 1, (8, 8), ImageReader(max_pixels=max_pixels))

@@ -17,13 +17,13 @@ RESNET = {"class_path": "leyden.models.ResNet", "init_args": {"width": 4, "depth
 
 def test_preprocess_scales_and_normalises():
     images = torch.tensor([0, 255], dtype=torch.uint8).repeat(32).view(1, 1, 8, 8)
-    out = Preprocess(**GREY, expand=False)(images)
+    out = Preprocess(GREY, expand=False)(images)
     assert out.unique().tolist() == [-0.5, 1.5]
 
 
 def test_preprocess_resizes_as_the_file_reader_does():
     pixels = torch.randint(0, 256, (1, 3, 61, 47), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    preprocess = Preprocess(3, [20, 30], [0.0] * 3, [1.0] * 3, expand=False)
+    preprocess = Preprocess({"channels": 3, "image_size": [20, 30], "mean": [0.0] * 3, "std": [1.0] * 3}, expand=False)
     resized = preprocess(pixels)[0] * 255
     image = Image.fromarray(pixels[0].permute(1, 2, 0).numpy()).resize((30, 20), Image.Resampling.BILINEAR)
     expected = torch.tensor(list(image.tobytes())).view(20, 30, 3).permute(2, 0, 1)
@@ -36,7 +36,7 @@ def test_preprocess_resizes_as_the_file_reader_does():
 )
 def test_invalid_images_are_refused(images):
     with pytest.raises(UserError, match=r"expected uint8 images \(B, 1, H, W\); got"):
-        Preprocess(**GREY, expand=False)(images)
+        Preprocess(GREY, expand=False)(images)
 
 
 def test_model_accepts_raw_images_of_any_size():

@@ -138,6 +138,7 @@ def test_a_file_describes_its_input_and_provenance(exported, trained, name, prec
     model = load_checkpoint(trained / "artifacts/train/model.ckpt")
     assert description["input"]["shape"] == ["batch", 1, 8, 8]
     assert description["input"]["dtype"] == "uint8"
+    assert description["input"]["reader"] == {"min_image_side": 4, "max_pixels": 100_000_000, "bit_depth": 16}
     assert description["precision"] == precision
     assert description["temperature"] == model.temperature != 1
     assert description["license"] == "MIT"

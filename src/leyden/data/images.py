@@ -1,12 +1,22 @@
 """Reading of image files as arrays, shared by preparation and prediction so that they cannot differ."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import ctypes
+import functools
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError, features
+from PIL import Image, ImageFile, UnidentifiedImageError, features
+from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH, TiffImageFile
+
+from leyden.data.bit_depth import DeepImage, read_deep_image, skip_exif, smallest_bit_depth
+from leyden.errors import one_line
+from leyden.files.regular_files import read_regular_file
 
 SUFFIXES_OF = {
     "JPEG": (".jfif", ".jpe", ".jpeg", ".jpg"),
@@ -27,10 +37,21 @@ else:
     SUFFIXES_OF["HEIF"] = (".heic", ".heif")
 SUFFIXES = frozenset(suffix for suffixes in SUFFIXES_OF.values() for suffix in suffixes)
 FORMATS = tuple(SUFFIXES_OF)  # no other decoder runs, whatever the file's name or content
-GREY_MODES = frozenset({"1", "L", "LA", "I;16", "I;16B", "I;16L", "I;16N", "I"})
+GREY_MODES = frozenset({"1", "L", "LA"})
 COLOUR_MODES = frozenset({"P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"})
-ORIENTATION = 0x0112  # EXIF tag; 1 is upright
-BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+MODES = GREY_MODES | COLOUR_MODES
+ORIENTATION = 0x0112  # EXIF tag
+TRANSPOSITIONS = {  # that make an image upright, by its orientation; 1 is upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+TIFF_MARKS = (b"II*\0", b"MM\0*")
+MAX_REASON_LENGTH = 200
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 
 
@@ -38,54 +59,175 @@ class UnreadableImageError(Exception):
     """A file is not a usable image; the message is a short reason."""
 
 
+class ImageReader(NamedTuple):
+    """How files become pixels: `leyden prepare` decides it, and models carry it, so that `leyden predict` agrees."""
+
+    min_image_side: int = 4  # of height and width, in pixels
+    max_pixels: int = 100_000_000
+    bit_depth: int | None = 16  # used of the 16 bits of deep images: `1 << bit_depth` is white; None: each image's own
+
+    @classmethod
+    def from_input(cls, description: Mapping[str, Any]) -> Self:
+        """Return the reader in the description of a model's `input`; files of older versions have none."""
+        return cls(**{key: value for key, value in description.get("reader", {}).items() if key in cls._fields})
+
+
+def as_unreadable(error: Exception) -> UnreadableImageError:
+    """Convert an exception of a decoder to one with a short reason.
+
+    Any of them: on damaged files they also raise what looks like a mistake in their code, such as `struct.error`.
+    """
+    if isinstance(error, UnreadableImageError):
+        return error
+    if isinstance(error, Image.DecompressionBombError):
+        return UnreadableImageError("too large: it exceeds max_pixels")
+    if isinstance(error, MemoryError):
+        return UnreadableImageError("not enough memory to decode it")
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else one_line(error, MAX_REASON_LENGTH)
+    is_plain = isinstance(error, OSError | SyntaxError | ValueError | EOFError) and reason
+    return UnreadableImageError(reason if is_plain else f"damaged: {type(error).__name__} {reason}".strip())
+
+
 @contextmanager
-def convert_decoder_errors() -> Iterator[None]:
-    """Convert the many exceptions of decoders to `UnreadableImageError` with a short reason."""
+def decoder_limits(max_pixels: int) -> Iterator[None]:
+    """Limit what decoders allocate before an image's size is known, and silence their messages, which name no file.
+
+    This is a setting of the process: enter it before threads are started that decode.
+    """
+    before, logger = Image.MAX_IMAGE_PIXELS, logging.getLogger("PIL")
+    level = logger.level
+    Image.MAX_IMAGE_PIXELS = max_pixels
+    silence_libtiff()
     try:
-        yield
-    except UnidentifiedImageError as error:
-        raise UnreadableImageError("not an image") from error
-    except (OSError, SyntaxError, ValueError, EOFError, *BOMBS) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
-        raise UnreadableImageError(reason or type(error).__name__) from error
+        logger.setLevel(logging.CRITICAL)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="PIL")
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+        logger.setLevel(level)
+
+
+@functools.cache
+def silence_libtiff() -> None:
+    """Stop libtiff from writing errors to stderr; Pillow does so for its warnings, and raises an exception for both."""
+    with suppress(OSError, AttributeError):  # linked in another way: the lines are harmless
+        ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)
 
 
 class Decoded(NamedTuple):
-    """An upright image in mode L or RGB, and the mode of its file."""
+    """An upright image in mode L or RGB."""
 
     image: Image.Image
-    mode: str
+    mode: str  # of its file
+    deep: DeepImage | None  # the values of an image with 16 bits per channel, not made upright
 
 
-def decode(file: Path | IO[bytes]) -> Decoded:
-    """Decode an image file, or the first frame of an animation, and apply its EXIF orientation.
+def read_content(path: str | Path) -> bytes:
+    """Read a file.
 
     Raises:
-        UnreadableImageError: if the file is unreadable, truncated, not an image, or of a mode that cannot be converted
-            to 8 bits.
+        UnreadableImageError: if it cannot be read, is not a regular file, or is too large.
     """
-    with convert_decoder_errors(), Image.open(file, formats=FORMATS) as opened:
-        opened.load()
-        mode = opened.mode
-        if mode not in GREY_MODES | COLOUR_MODES:
-            raise UnreadableImageError(f"unsupported mode {mode}")
-        upright = opened.getexif().get(ORIENTATION, 1) == 1
-        image: Image.Image = opened if upright else ImageOps.exif_transpose(opened)
-        if mode.startswith("I"):
-            image = keep_upper_8_bits(image)
-        elif mode in ("P", "PA", "RGBA", "LA"):
-            image = composite_on_white(image)
-        return Decoded(image.convert("L" if mode in GREY_MODES else "RGB"), mode)
+    try:
+        return read_regular_file(path)
+    except OSError as error:
+        raise UnreadableImageError(error.strerror or str(error)) from error
 
 
-def is_plain_jpeg(file: IO[bytes]) -> bool:
+def decode(file: Path | bytes, reader: ImageReader = ImageReader()) -> Decoded:
+    """Decode an image, or the first frame of an animation, and apply its EXIF orientation.
+
+    Args:
+        file: The file, or its content.
+        reader: Limits of a usable image, and the range of images with 16 bits per channel.
+
+    Raises:
+        UnreadableImageError: if the file is unreadable, truncated, not an image, too small, too large, or of a mode
+            that cannot be converted to 8 bits.
+    """
+    content = file if isinstance(file, bytes) else read_content(file)
+    try:
+        with open_image(content) as opened:
+            return decode_opened(content, opened, reader)
+    except Exception as error:
+        raise as_unreadable(error) from error
+
+
+def decode_opened(content: bytes, opened: ImageFile.ImageFile, reader: ImageReader) -> Decoded:
+    check_size(opened, reader)
+    deep = read_deep_image(content, opened)
+    opened.load()
+    mode = opened.mode
+    if deep:
+        image = deep.to_image(reader.bit_depth or smallest_bit_depth(deep.maximum))
+    elif mode in MODES:
+        image = opened
+    else:
+        raise UnreadableImageError(f"unsupported mode {mode}")
+    is_grey = image.mode in GREY_MODES
+    if image.has_transparency_data:
+        image = composite_on_white(image)
+    image = image.convert("L" if is_grey else "RGB")
+    transposition = find_transposition(opened)
+    return Decoded(image if transposition is None else image.transpose(transposition), mode, deep)
+
+
+def open_image(content: bytes) -> ImageFile.ImageFile:
+    """Open an image without decoding its pixels.
+
+    Raises:
+        UnreadableImageError: if it is not an image.
+    """
+    if not content:
+        raise UnreadableImageError("empty file")
+    try:
+        opened = Image.open(io.BytesIO(content), formats=FORMATS)
+    except UnidentifiedImageError as error:
+        is_tiff = content[:4] in TIFF_MARKS
+        raise UnreadableImageError("damaged TIFF, or of an unsupported kind" if is_tiff else "not an image") from error
+    assert isinstance(opened, ImageFile.ImageFile)
+    skip_exif(opened)
+    return opened
+
+
+def check_size(opened: Image.Image, reader: ImageReader) -> None:
+    """Check the size in the header of an image."""
+    width, height = opened.size
+    if min(width, height) < reader.min_image_side:
+        limit = f"a side is below {reader.min_image_side} pixels (min_image_side)"
+        raise UnreadableImageError(f"too small: {width}x{height}, {limit}")
+    if width * height > reader.max_pixels:
+        raise UnreadableImageError(f"too large: {width}x{height}, above {reader.max_pixels} pixels (max_pixels)")
+    if isinstance(opened, TiffImageFile):  # a whole tile is decoded at once, however small the image is
+        width, height = opened.tag_v2.get(TILEWIDTH, 0), opened.tag_v2.get(TILELENGTH, 0)
+        if width * height > reader.max_pixels:
+            raise UnreadableImageError(f"too large: tiles of {width}x{height}, above {reader.max_pixels} pixels")
+
+
+def find_transposition(opened: Image.Image) -> Image.Transpose | None:
+    """Return what makes an image upright by its EXIF orientation; None if it is upright, or its EXIF is damaged.
+
+    The other tags are neither read nor written: one that nobody needs must not reject a good picture.
+    """
+    try:
+        tags = opened.tag_v2 if isinstance(opened, TiffImageFile) else opened.getexif()
+        return TRANSPOSITIONS.get(tags.get(ORIENTATION, 1))
+    except Exception:  # the parser raises many kinds
+        return None
+
+
+def is_plain_jpeg(content: bytes) -> bool:
     """Check, without decoding it, whether a file is an upright grey or RGB JPEG, which all decoders read the same way.
 
     Raises:
         UnreadableImageError: if the file is not an image.
     """
-    with convert_decoder_errors(), Image.open(file, formats=FORMATS) as opened:
-        return opened.format == "JPEG" and opened.mode in ("L", "RGB") and opened.getexif().get(ORIENTATION, 1) == 1
+    try:
+        with open_image(content) as opened:
+            return opened.format == "JPEG" and opened.mode in ("L", "RGB") and find_transposition(opened) is None
+    except Exception as error:
+        raise as_unreadable(error) from error
 
 
 def to_array(image: Image.Image, channels: int, size: tuple[int, int]) -> np.ndarray:
@@ -108,21 +250,15 @@ def to_array(image: Image.Image, channels: int, size: tuple[int, int]) -> np.nda
     return np.asarray(image).reshape(height, width, channels)
 
 
-def read_image(file: Path | IO[bytes], channels: int, size: tuple[int, int]) -> np.ndarray:
+def read_image(
+    file: Path | bytes, channels: int, size: tuple[int, int], reader: ImageReader = ImageReader()
+) -> np.ndarray:
     """Decode an image and convert it to an array uint8 (H, W, C), as `decode` and `to_array` do."""
-    return to_array(decode(file).image, channels, size)
-
-
-def keep_upper_8_bits(image: Image.Image) -> Image.Image:
-    """Convert 16-bit values to 8 bits, as viewers do.
-
-    Raises:
-        UnreadableImageError: if a value needs more than 16 bits: which value is white is then unknown.
-    """
-    values = np.asarray(image)
-    if values.min() < 0 or values.max() > 0xFFFF:
-        raise UnreadableImageError(f"unsupported mode {image.mode}: values from {values.min()} to {values.max()}")
-    return Image.fromarray((values.astype(np.uint32) >> 8).astype(np.uint8))
+    image = decode(file, reader).image
+    try:
+        return to_array(image, channels, size)
+    except Exception as error:  # out of memory
+        raise as_unreadable(error) from error
 
 
 def composite_on_white(image: Image.Image) -> Image.Image:

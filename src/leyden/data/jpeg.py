@@ -1,7 +1,11 @@
 """Images stored as JPEG files and decoded when they are indexed, like an array of pixels."""
 
-from collections.abc import Callable, Sequence
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +13,17 @@ import numpy as np
 if TYPE_CHECKING:  # `leyden prepare` starts without torch
     from torch import Tensor
 
+STDERR = 2  # file descriptor
+STDERR_LOCK = threading.Lock()
+LIBJPEG_WARNINGS = (
+    b"Corrupt JPEG data",
+    b"Inconsistent progression sequence",
+    b"Invalid Adobe marker",
+    b"Invalid SOS parameters",
+    b"Premature end of JPEG file",
+    b"Unknown Adobe color transform",
+    b"Warning: unknown JFIF revision",
+)
 Box = Sequence[int]  # top, left, height and width in pixels
 
 
@@ -80,6 +95,30 @@ class JpegImages:
             resized = torch.nn.functional.interpolate(box, size, mode="bilinear", antialias=True)[0]
             out[index] = resized.permute(1, 2, 0)
 
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # a single thread in a worker process
+        with (
+            without_libjpeg_warnings(),
+            ThreadPoolExecutor(torch.get_num_threads()) as pool,
+        ):  # a single thread in a worker process
             list(pool.map(fill, range(len(rows))))
         return torch.from_numpy(out).permute(0, 3, 1, 2)
+
+
+@contextmanager
+def without_libjpeg_warnings() -> Iterator[None]:
+    """Leave out the lines that libjpeg writes to stderr for slightly damaged files, without their names.
+
+    Pillow, which `leyden prepare` validates files with, silences them; torchvision does not, and has no switch. What
+    others write to stderr meanwhile follows afterwards.
+    """
+    with STDERR_LOCK, tempfile.TemporaryFile() as redirected:
+        original = os.dup(STDERR)
+        os.dup2(redirected.fileno(), STDERR)
+        try:
+            yield
+        finally:
+            os.dup2(original, STDERR)
+            os.close(original)
+            redirected.seek(0)
+            for line in redirected:
+                if not line.startswith(LIBJPEG_WARNINGS):
+                    os.write(STDERR, line)

@@ -18,12 +18,17 @@ def read_regular_file(path: str | os.PathLike[str], max_bytes: int = MAX_FILE_BY
     check_regular(path, os.stat(path), max_bytes)  # noqa: PTH116 - before opening: that alone can change a device
     # The file may have been replaced since: without O_NONBLOCK, opening a pipe would block.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    with open(os.open(path, flags), "rb", buffering=0) as file:
-        check_regular(path, status := os.fstat(file.fileno()), max_bytes)
-        content = file.read(status.st_size + 1) or b""
-        while len(content) > status.st_size and (more := file.read(MIN_READ_BYTES)):  # it grows, or is in /proc
+    descriptor = os.open(path, flags)
+    try:  # without a file object, which takes longer than the rest for a small file
+        check_regular(path, status := os.fstat(descriptor), max_bytes)
+        content = os.read(descriptor, status.st_size + 1)
+        while len(content) > status.st_size and (
+            more := os.read(descriptor, MIN_READ_BYTES)
+        ):  # it grows, or is in /proc
             content += more
             check_size(path, len(content), max_bytes)
+    finally:
+        os.close(descriptor)
     return content
 
 

@@ -1,6 +1,6 @@
 """A network together with its preprocessing and labels: what is trained, saved, exported and explained."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,18 +17,19 @@ class Preprocess(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(
-        self, channels: int, image_size: Sequence[int], mean: Sequence[float], std: Sequence[float], expand: bool
-    ) -> None:
-        """Store the description of the training images; mean and std of each channel are for pixels in [0, 1].
+    def __init__(self, input: Mapping[str, Any], expand: bool) -> None:
+        """Store the description of the training images.
 
-        With `expand`, a single channel is repeated three times, for a network that accepts RGB only.
+        Args:
+            input: `channels`, `image_size`, and `mean` and `std` of each channel for pixels in [0, 1]; further keys
+                describe how files become pixels.
+            expand: Repeat a single channel three times, for a network that accepts RGB only.
         """
         super().__init__()
-        self.channels, self.expand = channels, expand
-        self.image_size = (int(image_size[0]), int(image_size[1]))
-        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
+        self.channels, self.expand = input["channels"], expand
+        self.image_size = (int(input["image_size"][0]), int(input["image_size"][1]))
+        self.register_buffer("mean", torch.tensor(input["mean"]).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(input["std"]).view(1, -1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
         """Map uint8 images (B, C, H, W) of any size to float (B, C', H', W').
@@ -69,7 +70,8 @@ class ImageModel(nn.Module):
         Args:
             network: `class_path` and `init_args` of any torch module, or of a function that returns one.
             labels: Class names, in the order of the logits.
-            input: Description of the images by `leyden prepare`: `channels`, `image_size`, `mean`, `std`.
+            input: Description of the images by `leyden prepare`: `channels`, `image_size`, `mean`, `std`, and how files
+                are read (`reader`).
         """
         super().__init__()
         self.spec: dict[str, Any] = {"network": network, "labels": list(labels), "input": dict(input)}
@@ -81,8 +83,13 @@ class ImageModel(nn.Module):
             "image_size": tuple(input["image_size"]),
         }
         self.network, accepted = build_network(network, data_args)
-        self.preprocess = Preprocess(**input, expand=input["channels"] == 1 and "in_channels" not in accepted)
+        self.preprocess = Preprocess(input, expand=input["channels"] == 1 and "in_channels" not in accepted)
         self.channels, self.image_size = self.preprocess.channels, self.preprocess.image_size
+
+    @property
+    def input(self) -> dict[str, Any]:
+        """The description of the images."""
+        return self.spec["input"]
 
     @property
     def temperature(self) -> float:

@@ -44,7 +44,7 @@ class Standardize(nn.Module):
 class SequenceModel(nn.Module):
     """A network with its preprocessing and labels: maps raw sequences of any length to logits."""
 
-    __jit_unused_properties__ = ("temperature",)  # otherwise torch.jit.script would compile it
+    __jit_unused_properties__ = ("input", "temperature")  # otherwise torch.jit.script would compile them
 
     def __init__(self, network: NetworkSpec, labels: Sequence[str], input: dict[str, Any]) -> None:
         """Build the network for these labels and sequences.
@@ -62,6 +62,11 @@ class SequenceModel(nn.Module):
         data_args = {"num_classes": len(labels), "in_features": self.features}
         self.network, _ = build_network(network, data_args, required=list(data_args))
         self.preprocess = Standardize(**input)
+
+    @property
+    def input(self) -> dict[str, Any]:
+        """The description of the sequences."""
+        return self.spec["input"]
 
     @property
     def temperature(self) -> float:

@@ -20,6 +20,9 @@ class Predictor(Protocol):
     labels: list[str]
 
     @property
+    def input(self) -> dict[str, Any]: ...
+
+    @property
     def __call__(self) -> Callable[..., Tensor]: ...
 
 
@@ -125,12 +128,13 @@ class ExportedModel:
 
     def __init__(self, opened: OpenedModel) -> None:
         self._run, self.description = opened
-        self.labels, input = self.description["labels"], self.description["input"]
-        if "features" in input:
-            self.features: int = input["features"]
+        self.labels: list[str] = self.description["labels"]
+        self.input: dict[str, Any] = self.description["input"]
+        if "features" in self.input:
+            self.features: int = self.input["features"]
         else:
-            self.channels: int = input["channels"]
-            height, width = input["image_size"]
+            self.channels: int = self.input["channels"]
+            height, width = self.input["image_size"]
             self.image_size: tuple[int, int] = (height, width)
         self.temperature = float(self.description.get("temperature", 1.0))
 

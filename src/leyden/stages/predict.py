@@ -1,6 +1,5 @@
 """Predict the labels of image or sequence files with a checkpoint or an exported file: `leyden predict`."""
 
-import io
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +11,7 @@ import torch
 from tqdm import tqdm
 
 from leyden.data.images import SUFFIXES as IMAGE_SUFFIXES
-from leyden.data.images import UnreadableImageError, read_image
+from leyden.data.images import ImageReader, UnreadableImageError, decoder_limits, read_image
 from leyden.data.listing import LeftOut, find_files
 from leyden.data.sequences import SUFFIXES as SEQUENCE_SUFFIXES
 from leyden.data.sequences import Sequences, UnreadableSequenceError, read_sequence
@@ -127,7 +126,8 @@ def write_predictions(path: Path, predictor: Predictor, files: list[Path], top_k
 
 def predict_rows(predictor: Predictor, files: list[Path], top_k: int, pool: ThreadPoolExecutor) -> Iterator[list[str]]:
     """Yield one row per file, in order: labels and confidences, or the reason why there are none."""
-    examples = list(pool.map(lambda file: read_example(file, predictor), files))
+    with decoder_limits(ImageReader.from_input(predictor.input).max_pixels):
+        examples = list(pool.map(lambda file: read_example(file, predictor), files))
     readable = [example for example in examples if isinstance(example, np.ndarray)]
     logits = run_model(predictor, collate(predictor, readable), len(readable)) if readable else torch.empty(0, 1)
     all_probabilities = iter(calibrated(predictor, logits).softmax(dim=1))
@@ -152,10 +152,10 @@ def collate(predictor: Predictor, examples: list[np.ndarray]) -> SliceableExampl
 def read_example(file: Path, predictor: Any) -> np.ndarray | str:
     """Read an image or a sequence as `leyden prepare` does, or return the reason why it cannot be read."""
     try:
-        content = read_regular_file(file)
         if not is_sequence_model(predictor):
-            return read_image(io.BytesIO(content), predictor.channels, predictor.image_size)
-        values, _ = read_sequence(content)
+            reader = ImageReader.from_input(predictor.input)
+            return read_image(file, predictor.channels, predictor.image_size, reader)
+        values, _ = read_sequence(read_regular_file(file))
     except (UnreadableImageError, UnreadableSequenceError) as error:
         return str(error)
     except OSError as error:

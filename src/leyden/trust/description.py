@@ -9,6 +9,7 @@ from leyden.errors import UserError
 
 HALF_A_SURROGATE_PAIR = re.compile("[\ud800-\udfff]")  # cannot be written as UTF-8
 MAX_SIZE = 1 << 16  # number of channels or features; height and width in pixels
+BIT_DEPTHS = (8, 10, 12, 14, 16)  # of sensors: how many of the 16 bits per channel images use
 DEFAULTS = {"temperature": 1.0, "provenance": {}}
 MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-3, 1e3  # `leyden fit` chooses between 1/16 and 16
 
@@ -53,7 +54,16 @@ def is_input(value: Any) -> bool:
         and is_list_of(float, mean, length=count)
         and is_list_of(float, std, length=count, above=0)
         and (max_batch is None or is_list_of(int, [max_batch], above=0))
+        and is_reader(value.get("reader", {}))
     )
+
+
+def is_reader(value: Any) -> bool:
+    """Return whether a value describes how image files are read; keys of later versions may follow."""
+    if not isinstance(value, dict):
+        return False
+    limits = [value[key] for key in ("min_image_side", "max_pixels") if key in value]
+    return is_list_of(int, limits, above=-1) and value.get("bit_depth", 16) in BIT_DEPTHS
 
 
 def is_network(value: Any) -> bool:

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from leyden.data.images import ImageReader
 from leyden.stages.prepare.validation import Limits, ValidImage, convert_images, to_pixels, validate_images
 
-LIMITS = Limits(min_side=4, max_pixels=10_000, image_size=None, max_kept_pixels=100 * 100)
+READER = ImageReader(min_image_side=4, max_pixels=10_000)
+LIMITS = Limits(READER, image_size=None, max_kept_pixels=100 * 100)
 
 
 def encode(image: Image.Image, suffix: str, **options) -> bytes:
@@ -35,8 +37,8 @@ NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), n
         (encode(NOISE, "jpeg")[:900], "truncated"),
         (encode(NOISE, "png")[:2000], "truncated"),
         (encode(Image.new("L", (3, 400)), "png"), "too small: 3x400, a side is below 4 pixels"),
-        (encode(Image.new("1", (1000, 11)), "png"), "11000 pixels) exceeds limit of 10000"),
-        (encode(Image.new("1", (10_000, 10_000)), "png"), "exceeds limit"),
+        (encode(Image.new("1", (1000, 11)), "png"), "too large: 1000x11, above 10000 pixels (max_pixels)"),
+        (encode(Image.new("1", (10_000, 10_000)), "png"), "too large: it exceeds max_pixels"),
         (encode(Image.new("F", (9, 9)), "tiff"), "unsupported mode F"),
         (encode(Image.new("LAB", (9, 9)), "tiff"), "unsupported mode LAB"),
         (encode(Image.new("I", (9, 9), 70_000), "tiff"), "unsupported mode I: values from 70000 to 70000"),
@@ -75,7 +77,7 @@ def test_pixels_are_kept_if_they_are_few_or_the_size_is_known():
     assert (image.height, image.width, image.channels, image.mode) == (40, 50, 3, "RGB")
     assert pixels == NOISE.tobytes()
     assert validate_one(content, LIMITS._replace(max_kept_pixels=1999))[1] == b""
-    row = convert_images(10_000, partial(to_pixels, (10, 20, 3)), ("", [("x", content)]))[0]
+    row = convert_images(10_000, partial(to_pixels, (10, 20, 3), READER), ("", [("x", content)]))[0]
     assert validate_one(content, LIMITS._replace(max_kept_pixels=0, image_size=(10, 20)))[1] == row.tobytes()
 
 

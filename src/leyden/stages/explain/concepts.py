@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from leyden.artifacts import CONCEPTS
-from leyden.data.images import UnreadableImageError, read_image
+from leyden.data.images import ImageReader, UnreadableImageError, decoder_limits, read_image
 from leyden.data.listing import find_files
 from leyden.data.packed import Images, Split
 from leyden.errors import UserError
@@ -57,11 +57,13 @@ def read_concepts(folder: Path | None, module: Model) -> Concepts:
 
 def read_images(folder: Path, module: ImageModel) -> list[np.ndarray]:
     images = []
-    for file in find_files(folder):
-        try:
-            images.append(read_image(file, module.channels, module.image_size))
-        except UnreadableImageError as error:
-            print(printable(f"explain: {file} left out: {error}"))
+    reader = ImageReader.from_input(module.input)
+    with decoder_limits(reader.max_pixels):
+        for file in find_files(folder):
+            try:
+                images.append(read_image(file, module.channels, module.image_size, reader))
+            except UnreadableImageError as error:
+                print(printable(f"explain: {file} left out: {error}"))
     if len(images) < MIN_IMAGES:
         raise UserError(
             f"expected at least {MIN_IMAGES} readable images of a concept; {folder} has {len(images)}; "

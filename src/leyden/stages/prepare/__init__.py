@@ -4,6 +4,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+from leyden.data.images import ImageReader
 from leyden.data.listing import LeftOut
 from leyden.data.packed import LABELS, REPORT, SPLITS, read_split
 from leyden.files import replaced_folder, write_json
@@ -61,9 +62,9 @@ def prepare(
             uses their centre.
         storage: pixels, resized once, are read fastest; jpeg keeps upright grey or RGB JPEG files as they are (others
             are encoded at quality 95) and decodes them for each batch; auto is pixels up to 100 GB of them, else jpeg.
-        min_image_side: Smallest height and width of a usable image, in pixels.
+        min_image_side: Smallest height and width of a usable image, in pixels, also for `leyden predict`.
         max_pixels: Largest number of pixels of a usable image, since a small file can hold an image that fills the
-            memory.
+            memory; also for `leyden predict`.
         max_rejected_fraction: Fraction of unusable files above which the stage stops, in [0, 1].
         near_duplicate_distance: Number of the 64 bits in which the hashes of near duplicates may differ, 0 to 15.
         allow_leakage: Pack the user's own splits even if an image or a group is in two of them.
@@ -93,13 +94,14 @@ def prepare(
         warn(f"left out: {left_out}")
     has_sequences = are_sequences(candidates)
     image_size = None if has_sequences else image_size
-    limits = Limits(min_image_side, max_pixels, *pixels_to_keep(storage, image_size, max_image_size, crop_margin))
+    reader = ImageReader(min_image_side, max_pixels, bit_depth=None)
+    limits = Limits(reader, *pixels_to_keep(storage, image_size, max_image_size, crop_margin))
     if shards:
         check_shards(shards, crop_margin, storage, candidates)
         limits = limits._replace(image_size=None, max_kept_pixels=0)  # cache nothing: the disk may be too small
     labels = sorted({candidate.label for candidate in candidates})
     with report_disk_full(out), replaced_folder(out, "prepare") as folder, closing(PixelCache(folder)) as cache:
-        source = Source(data, num_workers, cache, max_pixels)
+        source = Source(data, num_workers, cache, reader)
         validate = partial(convert_files, validate_sequence) if has_sequences else partial(validate_images, limits)
         examples, rejected = read_examples(source, candidates, labels, validate, limits.image_size)
         if has_sequences:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from leyden.data.images import to_array
+from leyden.data.images import ImageReader, to_array
 from leyden.errors import UserError
 from leyden.stages.prepare.archives import FileEntry, read_contents
 from leyden.stages.prepare.discovery import Candidate
@@ -29,7 +29,7 @@ class Source(NamedTuple):
     data: Path
     num_workers: int | None  # None decides by the time that the first chunk takes
     cache: PixelCache  # keeps what is packed later
-    max_pixels: int  # of an image
+    reader: ImageReader
 
 
 def read_examples(
@@ -78,7 +78,8 @@ def apply_to_files(
 def packed_rows(source: Source, examples: Sequence[Example], shape: Shape) -> Iterator[np.ndarray]:
     """Yield each example's pixels in the shape (H, W, C); large images are read again, and must not have changed."""
     large = [example.candidate.file for example in examples if example.cached is None]
-    reread_rows = apply_to_files(partial(convert_images, source.max_pixels, partial(to_pixels, shape)), source, large)
+    convert = partial(to_pixels, shape, source.reader)
+    reread_rows = apply_to_files(partial(convert_images, source.reader.max_pixels, convert), source, large)
     for example in with_progress(examples, "pack", "image"):
         if example.cached is None:
             yield check_unchanged(example, next(reread_rows))
@@ -90,7 +91,8 @@ def packed_rows(source: Source, examples: Sequence[Example], shape: Shape) -> It
 def jpeg_files(source: Source, examples: Sequence[Example], channels: int) -> Iterator[tuple[bytes, bool]]:
     """Return each example as a JPEG file, and whether it had to be encoded; files must not have changed."""
     files = [example.candidate.file for example in examples]
-    results = apply_to_files(partial(convert_images, source.max_pixels, partial(to_jpeg, channels)), source, files)
+    convert = partial(to_jpeg, channels, source.reader)
+    results = apply_to_files(partial(convert_images, source.reader.max_pixels, convert), source, files)
     progress = with_progress(examples, "pack", "image")
     return (check_unchanged(example, result) for example, result in zip(progress, results, strict=True))
 

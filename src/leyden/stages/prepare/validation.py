@@ -3,28 +3,34 @@
 import hashlib
 import io
 import os
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image
 
-from leyden.data.images import UnreadableImageError, decode, is_plain_jpeg, read_image, to_array
+from leyden.data.images import (
+    ImageReader,
+    UnreadableImageError,
+    as_unreadable,
+    decode,
+    decoder_limits,
+    is_plain_jpeg,
+    read_content,
+    read_image,
+    to_array,
+)
 from leyden.data.sequences import UnreadableSequenceError
-from leyden.files.regular_files import read_regular_file
 
 THUMBNAIL_SHAPE = (16, 18)  # of the grey thumbnail that near duplicates are compared by
 ENCODED_QUALITY = 95
 
 
 class Limits(NamedTuple):
-    """Limits of a usable image, and what is kept of it for packing."""
+    """How files are read, and what is kept of them for packing."""
 
-    min_side: int  # of height and width, in pixels
-    max_pixels: int
+    reader: ImageReader
     image_size: tuple[int, int] | None  # height and width in which pixels are kept; None for the image's own
     max_kept_pixels: int  # number of pixels above which none are kept if `image_size` is None
 
@@ -32,12 +38,15 @@ class Limits(NamedTuple):
 class ValidImage(NamedTuple):
     """The properties of a usable image."""
 
-    digest: str  # of the upright 8-bit pixels and their shape, which the model will see, whatever the file's format
+    # Of the upright 8-bit pixels and their shape, which the model will see, whatever the file's format. Of all 16 bits
+    # of deep images: which 8 of them the model will see depends on other files, on which splits must not depend.
+    digest: str
     thumbnail: bytes  # grey, 16 rows of 18
     height: int  # in pixels, upright, as is `width`
     width: int
     channels: int  # 1 for grey images, else 3
     mode: str  # of the file
+    maximum: int | None  # the largest value of a file with 16 bits per channel; None for others
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -65,7 +74,7 @@ def convert_files(convert: Callable[[bytes], Result], job: Job) -> list[Result |
     results: list[Result | str] = []
     for path, content in files:
         try:
-            content = read_file(os.path.join(data, path)) if content is None else content  # noqa: PTH118 - Path is slow
+            content = read_content(os.path.join(data, path)) if content is None else content  # noqa: PTH118 - Path is slow
             if isinstance(content, str):
                 raise UnreadableImageError(content)
             if not content:
@@ -76,41 +85,41 @@ def convert_files(convert: Callable[[bytes], Result], job: Job) -> list[Result |
     return results
 
 
-def read_file(path: str) -> bytes:
-    try:
-        return read_regular_file(path)
-    except OSError as error:
-        raise UnreadableImageError(error.strerror or str(error)) from error
-
-
 def convert_images(max_pixels: int, convert: Callable[[bytes], Result], job: Job) -> list[Result | str]:
     """Convert image files, in order; those of more than `max_pixels` are not usable."""
+
+    def convert_image(content: bytes) -> Result:
+        try:
+            return convert(content)
+        except Exception as error:
+            raise as_unreadable(error) from error
+
     with decoder_limits(max_pixels):
-        return convert_files(convert, job)
+        return convert_files(convert_image, job)
 
 
 def validate_images(limits: Limits, job: Job) -> list[tuple[ValidImage, bytes] | str]:
     """Validate files, in order: properties and pixels of each, or the reason why it is not usable."""
-    return convert_images(limits.max_pixels, partial(validate_image, limits), job)
+    return convert_images(limits.reader.max_pixels, partial(validate_image, limits), job)
 
 
 def validate_image(limits: Limits, content: bytes) -> tuple[ValidImage, bytes]:
     """Return an image's properties and its pixels (H, W, channels), empty if there are too many."""
-    image, mode = decode(io.BytesIO(content))
+    image, mode, deep = decode(content, limits.reader)
     width, height = image.size
-    if min(width, height) < limits.min_side:
-        reason = f"too small: {width}x{height}, a side is below {limits.min_side} pixels (min_image_side)"
-        raise UnreadableImageError(reason)
     pixels = image.tobytes()
     channels = len(image.getbands())
-    digest = hashlib.sha256(pixels)
+    digest = hashlib.sha256(deep.to_bytes() if deep else pixels)
     digest.update(b"%d %d %d" % (height, width, channels))
     kept = b""
-    if limits.image_size:
+    if deep:
+        pass  # its 8 bits are known when all files have been read
+    elif limits.image_size:
         kept = to_array(image, channels, limits.image_size).tobytes()
     elif height * width <= limits.max_kept_pixels:
         kept = pixels
-    return ValidImage(digest.hexdigest(), make_thumbnail(image), height, width, channels, mode), kept
+    maximum = deep.maximum if deep else None
+    return ValidImage(digest.hexdigest(), make_thumbnail(image), height, width, channels, mode, maximum), kept
 
 
 def make_thumbnail(image: Image.Image) -> bytes:
@@ -121,30 +130,16 @@ def make_thumbnail(image: Image.Image) -> bytes:
     return bytes(memoryview(thumbnail))
 
 
-def to_pixels(shape: tuple[int, int, int], content: bytes) -> np.ndarray:
+def to_pixels(shape: tuple[int, int, int], reader: ImageReader, content: bytes) -> np.ndarray:
     """Return a file's pixels in the shape (H, W, C)."""
-    return read_image(io.BytesIO(content), shape[2], shape[:2])
+    return read_image(content, shape[2], shape[:2], reader)
 
 
-def to_jpeg(channels: int, content: bytes) -> tuple[bytes, bool]:
+def to_jpeg(channels: int, reader: ImageReader, content: bytes) -> tuple[bytes, bool]:
     """Return a file as JPEG, and whether it had to be encoded: upright grey or RGB JPEG files are kept as they are."""
-    if is_plain_jpeg(io.BytesIO(content)):
+    if is_plain_jpeg(content):
         return content, False
-    image = decode(io.BytesIO(content)).image.convert("L" if channels == 1 else "RGB")
+    image = decode(content, reader).image.convert("L" if channels == 1 else "RGB")
     encoded = io.BytesIO()
     image.save(encoded, "JPEG", quality=ENCODED_QUALITY, subsampling="4:4:4")
     return encoded.getvalue(), True
-
-
-@contextmanager
-def decoder_limits(max_pixels: int) -> Iterator[None]:
-    """Reject images with more pixels before they are decoded, and suppress decoders' other warnings."""
-    before = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = max_pixels
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = before
