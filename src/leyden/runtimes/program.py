@@ -129,9 +129,9 @@ def read_members(archive: zipfile.ZipFile, path: Path) -> dict[str, bytes]:
             raise NotDataError(f"it has the member {member[:80]!r}")
         members[name] = archive.read(member)
     try:
-        inputs = io.BytesIO(members.pop(INPUTS))
-        check_archive(path, inputs)
-        torch.load(inputs, weights_only=True)
+        inputs = members.pop(INPUTS)
+        check_archive(path, io.BytesIO(inputs))
+        torch.load(io.BytesIO(inputs), weights_only=True)
     except Exception as error:  # torch's unpickler raises almost any exception on foreign bytes
         raise NotDataError("its example inputs are a pickle of more than tensors") from error
     return members
