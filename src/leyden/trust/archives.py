@@ -30,11 +30,11 @@ def check_archive(path: Path, content: IO[bytes] | None = None) -> None:
             occurs twice.
     """
     try:
-        with zipfile.ZipFile(content or path) as archive:
+        with content or open(path, "rb") as file, zipfile.ZipFile(file) as archive:
             members = archive.infolist()
-            size = archive.fp.seek(0, os.SEEK_END)
+            size = file.seek(0, os.SEEK_END)
             max_bytes = MAX_EXPANSION_RATIO * size + EXPANSION_ALLOWANCE_BYTES
-            is_whole = sum(info.file_size for info in members) <= max_bytes and not has_other_content(archive, size)
+            is_whole = sum(info.file_size for info in members) <= max_bytes and not has_other_content(members, file)
             damaged = archive.testzip() if is_whole else "the whole archive"
     except (zipfile.BadZipFile, struct.error, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
         raise UserError(
@@ -57,14 +57,14 @@ def check_archive(path: Path, content: IO[bytes] | None = None) -> None:
         )
 
 
-def has_other_content(archive: zipfile.ZipFile, size: int) -> bool:
+def has_other_content(members: list[zipfile.ZipInfo], file: IO[bytes]) -> bool:
     """Return whether bytes precede the first member, or a comment or other bytes follow the directory.
 
     Another reader could find a different archive there.
     """
-    first = min((info.header_offset for info in archive.infolist()), default=0)
-    archive.fp.seek(size - END_RECORD.size)
-    signature, *_, comment_length = END_RECORD.unpack(archive.fp.read(END_RECORD.size))
+    first = min((info.header_offset for info in members), default=0)
+    file.seek(-END_RECORD.size, os.SEEK_END)
+    signature, *_, comment_length = END_RECORD.unpack(file.read(END_RECORD.size))
     return first != 0 or comment_length != 0 or signature != b"PK\5\6"
 
 

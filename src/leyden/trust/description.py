@@ -84,7 +84,7 @@ def is_input(value: Any) -> bool:
         is_list_of(int, [count, *(size if isinstance(size, list | tuple) else [None])], above=0)
         and len(size) == 2
         and max(count, *size) <= MAX_SIZE
-        and count * math.prod(size) <= MAX_INPUT_VALUES
+        and math.prod([count, *size]) <= MAX_INPUT_VALUES
         and is_list_of(float, mean, length=count)
         and is_list_of(float, std, length=count, above=0)
         and (max_batch is None or is_list_of(int, [max_batch], above=0))
