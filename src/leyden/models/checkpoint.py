@@ -1,7 +1,6 @@
 """The checkpoint format: read and checked without running code from the file, and rebuilt as a model."""
 
 import pickle
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,8 @@ from leyden.errors import UserError, one_line
 from leyden.models.build import Model, rebuild_model
 from leyden.trust.archives import check_archive
 from leyden.trust.description import check_description
+
+MAX_SHARING_RATIO = 32  # weights that layers share are in the state dict once for each layer, and in the file once
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -64,6 +65,9 @@ def unpickle_checkpoint(path: Path) -> dict[str, Any]:
 def check_weights(weights: Any, path: Path) -> None:
     """Check that a state dict holds named dense tensors without NaN; buffers may be infinite, as masks are.
 
+    A tensor may repeat one stored value any number of times, and many tensors may share their values: their sizes are
+    checked before anything is computed from them.
+
     Raises:
         UserError: if it does not.
     """
@@ -75,6 +79,12 @@ def check_weights(weights: Any, path: Path) -> None:
         raise UserError(
             f"expected a state_dict of names and dense tensors in {path}; it holds something else; "
             "create it again with `leyden fit`"
+        )
+    num_bytes = sum(value.numel() * value.element_size() for value in weights.values())
+    if num_bytes > MAX_SHARING_RATIO * path.stat().st_size:
+        raise UserError(
+            f"expected tensors of at most {MAX_SHARING_RATIO} times the file's size in {path}; got {num_bytes:,} "
+            "bytes, because they repeat the same values; create it again with `leyden fit`"
         )
     if invalid := [
         name for name, value in weights.items() if value.is_floating_point() and has_invalid_values(name, value)
@@ -89,6 +99,7 @@ def is_dense(value: Any) -> bool:
     return (
         isinstance(value, Tensor)
         and value.layout == torch.strided
+        and not value.is_nested
         and value.device.type == "cpu"
         and not value.is_quantized
     )
@@ -116,37 +127,10 @@ def load_checkpoint(
         UserError: if it is damaged, does not fit the current code, or is not trusted.
     """
     checkpoint = read_checkpoint(path)
-    description = checkpoint["leyden"]
-    model = rebuild_model(description, path, trust, allowed_class_paths)
-    prefix = "model."
-    weights = checkpoint["state_dict"].items()
-    load_weights(model, {name.removeprefix(prefix): value for name, value in weights if name.startswith(prefix)}, path)
+    description, prefix = checkpoint["leyden"], "model."
+    named = checkpoint["state_dict"].items()
+    weights = {name.removeprefix(prefix): value for name, value in named if name.startswith(prefix)}
+    model = rebuild_model(description, weights, path, trust, allowed_class_paths)
     model.provenance = description.get("provenance", {})
     model.spec["temperature"] = description.get("temperature", 1.0)
-    return model.eval().to(device)
-
-
-def load_weights(model: Model, weights: dict[str, Tensor], path: Path) -> None:
-    """Load weights into a model.
-
-    Raises:
-        UserError: if they belong to a different network.
-    """
-    expected = model.state_dict()
-    names = [name for name, value in expected.items() if isinstance(value, Tensor) and name in weights]
-    state = OrderedDict(weights)
-    state._metadata = expected._metadata  # type: ignore[attr-defined] # versions of layers, which files do not store
-    try:
-        if any(number_kind(expected[name]) != number_kind(weights[name]) for name in names):
-            raise TypeError("a different kind of number")  # torch would convert it silently
-        model.load_state_dict(state)
-    except Exception as error:  # a network may override load_state_dict, and raise anything
-        class_path = model.spec["network"]["class_path"]
-        raise UserError(
-            f"expected weights that fit the network; the weights in {path} do not fit {class_path} as it is now; "
-            "use the code that trained it"
-        ) from error
-
-
-def number_kind(value: Tensor) -> tuple[bool, bool]:
-    return value.is_floating_point(), value.is_complex()
+    return model.to(device)

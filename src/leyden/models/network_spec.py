@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from leyden.class_paths import import_path
-from leyden.errors import UserError, did_you_mean
+from leyden.errors import UserError, did_you_mean, one_line
 from leyden.trust.network_classes import check_network_class, current_source
 
 NetworkSpec = dict[str, Any]  # {"class_path": "leyden.models.ResNet", "init_args": {"width": 32}}
@@ -66,9 +66,10 @@ def build_network(
     try:
         network = constructor(**args | accepted)
     except (TypeError, ValueError) as error:
+        source = current_source.get()
         raise UserError(
-            f"expected arguments that fit {spec['class_path']}; it cannot be built: {error}; "
-            "see `network` in configs/train.yaml"
+            f"expected arguments that fit {spec['class_path']}; it cannot be built: {one_line(error, 200)}; "
+            + (f"create {source.path} again" if source else "see `network` in configs/train.yaml")
         ) from error
     if not isinstance(network, nn.Module):
         raise UserError(

@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_leaves
 
 from leyden.errors import UserError, one_line
 from leyden.runtimes.operators import MAX_INT64, find_operator
+from leyden.trust.archives import check_archive
 
 MODEL = "models/model.json"
 PAYLOADS = ("data/weights/model_weights_config.json", "data/constants/model_constants_config.json")
@@ -100,7 +101,7 @@ def load_program(path: Path) -> Callable[..., Tensor]:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            members = read_members(archive)
+            members = read_members(archive, path)
             model = json.loads(members[MODEL])
             weights = read_weights(members)
         if model["schema_version"]["major"] != SCHEMA_VERSION:
@@ -118,7 +119,7 @@ def load_program(path: Path) -> Callable[..., Tensor]:
     )
 
 
-def read_members(archive: zipfile.ZipFile) -> dict[str, bytes]:
+def read_members(archive: zipfile.ZipFile, path: Path) -> dict[str, bytes]:
     """Read an archive's members by their names relative to its root; example inputs are checked, but not used."""
     root = archive.namelist()[0].partition("/")[0] + "/"
     members = {}
@@ -128,7 +129,9 @@ def read_members(archive: zipfile.ZipFile) -> dict[str, bytes]:
             raise NotDataError(f"it has the member {member[:80]!r}")
         members[name] = archive.read(member)
     try:
-        torch.load(io.BytesIO(members.pop(INPUTS)), weights_only=True)
+        inputs = members.pop(INPUTS)
+        check_archive(path, io.BytesIO(inputs))
+        torch.load(io.BytesIO(inputs), weights_only=True)
     except Exception as error:  # torch's unpickler raises almost any exception on foreign bytes
         raise NotDataError("its example inputs are a pickle of more than tensors") from error
     return members

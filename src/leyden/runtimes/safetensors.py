@@ -7,7 +7,7 @@ import torch
 from safetensors import safe_open
 
 from leyden.models.build import rebuild_model
-from leyden.models.checkpoint import check_weights, load_weights
+from leyden.models.checkpoint import check_weights
 from leyden.runtimes import ModelFunction
 from leyden.runtimes.checkpoint import array_function
 from leyden.trust.description import check_description
@@ -23,6 +23,4 @@ def read(path: Path, trust: bool) -> tuple[ModelFunction, str]:
     check_description(description, path, names_network=True)
     check_weights(weights, path)
     statistics = {key: value for key, value in description["input"].items() if key not in ("name", "dtype", "shape")}
-    model = rebuild_model(description | {"input": statistics}, path, trust)
-    load_weights(model, weights, path)
-    return array_function(model.eval()), text
+    return array_function(rebuild_model(description | {"input": statistics}, weights, path, trust)), text

@@ -1,32 +1,42 @@
 """Zip archives that hold models (.ckpt, .pt2, .torchscript, .pth): checked before anything reads them."""
 
+import os
+import struct
 import zipfile
 import zlib
 from collections import Counter
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from leyden.errors import UserError
 
+END_RECORD = struct.Struct("<4s4H2LH")  # the last bytes of an archive without a comment
 DIRECTORY_ATTRIBUTE = 0x10  # MS-DOS attribute of a member that is a folder
 # A compressed archive may hold this many times its size: torch compresses only the source code in TorchScript files.
 MAX_EXPANSION_RATIO, EXPANSION_ALLOWANCE_BYTES = 4, 16 << 20
 REMEDY = "copy the file again, or create it again with `leyden fit` or `leyden export`"
 
 
-def check_archive(path: Path) -> None:
+def check_archive(path: Path, content: IO[bytes] | None = None) -> None:
     """Check every CRC-32, which torch writes but does not check, and refuse what two readers could read differently.
 
+    Args:
+        path: The file, for messages.
+        content: An archive inside the file, if that is to be checked instead of the file.
+
     Raises:
-        UserError: if the file is not a zip archive, is damaged, expands to far more than its size, or has a member that
-            is a folder or whose name is absolute, leads upwards or occurs twice.
+        UserError: if it is not a zip archive, is damaged, expands to far more than its size, holds bytes before the
+            first or after the last member, or has a member that is a folder or whose name is absolute, leads upwards or
+            occurs twice.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with content or open(path, "rb") as file, zipfile.ZipFile(file) as archive:
             members = archive.infolist()
-            max_bytes = MAX_EXPANSION_RATIO * path.stat().st_size + EXPANSION_ALLOWANCE_BYTES
-            is_too_large = sum(info.file_size for info in members) > max_bytes
-            damaged = "the whole archive" if is_too_large else archive.testzip()
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError, ValueError) as error:
+            size = file.seek(0, os.SEEK_END)
+            max_bytes = MAX_EXPANSION_RATIO * size + EXPANSION_ALLOWANCE_BYTES
+            is_whole = sum(info.file_size for info in members) <= max_bytes and not has_other_content(members, file)
+            damaged = archive.testzip() if is_whole else "the whole archive"
+    except (zipfile.BadZipFile, struct.error, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
         raise UserError(
             f"expected an intact model file; {path} cannot be read ({error}): it is damaged or not a model; {REMEDY}"
         ) from error
@@ -45,6 +55,17 @@ def check_archive(path: Path) -> None:
             f"expected members with unique names inside the archive's folder; refused {path}: its member {unsafe[0]!r} "
             f"could be written or read elsewhere; {REMEDY}"
         )
+
+
+def has_other_content(members: list[zipfile.ZipInfo], file: IO[bytes]) -> bool:
+    """Return whether bytes precede the first member, or a comment or other bytes follow the directory.
+
+    Another reader could find a different archive there.
+    """
+    first = min((info.header_offset for info in members), default=0)
+    file.seek(-END_RECORD.size, os.SEEK_END)
+    signature, *_, comment_length = END_RECORD.unpack(file.read(END_RECORD.size))
+    return first != 0 or comment_length != 0 or signature != b"PK\5\6"
 
 
 def is_intact(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 import math
 import re
+import reprlib
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from leyden.errors import UserError
 HALF_A_SURROGATE_PAIR = re.compile("[\ud800-\udfff]")  # cannot be written as UTF-8
 MAX_SIZE = 1 << 16  # number of channels or features; height and width in pixels
 BIT_DEPTHS = (8, 10, 12, 14, 16)  # of sensors: how many of the 16 bits per channel images use
+MAX_INPUT_VALUES = 1 << 28  # of one image
+MAX_DEPTH, MAX_VALUES, MAX_BITS = 32, 1_000_000, 1024  # of a description, and of an integer in it
 DEFAULTS = {"temperature": 1.0, "provenance": {}}
 MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-3, 1e3  # `leyden fit` chooses between 1/16 and 16
 
@@ -20,16 +23,47 @@ def check_description(description: Any, path: Path, names_network: bool = False)
     `names_network`: whether the model is built from the entry `network`; an exported program holds its own.
 
     Raises:
-        UserError: for the first entry that is missing or invalid.
+        UserError: for the first entry that is missing or invalid, or if the description is not plain values.
     """
+    if not is_plain(description):
+        raise UserError(
+            f"expected a description of plain values (numbers, strings, lists, dicts) in {path}; got other values, or "
+            "too many or too deeply nested ones; the file is damaged or was edited: create it again with `leyden fit` "
+            "or `leyden export`"
+        )
     for key, expected, is_valid in CHECKS if names_network else CHECKS[:-1]:
         value = description.get(key, DEFAULTS.get(key)) if isinstance(description, dict) else description
         if not is_valid(value):
-            shown = repr(value)
+            shown = " ".join(reprlib.repr(value).split())
             raise UserError(
                 f"expected {expected} in {path}; got {key}: {shown[:80]}{'...' * (len(shown) > 80)}; "
                 "the file is damaged or was edited: create it again with `leyden fit` or `leyden export`"
             )
+
+
+def is_plain(description: Any) -> bool:
+    """Return whether a description is a tree of plain values that is small enough to walk through and to print.
+
+    Pickles can hold a list that contains itself, or one that contains the same list many times, at every level.
+    """
+    remaining = [(description, 0)]
+    num_values = 0
+    while remaining:
+        value, depth = remaining.pop()
+        num_values += 1
+        if num_values > MAX_VALUES or depth > MAX_DEPTH:
+            return False
+        if isinstance(value, dict):
+            if not all(type(key) is str for key in value):
+                return False
+            remaining += [(each, depth + 1) for each in value.values()]
+        elif isinstance(value, list | tuple):
+            remaining += [(each, depth + 1) for each in value]
+        elif type(value) not in (str, int, float, bool, type(None)) or (
+            type(value) is int and value.bit_length() > MAX_BITS
+        ):
+            return False
+    return True
 
 
 def are_labels(value: Any) -> bool:
@@ -42,7 +76,7 @@ def are_labels(value: Any) -> bool:
 
 def is_input(value: Any) -> bool:
     """Return whether a value describes images or sequences."""
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or {"image_size", "features"} <= value.keys():
         return False
     has_images = "image_size" in value
     count, size = value.get("channels" if has_images else "features"), value.get("image_size", [1, 1])
@@ -51,6 +85,7 @@ def is_input(value: Any) -> bool:
         is_list_of(int, [count, *(size if isinstance(size, list | tuple) else [None])], above=0)
         and len(size) == 2
         and max(count, *size) <= MAX_SIZE
+        and math.prod([count, *size]) <= MAX_INPUT_VALUES
         and is_list_of(float, mean, length=count)
         and is_list_of(float, std, length=count, above=0)
         and (max_batch is None or is_list_of(int, [max_batch], above=0))

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from leyden.trust.records import require_trust
 
-# Every model file may name classes of these libraries.
-LIBRARIES = (__name__.partition(".")[0] + ".", "torchvision.models.", "timm.models.", "timm.create_model")
+# Every model file may name networks of these packages.
+LIBRARIES = (__name__.partition(".")[0] + ".models.", "torchvision.models.", "timm.models.", "timm.create_model")
 
 
 class ModelSource(NamedTuple):
@@ -44,8 +44,12 @@ def check_network_class(class_path: str) -> None:
     source = current_source.get()
     if source is None or class_path in source.allowed_class_paths:
         return
-    if not (class_path.startswith(LIBRARIES) and is_installed(class_path.partition(".")[0])):
+    if not is_in_library(class_path):
         require_trust(source.path, source.trust, f"the network {class_path}")
+
+
+def is_in_library(class_path: str) -> bool:
+    return class_path.startswith(LIBRARIES) and is_installed(class_path.partition(".")[0])
 
 
 def is_installed(package: str) -> bool:
