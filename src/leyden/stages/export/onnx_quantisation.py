@@ -1,5 +1,7 @@
 """Quantisation of ONNX models by ONNX Runtime: 8-bit weights, and activations with scales from real examples or not."""
 
+import contextlib
+import io
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -96,10 +98,11 @@ class StaticQuantiser:
                 calibrate_method=CALIBRATIONS[calibration],
             )
             names = [each.name for each in onnx.load(self._prepared).graph.input]
-            # Batch by batch: of all that it reads in one call, a histogram's calibrator keeps every activation.
-            for batch in batches(self._examples, CALIBRATION_BATCH_SIZE):
-                calibrator.collect_data(OneBatch(dict(zip(names, batch, strict=True))))
-            self._ranges[calibration] = calibrator.compute_data()
+            with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
+                # Batch by batch: of all that it reads in one call, a histogram's calibrator keeps every activation.
+                for batch in batches(self._examples, CALIBRATION_BATCH_SIZE):
+                    calibrator.collect_data(OneBatch(dict(zip(names, batch, strict=True))))
+                self._ranges[calibration] = calibrator.compute_data()
         return self._ranges[calibration]
 
 
