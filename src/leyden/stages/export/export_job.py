@@ -93,6 +93,7 @@ class ExportJob:
         # `leyden.load` recognises the file as this project's own by its hash.
         row |= {"file": path.name, "bytes": size, "sha256": sha256(path), "status": CHECKED, "reason": self._note()}
         row |= {"float32_layers": list(self.request.quantisation.float32_layers)}
+        row |= {"too_few_examples": self._is_uncertain(reference, metrics)}
         row |= metrics | {"export_seconds": round(self.seconds, 2)}
         self.request.steps.clear()  # each holds a copy of the weights
         return row
@@ -104,9 +105,17 @@ class ExportJob:
             return ""
         return describe_failure(reference, self.request, metrics)
 
+    def _is_uncertain(self, reference: Reference, metrics: dict[str, Any]) -> bool:
+        """Return whether a lossy file's agreement might be below its tolerance on more examples.
+
+        The logits of a file in full precision leave no doubt: they are within a fraction of a thousandth.
+        """
+        tolerance = reference.tolerance(self.request.precision)
+        return self.request.precision not in LOSSLESS and metrics["top1_agreement_low"] < tolerance.top1_agreement
+
     def _retry(self, reference: Reference, metrics: dict[str, Any], failure: str) -> tuple[dict[str, Any], str]:
         """Search for a better quantisation, and verify the file again if there is one."""
-        if not hasattr(self._writer, "list_candidates"):
+        if not (self.request.precision.startswith("int8") and hasattr(self._writer, "list_candidates")):
             return metrics, failure
         request = self.request
         with self._timed_and_guarded():

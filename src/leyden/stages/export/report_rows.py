@@ -62,9 +62,13 @@ def summarize_row(row: dict[str, Any]) -> str:
     if row["status"] != CHECKED:
         return f"export: {row['format']} {row['precision']}: {row['status']}: {row['reason']}"
     note = f"; {row['reason']}" if row["reason"] else ""
+    interval = ""
+    if row["too_few_examples"]:
+        low, high = row["top1_agreement_low"], row["top1_agreement_high"]
+        interval = f" (on so few examples, {low:.4f} to {high:.4f})"
     return (
         f"export: {row['file']}: {row['bytes'] / 1e6:.2f} MB, largest logit difference {row['max_abs_diff']:.1e}, "
-        f"top-1 agreement {row['top1_agreement']:.4f}, {row['latency_ms_b1_p50']:.2f} ms at batch 1{note}"
+        f"top-1 agreement {row['top1_agreement']:.4f}{interval}, {row['latency_ms_b1_p50']:.2f} ms at batch 1{note}"
     )
 
 
