@@ -22,8 +22,8 @@ def write_outlier_checkpoint(source: Path, target: Path, scale: float = 3000) ->
     checkpoint = torch.load(source, weights_only=True)
     state = checkpoint["state_dict"]
     for name in ("weight", "bias"):  # of the batch norm before the ReLU
-        state[f"network.blocks.0.conv1.1.{name}"][0] *= scale
-    state[f"{LAYER}.weight"][:, 0] /= scale
+        state[f"model.network.blocks.0.conv1.1.{name}"][0] *= scale
+    state[f"model.{LAYER}.weight"][:, 0] /= scale
     torch.save(checkpoint, target)
 
 
