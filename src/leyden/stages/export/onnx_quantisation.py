@@ -1,6 +1,7 @@
 """Quantisation of ONNX models by ONNX Runtime: 8-bit weights, and activations with scales from real examples or not."""
 
 import contextlib
+import copy
 import io
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -50,14 +51,14 @@ class StaticQuantiser:
     calibrations = tuple(CALIBRATIONS)
 
     def __init__(self, proto: onnx.ModelProto, examples: Examples) -> None:
-        self._folder = tempfile.TemporaryDirectory()
         self._examples = examples
-        self._prepared = Path(self._folder.name, "prepared.onnx")
         self._ranges: dict[str, TensorsData] = {}
-        original = self._prepared.with_name("original.onnx")
-        onnx.save(proto, original)  # a file, since weights would be removed from a model passed directly
-        # Batch norms are folded into convolutions first, so that they are not quantised separately.
-        quant_pre_process(str(original), str(self._prepared), skip_symbolic_shape=True)
+        with tempfile.TemporaryDirectory() as folder:
+            original, prepared = Path(folder, "original.onnx"), Path(folder, "prepared.onnx")
+            onnx.save(proto, original)  # a file, since weights would be removed from a model passed directly
+            # Batch norms are folded into convolutions first, so that they are not quantised separately.
+            quant_pre_process(str(original), str(prepared), skip_symbolic_shape=True)
+            self._prepared = load_model_with_shape_infer(prepared)
 
     @property
     def layers(self) -> dict[str, list[str]]:
@@ -73,7 +74,7 @@ class StaticQuantiser:
     def quantise(self, quantisation: Quantisation) -> onnx.ModelProto:
         excluded = list_nodes(self.layers, quantisation.float32_layers) if quantisation.float32_layers else []
         quantizer = QDQQuantizer(
-            load_model_with_shape_infer(self._prepared),
+            copy.deepcopy(self._prepared),
             per_channel=True,
             reduce_range=True,
             weight_qType=QuantType.QInt8,
@@ -91,14 +92,19 @@ class StaticQuantiser:
     def _find_ranges(self, calibration: str) -> TensorsData:
         """Run the examples through the model, once for each method of calibration."""
         if calibration not in self._ranges:
-            calibrator = create_calibrator(
-                self._prepared,
-                [*QLinearOpsRegistry, *QDQRegistry],
-                augmented_model_path=str(self._prepared.with_name("augmented.onnx")),
-                calibrate_method=CALIBRATIONS[calibration],
-            )
-            names = [each.name for each in onnx.load(self._prepared).graph.input]
-            with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
+            names = [each.name for each in self._prepared.graph.input]
+            with (
+                tempfile.TemporaryDirectory() as folder,
+                contextlib.redirect_stdout(io.StringIO()),
+            ):  # it prints progress
+                prepared = Path(folder, "prepared.onnx")
+                onnx.save(self._prepared, prepared)
+                calibrator = create_calibrator(
+                    prepared,
+                    [*QLinearOpsRegistry, *QDQRegistry],
+                    augmented_model_path=str(prepared.with_name("augmented.onnx")),
+                    calibrate_method=CALIBRATIONS[calibration],
+                )
                 # Batch by batch: of all that it reads in one call, a histogram's calibrator keeps every activation.
                 for batch in batches(self._examples, CALIBRATION_BATCH_SIZE):
                     calibrator.collect_data(OneBatch(dict(zip(names, batch, strict=True))))
