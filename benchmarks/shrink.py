@@ -27,7 +27,7 @@ MALLOC = {
 }
 INT8 = """
 formats: {onnx: [int8]}
-tolerance: {int8: {max_abs_diff: 1000, top1_agreement: 0}}  # a loss is a result here, not a failure
+tolerance: {int8: {max_relative_diff: 1000, top1_agreement: 0}}  # a loss is a result here, not a failure
 num_examples: 2000
 """
 PRUNED = """

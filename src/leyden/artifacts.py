@@ -23,6 +23,9 @@ ROBUSTNESS = "robustness/accuracy.csv"
 # Files of artifacts/export
 EXPORT_REPORT = "report.json"
 
+# Statuses of its rows: written and verified; not written; written but too different from the checkpoint, so removed.
+CHECKED, SKIPPED, REFUSED = "checked", "skipped", "refused"
+
 # Files of artifacts/explain
 SUMMARY = "summary.csv"
 EXAMPLES = "examples.csv"
@@ -33,11 +36,10 @@ CONCEPTS = "concepts.csv"
 # Scores that are better if lower; all others are better if higher.
 LESS_IS_BETTER = ("log_loss", "brier_score", "calibration_error", "errors")
 
-# Verdicts on attribution methods, in summary.csv
+# Verdicts on attribution methods, in summary.csv; a method that does not suit the network is also REFUSED
 TRUSTED = "trust here"
 CHANCE = "no better than chance"
 NOT_ABOUT_THE_MODEL = "not about the model"
-REFUSED = "refused"
 
 # From this rank correlation on of maps before and after the weights are randomised, a method is not trusted: its maps
 # follow the image's edges as much as what the model has learned.

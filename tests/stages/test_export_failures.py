@@ -16,9 +16,10 @@ from leyden.models.checkpoint import load_checkpoint
 from leyden.models.image_model import ImageModel
 from leyden.runtimes import open_model
 from leyden.runtimes.examples import ImageExamples
-from leyden.stages.export import describe, onnx, pt2
+from leyden.stages.export import describe, pt2
 from leyden.stages.export.export_job import ExportJob
 from leyden.stages.export.export_request import ExportRequest
+from leyden.stages.export.onnx_quantisation import StaticQuantiser
 from leyden.stages.export.verification import ModelOutputs, compare_outputs
 
 
@@ -70,18 +71,19 @@ def test_a_broken_export_fails_with_file_and_step_and_publishes_nothing(breakage
     assert "the step at fault is 'exported' (eager 0" in line
 
 
-def test_calibration_on_different_images_is_located_in_the_quantisation_step(failure, monkeypatch):
-    quantise = onnx.quantise
+def test_calibration_on_different_images_is_located_in_the_quantisation_step(in_trained, tmp_path, monkeypatch):
+    def calibrate_on_dark_images(self, proto, examples):
+        initialize(self, proto, ImageExamples(examples.images // 100))
 
-    def on_dark_images(proto, request):
-        images = ImageExamples(request.calibration.images // 100)
-        return quantise(proto, dataclasses.replace(request, calibration=images))
-
-    monkeypatch.setattr(onnx, "quantise", on_dark_images)
-    line = failure("onnx", "int8")
-    assert "model.int8.onnx" in line
-    assert "the step at fault is 'quantised' (eager 0" in line
-    assert "lowered" in line
+    initialize = StaticQuantiser.__init__
+    monkeypatch.setattr(StaticQuantiser, "__init__", calibrate_on_dark_images)
+    assert main(["export", f"--out={tmp_path}/out", '--formats={"onnx": ["int8"]}']) == 0
+    row = json.loads((tmp_path / "out/report.json").read_text())[0]
+    assert row["status"] == "refused"
+    assert "the step at fault is 'quantised' (eager 0" in row["reason"]
+    assert "lowered" in row["reason"]
+    assert "ways to quantise it is within the tolerance" in row["reason"]
+    assert list((tmp_path / "out").glob("model*")) == []
 
 
 def test_lost_labels_fail(failure, monkeypatch):

@@ -18,6 +18,10 @@ class ImageExamples:
     def __len__(self) -> int:
         return len(self.images)
 
+    def take(self, count: int) -> "ImageExamples":
+        """Return at most `count` of the examples, evenly spaced."""
+        return ImageExamples(self.images[spread_rows(len(self), count)])
+
     def batch(self, indices: np.ndarray) -> Batch:
         return (np.ascontiguousarray(self.images[indices]),)
 
@@ -35,6 +39,10 @@ class SequenceExamples:
     def __len__(self) -> int:
         return len(self.lengths)
 
+    def take(self, count: int) -> "SequenceExamples":
+        rows = spread_rows(len(self), count)
+        return SequenceExamples(self.values[rows], self.lengths[rows])
+
     def batch(self, indices: np.ndarray) -> Batch:
         lengths = self.lengths[indices]
         return np.ascontiguousarray(self.values[indices, : lengths.max()]), lengths
@@ -51,6 +59,12 @@ class SequenceExamples:
 
 
 Examples = ImageExamples | SequenceExamples
+
+
+def spread_rows(total: int, count: int) -> np.ndarray:
+    """Return at most `count` rows, evenly spaced: a split is sorted by class, and its first rows are of a few only."""
+    count = min(total, count)
+    return np.arange(count) * total // max(1, count)
 
 
 def batches(examples: Examples, size: int) -> Iterator[Batch]:

@@ -12,12 +12,13 @@ from leyden.models.build import Model
 from leyden.models.checkpoint import load_checkpoint
 from leyden.ranges import check_range
 from leyden.runtimes.examples import save_examples
+from leyden.stages.export.agreement import Tolerances
 from leyden.stages.export.export_job import ExportJob
 from leyden.stages.export.export_request import ExportRequest
 from leyden.stages.export.input_spec import make_input_spec
 from leyden.stages.export.inspect import inspect_model
 from leyden.stages.export.report_rows import eager_row, markdown_table, summarize_row
-from leyden.stages.export.verification import Reference, Tolerances, run_checkpoint
+from leyden.stages.export.verification import Reference, run_checkpoint
 from leyden.trust.records import record_published
 
 FORMATS = {
@@ -29,6 +30,9 @@ FORMATS = {
     "openvino": ["fp32"],
     "safetensors": ["fp32"],
 }
+
+
+MORE_CALIBRATION = 4  # times as many examples for an 8-bit file that misses its tolerance
 
 
 def export(
@@ -45,6 +49,10 @@ def export(
 ) -> None:
     """Write the model in several formats, each file verified on real test examples in a separate process.
 
+    A float32 file that differs from the checkpoint fails the command. A file in a lower precision that does is
+    quantised again, with some layers in float32 if necessary; if that is not enough, it is left out and the report says
+    so.
+
     Args:
         model: The checkpoint.
         data: Where `leyden prepare` wrote; files are verified on its test examples, and 8-bit files calibrated on its
@@ -53,7 +61,8 @@ def export(
         formats: Modules of leyden.stages.export, and the precisions to write of each; a new file there is a new format.
         tolerance: How far a file of each precision may differ from the checkpoint.
         num_examples: Test examples to compare on, at most.
-        num_calibration: Validation examples to calibrate on, at most.
+        num_calibration: Validation examples to calibrate on, at most; 4 times as many for an 8-bit file that misses its
+            tolerance.
         license: Licence of the model, which is stored in every file.
         inspect: Print the model's layers with their weights and operations, and its graph; write nothing.
         trust: Load the checkpoint even if it names a network from outside leyden, torchvision and timm; not needed for
@@ -70,13 +79,14 @@ def export(
         return print(inspect_model(module), end="")
     spec = make_input_spec(module)
     examples, labels = spec.read(data, "test", num_examples)
-    calibration, _ = spec.read(data, "val", num_calibration)
+    calibration, more_calibration = (spec.read(data, "val", n * num_calibration)[0] for n in (1, MORE_CALIBRATION))
     with replaced_folder(out, "export") as folder, tempfile.TemporaryDirectory() as temporary:
         path = folder / "model"
         jobs = [
-            ExportJob(name, ExportRequest(module, path, precision, describe(module, precision, license), calibration))
+            ExportJob(name, ExportRequest(module, path, precision, metadata, calibration, more_calibration))
             for name, precisions in formats.items()
             for precision in precisions
+            for metadata in [describe(module, precision, license)]
         ]
         for job in jobs:
             job.start()

@@ -6,9 +6,9 @@ from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPar
 from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import XNNPACKQuantizer, get_symmetric_quantization_config
 from executorch.exir import to_edge_transform_and_lower
 
-from leyden.stages.export.export_request import ExportRequest
+from leyden.stages.export.export_request import Candidates, ExportRequest, Quantisation, Step
 from leyden.stages.export.program import trace
-from leyden.stages.export.quantised import trace_quantised
+from leyden.stages.export.quantised import layer_of, quantise_program, trace_quantised
 
 SUFFIX = ".pte"
 PRECISIONS = ("fp32", "int8")
@@ -18,7 +18,7 @@ MAX_BATCH = 64  # memory is planned for it; a program traced with fewer images w
 def write(request: ExportRequest) -> None:
     """Write a .pte file for batches up to MAX_BATCH; its method `leyden` returns the metadata."""
     if request.precision == "int8":
-        quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
+        quantizer = make_quantizer(request.quantisation)
         program = trace_quantised(request, quantizer, MAX_BATCH, MAX_BATCH)
     else:
         program = trace(request, MAX_BATCH, MAX_BATCH)
@@ -27,3 +27,20 @@ def write(request: ExportRequest) -> None:
     methods = {"leyden": json.dumps(metadata, ensure_ascii=False, sort_keys=True)}
     lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()], constant_methods=methods)
     lowered.to_executorch().save(str(request.path))
+
+
+def make_quantizer(quantisation: Quantisation) -> XNNPACKQuantizer:
+    quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
+    return quantizer.set_filter_function(lambda node: layer_of(node) not in quantisation.float32_layers)
+
+
+def list_candidates(request: ExportRequest) -> Candidates:
+    """List the layers whose operators XNNPACK's quantiser annotates."""
+    program = trace(request, MAX_BATCH, MAX_BATCH)
+    annotated = make_quantizer(Quantisation()).annotate(program.module())
+    layers = [layer_of(node) for node in annotated.graph.nodes if node.meta.get("quantization_annotation")]
+
+    def build(quantisation: Quantisation) -> Step:
+        return quantise_program(program, make_quantizer(quantisation), request.calibration)
+
+    return Candidates(list(dict.fromkeys(filter(None, layers))), ("minmax",), build)

@@ -1,22 +1,29 @@
 """One file of the export: written, or skipped with a reason; then verified."""
 
 import importlib
+import json
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from leyden.artifacts import CHECKED
 from leyden.errors import UserError
 from leyden.files import sha256
 from leyden.models.sequence_model import SequenceModel
-from leyden.stages.export.export_request import CannotWriteError, ExportRequest
-from leyden.stages.export.report_rows import skipped_row
-from leyden.stages.export.verification import Reference, verify
+from leyden.stages.export.export_request import CannotWriteError, ExportRequest, Quantisation
+from leyden.stages.export.layer_search import LayerSearch
+from leyden.stages.export.report_rows import refused_row, skipped_row
+from leyden.stages.export.verification import Reference, describe_failure, run_step, verify
 from leyden.trust.checksum import SUFFIXES, with_checksum_placeholder, write_checksum
+
+LOSSLESS = ("fp32",)
+MAX_SEARCH_EXAMPLES = 256
 
 
 class ExportJob:
@@ -59,19 +66,89 @@ class ExportJob:
     def verify(self, reference: Reference) -> dict[str, Any]:
         """Verify the file, and return its row of the report.
 
+        A lossy file that misses its tolerance is quantised again, with what a search finds to be better; if that is not
+        enough, it is removed, and its row says so.
+
         Raises:
-            UserError: if its outputs are not the checkpoint's.
+            UserError: if the outputs of a file in full precision are not the checkpoint's.
         """
         row: dict[str, Any] = {"format": self.name, "precision": self.request.precision}
         if self.skipped:
             return row | skipped_row(self.skipped)
+        metrics = verify(reference, self.request)
+        if failure := self._failure(reference, metrics):
+            if self.request.precision in LOSSLESS:
+                raise UserError(
+                    f"{self.request.path.name}: {failure}; nothing is published; fix the format's writer, or increase "
+                    "`tolerance` in configs/export.yaml"
+                )
+            metrics, failure = self._retry(reference, metrics, failure)
+            if self.skipped:
+                return row | skipped_row(self.skipped)
+        if failure:
+            remove_model(self.request.path)
+            return row | refused_row(failure, metrics)
         path = self.request.path
         size = sum(file.stat().st_size for file in model_files(path))
         # `leyden.load` recognises the file as this project's own by its hash.
-        row |= {"file": path.name, "bytes": size, "sha256": sha256(path), "status": "checked", "reason": ""}
-        row |= verify(reference, self.request) | {"export_seconds": round(self.seconds, 2)}
+        row |= {"file": path.name, "bytes": size, "sha256": sha256(path), "status": CHECKED, "reason": self._note()}
+        row |= {"float32_layers": list(self.request.quantisation.float32_layers)}
+        row |= {"too_few_examples": self._is_uncertain(reference, metrics)}
+        row |= metrics | {"export_seconds": round(self.seconds, 2)}
         self.request.steps.clear()  # each holds a copy of the weights
         return row
+
+    def _failure(self, reference: Reference, metrics: dict[str, Any]) -> str:
+        """Describe why a file is not within its tolerance; empty if it is."""
+        tolerance = reference.tolerance(self.request.precision)
+        if tolerance.allows(metrics["max_relative_diff"], metrics["top1_agreement"]):
+            return ""
+        return describe_failure(reference, self.request, metrics)
+
+    def _is_uncertain(self, reference: Reference, metrics: dict[str, Any]) -> bool:
+        """Return whether a lossy file's agreement might be below its tolerance on more examples.
+
+        The logits of a file in full precision leave no doubt: they are within a fraction of a thousandth.
+        """
+        tolerance = reference.tolerance(self.request.precision)
+        return self.request.precision not in LOSSLESS and metrics["top1_agreement_low"] < tolerance.top1_agreement
+
+    def _retry(self, reference: Reference, metrics: dict[str, Any], failure: str) -> tuple[dict[str, Any], str]:
+        """Search for a better quantisation, and verify the file again if there is one."""
+        if not (self.request.precision.startswith("int8") and hasattr(self._writer, "list_candidates")):
+            return metrics, failure
+        request = self.request
+        with self._timed_and_guarded():
+            request.calibration = request.more_calibration or request.calibration
+            examples = request.calibration.take(MAX_SEARCH_EXAMPLES)
+            search = LayerSearch(
+                request.path.name,
+                self._writer.list_candidates(request),
+                examples,
+                run_step(request.module, examples),
+                reference.tolerance(request.precision),
+            )
+            found = search.find()
+        if self.skipped:
+            return metrics, failure
+        if found is None:
+            return metrics, f"{failure}; none of {search.num_runs} ways to quantise it is within the tolerance"
+        request.quantisation = found
+        request.metadata = describe_quantisation(request.metadata, found)
+        self.start()
+        self.finish()
+        if self.skipped:
+            return metrics, failure
+        metrics = verify(reference, request)
+        return metrics, self._failure(reference, metrics)
+
+    def _note(self) -> str:
+        """Describe how the file was quantised, unless that is by default."""
+        quantisation = self.request.quantisation
+        parts = ["calibrated by percentile"] if quantisation.calibration == "percentile" else []
+        if layers := quantisation.float32_layers:
+            parts.append(f"float32 layers: {', '.join(layers)}")
+        return "; ".join(parts)
 
     @contextmanager
     def _timed_and_guarded(self) -> Iterator[None]:
@@ -85,8 +162,7 @@ class ExportJob:
             raise
         except Exception as error:  # each exporter has its own exceptions for what it cannot express
             self.skipped = error
-            for file in model_files(self.request.path):
-                file.unlink()
+            remove_model(self.request.path)
         self.seconds += time.perf_counter() - started
 
 
@@ -111,6 +187,16 @@ def model_files(path: Path) -> list[Path]:
     """List the files of a model: OpenVINO's weights are beside its .xml."""
     files = [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
     return [file for file in files if file.is_file()]
+
+
+def remove_model(path: Path) -> None:
+    for file in model_files(path):
+        file.unlink()
+
+
+def describe_quantisation(metadata: str, quantisation: Quantisation) -> str:
+    """Add to a file's metadata (JSON) how it was quantised."""
+    return json.dumps(json.loads(metadata) | asdict(quantisation), ensure_ascii=False, sort_keys=True)
 
 
 # Known formats without a writer: their files could not be verified, and no file is published unverified.

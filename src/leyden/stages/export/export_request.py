@@ -20,6 +20,34 @@ class CannotWriteError(Exception):
     """A format cannot be written on this machine or for this network; the other formats still are."""
 
 
+@dataclass(frozen=True)
+class Quantisation:
+    """How an 8-bit file is quantised.
+
+    Args:
+        calibration: How the ranges of activations are found: minmax, or percentile, which cuts off outliers.
+        float32_layers: Layers that are not quantised.
+    """
+
+    calibration: str = "minmax"
+    float32_layers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The ways in which a writer can quantise a model.
+
+    Args:
+        layers: Names of the layers that can stay in float32, in the order of computation.
+        calibrations: Methods of calibration.
+        build: Returns the quantised model, ready to run.
+    """
+
+    layers: list[str]
+    calibrations: tuple[str, ...]
+    build: Callable[[Quantisation], Step]
+
+
 @dataclass
 class ExportRequest:
     """One file to write.
@@ -34,6 +62,8 @@ class ExportRequest:
     precision: str  # one of the writer's PRECISIONS
     metadata: str  # JSON
     calibration: Examples  # real ones of the validation split
+    more_calibration: Examples | None = None  # for a file that misses its tolerance
+    quantisation: Quantisation = Quantisation()
     steps: dict[str, Step] = field(default_factory=dict)
     last_step: str = "lowered"
 

@@ -13,7 +13,7 @@ from leyden.errors import UserError
 from leyden.models.build import Model
 from leyden.models.image_model import ImageModel
 from leyden.models.sequence_model import SequenceModel
-from leyden.runtimes.examples import Examples, ImageExamples, SequenceExamples
+from leyden.runtimes.examples import Examples, ImageExamples, SequenceExamples, spread_rows
 
 
 class ImageInputSpec:
@@ -38,9 +38,10 @@ class ImageInputSpec:
         return {"input": images | self.module.spec["input"]}
 
     def read(self, folder: Path, split: str, count: int) -> tuple[Examples, np.ndarray]:
-        """Read the first prepared examples of a split, with their labels (N,)."""
+        """Read prepared examples of a split, with their labels (N,)."""
         images, labels = read_split(folder, split)
-        return make_image_examples(images[:count]), labels[:count]
+        rows = spread_rows(len(labels), count)
+        return make_image_examples(images[rows]), labels[rows]
 
 
 class SequenceInputSpec:
@@ -73,7 +74,8 @@ class SequenceInputSpec:
             raise UserError(
                 f"expected sequences, as the model was trained on; {folder} holds images; prepare its sequences"
             )
-        return SequenceExamples(*prepared.sequences[:count]), prepared.labels[:count]
+        rows = spread_rows(len(prepared.labels), count)
+        return SequenceExamples(*prepared.sequences[rows]), prepared.labels[rows]
 
 
 InputSpec = ImageInputSpec | SequenceInputSpec

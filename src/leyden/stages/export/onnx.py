@@ -2,16 +2,16 @@
 
 import contextlib
 import io
-import tempfile
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import onnx
 import torch
 from torch import Tensor
 
-from leyden.runtimes.examples import batches
-from leyden.stages.export.export_request import ExportRequest, Step, cast_model
+from leyden.stages.export.export_request import Candidates, ExportRequest, Step, cast_model
+
+if TYPE_CHECKING:
+    from leyden.stages.export.onnx_quantisation import DynamicQuantiser, StaticQuantiser
 
 SUFFIX = ".onnx"
 PRECISIONS = ("fp32", "fp16", "int8", "int8_dynamic")
@@ -27,8 +27,7 @@ def write(request: ExportRequest) -> None:
     proto = export(request)
     if request.precision.startswith("int8"):
         request.steps["lowered"], request.last_step = make_step(proto), "quantised"
-        del proto.graph.value_info[:]  # some of the shapes recorded here are out of date: quantising would fail
-        proto = quantise_dynamic(proto) if request.precision == "int8_dynamic" else quantise(proto, request)
+        proto = make_quantiser(proto, request).quantise(request.quantisation)
     for graph in (proto.graph, *proto.functions):
         for part in (graph, *graph.node, *graph.value_info):
             del part.metadata_props[:]  # stack traces with paths of this machine
@@ -70,62 +69,19 @@ def make_step(proto: onnx.ModelProto) -> Step:
     return run
 
 
-class CalibrationReader:
-    """Calibration examples in ONNX Runtime's interface: `get_next` returns inputs by name, and None after the last."""
+def make_quantiser(proto: onnx.ModelProto, request: ExportRequest) -> "StaticQuantiser | DynamicQuantiser":
+    from leyden.stages.export.onnx_quantisation import DynamicQuantiser, StaticQuantiser
 
-    def __init__(self, request: ExportRequest) -> None:
-        self._names, self._batches = request.input_spec.names, batches(request.calibration, 64)
-
-    def get_next(self) -> dict[str, Any] | None:
-        batch = next(self._batches, None)
-        return None if batch is None else dict(zip(self._names, batch, strict=True))
+    del proto.graph.value_info[:]  # some of the shapes recorded here are out of date: quantising would fail
+    if request.precision == "int8_dynamic":
+        return DynamicQuantiser(proto)
+    return StaticQuantiser(proto, request.calibration)
 
 
-def quantise(proto: onnx.ModelProto, request: ExportRequest) -> onnx.ModelProto:
-    """Quantise to 8 bits, calibrated on the request's images: activations unsigned, weights signed and per channel.
-
-    Signed activations would prevent ONNX Runtime from fusing every second convolution of a residual network: 4 times
-    slower. Weights have 7 bits: with 8, sums of two products would overflow 16 bits on processors without VNNI (logits
-    off by 2.1 instead of 0.35).
-    """
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    with tempfile.TemporaryDirectory() as folder:
-        original, prepared, quantised = (Path(folder, f"{name}.onnx") for name in ("original", "prepared", "quantised"))
-        onnx.save(proto, original)  # a file, since weights would be removed from a model passed directly
-        # Batch norms are folded into convolutions first, so that they are not quantised separately.
-        quant_pre_process(str(original), str(prepared), skip_symbolic_shape=True)
-        quantize_static(
-            str(prepared),
-            str(quantised),
-            CalibrationReader(request),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            reduce_range=True,
-        )
-        return onnx.load(quantised)
-
-
-def quantise_dynamic(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Quantise the weights of linear layers, also in loops and branches.
-
-    Activations are quantised at run time; convolutions are not quantised.
-    """
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    with tempfile.TemporaryDirectory() as folder:
-        original, quantised = Path(folder, "original.onnx"), Path(folder, "quantised.onnx")
-        onnx.save(proto, original)
-        quantize_dynamic(
-            str(original),
-            str(quantised),
-            op_types_to_quantize=["MatMul", "Gemm"],
-            per_channel=True,
-            weight_type=QuantType.QInt8,
-            reduce_range=True,
-            extra_options={"EnableSubgraph": True},
-        )
-        return onnx.load(quantised)
+def list_candidates(request: ExportRequest) -> Candidates:
+    quantiser = make_quantiser(export(request), request)
+    return Candidates(
+        list(quantiser.layers),
+        quantiser.calibrations,
+        lambda quantisation: make_step(quantiser.quantise(quantisation)),
+    )

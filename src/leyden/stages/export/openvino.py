@@ -6,12 +6,15 @@ import io
 import openvino
 import torch
 
-from leyden.runtimes.examples import batches
-from leyden.stages.export.export_request import CannotWriteError, ExportRequest
+from leyden.runtimes.examples import Examples, batches
+from leyden.stages.export.export_request import Candidates, CannotWriteError, ExportRequest, Quantisation, Step
 from leyden.stages.export.program import trace
 
 SUFFIX = ".xml"
 PRECISIONS = ("fp32", "fp16", "int8")  # fp16: only the weights are stored in it, which halves the file
+
+QUANTISED = ("Convolution", "GroupConvolution", "MatMul", "Add", "Multiply")  # of NNCF's, those that cost accuracy
+NUM_SEARCH_EXAMPLES = 128  # to calibrate each candidate on, since NNCF takes them one by one
 
 
 def write(request: ExportRequest) -> None:
@@ -20,24 +23,48 @@ def write(request: ExportRequest) -> None:
         raise CannotWriteError(
             "in int8, files of a network with early exits predicted different classes for 5% of the sample digits"
         )
-    model = openvino.convert_model(trace(request))
-    model.inputs[0].get_tensor().set_names({"images"})
-    model.outputs[0].get_tensor().set_names({"logits"})
-    model.reshape({"images": [-1, *request.input_spec.example_inputs(1)[0].shape[1:]]})
+    model = convert(request)
     if request.precision == "int8":
-        fp32 = openvino.compile_model(model.clone(), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-        request.steps["lowered"] = lambda images: torch.from_numpy(fp32(images.numpy())["logits"])
-        request.last_step = "quantised"
-        model = quantise(model, request)
+        request.steps["lowered"], request.last_step = make_step(model), "quantised"
+        model = quantise(model, request.calibration, request.quantisation)
     model.set_rt_info(request.metadata, "leyden")
     openvino.save_model(model, request.path, compress_to_fp16=request.precision == "fp16")
 
 
-def quantise(model: openvino.Model, request: ExportRequest) -> openvino.Model:
-    """Quantise weights per channel and activations, calibrated on the request's images one by one."""
+def convert(request: ExportRequest) -> openvino.Model:
+    model = openvino.convert_model(trace(request))
+    model.inputs[0].get_tensor().set_names({"images"})
+    model.outputs[0].get_tensor().set_names({"logits"})
+    model.reshape({"images": [-1, *request.input_spec.example_inputs(1)[0].shape[1:]]})
+    return model
+
+
+def make_step(model: openvino.Model) -> Step:
+    """Return a function that runs a model that has not been written yet."""
+    compiled = openvino.compile_model(model.clone(), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return lambda images: torch.from_numpy(compiled(images.numpy())["logits"].copy())
+
+
+def list_candidates(request: ExportRequest) -> Candidates:
+    """List the operations that NNCF quantises, under their names in the .xml."""
+    model = convert(request)
+    examples = request.calibration.take(NUM_SEARCH_EXAMPLES)
+    layers = [each.get_friendly_name() for each in model.get_ordered_ops() if each.get_type_name() in QUANTISED]
+    return Candidates(layers, ("minmax",), lambda chosen: make_step(quantise(model.clone(), examples, chosen)))
+
+
+def quantise(model: openvino.Model, examples: Examples, quantisation: Quantisation) -> openvino.Model:
+    """Quantise weights per channel and activations, calibrated on images one by one."""
     # It prints progress bars.
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         import nncf
 
-        images = [image for (image,) in batches(request.calibration, 1)]
-        return nncf.quantize(model, nncf.Dataset(images), preset=nncf.QuantizationPreset.MIXED, subset_size=len(images))
+        images = [image for (image,) in batches(examples, 1)]
+        return nncf.quantize(
+            model,
+            nncf.Dataset(images),
+            preset=nncf.QuantizationPreset.MIXED,
+            subset_size=len(images),
+            # Without validation: an operation that NNCF fuses into another has no name of its own.
+            ignored_scope=nncf.IgnoredScope(names=list(quantisation.float32_layers), validate=False),
+        )

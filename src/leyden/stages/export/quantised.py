@@ -1,10 +1,11 @@
 """Quantisation in PyTorch (torchao's pt2e): 8-bit weights and activations, scales from real images."""
 
 import torch
+from torch.fx import GraphModule, Node
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 from torchao.quantization.pt2e.quantizer import Quantizer
 
-from leyden.runtimes.examples import batches
+from leyden.runtimes.examples import Examples, batches
 from leyden.stages.export.export_request import ExportRequest
 from leyden.stages.export.input_spec import to_tensors
 from leyden.stages.export.program import MAX_BATCH, trace, trace_module
@@ -17,9 +18,20 @@ def trace_quantised(
 
     A model from quantisation-aware training needs nothing else: what it learned is in its weights.
     """
-    prepared = prepare_pt2e(trace(request, batch_size, max_batch).module(), quantizer)
-    with torch.no_grad():
-        for batch in batches(request.calibration, 64):
-            prepared(*to_tensors(batch))
-    request.steps["quantised"] = converted = convert_pt2e(prepared)
+    program = trace(request, batch_size, max_batch)
+    request.steps["quantised"] = converted = quantise_program(program, quantizer, request.calibration)
     return trace_module(converted, request, batch_size, max_batch)
+
+
+def quantise_program(program: torch.export.ExportedProgram, quantizer: Quantizer, examples: Examples) -> GraphModule:
+    prepared = prepare_pt2e(program.module(), quantizer)
+    with torch.no_grad():
+        for batch in batches(examples, 64):
+            prepared(*to_tensors(batch))
+    return convert_pt2e(prepared)
+
+
+def layer_of(node: Node) -> str:
+    """Return the name of the innermost module that an operator belongs to; empty for one outside all of them."""
+    stack = node.meta.get("nn_module_stack") or {"": ("", "")}
+    return str(list(stack.values())[-1][0])

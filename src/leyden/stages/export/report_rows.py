@@ -1,7 +1,9 @@
 """The rows of the report: one per requested file, and one of the checkpoint to compare speeds with."""
 
+import math
 from typing import Any
 
+from leyden.artifacts import CHECKED, REFUSED, SKIPPED
 from leyden.errors import one_line
 from leyden.models.build import Model
 from leyden.stages.export.export_request import CannotWriteError
@@ -12,8 +14,11 @@ COLUMNS = {
     "precision": "precision",
     "bytes": "bytes",
     "max_abs_diff": "max diff",
+    "max_relative_diff": "relative to spread",
     "mean_abs_diff": "mean diff",
     "top1_agreement": "agreement",
+    "top1_agreement_low": "from",
+    "top1_agreement_high": "to",
     "accuracy": "accuracy",
     "load_ms": "load, ms",
     "latency_ms_b1_p50": "batch 1, ms",
@@ -32,23 +37,38 @@ def skipped_row(error: Exception) -> dict[str, Any]:
         reason = str(error)
     else:
         reason = f"cannot express this network: {type(error).__name__}: {one_line(error, 200)}"
-    return {"file": "", "status": "skipped", "reason": reason}
+    return {"file": "", "status": SKIPPED, "reason": reason}
+
+
+def refused_row(failure: str, metrics: dict[str, Any]) -> dict[str, Any]:
+    """Describe a lossy file that was not published, with how far it was from the checkpoint; infinity is None."""
+    kept = {
+        name: value if math.isfinite(value) else None
+        for name, value in metrics.items()
+        if name.endswith("_diff") or name.startswith(("top1_agreement", "accuracy")) or name == "examples"
+    }
+    return {"file": "", "status": REFUSED, "reason": failure} | kept
 
 
 def eager_row(module: Model, reference: Reference) -> dict[str, Any]:
     """Describe the checkpoint itself, run by PyTorch."""
     size = sum(tensor.nbytes for tensor in module.state_dict().values())
-    row = {"format": "eager", "precision": "fp32", "file": "", "bytes": size, "status": "checked", "reason": ""}
+    row = {"format": "eager", "precision": "fp32", "file": "", "bytes": size, "status": CHECKED, "reason": ""}
     return row | compare_outputs(reference.expected, reference.expected, reference.labels)
 
 
 def summarize_row(row: dict[str, Any]) -> str:
     """Describe a file in one line, for the terminal."""
-    if row["status"] == "skipped":
-        return f"export: {row['format']} {row['precision']}: skipped: {row['reason']}"
+    if row["status"] != CHECKED:
+        return f"export: {row['format']} {row['precision']}: {row['status']}: {row['reason']}"
+    note = f"; {row['reason']}" if row["reason"] else ""
+    interval = ""
+    if row["too_few_examples"]:
+        low, high = row["top1_agreement_low"], row["top1_agreement_high"]
+        interval = f" (on so few examples, {low:.4f} to {high:.4f})"
     return (
         f"export: {row['file']}: {row['bytes'] / 1e6:.2f} MB, largest logit difference {row['max_abs_diff']:.1e}, "
-        f"top-1 agreement {row['top1_agreement']:.4f}, {row['latency_ms_b1_p50']:.2f} ms at batch 1"
+        f"top-1 agreement {row['top1_agreement']:.4f}{interval}, {row['latency_ms_b1_p50']:.2f} ms at batch 1{note}"
     )
 
 

@@ -1,7 +1,6 @@
 """Compare an exported file with its checkpoint on real test examples, in its own runtime and a separate process."""
 
 import json
-import math
 import os
 import subprocess
 import sys
@@ -14,44 +13,26 @@ import torch
 
 import leyden
 from leyden.errors import UserError
-from leyden.runtimes.examples import batches, load_examples
+from leyden.runtimes.examples import Examples, batches, load_examples
 from leyden.runtimes.measure import BATCH_SIZES
-from leyden.stages.export.export_request import ExportRequest
+from leyden.stages.export.agreement import (
+    Tolerance,
+    Tolerances,
+    divide_by_spread,
+    find_agreeing,
+    largest_diff,
+    logit_spread,
+    nan_to_inf,
+)
+from leyden.stages.export.export_request import ExportRequest, Step
 from leyden.stages.export.input_spec import to_tensors
 from leyden.statistics.wilson import wilson_interval
 
 TIMEOUT_S = 600
+CONFIDENCE_LEVEL = 0.95
 # By default, glibc returns large blocks to the system at every call and requests them again: eager PyTorch would appear
 # to be up to twice as slow as it is.
 ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """How far an exported file may differ from its checkpoint.
-
-    Args:
-        max_abs_diff: Largest absolute difference of any logit.
-        top1_agreement: Smallest fraction of examples with the same predicted label, in [0, 1].
-    """
-
-    max_abs_diff: float = 1e-3
-    top1_agreement: float = 0.999
-
-    def allows(self, difference: float, agreement: float) -> bool:
-        """Return whether a file may differ this much; never if a value is NaN."""
-        return difference <= self.max_abs_diff and agreement >= self.top1_agreement
-
-
-@dataclass(frozen=True)
-class Tolerances:
-    """The tolerance for each precision."""
-
-    fp32: Tolerance = Tolerance()
-    fp16: Tolerance = Tolerance(0.05, 0.995)
-    bf16: Tolerance = Tolerance(0.5, 0.98)
-    int8: Tolerance = Tolerance(2.0, 0.98)
-    int8_dynamic: Tolerance = Tolerance(1.0, 0.98)
 
 
 @dataclass
@@ -77,6 +58,9 @@ class Reference:
     labels: np.ndarray
     tolerances: Tolerances
     expected: ModelOutputs
+
+    def tolerance(self, precision: str) -> Tolerance:
+        return getattr(self.tolerances, precision)
 
 
 def run_in_subprocess(file: Path, examples: Path) -> ModelOutputs:
@@ -129,64 +113,77 @@ def verify(reference: Reference, request: ExportRequest) -> dict[str, Any]:
         Metrics for the report.
 
     Raises:
-        UserError: if the file differs by more than the tolerance, or lost its labels.
+        UserError: if the file does not run, or lost its labels.
     """
     outputs = run_in_subprocess(request.path, reference.examples)
     name, labels = request.path.name, outputs.metrics["labels"]
     if labels != (expected_labels := reference.expected.metrics["labels"]):
         raise UserError(f"{name}: expected the labels {expected_labels}; the file has {labels}; nothing is published")
-    metrics = compare_outputs(outputs, reference.expected, reference.labels)
-    tolerance: Tolerance = getattr(reference.tolerances, request.precision)
-    if not tolerance.allows(metrics["max_abs_diff"], metrics["top1_agreement"]):
-        raise UserError(
-            f"{name}: expected the checkpoint's outputs (logits within {tolerance.max_abs_diff}, top-1 agreement of at "
-            f"least {tolerance.top1_agreement}); got a difference of {metrics['max_abs_diff']:.4g} and an agreement of "
-            f"{metrics['top1_agreement']:.4f}; {locate_step(reference, request, tolerance, metrics)}; "
-            "nothing is published; fix the format's writer, or increase `tolerance` in configs/export.yaml"
-        )
-    return metrics
+    return compare_outputs(outputs, reference.expected, reference.labels)
 
 
 def compare_outputs(outputs: ModelOutputs, expected: ModelOutputs, labels: np.ndarray) -> dict[str, Any]:
     """Return the worst of all batch sizes.
 
-    Differences are of all logits, edge cases included; accuracy is of the batch sizes that all examples were run at.
+    Differences are of all logits, edge cases included; accuracy is of the batch sizes that all examples were run at. An
+    example agrees if it does at each batch size that it was run at.
     """
     expected_logits = expected.logits[BATCH_SIZES[0]]
+    spread = logit_spread(expected_logits)
     pairs = [(logits, expected_logits[: len(logits)]) for logits in outputs.logits.values()]
-    differences = [np.abs(logits - other) for logits, other in pairs]
-    edge_differences = np.abs(outputs.edge_logits - expected.edge_logits)
+    max_diff = max(largest_diff(*pair) for pair in (*pairs, (outputs.edge_logits, expected.edge_logits)))
+    agrees = np.ones(len(labels), bool)
+    for logits, other in pairs:
+        agrees[: len(logits)] &= find_agreeing(logits, other, spread)
     num_correct = min(
         int((logits.argmax(1) == labels).sum()) for logits in outputs.logits.values() if len(logits) == len(labels)
     )
-    low, high = wilson_interval(num_correct, len(labels), 0.95)
     return {
-        "max_abs_diff": max(nan_to_inf(values.max(initial=0)) for values in (*differences, edge_differences)),
-        "mean_abs_diff": max(nan_to_inf(values.mean()) for values in differences),
-        "top1_agreement": min(float((logits.argmax(1) == other.argmax(1)).mean()) for logits, other in pairs),
-        "accuracy": num_correct / len(labels),
-        "accuracy_low": low,
-        "accuracy_high": high,
+        "max_abs_diff": max_diff,
+        "max_relative_diff": divide_by_spread(max_diff, spread),
+        "mean_abs_diff": max(nan_to_inf(np.abs(logits - other).mean()) for logits, other in pairs),
+        **proportion("top1_agreement", int(agrees.sum()), len(labels)),
+        **proportion("accuracy", num_correct, len(labels)),
         "examples": len(labels),
     } | {key: value for key, value in outputs.metrics.items() if key != "labels"}
 
 
-def nan_to_inf(difference: float) -> float:
-    """Return infinity instead of NaN, which no comparison would detect."""
-    return float(difference) if math.isfinite(difference) else math.inf
+def proportion(name: str, count: int, total: int) -> dict[str, float]:
+    """Return a proportion and the ends of its interval under three names."""
+    low, high = wilson_interval(count, total, CONFIDENCE_LEVEL)
+    return {name: count / total, f"{name}_low": low, f"{name}_high": high}
+
+
+def describe_failure(reference: Reference, request: ExportRequest, metrics: dict[str, Any]) -> str:
+    """Describe by how much a file misses its tolerance, how certain that is, and the step at fault."""
+    tolerance = reference.tolerance(request.precision)
+    agreement, low, high = (metrics[f"top1_agreement{end}"] for end in ("", "_low", "_high"))
+    too_few = "; too few examples to tell" if agreement < tolerance.top1_agreement <= high else ""
+    return (
+        f"expected the checkpoint's outputs (logits within {tolerance.max_relative_diff:g} of their standard "
+        f"deviation, top-1 agreement of at least {tolerance.top1_agreement}); got a difference of "
+        f"{metrics['max_relative_diff']:.4g} and an agreement of {agreement:.4f} ({low:.4f} to {high:.4f}{too_few}); "
+        f"{locate_step(reference, request, tolerance, metrics)}"
+    )
 
 
 def locate_step(reference: Reference, request: ExportRequest, tolerance: Tolerance, metrics: dict[str, Any]) -> str:
     """Report the difference from the checkpoint after each step, and which step first exceeded the tolerance."""
-    expected = torch.from_numpy(reference.expected.logits[BATCH_SIZES[0]])
+    expected = reference.expected.logits[BATCH_SIZES[0]]
+    spread = logit_spread(expected)
     examples = load_examples(reference.examples)
     deviations: dict[str, tuple[float, float]] = {}
     for name, step in {"eager": request.module, **request.steps}.items():
-        with torch.no_grad():
-            logits = torch.cat([step(*to_tensors(batch)) for batch in batches(examples, BATCH_SIZES[0])])
-        agreement = float((logits.argmax(1) == expected.argmax(1)).float().mean())
-        deviations[name] = nan_to_inf(float((logits - expected).abs().max())), agreement
-    deviations[request.last_step] = metrics["max_abs_diff"], metrics["top1_agreement"]
+        logits = run_step(step, examples)
+        difference = divide_by_spread(largest_diff(logits, expected), spread)
+        deviations[name] = difference, float(find_agreeing(logits, expected, spread).mean())
+    deviations[request.last_step] = metrics["max_relative_diff"], metrics["top1_agreement"]
     first = next(name for name, deviation in deviations.items() if not tolerance.allows(*deviation))
     listed = ", ".join(f"{name} {difference:.2g}" for name, (difference, _) in deviations.items())
     return f"the step at fault is '{first}' ({listed})"
+
+
+def run_step(step: Step, examples: Examples) -> np.ndarray:
+    """Run a model in this process: float32 logits (N, K)."""
+    with torch.no_grad():
+        return torch.cat([step(*to_tensors(batch)) for batch in batches(examples, BATCH_SIZES[0])]).float().numpy()

@@ -50,6 +50,8 @@ def check_data(dataset: Dataset, findings: list[Finding], training: Training) ->
 def check_exports(exports: Exports | None) -> Check:
     if exports is None or not exports.files:
         advice = "Run leyden export to write and check the files."
+        if exports and exports.refused:
+            advice = as_sentence(exports.summary())
         return Check(MISSING, "there is no exported file to ship", advice, "exports")
     evidence = as_sentence(exports.summary())
     if exports.failed:
@@ -57,7 +59,10 @@ def check_exports(exports: Exports | None) -> Check:
     if fastest := exports.fastest:
         name, speedup = file_label(fastest), factor(fastest["speedup_b1"])
         evidence += f" The fastest, {name}, is {speedup} as fast as eager PyTorch for one {exports.noun}."
-    return Check(PASSED, f"{plural(len(exports.files), 'exported file')} checked", evidence, "exports")
+    title = f"{plural(len(exports.files), 'exported file')} checked"
+    if exports.refused:
+        return Check(WARNING, f"{title}, {len(exports.refused)} refused", evidence, "exports")
+    return Check(PASSED, title, evidence, "exports")
 
 
 def check_explanations(explanations: Explanations | None) -> Check:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from leyden.artifacts import EXPORT_REPORT
+from leyden.artifacts import CHECKED, EXPORT_REPORT, REFUSED, SKIPPED
 from leyden.files import read_json
 from leyden.stages.report.formatting import join_names, percent, plural
 
@@ -15,14 +15,15 @@ BASELINE = "eager"  # the checkpoint itself, run by PyTorch
 class Exports:
     """Rows of `leyden export`'s report, each with `speedup_b1` and `speedup_b64` over the checkpoint.
 
-    Separate from them are the checkpoint's own row and the formats that were skipped, because their tool is not
-    installed or cannot express the network.
+    Separate from them are the checkpoint's own row, the formats that were skipped, because their tool is not installed
+    or cannot express the network, and the files that were refused, because they differ too much from the checkpoint.
     """
 
     files: list[dict[str, Any]]
     baseline: dict[str, Any] | None
     noun: str
     skipped: list[dict[str, Any]]
+    refused: list[dict[str, Any]]
 
     @property
     def fastest(self) -> dict[str, Any] | None:
@@ -31,13 +32,31 @@ class Exports:
 
     @property
     def failed(self) -> list[dict[str, Any]]:
-        return [row for row in self.files if row["status"] != "checked"]
+        return [row for row in self.files if row["status"] != CHECKED]
+
+    @property
+    def uncertain(self) -> list[dict[str, Any]]:
+        """The files whose agreement might be below the tolerance on more examples."""
+        return [row for row in self.files if row.get("too_few_examples")]
+
+    def format_agreement(self, row: dict[str, Any]) -> str:
+        """Format on how many examples a file agrees with the checkpoint, with the interval unless all agree."""
+        agreement, low, high = (row.get(f"top1_agreement{end}") for end in ("", "_low", "_high"))
+        if low is None or agreement == 1:
+            return percent(agreement)
+        return f"{percent(agreement)} ({percent(low)} to {percent(high)})"
 
     def summary(self) -> str:
         """Report whether every file agrees with the checkpoint."""
         names = [file_label(row) for row in self.files]
         skipped = [f"{file_label(row)} ({row['reason']})" for row in self.skipped]
         suffix = f"; skipped: {join_names(skipped)}" if skipped else ""
+        if self.refused:
+            refused = [
+                f"{file_label(row)} (same label on {self.format_agreement(row)} of the {self.noun}s)"
+                for row in self.refused
+            ]
+            suffix = f"; not published, because too different: {join_names(refused)}{suffix}"
         if not names:
             return f"no file was exported{suffix}"
         if self.failed:
@@ -59,8 +78,10 @@ def file_label(row: dict[str, Any]) -> str:
 def read_exports(export: Path, noun: str) -> Exports:
     rows = read_json(export / EXPORT_REPORT, "export")
     baseline = next((row for row in rows if row["format"] == BASELINE), None)
-    files = [row | speedups(row, baseline) for row in rows if row is not baseline and row["status"] != "skipped"]
-    return Exports(files, baseline, noun, [row for row in rows if row["status"] == "skipped"])
+    others = [row for row in rows if row is not baseline]
+    skipped, refused = ([row for row in others if row["status"] == status] for status in (SKIPPED, REFUSED))
+    files = [row | speedups(row, baseline) for row in others if row["status"] not in (SKIPPED, REFUSED)]
+    return Exports(files, baseline, noun, skipped, refused)
 
 
 def speedups(row: dict[str, Any], baseline: dict[str, Any] | None) -> dict[str, float | None]:
