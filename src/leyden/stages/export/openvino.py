@@ -36,6 +36,9 @@ def convert(request: ExportRequest) -> openvino.Model:
     model.inputs[0].get_tensor().set_names({"images"})
     model.outputs[0].get_tensor().set_names({"logits"})
     model.reshape({"images": [-1, *request.input_spec.example_inputs(1)[0].shape[1:]]})
+    layers = [each for each in model.get_ordered_ops() if each.get_type_name() in QUANTISED]
+    for number, layer in enumerate(layers):  # OpenVINO's own names count all operations that a process has made
+        layer.set_friendly_name(f"{layer.get_type_name()}_{number}")
     return model
 
 
