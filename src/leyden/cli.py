@@ -130,7 +130,24 @@ def parse(function: Callable[..., Any], verb: str, args: list[str]) -> dict[str,
     check_configs(parser, args)
     with one_line_errors(parser):
         config = parser.parse_args(args)
-        return {key: value for key, value in parser.instantiate(config).as_dict().items() if key != "config"}
+        values = parser.instantiate(config).as_dict()
+    return {key: expand_home(value) for key, value in values.items() if key != "config"}
+
+
+def expand_home(value: Any) -> Any:
+    """Replace a leading `~` in a path, or in those of a list: shells leave it as it is in `--out=~/results`.
+
+    Raises:
+        UserError: if it names an unknown user.
+    """
+    if isinstance(value, list):
+        return [expand_home(each) for each in value]
+    try:
+        return value.expanduser() if isinstance(value, Path) else value
+    except RuntimeError as error:
+        raise UserError(
+            f"expected a path; got {value}, the home folder of an unknown user; write ./{value} for a name with ~"
+        ) from error
 
 
 def function_parser(function: Callable[..., Any], verb: str) -> Any:

@@ -28,9 +28,6 @@ CONTEXT_LINE = re.compile(
     r"Problem with given class_path"
 )
 
-# The name of a file that is not UTF-8 is no YAML either, but a text.
-jsonargparse.set_loader("yaml", jsonargparse.get_loader("yaml"), (yaml.YAMLError, UnicodeEncodeError))
-
 
 def load_value(text: str, path: str = "") -> Any:
     """Load a config file, or a value of an option: there, a mapping without values, such as `note:`, is text."""
@@ -39,7 +36,8 @@ def load_value(text: str, path: str = "") -> Any:
     return text if is_text else value
 
 
-jsonargparse.set_loader("yaml", load_value, (yaml.YAMLError,))
+# The name of a file that is not UTF-8 is no YAML either, but a text.
+jsonargparse.set_loader("yaml", load_value, (yaml.YAMLError, UnicodeEncodeError))
 
 
 class StrictParser(jsonargparse.ArgumentParser):

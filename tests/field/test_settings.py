@@ -107,7 +107,10 @@ OTHERS = [
     ("compare a.ckpt b.ckpt --num_resamples=0", "compare.num_resamples must lie in"),
     ("compare a.ckpt b.ckpt --seed=-1", "compare.seed must lie in"),
     ("export --num_examples=0", "export.num_examples must lie in [1, inf); got 0"),
-    ("export --tolerance.fp32.max_abs_diff=-1", "export.tolerance.fp32.max_abs_diff must lie in [0, inf); got -1"),
+    (
+        "export --tolerance.fp32.max_relative_diff=-1",
+        "export.tolerance.fp32.max_relative_diff must lie in [0, inf); got -1",
+    ),
     ("explain --num_shown=0", "explain.num_shown must lie in [1, inf); got 0"),
     ("explain --num_evidence=-1", "explain.num_evidence must lie in [1, inf); got -1"),
     ("report --num_errors=0", "report.num_errors must lie in [1, inf); got 0"),

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from leyden.errors import UserError, one_line
 from leyden.files.outputs import PRESERVED, check_file, check_folder, is_stream, one_line_errors, resolved, write_marker
 from leyden.files.partials import create_partial, move_into_place
 from leyden.files.tables import require_file
@@ -82,9 +83,14 @@ def read_json(path: Path, verb: str) -> Any:
     """Read a JSON file that `leyden VERB` writes.
 
     Raises:
-        UserError: if it does not exist; the message names the verb.
+        UserError: if it does not exist or is not JSON; the message names the verb.
     """
-    return json.loads(require_file(Path(path), verb).read_text(encoding="utf-8"))
+    try:
+        return json.loads(require_file(Path(path), verb).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(
+            f"expected JSON in {path}; it is damaged ({one_line(error)}); run `leyden {verb}` again"
+        ) from error
 
 
 def sha256(*paths: Path) -> str:

@@ -11,6 +11,8 @@ from leyden.files.partials import partial_name, remove
 
 # The marker's first line names the verb or stage that wrote the folder, the other lines the files that it wrote.
 MARKER = ".leyden"
+METRICS = "metrics.json"
+MAX_NAMED = 3
 PRESERVED = ".gitignore"  # DVC writes it beside outputs
 IGNORED = (MARKER, PRESERVED, ".DS_Store", "Thumbs.db", "desktop.ini")  # not the user's work
 
@@ -77,10 +79,12 @@ def check_folder(out: Path, owner: str) -> None:
             problem = "is a mount point" if is_mount else "contains the current folder"
             raise UserError(f"expected a folder that can be replaced; {out} {problem}; choose a folder inside it")
         check_parent(out, target)
-        if (name := find_foreign_file(target, owner)) is not None:
+        if names := find_foreign_files(target, owner):
+            more = f" and {len(names) - MAX_NAMED:,} more" * (len(names) > MAX_NAMED)
             raise UserError(
                 f"expected {out} to be missing, empty or an earlier result of {owner}; it contains other files "
-                f"({name}), which would be lost; choose a different path, or move them away"
+                f"({', '.join(names[:MAX_NAMED])}{more}), which would be lost; choose a different path, or "
+                "move them away"
             )
 
 
@@ -134,26 +138,27 @@ def follow_links(path: Path) -> Iterator[Path]:
         yield path
 
 
-def find_foreign_file(target: Path, owner: str) -> str | None:
-    """Return the name of a file in a folder that `owner` did not write; None if there is no such file, or no folder."""
+def find_foreign_files(target: Path, owner: str) -> list[str]:
+    """Return the names of the files in a folder that `owner` did not write; none if there is no folder."""
     with suppress(FileNotFoundError):
         before = target.stat()
-        if (own_files := read_own_files(target, owner)) is None:
-            return None
-        name = next((name for name in list_files(target) if name not in own_files), None)
-        if name is None or os.path.samestat(before, target.stat()):
-            return name
+        own_files = read_own_files(target, owner)
+        names = sorted(name for name in list_files(target) if name not in own_files)
+        if not names or os.path.samestat(before, target.stat()):
+            return names
     # Another process replaced the folder while it was read.
-    return find_foreign_file(target, owner) if target.exists() else None
+    return find_foreign_files(target, owner) if target.exists() else []
 
 
-def read_own_files(target: Path, owner: str) -> set[str] | None:
-    """Return the files that the marker lists for `owner`; None if all are its own: a stage's folder in artifacts/."""
-    if target.parent == resolved(Path("artifacts")) and target.name in (owner, f"{owner}-failed"):
-        return None
+def read_own_files(target: Path, owner: str) -> set[str]:
+    """Return the files in a folder that `owner` wrote: those that the marker lists for it.
+
+    In a clone, a stage's folder in artifacts/ holds only its metrics, which are in git, until DVC pulls the others
+    together with the marker.
+    """
     marker = target / MARKER
     if not marker.is_file() or marker.is_symlink():
-        return set()
+        return {METRICS} if target == resolved(Path("artifacts", owner)) else set()
     content = marker.read_bytes().decode(errors="surrogateescape")  # file names as os.walk decodes them
     name, *files = content.split("\n")
     return set(files) if name == owner else set()
@@ -175,12 +180,13 @@ def write_marker(folder: Path, owner: str) -> None:
 
 def is_made_by(target: Path, owner: str) -> bool:
     """Return whether a folder exists, is not empty and contains only files that `owner` wrote."""
-    return target.is_dir() and any(target.iterdir()) and find_foreign_file(target, owner) is None
+    # A name that is too long for the file system is not made by anyone.
+    return os.path.isdir(target) and any(target.iterdir()) and not find_foreign_files(target, owner)  # noqa: PTH112
 
 
 def discard(folder: Path, owner: str) -> None:
     """Remove a folder if `is_made_by` its owner."""
-    if not folder.is_symlink() and is_made_by(resolved(folder), owner):
+    if is_made_by(resolved(folder), owner) and not folder.is_symlink():
         with suppress(FileNotFoundError):  # another process is removing it too
             folder.rename(discarded := partial_name(folder))
             remove(discarded)

@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import hashlib
 import os
 import re
 import secrets
@@ -19,6 +20,7 @@ except ImportError:  # Windows: partials are not locked there, and never conside
 
 NOT_EMPTY = (errno.ENOTEMPTY, errno.EEXIST)
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # from Linux's fcntl.h and fs.h
+MAX_NAME_BYTES = 200  # of 255 on most file systems
 
 
 @contextmanager
@@ -53,12 +55,18 @@ def create_locked(target: Path, create: Callable[[Path], object]) -> tuple[Path,
 
 
 def partial_name(target: Path, kind: str = "") -> Path:
-    return target.with_name(f".{target.name}.{secrets.token_hex(4)}{kind}.leyden.partial")
+    return target.with_name(f".{short_name(target)}.{secrets.token_hex(4)}{kind}.leyden.partial")
+
+
+def short_name(target: Path) -> str:
+    """Return the target's name, or its start and its hash if a partial's name would be too long for the file system."""
+    name = os.fsencode(target.name)
+    return target.name if len(name) <= MAX_NAME_BYTES else f"{target.name[:32]}.{hashlib.sha256(name).hexdigest()[:16]}"
 
 
 def remove_stale_partials(target: Path) -> None:
     """Remove partials that no process is writing; an old result moved aside is kept while `target` is missing."""
-    pattern = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{8}}(\.old)?\.leyden\.partial")
+    pattern = re.compile(rf"\.{re.escape(short_name(target))}\.[0-9a-f]{{8}}(\.old)?\.leyden\.partial")
     with suppress(PermissionError):  # the parent folder may be writable but not readable
         for path in target.parent.iterdir():
             if (match := pattern.fullmatch(path.name)) and (not match[1] or target.exists()):

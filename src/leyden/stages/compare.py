@@ -15,6 +15,7 @@ from leyden.files import write_json
 from leyden.files.outputs import check_file, check_no_overlap, is_stream
 from leyden.files.tables import read_table
 from leyden.ranges import SEEDS, check_range
+from leyden.runtimes.compatibility import check_inputs, list_labels
 from leyden.runtimes.load import load, predict_logits
 from leyden.statistics.mcnemar import compare_paired
 
@@ -62,7 +63,8 @@ def compare(
     check_range("compare", "(0, 1)", confidence_level=confidence_level)
     check_range("compare", SEEDS, seed=seed)
     examples, labels = read_examples(data, "test")
-    targets, data_labels = torch.from_numpy(labels), read_report(data)["labels"]
+    report = read_report(data)
+    targets, data_labels = torch.from_numpy(labels), report["labels"]
     models: list[Any] = [
         read_predictions(path, read_paths(data, "test")) if path.suffix == ".csv" else load(path, trust=trust)
         for path in (old, new)
@@ -70,10 +72,13 @@ def compare(
     shared = [label for label in data_labels if all(label in model.labels for model in models)]
     if not shared:
         raise UserError(
-            f"expected models that share a label of {data} ({', '.join(data_labels)}); "
-            f"{old} has {', '.join(models[0].labels)}; {new} has {', '.join(models[1].labels)}; "
+            f"expected models that share a label of {data} ({list_labels(data_labels)}); "
+            f"{old} has {list_labels(models[0].labels)}; {new} has {list_labels(models[1].labels)}; "
             "name other models or data"
         )
+    for path, model in zip((old, new), models, strict=True):
+        if not isinstance(model, SavedPredictions):
+            check_inputs(model, report, path, data)
     is_shared = torch.tensor([label in shared for label in data_labels])[targets]
     scores = (
         model.probabilities if isinstance(model, SavedPredictions) else predict_logits(model, examples, batch_size)

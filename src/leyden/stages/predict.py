@@ -15,7 +15,7 @@ from leyden.data.images import ImageReader, UnreadableImageError, decoder_limits
 from leyden.data.listing import LeftOut, find_files
 from leyden.data.sequences import SUFFIXES as SEQUENCE_SUFFIXES
 from leyden.data.sequences import Sequences, UnreadableSequenceError, read_sequence
-from leyden.errors import UserError
+from leyden.errors import UserError, one_line
 from leyden.files import replaced_file
 from leyden.files.names import printable
 from leyden.files.outputs import check_file, check_no_overlap, is_stream
@@ -160,6 +160,8 @@ def read_example(file: Path, predictor: Any) -> np.ndarray | str:
         return str(error)
     except OSError as error:
         return error.strerror or str(error)
+    except Exception as error:  # readers raise almost any exception on bytes that they do not expect
+        return f"{type(error).__name__}: {one_line(error)}"
     if values.shape[1] != predictor.features:
         return f"{values.shape[1]} features; the model expects {predictor.features}"
     return values

@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 import leyden
 from leyden.class_paths import class_paths_of
 from leyden.files import sha256, write_json
+from leyden.files.outputs import one_line_errors, resolved
 
 RUNS = Path("runs")
 MAX_LISTED_CHANGES = 5
@@ -43,16 +44,25 @@ class Run:
     def describe_changes(self) -> str:
         """Describe in one line how this run differs from the previous one."""
         identities = sorted(RUNS.glob("*/identity.json"), key=lambda path: path.stat().st_mtime, reverse=True)
-        previous = next((path for path in identities if path.parent != self.folder), None)
+        others = ((path, read_identity(path)) for path in identities if path.parent != self.folder)
+        previous, old = next(((path, identity) for path, identity in others if identity), (None, {}))
         if previous is None:
             return "the first run here"
-        old = json.loads(previous.read_text(encoding="utf-8"))
         settings = diff_settings(old["config"], self.identity["config"])
         changes = settings[:MAX_LISTED_CHANGES]
         if len(settings) > MAX_LISTED_CHANGES:
             changes.append(f"{len(settings) - MAX_LISTED_CHANGES} more settings")
         changes += [f"the {part}" for part in ("data", "code") if old[part] != self.identity[part]]
         return f"since {previous.parent} changed: {', '.join(changes)}"
+
+
+def read_identity(path: Path) -> dict[str, Any]:
+    """Read what determined an earlier run; empty if the file is damaged."""
+    with suppress(OSError, ValueError, RecursionError):
+        identity = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(identity, dict) and identity.keys() >= {"config", "data", "code"}:
+            return identity
+    return {}
 
 
 @contextmanager
@@ -62,7 +72,8 @@ def locked(run: Run, is_global_zero: bool) -> Iterator[None]:
     A training whose `dvc repro` was killed may still run as an orphaned process: the next one waits for it to end, and
     then resumes. Only rank 0 holds the lock.
     """
-    run.folder.mkdir(parents=True, exist_ok=True)
+    with one_line_errors(run.folder):
+        resolved(run.folder).mkdir(parents=True, exist_ok=True)  # runs/ may be a link to a folder on another disk
     if not is_global_zero:
         yield
         return

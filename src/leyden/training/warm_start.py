@@ -120,7 +120,16 @@ class InheritedWeights:
                 "expected the kind of optimizer that the checkpoint was trained with; "
                 f"got {type(optimizer).__name__}; set mode: finetune"
             )
-        optimizer.load_state_dict({**state, "state": self.optimizer_state["state"]})
+        try:
+            optimizer.load_state_dict({**state, "state": self.optimizer_state["state"]})
+            fits = all(has_shapes_of(parameter, values) for parameter, values in optimizer.state.items())
+        except Exception:  # each optimizer reads its state with other assumptions
+            fits = False
+        if not fits:
+            raise UserError(
+                "expected the state of this optimizer in the checkpoint to start from; it holds something else; "
+                "set mode: finetune"
+            )
 
 
 def earlier_weights(start: WarmStart, checkpoint: dict[str, Any], model: Model) -> dict[str, Tensor]:
@@ -141,6 +150,12 @@ def read_optimizer_state(checkpoint: dict[str, Any]) -> dict[str, Any] | None:
         case [{"param_groups": [{}, *_], "state": dict()} as state, *_]:
             return state
     return None
+
+
+def has_shapes_of(parameter: Tensor, values: Any) -> bool:
+    """Return whether an optimizer's values for a parameter are single numbers, or tensors of the parameter's shape."""
+    tensors = [value for value in values.values() if isinstance(value, Tensor)]
+    return all(value.numel() == 1 or value.shape == parameter.shape for value in tensors)
 
 
 def head_names(model: Model) -> set[str]:

@@ -29,16 +29,17 @@ def record_published(hashes: Iterable[str]) -> None:
 
 def is_published(path: Path) -> bool:
     digest = sha256(path)
-    rows = [read_report(PROVENANCE, {}), *read_report(EXPORT_REPORT, [])]
+    rows = [*read_rows(PROVENANCE), *read_rows(EXPORT_REPORT)]
     return (RECORDS / digest).is_file() or any(digest in (row.get("model_sha256"), row.get("sha256")) for row in rows)
 
 
-def read_report(path: Path, default: Any) -> Any:
-    """Read a JSON report; return `default` if it is missing or damaged."""
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Read the objects of a JSON report, one or a list of them; none if it is missing or damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return default
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return []
+    return [row for row in (content if isinstance(content, list) else [content]) if isinstance(row, dict)]
 
 
 def is_trusted(path: Path, trust: bool) -> bool:

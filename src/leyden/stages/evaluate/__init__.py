@@ -8,10 +8,11 @@ from leyden.errors import UserError
 from leyden.files import replaced_folder
 from leyden.files.outputs import check_output, discard, is_made_by, resolved
 from leyden.ranges import SEEDS, check_range
+from leyden.runtimes.compatibility import check_fits
 from leyden.runtimes.load import load
 from leyden.stages.evaluate.abstention import measure_abstention
 from leyden.stages.evaluate.metrics import metrics_with_intervals
-from leyden.stages.evaluate.predictions import check_labels, predict_split
+from leyden.stages.evaluate.predictions import predict_split
 from leyden.stages.evaluate.requirements import find_unmet
 from leyden.stages.evaluate.results import summarise, write_results
 from leyden.stages.evaluate.robustness import check_kinds, mean_accuracies, measure_robustness
@@ -67,7 +68,7 @@ def evaluate(
     check_range("evaluate.require", "(-inf, inf)", **require)
     check_kinds(robustness)
     predictor = load(model, trust=trust)
-    check_labels(predictor, read_report(data)["labels"], model)
+    check_fits(predictor, read_report(data), model, data)
 
     test = predict_split(predictor, data, "test", batch_size)
     validation = predict_split(predictor, data, "val", batch_size)

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from leyden.artifacts import SCORE_PREFIX
 from leyden.data.packed import read_examples, read_paths
-from leyden.errors import UserError
 from leyden.files.tables import write_table
 from leyden.runtimes.load import Predictor, calibrated, predict_logits
 
@@ -52,15 +51,6 @@ class Predictions(NamedTuple):
     @property
     def is_correct(self) -> Tensor:
         return self.predicted == self.labels
-
-
-def check_labels(predictor: Predictor, labels: list[str], model: Path) -> None:
-    """Raise UserError if a model has other labels than the data, or the same in a different order."""
-    if predictor.labels != labels:
-        raise UserError(
-            f"expected a model of the labels {', '.join(labels)}; {model} has {', '.join(predictor.labels)}; "
-            "train it on this data"
-        )
 
 
 def predict_split(predictor: Predictor, data: Path, split: str, batch_size: int) -> Predictions:

@@ -92,7 +92,7 @@ def explain(
     concept_images = read_concepts(concepts, module)  # first, to report an unusable folder at once
     if isinstance(module, SequenceModel):
         check_sequence_methods(methods)
-    prepared = open_prepared_data(data, module)
+    prepared = open_prepared_data(data, module, model)
     examples, labels = prepared.test
     probabilities = calibrated(module, predict_logits(module, examples, BATCH_SIZE, "explain")).softmax(1)
     predicted = probabilities.argmax(1)

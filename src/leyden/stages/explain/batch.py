@@ -11,6 +11,7 @@ from leyden.data.packed import Split, read_paths, read_report, read_split
 from leyden.data.sequences import SequenceSplit, read_sequence_split
 from leyden.models.build import Model
 from leyden.models.image_model import ImageModel
+from leyden.runtimes.compatibility import check_fits
 
 
 class PreparedData(NamedTuple):
@@ -37,13 +38,14 @@ class Batch(NamedTuple):
     targets: Tensor
 
 
-def open_prepared_data(folder: Path, module: Model) -> PreparedData:
-    """Open the test and training splits that `leyden prepare` wrote.
+def open_prepared_data(folder: Path, module: Model, model: Path) -> PreparedData:
+    """Open the test and training splits that `leyden prepare` wrote; `model` is the file of the module.
 
     Raises:
-        UserError: if they were never prepared, or are not images although the model is of images.
+        UserError: if they were never prepared, or have other labels or inputs than the model.
     """
-    has_rows = "shards" not in read_report(folder)
+    check_fits(module, report := read_report(folder), model, folder, can_resize=False)
+    has_rows = "shards" not in report
     read = read_split if isinstance(module, ImageModel) else read_sequence_split
     test, test_paths = read(folder, "test"), read_paths(folder, "test")
     train, train_paths = (read(folder, "train"), read_paths(folder, "train")) if has_rows else (None, [])

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import leyden
 from leyden.artifacts import EXPORT_REPORT
+from leyden.data.packed import read_report
 from leyden.files import replaced_folder, write_json
 from leyden.files.outputs import check_output
 from leyden.models.build import Model
 from leyden.models.checkpoint import load_checkpoint
 from leyden.ranges import check_range
+from leyden.runtimes.compatibility import check_fits
 from leyden.runtimes.examples import save_examples
 from leyden.stages.export.agreement import Tolerances
 from leyden.stages.export.export_job import ExportJob
@@ -72,11 +74,12 @@ def export(
         check_output(out, "export", [model, data])
     check_range("export", "[1, inf)", num_examples=num_examples, num_calibration=num_calibration)
     for name, limits in vars(tolerance).items():
-        check_range(f"export.tolerance.{name}", "[0, inf)", max_abs_diff=limits.max_abs_diff)
+        check_range(f"export.tolerance.{name}", "[0, inf)", max_relative_diff=limits.max_relative_diff)
         check_range(f"export.tolerance.{name}", "[0, 1]", top1_agreement=limits.top1_agreement)
     module = load_checkpoint(model, trust=trust)
     if inspect:
         return print(inspect_model(module), end="")
+    check_fits(module, read_report(data), model, data, can_resize=False)
     spec = make_input_spec(module)
     examples, labels = spec.read(data, "test", num_examples)
     calibration, more_calibration = (spec.read(data, "val", n * num_calibration)[0] for n in (1, MORE_CALIBRATION))

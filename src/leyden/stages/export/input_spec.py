@@ -9,7 +9,6 @@ from torch import Tensor
 
 from leyden.data.packed import read_examples, read_split
 from leyden.data.sequences import SequenceSplit
-from leyden.errors import UserError
 from leyden.models.build import Model
 from leyden.models.image_model import ImageModel
 from leyden.models.sequence_model import SequenceModel
@@ -70,10 +69,7 @@ class SequenceInputSpec:
 
     def read(self, folder: Path, split: str, count: int) -> tuple[Examples, np.ndarray]:
         prepared = read_examples(folder, split)
-        if not isinstance(prepared, SequenceSplit):
-            raise UserError(
-                f"expected sequences, as the model was trained on; {folder} holds images; prepare its sequences"
-            )
+        assert isinstance(prepared, SequenceSplit)  # check_fits has compared the model with the data
         rows = spread_rows(len(prepared.labels), count)
         return SequenceExamples(*prepared.sequences[rows]), prepared.labels[rows]
 

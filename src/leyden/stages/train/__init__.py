@@ -1,7 +1,9 @@
 """`leyden fit`, `tune`, `validate` and `test`: LightningCLI, with run folders from which trainings resume."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
@@ -84,6 +86,20 @@ def score(cli: LeydenCLI, verb: str) -> None:
     path = Path(cli.config.ckpt_path or PUBLISHED / "model.ckpt")
     if not path.is_file():
         raise UserError(f"expected a checkpoint at {path}; not found; run `leyden fit` first, or set --ckpt_path")
-    read_checkpoint(path)
+    check_weights_fit(read_checkpoint(path)["state_dict"], cli.model.state_dict(), path)
     score_model = cli.trainer.test if verb == "test" else cli.trainer.validate
     score_model(cli.model, datamodule=cli.datamodule, ckpt_path=str(path), weights_only=True)
+
+
+def check_weights_fit(weights: Mapping[str, Any], expected: Mapping[str, Any], path: Path) -> None:
+    """Raise UserError if the names or shapes of a checkpoint's weights differ from the model's."""
+    shapes = {name: getattr(value, "shape", None) for name, value in weights.items()}
+    if differing := sorted(
+        name
+        for name in {*shapes, *expected}
+        if name not in shapes or name not in expected or shapes[name] != getattr(expected[name], "shape", None)
+    ):
+        raise UserError(
+            f"expected the weights of the config's network in {path}; {len(differing)} differ, {differing[0]} first; "
+            "set the checkpoint's own config with -c"
+        )
