@@ -135,7 +135,7 @@ def found(results: Results) -> list[Any]:
 
 
 @pytest.mark.parametrize("case", CHECKS, ids=lambda case: case.text)
-def test_a_check_speaks_and_is_silent(case: Case) -> None:
+def test_a_check_has_the_outcome_and_text_of_its_case(case: Case) -> None:
     assert case.text in said_by_checks(case.speaks)
     assert case.text not in said_by_checks(case.silent)
 
@@ -162,7 +162,7 @@ FINDINGS = [
 
 
 @pytest.mark.parametrize("case", FINDINGS, ids=lambda case: case.text)
-def test_a_finding_speaks_and_is_silent(case: Case) -> None:
+def test_a_finding_is_listed_only_where_it_holds(case: Case) -> None:
     assert any(case.text in finding.title for finding in found(case.speaks))
     assert not any(case.text in finding.title for finding in found(case.silent))
 
@@ -195,7 +195,7 @@ LIMITATIONS = [
 
 
 @pytest.mark.parametrize("case", LIMITATIONS, ids=lambda case: case.text)
-def test_a_limitation_speaks_and_is_silent(case: Case) -> None:
+def test_a_limitation_is_listed_only_where_it_holds(case: Case) -> None:
     speaks, silent = ("\n".join(list_limitations(each, found(each))) for each in (case.speaks, case.silent))
     assert case.text in speaks
     assert case.text not in silent
@@ -280,14 +280,14 @@ ADVICE = {
 
 
 @pytest.mark.parametrize("rule", advice.RULES, ids=lambda rule: rule.observe.__name__)
-def test_an_advice_speaks_and_is_silent(rule: advice.Rule) -> None:
+def test_advice_is_given_only_where_its_rule_holds(rule: advice.Rule) -> None:
     speaks, silent, evidence = ADVICE[rule.observe]
     said = {each.advice: each.evidence for each in advice.list_advice(speaks)}
     assert evidence in said[rule.advice]
     assert rule.advice not in {each.advice for each in advice.list_advice(silent)}
 
 
-def test_a_warning_about_the_kept_epoch_is_an_advice() -> None:
+def test_a_warning_about_the_kept_epoch_leads_to_advice() -> None:
     assert observations.observe_kept_epoch(trained(warnings=["inside the warm-up"])) == "Inside the warm-up."
 
 

@@ -37,7 +37,7 @@ class Pair(NamedTuple):
 
 
 class Duplicates(NamedTuple):
-    """All pairs; `near_applies` is False if near duplicates cannot be told from other examples, and none is listed."""
+    """All pairs; `near_applies` is False if near duplicates cannot be distinguished, so that none is listed."""
 
     pairs: list[Pair]
     near_applies: bool
@@ -75,7 +75,7 @@ def near_pairs(
 ) -> np.ndarray | None:
     """Find pairs (P, 2) of similar difference hashes whose thumbnails correlate far more than usual.
 
-    None if the thumbnails do not tell near duplicates from other images.
+    Return None if the thumbnails do not distinguish near duplicates from other images.
 
     Args:
         thumbnails: uint8 (N, 16, 18), grey.
