@@ -117,6 +117,7 @@ CHECKS = [
     Case("Missing there is no exported file to ship", make_results(exports=None)),
     Case("Failed 1 exported file not verified", make_results(exports=make_exports("failed"))),
     Case("Passed 1 exported file checked", make_results(), make_results(exports=make_exports("failed"))),
+    Case("Warning 1 exported file checked, 1 refused", make_results(exports=make_exports(num_refused=1))),
     Case("Warning Not explained", make_results(explanations=None)),
     Case("Passed Explanations beat chance", make_results(), make_results(explanations=None)),
     Case("Warning No explanation", make_results(explanations=make_explanations(deletion_auc=0.6))),
