@@ -1,4 +1,4 @@
-"""Estimates of how long a loop will take, printed while it runs."""
+"""What a long loop will cost, said before most of it is done."""
 
 import sys
 import time
@@ -11,12 +11,12 @@ Item = TypeVar("Item")
 
 
 def announce_cost(items: Sequence[Item], stage: str, what: str) -> Iterator[Item]:
-    """Yield the items of a loop; after the first, print on stderr how long all take if that is more than a minute.
+    """Yield the items of a loop; after the first, say on stderr how long all of them take, if more than a minute.
 
     Args:
-        items: The items, which should take about equally long.
-        stage: The stage that runs the loop.
-        what: What the loop does, such as "robustness on 512 images".
+        items: What the loop runs over; the items should take about equally long.
+        stage: Whose loop it is.
+        what: What is being done, such as "robustness on 512 images".
     """
     started = time.perf_counter()
     for number, item in enumerate(items):

@@ -64,6 +64,7 @@ def evaluate(
     check_kinds(robustness)
     predictor = load(model, trust=trust)
     check_labels(predictor, read_report(data)["labels"], model)
+
     test = predict_split(predictor, data, "test", batch_size)
     validation = predict_split(predictor, data, "val", batch_size)
     accuracies = measure_robustness(predictor, data, robustness, confidence_level, seed)
