@@ -1,7 +1,7 @@
-"""Seconds and peak memory of evaluating 50,000 made predictions of 1,000 classes: metrics, intervals, tables, plots.
+"""Seconds and peak memory of evaluating 50,000 random predictions of 1,000 classes: metrics, intervals, tables, plots.
 
 The baseline is a quarter of the predictions. Memory is the growth of the process's peak over what the predictions
-themselves take up (200 MB); it does not grow with their number but for the confusions and mistakes that are listed.
+themselves take up (200 MB); with their number, only the lists of confusions and mistakes grow.
 """
 
 import json

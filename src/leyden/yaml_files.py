@@ -2,7 +2,7 @@
 
 It follows YAML 1.2, where yes, no, on, off, dates and 007 are text, and 1e-3 is a number; keys are always text, so that
 labels such as `no` or `1.0` keep their names. PyYAML's own loaders follow YAML 1.1, keep the last of two equal keys,
-and expand or recurse without limit.
+and expand aliases and recurse without limit.
 """
 
 import re
@@ -62,7 +62,7 @@ def load_yaml(text: str) -> Any:
 
 
 def check_depth(text: str) -> None:
-    """Raise YAMLError for lists and mappings in one another that are too many to compose."""
+    """Raise YAMLError if lists and mappings are nested too deeply to be composed."""
     depth = 0
     for event in yaml.parse(text, Loader=ConfigLoader):
         if isinstance(event, yaml.CollectionStartEvent):
@@ -77,11 +77,11 @@ def count_nodes(node: yaml.Node, counts: dict[yaml.Node, int]) -> int:
     """Count the nodes that a node expands to, and check the keys of its mappings; `counts` are those of earlier ones.
 
     Raises:
-        yaml.YAMLError: if there are more than MAX_NODES, or if an alias is inside of what it stands for.
+        yaml.YAMLError: if there are more than MAX_NODES, or if a value contains an alias of itself.
     """
     if node in counts:
         if not counts[node]:  # its own nodes are being counted
-            raise yaml.YAMLError(f"an alias of what it is a part of, in line {node.start_mark.line + 1}")
+            raise yaml.YAMLError(f"an alias of a value that contains it, in line {node.start_mark.line + 1}")
         return counts[node]
     counts[node] = 0
     total = 1
@@ -97,7 +97,7 @@ def count_nodes(node: yaml.Node, counts: dict[yaml.Node, int]) -> int:
 
 
 def check_keys(mapping: yaml.MappingNode) -> None:
-    """Make a mapping's keys text, and raise YAMLError for those that are repeated, or are lists or mappings."""
+    """Turn a mapping's keys into text, and raise YAMLError for a repeated key or one that is a list or mapping."""
     lines: dict[str, int] = {}
     for key, _ in mapping.value:
         line = key.start_mark.line + 1

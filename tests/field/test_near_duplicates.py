@@ -84,7 +84,7 @@ def test_photographs_with_the_same_composition_are_not_near_duplicates(tmp_path)
     assert not pairs - expected
 
 
-def test_the_sample_s_digits_and_strokes_are_not_near_duplicates(tmp_path):
+def test_digits_and_strokes_of_the_sample_are_not_near_duplicates(tmp_path):
     assert main(["sample", "--out", str(tmp_path / "strokes"), "--kind", "sequences"]) == 0
     first = np.load(tmp_path / "strokes/0/0000.npy")
     noise = np.random.default_rng(0).normal(0, 0.01, first.shape)
@@ -101,7 +101,7 @@ def test_the_sample_s_digits_and_strokes_are_not_near_duplicates(tmp_path):
 
 
 @pytest.mark.parametrize("noun", ["image", "sequence"])
-def test_data_that_all_looks_alike_is_said_to(noun, tmp_path, capsys):
+def test_near_duplicates_are_not_listed_where_all_examples_look_alike(noun, tmp_path, capsys):
     generator = np.random.default_rng(0)
     page = generator.integers(0, 256, (48, 36))
     for number in range(80):
@@ -115,9 +115,9 @@ def test_data_that_all_looks_alike_is_said_to(noun, tmp_path, capsys):
     pairs, counts = prepare(tmp_path / "data", tmp_path / "out")
     assert not pairs
     assert counts["near_applies"] is False
-    assert "near duplicates cannot be told from other examples, and none are listed" in capsys.readouterr().out
+    assert "near duplicates cannot be distinguished from other examples, and none are listed" in capsys.readouterr().out
     empty = [f"--{stage}={tmp_path / 'none'}" for stage in ("train", "evaluate", "export", "explain")]
     assert main(["report", f"--prepare={tmp_path / 'out'}", f"--out={tmp_path / 'report'}", *empty]) == 0
     page = (tmp_path / "report/data.html").read_text(encoding="utf-8")
-    assert f"Near duplicates cannot be told from other {noun}s here" in page
+    assert f"Near duplicates cannot be distinguished from other {noun}s here" in page
     assert f"There are no exact duplicate {noun}s." in page

@@ -140,7 +140,7 @@ CONFIGS = [
     ("key twice", "trainer: {}\nmodel: {}\ntrainer: {}\n", "the key 'trainer' twice, in lines 1 and 3"),
     ("nested key twice", "trainer: {max_epochs: 1, max_epochs: 2}\n", "the key 'max_epochs' twice"),
     ("key of a list", "? [a]\n: 1\n", "a key that is not text"),
-    ("cyclic", "trainer: &a {max_epochs: 3, x: *a}\n", "an alias of what it is a part of, in line 1"),
+    ("cyclic", "trainer: &a {max_epochs: 3, x: *a}\n", "an alias of a value that contains it, in line 1"),
     ("exploding", LAUGHS, "more than 100,000 values once its aliases are expanded"),
     ("deep", "trainer: " + "[" * 20_000, "more than 100 levels of lists or mappings"),
     ("large", "# " + "x" * MAX_BYTES, "expected a config file of at most 1 MB"),
@@ -193,7 +193,7 @@ def test_a_file_that_a_config_names(workspace, capsys):
     Path("network.yaml").write_text("class_path: leyden.models.ResNet\ninit_args: &a {width: *a}\n")
     Path("wrong.yaml").write_text("network: network.yaml\n")
     line = run(capsys, ["fit", "-c", "configs/train.yaml", "-c", "wrong.yaml"])
-    assert "expected valid YAML in network.yaml; got: an alias of what it is a part of" in line
+    assert "expected valid YAML in network.yaml; got: an alias of a value that contains it" in line
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def test_robustness_takes_a_random_sample(in_trained, tmp_path, monkeypatch):
     assert tables[0] != tables[1] or tables[0] != tables[2]
 
 
-def test_what_takes_minutes_says_so_before_it_is_done(in_trained, tmp_path, monkeypatch, capsys):
+def test_the_cost_of_a_long_step_is_announced(in_trained, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("leyden.cost.MIN_SECONDS", 0.0)
     assert main(["evaluate", f"--out={tmp_path}/out", "--robustness=[contrast]"]) == 0
     lines = capsys.readouterr().err.splitlines()

@@ -74,7 +74,7 @@ def test_a_missing_class_has_its_true_reason(files, groups, reason, tmp_path, ca
     assert f"prepare: warning: no val example of class 0: {reason}\n" in capsys.readouterr().err
 
 
-def test_a_class_that_the_user_s_own_split_lacks_is_not_called_too_small(tmp_path, capsys):
+def test_a_class_missing_from_the_users_own_split_is_not_called_too_small(tmp_path, capsys):
     write_images(tmp_path / "data/train", 3, 20)
     write_images(tmp_path / "data/test", 2, 5, first=50)
     prepare(tmp_path / "data", tmp_path / "out")

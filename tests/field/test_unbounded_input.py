@@ -174,7 +174,7 @@ def npy(text: str, version: tuple[int, int] = (1, 0)) -> bytes:
         b'"' + b"1\n" * 200_000,
     ],
 )
-def test_a_sequence_that_states_nonsense_has_a_reason(content):
+def test_a_sequence_with_an_impossible_header_has_a_reason(content):
     with pytest.raises(UnreadableSequenceError) as error:
         read_sequence(content)
     assert len(str(error.value)) < 200

@@ -69,7 +69,7 @@ def test_a_better_calibration_is_preferred_to_layers_in_float32():
     assert search(dict.fromkeys(LAYERS, 1.0), percentile_helps=0.01).find() == Quantisation("percentile")
 
 
-def test_a_network_that_no_search_can_save_is_given_up_after_a_bounded_number_of_runs():
+def test_a_search_without_a_solution_ends_after_a_bounded_number_of_runs():
     hopeless = search(dict.fromkeys(LAYERS, 9.0))
     assert hopeless.find() is None
     assert hopeless.num_runs <= len(LAYERS) + math.log2(len(LAYERS)) + 3

@@ -28,3 +28,11 @@ def test_update_does_not_read_from_the_device():
     mean.update(torch.tensor(1.0, device="meta"), 3)
     assert mean.total.device.type == "meta"
     assert mean.weight == 3
+
+
+def test_gathered_sums_are_restored_by_rank_and_by_rank_0_if_the_number_of_processes_has_changed():
+    sums = [[6.0, 2.0], [10.0, 3.0]]
+    for rank, world_size, restored in ((1, 2, [10, 3]), (0, 1, [16, 5]), (0, 3, [16, 5]), (2, 3, [0, 0])):
+        mean = RunningMean()
+        mean.restore(sums, rank, world_size)
+        assert mean.gather() == [restored]

@@ -226,7 +226,7 @@ def make_transform(spec: dict[str, Any]) -> Callable[[Tensor], Tensor]:
         raise UserError(
             f"expected a transform, such as torchvision.transforms.v2.RandAugment; got {path!r} ({error}); {advice}"
         ) from error
-    # Nothing else is called: `os.system` would be, with what `init_args` says.
+    # Other things are not called: a config could otherwise name `os.system`, with a command in `init_args`.
     is_transform = isinstance(transform, type) and any("__call__" in vars(base) for base in transform.__mro__)
     if not is_transform or transform.__module__.partition(".")[0] in sys.stdlib_module_names:
         raise UserError(f"expected a class of transforms, whose instances are called; {path!r} is not one; {advice}")

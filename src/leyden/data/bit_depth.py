@@ -1,7 +1,7 @@
 """Images with 16 bits per channel: their exact values, and the 8 bits of them that models are given.
 
-A file of 16 bits often holds the 10, 12 or 14 of a camera or a scanner, and does not say so: the range is a property of
-the data set, which `leyden prepare` finds and the model carries.
+A file of 16 bits often holds the 10, 12 or 14 bits of a camera or a scanner, and does not say so. The range is
+therefore a property of the data set: `leyden prepare` finds it, and the model stores it.
 """
 
 import io
@@ -26,9 +26,8 @@ from leyden.trust.description import BIT_DEPTHS
 # How Pillow names the layouts of files. It keeps the upper 8 bits of others, CMYK and premultiplied alpha: those come
 # from image editors, which use all 16 bits.
 RED_GREEN_BLUE = ("RGB;16", "RGBA;16", "RGBX;16")
-OPEN_INFO.setdefault(
-    (MM, 0, (1,), 1, (16,), ()), ("I;16B", "I;16B")
-)  # 0 is white; Pillow has the other byte order only
+# Where 0 is white, Pillow knows one of the byte orders only.
+OPEN_INFO.setdefault((MM, 0, (1,), 1, (16,), ()), ("I;16B", "I;16B"))
 
 
 class DeepImage(NamedTuple):
@@ -94,7 +93,7 @@ def read_deep_image(content: bytes, opened: ImageFile) -> DeepImage | None:
         pixels = read_with_layout(opened, "RGBA")
         return DeepImage(join(pixels[..., :1], pixels[..., 1:2]), pixels[..., 2], False)
     elif layout[:-1] in RED_GREEN_BLUE:
-        # Pillow keeps the first of a value's two bytes, in the order that it is told: it is told both.
+        # Pillow keeps the first of a value's two bytes, in the byte order of the layout: both orders are read.
         other = "B" if (layout[-1] == "L" or (layout[-1] == "N" and sys.byteorder == "little")) else "L"
         high = to_array(opened)
         with Image.open(io.BytesIO(content), formats=[str(opened.format)]) as again:

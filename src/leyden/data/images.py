@@ -60,7 +60,7 @@ class UnreadableImageError(Exception):
 
 
 class ImageReader(NamedTuple):
-    """How files become pixels: `leyden prepare` decides it, and models carry it, so that `leyden predict` agrees."""
+    """How files become pixels; `leyden prepare` stores it in the model, so that `leyden predict` reads files alike."""
 
     min_image_side: int = 4  # of height and width, in pixels
     max_pixels: int = 100_000_000
@@ -73,9 +73,9 @@ class ImageReader(NamedTuple):
 
 
 def as_unreadable(error: Exception) -> UnreadableImageError:
-    """Convert an exception of a decoder to one with a short reason.
+    """Convert any exception of a decoder to one with a short reason.
 
-    Any of them: on damaged files they also raise what looks like a mistake in their code, such as `struct.error`.
+    On damaged files, decoders also raise exceptions that look like mistakes in their code, such as `struct.error`.
     """
     if isinstance(error, UnreadableImageError):
         return error

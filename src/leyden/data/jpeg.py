@@ -95,10 +95,8 @@ class JpegImages:
             resized = torch.nn.functional.interpolate(box, size, mode="bilinear", antialias=True)[0]
             out[index] = resized.permute(1, 2, 0)
 
-        with (
-            without_libjpeg_warnings(),
-            ThreadPoolExecutor(torch.get_num_threads()) as pool,
-        ):  # a single thread in a worker process
+        # In a worker process, torch has a single thread.
+        with without_libjpeg_warnings(), ThreadPoolExecutor(torch.get_num_threads()) as pool:
             list(pool.map(fill, range(len(rows))))
         return torch.from_numpy(out).permute(0, 3, 1, 2)
 

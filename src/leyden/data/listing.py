@@ -10,7 +10,7 @@ from leyden.files.names import printable
 
 HIDDEN = "hidden files"
 DOCUMENTATION = "documentation and system files"
-QUIET = (HIDDEN, DOCUMENTATION)  # counted, but nothing that a user would miss
+QUIET = (HIDDEN, DOCUMENTATION)  # counted, but not printed, since no user looks for them among the examples
 SYSTEM_FOLDERS = ("__MACOSX", "@eaDir")  # of macOS's archives, and of network storage with its own small copies
 SYSTEM_FILES = ("thumbs.db", "desktop.ini")
 DOCUMENTATION_STEMS = ("readme", "license", "licence", "changelog", "citation")
@@ -54,7 +54,7 @@ class LeftOut:
         ]
 
     def __str__(self) -> str:
-        """Describe on one line what a user may miss; empty if there is nothing."""
+        """Describe on one line what a user may look for; empty if there is nothing."""
         return "; ".join(
             f"{row['count']:,} {row['reason']}: {', '.join(row['examples'])}{', ...' * (row['count'] > MAX_NAMED)}"
             for row in self.rows()

@@ -22,9 +22,8 @@ def read_regular_file(path: str | os.PathLike[str], max_bytes: int = MAX_FILE_BY
     try:  # without a file object, which takes longer than the rest for a small file
         check_regular(path, status := os.fstat(descriptor), max_bytes)
         content = os.read(descriptor, status.st_size + 1)
-        while len(content) > status.st_size and (
-            more := os.read(descriptor, MIN_READ_BYTES)
-        ):  # it grows, or is in /proc
+        # More than its size if it grows, or is in /proc.
+        while len(content) > status.st_size and (more := os.read(descriptor, MIN_READ_BYTES)):
             content += more
             check_size(path, len(content), max_bytes)
     finally:

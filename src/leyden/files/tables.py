@@ -1,4 +1,4 @@
-"""CSV files, UTF-8 with a header line, which spreadsheets open without taking a text for a formula.
+"""CSV files, UTF-8 with a header line, in which spreadsheets find no formula.
 
 Texts are written as `printable`, and those that a spreadsheet would calculate get an apostrophe in front, which is
 removed when they are read: names and labels such as `=1+1` or `-x` stay the same.

@@ -1,7 +1,7 @@
 """Networks built from a specification: a class path and its arguments."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from torch import nn
@@ -43,16 +43,7 @@ def build_network(
     constructor = import_network(spec["class_path"])
     parameters = inspect.signature(constructor).parameters
     accepts_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    args = dict(spec.get("init_args") or {})
-    # A model file holds all weights: building its network must not start a download.
-    if current_source.get() and spec["class_path"].startswith(DOWNLOADING_LIBRARIES):
-        args |= {key: value for key, value in NOT_PRETRAINED.items() if key in parameters or key in args}
-    for key in args:
-        if key not in parameters and not accepts_any:
-            raise UserError(
-                f"expected an argument of {spec['class_path']}; got {key!r}{did_you_mean(key, parameters)}; "
-                f"use one of {', '.join(parameters)}"
-            )
+    args = list_arguments(spec, parameters, accepts_any)
     accepted = {
         name: value
         for name, value in data_args.items()
@@ -76,6 +67,25 @@ def build_network(
             f"expected a torch.nn.Module from {spec['class_path']}; got {type(network).__name__}; correct its code"
         )
     return network, set(accepted)
+
+
+def list_arguments(spec: NetworkSpec, parameters: Collection[str], accepts_any: bool) -> dict[str, Any]:
+    """Return the `init_args`, without a request for pretrained weights if the specification is from a model file.
+
+    Raises:
+        UserError: if an argument is unknown.
+    """
+    args = dict(spec.get("init_args") or {})
+    # A model file holds all weights: building its network must not start a download.
+    if current_source.get() and spec["class_path"].startswith(DOWNLOADING_LIBRARIES):
+        args |= {key: value for key, value in NOT_PRETRAINED.items() if key in parameters or key in args}
+    for key in args:
+        if key not in parameters and not accepts_any:
+            raise UserError(
+                f"expected an argument of {spec['class_path']}; got {key!r}{did_you_mean(key, parameters)}; "
+                f"use one of {', '.join(parameters)}"
+            )
+    return args
 
 
 def import_network(class_path: str) -> Callable[..., nn.Module]:

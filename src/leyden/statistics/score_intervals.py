@@ -1,7 +1,7 @@
-"""Intervals of fractions and of losses whose variance was estimated, that hold near their bounds too.
+"""Intervals of fractions and of losses whose variance was estimated, which also hold near 0 and 1.
 
-The variance of a fraction p near 0 or 1, and of a loss near 0, changes with its true value. As Wilson's interval does,
-these contain the true values for which the estimate is not too far away, by the variance that *they* would have.
+There, the variance depends strongly on the true value. As Wilson's interval does, these therefore contain each true
+value from which the estimate deviates no more than usual, given the variance that *this value* would have.
 """
 
 import math
@@ -17,7 +17,7 @@ def fraction_interval(
 
     Args:
         estimate: In [0, 1]; the interval contains it.
-        bias: Range of the estimate's mean deviation from the true value; what is within it is not held against a value.
+        bias: Range in which the estimate's bias lies; the interval is wide enough for each bias in it.
         variance: Of the estimate, not negative.
         size: Number of examples if the variance is 0.
         confidence_level: In (0, 1).
@@ -37,8 +37,8 @@ def fraction_interval(
 def loss_interval(mean: float, event_size: float, count: int, confidence_level: float) -> tuple[float, float]:
     """Compute the interval of a mean loss, positive and without an upper bound, that may come from a few large losses.
 
-    The mean is taken for that of a Poisson number of events of one size: its variance is mean * event_size / count.
-    Student's quantile allows for a size that was estimated from few events.
+    The total is modelled as a Poisson number of events of equal size: the mean's variance is mean * event_size / count.
+    Student's quantile accounts for a size that was estimated from few events.
 
     Args:
         mean: Of the losses, not negative.

@@ -157,7 +157,7 @@ class Classifier(LightningModule):
         return normalized.double() if preprocess.mean.dtype == torch.float64 else normalized
 
     def make_adversarial(self, images: Tensor, targets: Tensor) -> Tensor:
-        """Return normalised images (B, C, H, W) that are changed to raise the network's loss."""
+        """Perturb normalised images (B, C, H, W) to raise the network's loss."""
         assert isinstance(self.model, ImageModel)
         network, preprocess = self.model.network, self.model.preprocess
 
@@ -246,8 +246,7 @@ class Classifier(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["leyden"] = {**self.model.spec, "provenance": self.provenance}
-        # In the middle of an epoch, a checkpoint holds the mean so far: sum and weight of every process.
-        checkpoint["train_loss"] = gather([float(self.train_loss.total), float(self.train_loss.weight)])
+        checkpoint["train_loss"] = self.train_loss.gather()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         spec = checkpoint.get("leyden")
@@ -262,15 +261,5 @@ class Classifier(LightningModule):
                     "set the checkpoint's own config with -c"
                 )
         self.model.spec["temperature"] = spec.get("temperature", 1.0)
-        sums = torch.tensor(checkpoint.get("train_loss", [[0.0, 0.0]]), dtype=torch.float64)
-        own = sums[self.global_rank] if len(sums) == self.trainer.world_size else sums.sum(0) * (self.global_rank == 0)
-        self.train_loss.total, self.train_loss.weight = own[0].float(), int(own[1])
-
-
-def gather(value: list[float]) -> list[list[float]]:
-    """Return the values of all processes, by rank."""
-    if not torch.distributed.is_initialized():
-        return [value]
-    values: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(values, value)
-    return values
+        sums = checkpoint.get("train_loss", [[0.0, 0.0]])
+        self.train_loss.restore(sums, self.global_rank, self.trainer.world_size)

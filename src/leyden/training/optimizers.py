@@ -8,7 +8,7 @@ from torch.optim import LBFGS, Optimizer, SparseAdam
 from leyden.errors import UserError, one_line
 from leyden.ranges import check_range
 
-MAX_LR = 1000  # far above any that trains; 1e9 for 1e-9 would be found only when the loss is NaN
+MAX_LR = 1000  # far above any useful value: 1e9 typed for 1e-9 would otherwise show only as a loss of NaN
 
 
 def build_optimizer(

@@ -48,7 +48,11 @@ def make_duplicates(exact: tuple[int, int] = (0, 0), near: tuple[int, int] = (0,
     """Make duplicates from the numbers of pairs with different labels and of those in different splits."""
     counts = [PairCounts(kind, sum(pairs), *pairs) for kind, pairs in (("exact", exact), ("near", near))]
     return Duplicates(
-        counts=counts, shown=[], pictures={}, groups=[], **({"num_harmless": 0, "num_groups": 0} | changes)
+        counts=counts,
+        shown=[],
+        pictures={},
+        groups=[],
+        **({"num_harmless": 0, "num_groups": 0, "near_applies": True} | changes),
     )
 
 
@@ -84,9 +88,10 @@ def make_training(
     return Training({"epoch": 1}, rows, config, provenance)
 
 
-def make_exports(status: str = "checked") -> Exports:
+def make_exports(status: str = "checked", num_refused: int = 0) -> Exports:
     row = {"format": "onnx", "precision": "fp32", "status": status, "top1_agreement": 1.0, "speedup_b1": None}
-    return Exports([row], None, "image", [])
+    refused = {"format": "onnx", "precision": "int8", "status": "refused", "top1_agreement": 0.9}
+    return Exports([row], None, "image", skipped=[], refused=[refused] * num_refused)
 
 
 def make_explanations(**metrics: float) -> Explanations:

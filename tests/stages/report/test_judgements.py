@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from leyden.stages.report import advice
+from leyden.stages.report import advice, observations
 from leyden.stages.report.checks import list_checks
 from leyden.stages.report.findings import list_findings
 from leyden.stages.report.formatting import list_smallest, number_of
@@ -117,6 +117,7 @@ CHECKS = [
     Case("Missing there is no exported file to ship", make_results(exports=None)),
     Case("Failed 1 exported file not verified", make_results(exports=make_exports("failed"))),
     Case("Passed 1 exported file checked", make_results(), make_results(exports=make_exports("failed"))),
+    Case("Warning 1 exported file checked, 1 refused", make_results(exports=make_exports(num_refused=1))),
     Case("Warning Not explained", make_results(explanations=None)),
     Case("Passed Explanations beat chance", make_results(), make_results(explanations=None)),
     Case("Warning No explanation", make_results(explanations=make_explanations(deletion_auc=0.6))),
@@ -135,7 +136,7 @@ def found(results: Results) -> list[Any]:
 
 
 @pytest.mark.parametrize("case", CHECKS, ids=lambda case: case.text)
-def test_a_check_speaks_and_is_silent(case: Case) -> None:
+def test_a_check_has_the_outcome_and_text_of_its_case(case: Case) -> None:
     assert case.text in said_by_checks(case.speaks)
     assert case.text not in said_by_checks(case.silent)
 
@@ -162,7 +163,7 @@ FINDINGS = [
 
 
 @pytest.mark.parametrize("case", FINDINGS, ids=lambda case: case.text)
-def test_a_finding_speaks_and_is_silent(case: Case) -> None:
+def test_a_finding_is_listed_only_where_it_holds(case: Case) -> None:
     assert any(case.text in finding.title for finding in found(case.speaks))
     assert not any(case.text in finding.title for finding in found(case.silent))
 
@@ -195,7 +196,7 @@ LIMITATIONS = [
 
 
 @pytest.mark.parametrize("case", LIMITATIONS, ids=lambda case: case.text)
-def test_a_limitation_speaks_and_is_silent(case: Case) -> None:
+def test_a_limitation_is_listed_only_where_it_holds(case: Case) -> None:
     speaks, silent = ("\n".join(list_limitations(each, found(each))) for each in (case.speaks, case.silent))
     assert case.text in speaks
     assert case.text not in silent
@@ -235,35 +236,43 @@ def test_without_a_model_there_is_one_sentence_about_it() -> None:
 
 
 ADVICE = {
-    advice.observe_guessing: (evaluated(AT_CHANCE), make_results(), "correct for 50.0%"),
-    advice.observe_kept_epoch: (trained(val_accuracy=[0.5, 0.28, 0.3, 0.45]), make_results(), "epoch 1 had 50.0%"),
-    advice.observe_falling_loss: (trained([4, 3, 2, 1]), trained([1, 0.5, 0.5, 0.49]), "from 2 to 1"),
-    advice.observe_rising_loss: (trained([1, 0.5, 0.6, 0.7]), trained([1, 0.5, 0.5, 0.59]), "from 0.5 to 0.7"),
-    advice.observe_few_training_images: (make_results(dataset=FEW), make_results(), "A class has 25 training images"),
-    advice.observe_weak_classes: (
+    observations.observe_guessing: (evaluated(AT_CHANCE), make_results(), "correct for 50.0%"),
+    observations.observe_kept_epoch: (
+        trained(val_accuracy=[0.5, 0.28, 0.3, 0.45]),
+        make_results(),
+        "epoch 1 had 50.0%",
+    ),
+    observations.observe_falling_loss: (trained([4, 3, 2, 1]), trained([1, 0.5, 0.5, 0.49]), "from 2 to 1"),
+    observations.observe_rising_loss: (trained([1, 0.5, 0.6, 0.7]), trained([1, 0.5, 0.5, 0.59]), "from 0.5 to 0.7"),
+    observations.observe_few_training_images: (
+        make_results(dataset=FEW),
+        make_results(),
+        "A class has 25 training images",
+    ),
+    observations.observe_weak_classes: (
         evaluated(slices=[make_slice("class", "bee", 9, 0, "True")]),
         evaluated(slices=[WEAK, TOO_SMALL]),
         "bee (500)",
     ),
-    advice.observe_weak_slices: (evaluated(slices=[WEAK]), evaluated(slices=SLICES), "group camera 1"),
-    advice.observe_imbalance: (
+    observations.observe_weak_slices: (evaluated(slices=[WEAK]), evaluated(slices=SLICES), "group camera 1"),
+    observations.observe_imbalance: (
         prepared(train={"ant": 500, "bee": 50}),
         prepared(train={"ant": 500, "bee": 51}),
         "bee has 50, ant has 500",
     ),
-    advice.observe_small_input: (
+    observations.observe_small_input: (
         prepared(spreads={name: {"min": 1, "median": 64, "max": 99} for name in ("height", "width")}),
         prepared(spreads={name: {"min": 1, "median": 63, "max": 99} for name in ("height", "width")}),
         "64 pixels (median), the model's input has 32",
     ),
-    advice.observe_suspects: (
+    observations.observe_suspects: (
         evaluated(suspects=[SUSPECT | {"wrong_probability": "0.6"}] * 4),
         evaluated(suspects=[SUSPECT | {"wrong_probability": "0.004"}] * 72),
         "About 2 labels",
     ),
-    advice.observe_sensitivity: (robust(0.7, 0.75, 0.8), robust(0.8, 0.84, 0.88), "Sensitive to blur"),
-    advice.observe_calibration: (MISCALIBRATED, BORDERLINE, "off by 0.080"),
-    advice.observe_wide_interval: (
+    observations.observe_sensitivity: (robust(0.7, 0.75, 0.8), robust(0.8, 0.84, 0.88), "Sensitive to blur"),
+    observations.observe_calibration: (MISCALIBRATED, BORDERLINE, "off by 0.080"),
+    observations.observe_wide_interval: (
         evaluated(interval("accuracy", 0.67, 0.785, 0.867)),
         make_results(),
         "67.0% to 86.7%",
@@ -272,15 +281,15 @@ ADVICE = {
 
 
 @pytest.mark.parametrize("rule", advice.RULES, ids=lambda rule: rule.observe.__name__)
-def test_an_advice_speaks_and_is_silent(rule: advice.Rule) -> None:
+def test_advice_is_given_only_where_its_rule_holds(rule: advice.Rule) -> None:
     speaks, silent, evidence = ADVICE[rule.observe]
     said = {each.advice: each.evidence for each in advice.list_advice(speaks)}
     assert evidence in said[rule.advice]
     assert rule.advice not in {each.advice for each in advice.list_advice(silent)}
 
 
-def test_a_warning_about_the_kept_epoch_is_an_advice() -> None:
-    assert advice.observe_kept_epoch(trained(warnings=["inside the warm-up"])) == "Inside the warm-up."
+def test_a_warning_about_the_kept_epoch_leads_to_advice() -> None:
+    assert observations.observe_kept_epoch(trained(warnings=["inside the warm-up"])) == "Inside the warm-up."
 
 
 @pytest.mark.parametrize(
@@ -288,12 +297,15 @@ def test_a_warning_about_the_kept_epoch_is_an_advice() -> None:
     ["network: {init_args: {weights: a.pth}}", "model: {init_args: {start_from: {path: old.ckpt}}}"],
 )
 def test_pretrained_weights_are_not_advised_twice(config: str) -> None:
-    assert advice.observe_few_training_images(make_results(dataset=FEW, training=make_training(config=config))) is None
+    assert (
+        observations.observe_few_training_images(make_results(dataset=FEW, training=make_training(config=config)))
+        is None
+    )
 
 
 def test_sequences_get_no_advice_on_images() -> None:
     results = make_results(dataset=SEQUENCES)
-    assert advice.observe_few_training_images(results) is advice.observe_small_input(results) is None
+    assert observations.observe_few_training_images(results) is observations.observe_small_input(results) is None
 
 
 def test_the_rules_are_those_of_the_documentation() -> None:

@@ -55,11 +55,7 @@ def evaluate(
             torchvision or timm); files that this project has published do not need it.
     """
     require = require or {}
-    check_output(out, "evaluate", [model, data])
-    failed_out = out.with_name(f"{out.name}-failed")
-    # A folder of that name that is the user's is left alone.
-    if require or is_made_by(resolved(failed_out), "evaluate"):
-        check_output(failed_out, "evaluate", [model, data])
+    failed_out = check_outputs(out, [model, data], may_fail=bool(require))
     check_range("evaluate", "[1, inf)", batch_size=batch_size, top_k=top_k)
     check_range("evaluate", "[1, 1000000]", num_resamples=num_resamples)
     check_range("evaluate", "(0, 1)", confidence_level=confidence_level)
@@ -81,12 +77,8 @@ def evaluate(
     }
     unmet = find_unmet(require, metrics)
     metrics |= {"required": require} if require else {}
-    suspects = [
-        *list_suspects(test, "test", confidence_level),
-        *list_suspects(validation, "val", confidence_level),
-    ]
+    suspects = list_suspects(test, "test", confidence_level) + list_suspects(validation, "val", confidence_level)
     slices = list_slices(test, data, confidence_level)
-
     with replaced_folder(failed_out if unmet else out, "evaluate") as folder:
         write_results(folder, test, metrics, slices, suspects, accuracies)
     print(summarise(metrics, slices, suspects))
@@ -96,3 +88,15 @@ def evaluate(
             f"look at {failed_out}, and train a better model or lower evaluate.require in configs/evaluate.yaml"
         )
     discard(failed_out, "evaluate")
+
+
+def check_outputs(out: Path, inputs: list[Path], may_fail: bool) -> Path:
+    """Check the output folder, and return the one beside it for results that miss a requirement.
+
+    That one is checked only if it may be written or was written before: a user's own folder of its name is left alone.
+    """
+    check_output(out, "evaluate", inputs)
+    failed_out = out.with_name(f"{out.name}-failed")
+    if may_fail or is_made_by(resolved(failed_out), "evaluate"):
+        check_output(failed_out, "evaluate", inputs)
+    return failed_out

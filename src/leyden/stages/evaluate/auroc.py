@@ -15,7 +15,7 @@ def mean_auroc(scores: Tensor, labels: Tensor) -> tuple[float, float]:
     memory with N.
 
     Source: DeLong et al., "Comparing the areas under two or more correlated receiver operating characteristic curves",
-    1988, for the fractions; what they do to the area when an example is left out is exact here.
+    1988, for the fractions. The change of the area when an example is left out is computed exactly.
     """
     num_examples, num_classes = scores.shape
     areas = torch.full((num_classes,), torch.nan, dtype=torch.float64)

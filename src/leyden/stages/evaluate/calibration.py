@@ -1,4 +1,4 @@
-"""How far confidence is from accuracy: the calibration error, with an interval."""
+"""The calibration error, how far confidence is from accuracy, with an interval."""
 
 from statistics import NormalDist
 from typing import NamedTuple
@@ -50,10 +50,10 @@ def calibration_interval(
 ) -> tuple[float, float]:
     """Compute the interval of the calibration error of `count` predictions.
 
-    The error is a sum of absolute values, which noise alone increases, and drawing it again increases once more, which
-    a basic bootstrap interval takes back; the gaps of the bins are drawn from a normal distribution. The interval
-    begins at 0 where a calibrated model may have as large an error by chance. It ends z^2 / 2 errors later, as Wilson's
-    interval does: without errors, the gaps do not show how many are possible.
+    The error is a sum of absolute values, so that noise biases it upwards. A parametric bootstrap, which draws the gaps
+    of the bins from a normal distribution, adds the same bias once more; its basic interval subtracts it. The lower end
+    is 0 if a calibrated model could have as large an error by chance. The upper end is raised by z^2 / 2 errors, as in
+    Wilson's interval: gaps without errors do not show how many errors are possible.
 
     Source: Davison and Hinkley, "Bootstrap methods and their application", 1997, equation 5.6; Broecker and Smith,
     "Increasing the reliability of reliability diagrams", 2007, section 3.

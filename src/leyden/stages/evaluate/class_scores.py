@@ -99,11 +99,11 @@ def changes(old: Tensor, new: Tensor) -> Tensor:
 def bias_range(metric: ClassMetric, counts: Counts) -> tuple[float, float]:
     """Return the range in which the bias of a mean over the classes lies.
 
-    The score of a small test split deviates on average from that of an infinite one, as a class's score is no linear
-    function of its counts. By how much depends on how the split was drawn. Two cases delimit it: the counts of correct,
-    missed and wrongly assigned examples vary independently, as in a random sample; or only the last do, somewhat as in
-    a stratified sample, where a class has a fixed number of examples. With 4 examples a class, macro F1 is up to 0.03
-    too low, and macro precision up to 0.03 too high or 0.01 too low; of so large a bias, about two thirds are found.
+    The mean score of small test splits differs from that of an infinite one, since a class's score is not a linear
+    function of its counts. The difference depends on how the split was drawn, and lies between two cases: the counts of
+    correct, missed and wrongly assigned examples vary independently, as in a random sample; or only the last do,
+    roughly as in a stratified sample, where a class has a fixed number of examples. With 4 examples a class, macro F1
+    is up to 0.03 too low, and macro precision up to 0.03 too high or 0.01 too low; about two thirds of this are found.
 
     Source: Cramer, "Mathematical methods of statistics", 1946, section 27.7: half the second derivative times the
     variance, here with differences by one example, for Poisson counts.
@@ -122,9 +122,9 @@ def bias_range(metric: ClassMetric, counts: Counts) -> tuple[float, float]:
 
 
 def effective_size(counts: Counts) -> float:
-    """Return the number of examples that, one class like another, would have the variance of a mean over the classes.
+    """Return the effective number of examples of a mean over the classes.
 
-    It is the number of examples if all classes have equally many, and less otherwise.
+    It is their number if all classes have equally many, and less otherwise.
     """
     actual = counts.actual[counts.actual > 0]
     return float(len(actual) ** 2 / (1 / actual).sum())

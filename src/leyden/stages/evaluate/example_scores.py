@@ -57,7 +57,7 @@ def score_block(log_probabilities: Tensor, labels: Tensor, top_k: int) -> tuple[
 def event_size(losses: Losses) -> float:
     """Return the variance of a loss divided by its mean; at least what it is if the probabilities are correct.
 
-    A test split without an error does not show how large the loss of one is, but the probabilities do.
+    A test split without an error does not show how large the loss of an error is; the probabilities do.
     """
     mean, variance = float(losses.values.mean()), float(losses.values.var())
     expected = losses.expected_square / losses.expected - losses.expected if losses.expected > 0 else 0.0

@@ -53,8 +53,8 @@ def list_slices(predictions: Predictions, data: Path, confidence_level: float) -
 def find_judged(counts: list[int], total_errors: int, total: int, alpha: float) -> list[bool]:
     """Find the slices that are large enough to judge: with none of its examples correct, one would be significant.
 
-    As this depends on the counts alone and not on which examples are errors, leaving out the other slices does not bias
-    the tests; and they do not weaken them, as Holm's correction would if a thousand tiny groups were tested.
+    This depends on the counts alone, not on which examples are errors, so that leaving out the other slices does not
+    bias the tests. It also keeps their power: Holm's correction for a thousand tiny groups would take it away.
 
     Source: Tarone, "A modified Bonferroni method for discrete data", 1990.
     """

@@ -20,8 +20,8 @@ def list_suspects(predictions: Predictions, split: str, confidence_level: float)
 
     The model, which was not trained on them, predicts another class with at least the mean confidence that it has in
     that class for examples labelled with it. There are none if the model is not clearly better than a constant guess:
-    it then knows too little to doubt a label. How many of them are wrong is the sum of `wrong_probability`, which is
-    far less than their number where a calibrated model is merely unsure.
+    it then knows too little to question a label. The expected number of wrong ones is the sum of `wrong_probability`,
+    which is far less than their number if a calibrated model is merely unsure.
 
     Source: Northcutt et al., "Confident learning: estimating uncertainty in dataset labels", 2021, section 3.1; ranked
     by the margin.
@@ -64,9 +64,9 @@ def beats_constant_guess(predictions: Predictions, confidence_level: float) -> b
 def estimate_wrong(label_probability: Tensor, num_classes: int) -> Tensor:
     """Estimate the probability of each label to be wrong (N,), from the probability that the model gives to it (N,).
 
-    A fraction of the labels, the same for all classes, is taken to be replaced by any other class; its maximum
-    likelihood is found by expectation maximisation. It is 0 where the model's probabilities are as wrong as they claim
-    to be, so that a calibrated but weak model accuses no label.
+    The model of the labels: a fraction of them, the same for all classes, was replaced by a random other class. Its
+    maximum-likelihood estimate is found by expectation maximisation. If the model's probabilities alone explain how
+    often it disagrees with the labels, the fraction is near 0: a calibrated but weak model suspects no label.
     """
     right = label_probability.double()
     other = (1 - right) / max(1, num_classes - 1)

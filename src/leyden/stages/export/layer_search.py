@@ -20,14 +20,14 @@ ANNOUNCED_SECONDS = 60
 
 @dataclass
 class LayerSearch:
-    """Candidates, measured on validation examples: the verdict on the file is passed on test examples.
+    """Candidates, measured on validation examples; the file that is chosen is verified on test examples.
 
     Args:
         name: Name of the file, for messages.
         candidates: What can be tried.
         examples: Validation examples to run the candidates on.
         expected: The checkpoint's logits for them, float32 (N, K).
-        tolerance: What to meet.
+        tolerance: The tolerance to meet.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Quantisation of ONNX models by ONNX Runtime: 8-bit weights, and activations with scales from real examples or not."""
+"""Quantisation of ONNX models by ONNX Runtime: static, with calibrated activations, or dynamic."""
 
 import contextlib
 import copy
@@ -93,10 +93,8 @@ class StaticQuantiser:
         """Run the examples through the model, once for each method of calibration."""
         if calibration not in self._ranges:
             names = [each.name for each in self._prepared.graph.input]
-            with (
-                tempfile.TemporaryDirectory() as folder,
-                contextlib.redirect_stdout(io.StringIO()),
-            ):  # it prints progress
+            # It prints progress.
+            with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
                 prepared = Path(folder, "prepared.onnx")
                 onnx.save(self._prepared, prepared)
                 calibrator = create_calibrator(
@@ -105,7 +103,7 @@ class StaticQuantiser:
                     augmented_model_path=str(prepared.with_name("augmented.onnx")),
                     calibrate_method=CALIBRATIONS[calibration],
                 )
-                # Batch by batch: of all that it reads in one call, a histogram's calibrator keeps every activation.
+                # Batch by batch: the histogram calibrator keeps every activation of what it reads in one call.
                 for batch in batches(self._examples, CALIBRATION_BATCH_SIZE):
                     calibrator.collect_data(OneBatch(dict(zip(names, batch, strict=True))))
                 self._ranges[calibration] = calibrator.compute_data()
@@ -163,9 +161,8 @@ def group_by_layer(nodes: Iterable[onnx.NodeProto]) -> dict[str, list[str]]:
 
 def layer_name(node: onnx.NodeProto) -> str:
     """Name a node by its weight, or by the innermost module that computes it and its operator."""
-    if (
-        len(node.input) > 1 and ".weight" in node.input[1]
-    ):  # a folded batch norm's name would be that of its convolution
+    # By the weight first: folding a batch norm into a convolution changes the module, but not the weight's name.
+    if len(node.input) > 1 and ".weight" in node.input[1]:
         return node.input[1].partition(".weight")[0]
     scopes = next((prop.value for prop in node.metadata_props if prop.key == "pkg.torch.onnx.name_scopes"), "[]")
     modules = [name for name in scopes.strip("[]").replace("'", "").split(", ")[:-1] if name]

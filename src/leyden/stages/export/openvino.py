@@ -13,7 +13,8 @@ from leyden.stages.export.program import trace
 SUFFIX = ".xml"
 PRECISIONS = ("fp32", "fp16", "int8")  # fp16: only the weights are stored in it, which halves the file
 
-QUANTISED = ("Convolution", "GroupConvolution", "MatMul", "Add", "Multiply")  # of NNCF's, those that cost accuracy
+# The operations, of those that NNCF quantises, which can cost accuracy.
+QUANTISED = ("Convolution", "GroupConvolution", "MatMul", "Add", "Multiply")
 NUM_SEARCH_EXAMPLES = 128  # to calibrate each candidate on, since NNCF takes them one by one
 
 

@@ -1,28 +1,25 @@
 """Validation, splitting and packing of labelled images or sequences; later stages read only what was packed."""
 
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 
 from leyden.data.images import ImageReader
 from leyden.data.listing import LeftOut
-from leyden.data.packed import LABELS, REPORT, SPLITS, read_split
+from leyden.data.packed import LABELS, REPORT
 from leyden.files import replaced_folder, write_json
 from leyden.files.outputs import check_output
-from leyden.stages.prepare.contact import draw_image, write_contact_sheets
 from leyden.stages.prepare.discovery import are_sequences, find_candidates
 from leyden.stages.prepare.duplicates import find_duplicates
 from leyden.stages.prepare.findings import count_examples, describe_duplicates, summary
-from leyden.stages.prepare.images import PackSettings, pack_images
+from leyden.stages.prepare.images import ImagePacker, PackSettings
 from leyden.stages.prepare.layout import warn
 from leyden.stages.prepare.packing import report_disk_full, write_tables
 from leyden.stages.prepare.pixel_cache import PixelCache
-from leyden.stages.prepare.reading import Source, read_examples
-from leyden.stages.prepare.sequences import pack_sequences, reject_other_widths, validate_sequence
-from leyden.stages.prepare.settings import Storage, check_rejected, check_settings, pixels_to_keep
-from leyden.stages.prepare.shards import HELD_OUT_SPLITS, SAMPLE, check_location, check_shards, remove_sample
+from leyden.stages.prepare.reading import Source
+from leyden.stages.prepare.sequences import SequencePacker
+from leyden.stages.prepare.settings import Storage, check_rejected, check_settings
+from leyden.stages.prepare.shards import check_location, check_shards
 from leyden.stages.prepare.splits import assign_splits, check_leakage
-from leyden.stages.prepare.validation import Limits, convert_files, validate_images
 
 
 def prepare(
@@ -92,40 +89,27 @@ def prepare(
     candidates = find_candidates(data, left_out := LeftOut())
     if str(left_out):
         warn(f"left out: {left_out}")
-    has_sequences = are_sequences(candidates)
-    image_size = None if has_sequences else image_size
-    reader = ImageReader(min_image_side, max_pixels, bit_depth=None)
-    limits = Limits(reader, *pixels_to_keep(storage, image_size, max_image_size, crop_margin))
+    labels = sorted({candidate.label for candidate in candidates})
     if shards:
         check_shards(shards, crop_margin, storage, candidates)
-        limits = limits._replace(image_size=None, max_kept_pixels=0)  # cache nothing: the disk may be too small
-    labels = sorted({candidate.label for candidate in candidates})
+    settings = PackSettings(image_size, max_image_size, crop_margin, storage, shards, shard_mb)
+    packer = SequencePacker() if are_sequences(candidates) else ImagePacker(settings)
     with report_disk_full(out), replaced_folder(out, "prepare") as folder, closing(PixelCache(folder)) as cache:
-        source = Source(data, num_workers, cache, reader)
-        validate = partial(convert_files, validate_sequence) if has_sequences else partial(validate_images, limits)
-        examples, rejected = read_examples(source, candidates, labels, validate, limits.image_size)
-        if has_sequences:
-            examples, rejected = reject_other_widths(examples, rejected)
+        source = Source(data, num_workers, cache, ImageReader(min_image_side, max_pixels, bit_depth=None))
+        examples, rejected = packer.read(source, candidates, labels)
         check_rejected(rejected, len(candidates), max_rejected_fraction)
         duplicates = find_duplicates(examples, near_duplicate_distance)
         assign_splits(examples, seed, val_fraction, test_fraction)
         num_leaks = check_leakage(examples, duplicates.pairs, allow_leakage)
-        write_tables(folder, examples, rejected, duplicates.pairs)
-        write_json(folder / LABELS, labels)
         findings = {
             "counts": count_examples(examples, labels),
             "rejected": len(rejected),
             "left_out": left_out.rows(),
             "duplicates": describe_duplicates(duplicates, examples, num_leaks),
         }
-        if has_sequences:
-            report = pack_sequences(folder, examples, labels, cache) | findings
-        else:
-            settings = PackSettings(image_size, max_image_size, crop_margin, storage, shards, shard_mb)
-            report = pack_images(folder, examples, labels, source, settings) | findings
+        write_tables(folder, examples, rejected, duplicates.pairs)
+        write_json(folder / LABELS, labels)
+        report = packer.pack(folder, source, examples, labels) | findings
         write_json(folder / REPORT, report)
-        if not has_sequences:
-            drawn = (SAMPLE, *HELD_OUT_SPLITS) if shards else SPLITS
-            write_contact_sheets(folder, len(labels), (read_split(folder, name) for name in drawn), draw_image)
-            remove_sample(folder)
+        packer.draw(folder, len(labels))
     print(summary(report))

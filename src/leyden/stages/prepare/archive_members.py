@@ -20,8 +20,8 @@ UTF8_NAME = 0x800  # flag of a zip's member
 class Member(NamedTuple):
     """A member of an archive that is not a folder."""
 
-    name: str  # in the archive
-    path: str  # the same for people, with / between folders
+    name: str  # as stored in the archive
+    path: str  # the decoded name, with / between folders
     is_regular: bool  # not a link or a device
 
 
@@ -78,7 +78,7 @@ def list_tar(archive: tarfile.TarFile) -> Iterator[Member]:
     """
     size, end, num_files = Path(str(archive.name)).stat().st_size, -1, 0
     for info in archive:
-        if archive.offset <= end:  # of an attribute with a negative size
+        if archive.offset <= end:  # an attribute had a negative size
             raise tarfile.ReadError(f"damaged after {num_files} files")
         end = archive.offset
         check_expansion(end, size)
@@ -96,5 +96,5 @@ def list_tar(archive: tarfile.TarFile) -> Iterator[Member]:
 def check_expansion(expanded_bytes: int, size: int) -> None:
     if expanded_bytes > max(MIN_EXPANDED_BYTES, MAX_EXPANSION * size):
         raise zipfile.BadZipFile(
-            f"its {size / 1e6:,.1f} MB expand to {expanded_bytes / 1e9:,.0f} GB or more, as if made to fill the memory"
+            f"its {size / 1e6:,.1f} MB expand to {expanded_bytes / 1e9:,.0f} GB or more, which no ordinary archive does"
         )

@@ -111,7 +111,7 @@ def open_archive(path: Path) -> Iterator[zipfile.ZipFile | tarfile.TarFile]:
 def read_contents(data: Path, files: Iterable[FileEntry]) -> Iterator[bytes | str | None]:
     """Yield the content of files in archives, which one process must read in order, and None for other files.
 
-    It is the reason why it is not read for a file of more than MAX_FILE_BYTES.
+    For a file of more than MAX_FILE_BYTES, it is a text with the reason why it is not read.
     """
     for archive, group in groupby(files, key=lambda file: file.archive):
         members = [file.member for file in group]

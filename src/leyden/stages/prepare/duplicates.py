@@ -11,15 +11,15 @@ from leyden.stages.prepare.validation import THUMBNAIL_SHAPE
 
 MIN_SIDE_PX = 16  # the thumbnail of a smaller image is the image itself
 MIN_CONTRAST = 32  # between a hashed thumbnail's brightest and darkest pixel; below, the hash is noise
-# The correlation of near duplicates is this many times closer to 1 than the upper quartile over pairs of one class:
-# images that are alike anyway, such as digits, are paired only if they are the same. Being a quartile, it ignores near
-# duplicates unless they are a quarter of a class's pairs. Measured at 6 bits, with the pairs of two labels in brackets:
-# 38 (8) pairs in 4,840 different line drawings of 242 symbols, 54 (0) in 1,797 different digits of 32x32, none in 897
-# photographs, and 516 (0) in 60,000 CIFAR images.
+# The correlation of near duplicates is at least this many times closer to 1 than the upper quartile over all pairs of a
+# class: images that are alike anyway, such as digits, are paired only if they are the same. Near duplicates do not
+# change the quartile unless they are a quarter of a class's pairs. Measured at 6 bits, with the pairs of two labels in
+# brackets: 38 (8) pairs in 4,840 different line drawings of 242 symbols, 54 (0) in 1,797 different digits of 32x32,
+# none in 897 photographs, and 516 (0) in 60,000 CIFAR images.
 FACTOR = 7
 MAX_USUAL_CORRELATION = 0.95  # above, a class's images hardly differ at the size of a thumbnail
-MAX_CONFLICTING = 0.1  # of the images, in near duplicates with two labels; more labels are not wrong
-MIN_CONFLICTING = 20  # in a few images, each pair counts
+MAX_CONFLICTING = 0.1  # of the images, in near duplicates with two labels; so many labels are hardly wrong
+MIN_CONFLICTING = 20  # allowed in any case: of few images, a single pair is a large fraction
 NUM_SAMPLED = 4000  # pairs of one class
 MIN_PAIRS = 100  # of one class; fewer do not show how similar images usually are
 PAIRS_PER_BLOCK = 4096  # compared at once, in 20 MB
@@ -37,7 +37,7 @@ class Pair(NamedTuple):
 
 
 class Duplicates(NamedTuple):
-    """All pairs; `near_applies` is False if near duplicates cannot be told from other examples, and none is listed."""
+    """All pairs; `near_applies` is False if near duplicates cannot be distinguished, so that none is listed."""
 
     pairs: list[Pair]
     near_applies: bool
@@ -75,7 +75,7 @@ def near_pairs(
 ) -> np.ndarray | None:
     """Find pairs (P, 2) of similar difference hashes whose thumbnails correlate far more than usual.
 
-    None if the thumbnails do not tell near duplicates from other images.
+    Return None if the thumbnails do not distinguish near duplicates from other images.
 
     Args:
         thumbnails: uint8 (N, 16, 18), grey.

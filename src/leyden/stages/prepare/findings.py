@@ -171,5 +171,7 @@ def summary(report: dict[str, Any]) -> str:
             f"{duplicates['leaks']:,} and {duplicates['near_leaks']:,} in two splits"
         )
     if not duplicates["near_applies"]:
-        lines.append(f"prepare: near duplicates cannot be told from other examples, and none are listed: {TOO_SIMILAR}")
+        lines.append(
+            f"prepare: near duplicates cannot be distinguished from other examples, and none are listed: {TOO_SIMILAR}"
+        )
     return "\n".join(lines)

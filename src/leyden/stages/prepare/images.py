@@ -1,4 +1,4 @@
-"""Packing of images: as pixels, as JPEG files, or the training images as shards."""
+"""Reading and packing of images: as pixels, as JPEG files, or the training images as shards."""
 
 import sys
 from collections.abc import Sequence
@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from leyden.data.bit_depth import smallest_bit_depth
-from leyden.data.packed import MANIFEST
-from leyden.stages.prepare.examples import Example
+from leyden.data.packed import MANIFEST, SPLITS, read_split
+from leyden.stages.prepare.contact import draw_image, write_contact_sheets
+from leyden.stages.prepare.discovery import Candidate
+from leyden.stages.prepare.examples import Example, RejectedFile, Shape
 from leyden.stages.prepare.findings import describe_arrays, describe_files, describe_storage
 from leyden.stages.prepare.packing import write_jpegs, write_labels, write_pixels
-from leyden.stages.prepare.reading import Source, jpeg_files, packed_rows, packed_shape
+from leyden.stages.prepare.reading import Source, jpeg_files, packed_rows, packed_shape, read_examples
 from leyden.stages.prepare.settings import Storage, choose_storage, with_margin
-from leyden.stages.prepare.shards import shard_location, write_sharded
+from leyden.stages.prepare.shards import HELD_OUT_SPLITS, SAMPLE, remove_sample, shard_location, write_sharded
+from leyden.stages.prepare.validation import Limits, validate_images
 
 
 class PackSettings(NamedTuple):
@@ -27,30 +30,66 @@ class PackSettings(NamedTuple):
     shard_mb: float
 
 
-def pack_images(
-    folder: Path, examples: Sequence[Example], labels: list[str], source: Source, settings: PackSettings
-) -> dict[str, Any]:
-    """Write images and labels, and return their description for report.json."""
-    source = source._replace(reader=source.reader._replace(bit_depth=find_bit_depth(examples)))
-    shape = packed_shape(examples, settings.image_size, settings.max_image_size)
-    stored = *with_margin(shape[:2], settings.crop_margin), shape[2]
-    files = {"files": describe_files(examples)}
-    if settings.shards:
-        location = shard_location(settings.shards, folder / MANIFEST, shape, settings.shard_mb)
+class ImagePacker:
+    """Reads and packs images, as `SequencePacker` does sequences."""
+
+    def __init__(self, settings: PackSettings) -> None:
+        self.settings = settings
+
+    def read(
+        self, source: Source, candidates: Sequence[Candidate], labels: Sequence[str]
+    ) -> tuple[list[Example], list[RejectedFile]]:
+        """Decode every file once; return the usable ones, and the others with the reason."""
+        size, max_kept_pixels = pixels_to_keep(self.settings)
+        validate = partial(validate_images, Limits(source.reader, size, max_kept_pixels))
+        return read_examples(source, candidates, labels, validate, size)
+
+    def pack(self, folder: Path, source: Source, examples: Sequence[Example], labels: list[str]) -> dict[str, Any]:
+        """Write images and labels, and return their description for report.json."""
+        source = source._replace(reader=source.reader._replace(bit_depth=find_bit_depth(examples)))
+        shape = packed_shape(examples, self.settings.image_size, self.settings.max_image_size)
+        write = self._write_shards if self.settings.shards else self._write_arrays
+        description = write(folder, source, examples, shape)
+        description["input"]["reader"] = source.reader._asdict()
+        return {"labels": labels, "files": describe_files(examples), **description}
+
+    def draw(self, folder: Path, num_classes: int) -> None:
+        """Write contact sheets of what was packed."""
+        drawn = (SAMPLE, *HELD_OUT_SPLITS) if self.settings.shards else SPLITS
+        write_contact_sheets(folder, num_classes, (read_split(folder, name) for name in drawn), draw_image)
+        remove_sample(folder)
+
+    def _write_arrays(self, folder: Path, source: Source, examples: Sequence[Example], shape: Shape) -> dict[str, Any]:
+        stored = *with_margin(shape[:2], self.settings.crop_margin), shape[2]
+        num_encoded = None
+        if choose_storage(self.settings.storage, len(examples), stored) == "jpeg":
+            num_encoded = write_jpegs(folder, jpeg_files(source, examples, stored[2]), examples)
+        else:
+            write_pixels(folder, packed_rows(source, examples, stored), examples, stored)
+        write_labels(folder, examples)
+        storage = describe_storage(examples, stored, num_encoded)
+        return {**describe_arrays(folder, shape, stored), "stored": storage}
+
+    def _write_shards(self, folder: Path, source: Source, examples: Sequence[Example], shape: Shape) -> dict[str, Any]:
+        assert self.settings.shards is not None
+        location = shard_location(self.settings.shards, folder / MANIFEST, shape, self.settings.shard_mb)
         read_rows = partial(packed_rows, source, shape=shape)
-        report = write_sharded(folder, location, examples, read_rows, shape, settings.shard_mb)
-        report["input"]["reader"] = source.reader._asdict()
-        storage = f"{describe_storage(examples, stored, None)}, training images in shards at {location}"
-        return {"labels": labels, **report, **files, "stored": storage}
-    num_encoded = None
-    if choose_storage(settings.storage, len(examples), stored) == "jpeg":
-        num_encoded = write_jpegs(folder, jpeg_files(source, examples, stored[2]), examples)
-    else:
-        write_pixels(folder, packed_rows(source, examples, stored), examples, stored)
-    write_labels(folder, examples)
-    report = describe_arrays(folder, shape, stored)
-    report["input"]["reader"] = source.reader._asdict()
-    return {"labels": labels, **report, **files, "stored": describe_storage(examples, stored, num_encoded)}
+        description = write_sharded(folder, location, examples, read_rows, shape, self.settings.shard_mb)
+        storage = f"{describe_storage(examples, shape, None)}, training images in shards at {location}"
+        return {**description, "stored": storage}
+
+
+def pixels_to_keep(settings: PackSettings) -> tuple[tuple[int, int] | None, int]:
+    """Choose which decoded images are cached for packing.
+
+    Returns:
+        Height and width of cached images, if known; and the largest number of pixels of an image that is cached in its
+        own size.
+    """
+    if settings.storage == "jpeg" or settings.shards:  # with shards, the disk may be too small
+        return None, 0
+    size = with_margin(settings.image_size, settings.crop_margin) if settings.image_size else None
+    return size, round(settings.max_image_size * settings.crop_margin) ** 2
 
 
 def find_bit_depth(examples: Sequence[Example]) -> int:

@@ -1,8 +1,9 @@
-"""Validation, packing and description of sequences, as validation.py, packing.py and findings.py do for images."""
+"""Reading, packing and description of sequences, as validation.py, packing.py and findings.py do for images."""
 
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,11 +14,12 @@ from leyden.data.packed import MANIFEST, SPLITS
 from leyden.data.sequences import Sequences, read_sequence, read_sequence_split
 from leyden.files import sha256
 from leyden.stages.prepare.contact import write_contact_sheets
+from leyden.stages.prepare.discovery import Candidate
 from leyden.stages.prepare.examples import Example, RejectedFile
 from leyden.stages.prepare.findings import count_modes, summarize
 from leyden.stages.prepare.packing import array_writers, write_labels
-from leyden.stages.prepare.pixel_cache import PixelCache
-from leyden.stages.prepare.validation import THUMBNAIL_SHAPE
+from leyden.stages.prepare.reading import Source, read_examples
+from leyden.stages.prepare.validation import THUMBNAIL_SHAPE, convert_files
 
 BYTES_PER_VALUE = 4
 STEPS_PER_BLOCK = 1 << 16
@@ -48,6 +50,51 @@ class ValidSequence(NamedTuple):
     def least_correlation(self) -> float:
         """Of near duplicates' thumbnails: 0.9990 with 3% of noise, and 0.979 at most for two of 1,797 pen strokes."""
         return 0.995
+
+
+class SequencePacker:
+    """Reads and packs sequences, as `ImagePacker` does images."""
+
+    def read(
+        self, source: Source, candidates: Sequence[Candidate], labels: Sequence[str]
+    ) -> tuple[list[Example], list[RejectedFile]]:
+        """Read every file; return the usable ones, and the others with the reason."""
+        validate = partial(convert_files, validate_sequence)
+        return reject_other_widths(*read_examples(source, candidates, labels, validate, image_size=None))
+
+    def pack(self, folder: Path, source: Source, examples: Sequence[Example], labels: list[str]) -> dict[str, Any]:
+        """Write values, offsets and labels, and return their description for report.json."""
+        with array_writers(folder, "values", (examples[0].content.features,), dtype="float32") as writers:
+            for example in examples:
+                assert example.cached is not None
+                writers[example.split].extend(source.cache.get(example.cached).view(np.float32)[..., 0])
+        for split in SPLITS:
+            lengths = np.array([example.content.length for example in examples if example.split == split], np.int64)
+            np.save(folder / f"{split}.offsets.npy", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+        write_labels(folder, examples)
+        arrays = [folder / f"{split}.{kind}.npy" for split in SPLITS for kind in ("values", "offsets", "labels")]
+        values = np.load(folder / "train.values.npy", mmap_mode="r")
+        mean, deviation = feature_statistics(
+            values
+        )  # of the training sequences alone: models must not depend on others
+        all_lengths = [example.content.length for example in examples]
+        return {
+            "labels": labels,
+            "input": {"features": values.shape[1], "mean": mean, "std": deviation},
+            "bytes": sum(array.stat().st_size for array in arrays),
+            "data_hash": sha256(folder / MANIFEST, *arrays),
+            "files": {
+                "length": summarize(all_lengths),
+                "features": summarize([example.content.features for example in examples]),
+                "modes": count_modes(examples),
+            },
+            "stored": f"float32, {sum(all_lengths):,} time steps one after the other",
+        }
+
+    def draw(self, folder: Path, num_classes: int) -> None:
+        """Write contact sheets of what was packed."""
+        splits = (read_sequence_split(folder, split) for split in SPLITS)
+        write_contact_sheets(folder, num_classes, splits, draw_curve, gap_px=0, background="white")
 
 
 def validate_sequence(content: bytes) -> tuple[ValidSequence, bytes]:
@@ -91,36 +138,6 @@ def reject_other_widths(
         if example.content.features != common
     ]
     return [example for example in examples if example.content.features == common], rejected + others
-
-
-def pack_sequences(folder: Path, examples: Sequence[Example], labels: list[str], cache: PixelCache) -> dict[str, Any]:
-    """Write values, offsets, labels and contact sheets, and return their description for report.json."""
-    with array_writers(folder, "values", (examples[0].content.features,), dtype="float32") as writers:
-        for example in examples:
-            assert example.cached is not None
-            writers[example.split].extend(cache.get(example.cached).view(np.float32)[..., 0])
-    for split in SPLITS:
-        lengths = np.array([example.content.length for example in examples if example.split == split], np.int64)
-        np.save(folder / f"{split}.offsets.npy", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
-    write_labels(folder, examples)
-    splits = (read_sequence_split(folder, split) for split in SPLITS)
-    write_contact_sheets(folder, len(labels), splits, draw_curve, gap_px=0, background="white")
-    arrays = [folder / f"{split}.{kind}.npy" for split in SPLITS for kind in ("values", "offsets", "labels")]
-    values = np.load(folder / "train.values.npy", mmap_mode="r")
-    mean, deviation = feature_statistics(values)  # of the training sequences alone: models must not depend on others
-    all_lengths = [example.content.length for example in examples]
-    return {
-        "labels": labels,
-        "input": {"features": values.shape[1], "mean": mean, "std": deviation},
-        "bytes": sum(array.stat().st_size for array in arrays),
-        "data_hash": sha256(folder / MANIFEST, *arrays),
-        "files": {
-            "length": summarize(all_lengths),
-            "features": summarize([example.content.features for example in examples]),
-            "modes": count_modes(examples),
-        },
-        "stored": f"float32, {sum(all_lengths):,} time steps one after the other",
-    }
 
 
 def feature_statistics(values: np.ndarray) -> tuple[list[float], list[float]]:

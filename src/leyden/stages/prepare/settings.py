@@ -38,20 +38,6 @@ def with_margin(size: tuple[int, int], crop_margin: float) -> tuple[int, int]:
     return max(1, round(size[0] * crop_margin)), max(1, round(size[1] * crop_margin))
 
 
-def pixels_to_keep(
-    storage: Storage, image_size: tuple[int, int] | None, max_image_size: int, crop_margin: float
-) -> tuple[tuple[int, int] | None, int]:
-    """Choose which decoded images are cached for packing.
-
-    Returns:
-        Height and width of cached images, if known; and the largest number of pixels of an image that is cached in its
-        own size.
-    """
-    if storage == "jpeg":
-        return None, 0
-    return with_margin(image_size, crop_margin) if image_size else None, round(max_image_size * crop_margin) ** 2
-
-
 def check_settings(
     fractions: dict[str, float],
     image_size: tuple[int, int] | None,

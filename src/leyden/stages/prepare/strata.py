@@ -1,9 +1,9 @@
-"""Stratified splits of units that stay whole: a hash draws them, and classes that got too few or too many are repaired.
+"""Stratified splits of units that stay whole: a hash draws the split of each, and then a few are moved.
 
-If no added image may move another, an image's split depends on that image alone, and the number of a class's images in
-a split is binomial: stability and stratification exclude each other. Here stability gives way where a draw is too far
-off, which happens in small classes only. With the default fractions, ten images that are added to a class of 20 move
-0.9 of them on average, to a class of 100 0.2, and to a class of 1,000 none.
+If an added image is never to move another, the split of each depends on that image alone, and the number of a class's
+images in a split is binomial. Such splits cannot be stratified as well. Stability therefore gives way where the number
+is too far from the class's share, which happens in small classes only. With the default fractions, ten images added to
+a class of 20 move 0.9 of them on average; added to a class of 100, 0.2; and to a class of 1,000, none.
 """
 
 import hashlib
@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-# Part of its share by which a class may have more or fewer examples in a split: 2 to 4 of 20 for a fraction of 0.15.
-# From about 300 examples on, a draw is hardly ever further off (2.5 standard deviations).
+# A class may have this fraction more or fewer examples in a split than its share: 2 to 4 of 20 for a share of 0.15.
+# From about 300 examples on, a draw is hardly ever further away (2.5 standard deviations).
 TOLERANCE = 0.35
 
 
@@ -28,7 +28,7 @@ class Unit:
 
 
 def draw_unit(key: str, seed: int, fractions: Mapping[str, float]) -> Unit:
-    """Draw a split from a key alone; what `fractions` leave is for training."""
+    """Draw a split from a key alone; what the fractions leave is for training."""
     digest = hashlib.sha256(f"{seed}:{key}".encode()).digest()
     position = int.from_bytes(digest[:8], "big") / 2**64
     bound = 0.0
@@ -40,11 +40,11 @@ def draw_unit(key: str, seed: int, fractions: Mapping[str, float]) -> Unit:
 
 
 class Strata:
-    """Units by label, in the order of their positions, and the number of examples in each split.
+    """Units by label, in the order of their positions, and the number of examples in each split by label.
 
-    The units of a class are cut at two places in this order. An image that is added to the class shifts each cut by a
-    few images at most, so that it moves at most three others, and none of another class. A group with several labels is
-    moved as one of them requires, which may leave another with more than its share.
+    Two cuts in this order divide a class into its splits. An image that is added to the class shifts each cut by a few
+    images at most, so that it moves at most three others, and none of another class. A group with several labels is
+    moved as one of them requires, which may leave another label with more than its share.
 
     Args:
         units: All units, as they were drawn.

@@ -66,7 +66,7 @@ class Duplicates:
     pictures: dict[str, Picture]  # of the pairs shown, by path; none of sequences
     groups: list[tuple[str, dict[str, int]]]  # the first MAX_GROUPS: group, examples per split
     num_groups: int
-    near_applies: bool  # False: near duplicates could not be told from other examples, and none is listed
+    near_applies: bool  # False: near duplicates could not be distinguished from other examples, and none is listed
 
     @property
     def num_pairs(self) -> int:

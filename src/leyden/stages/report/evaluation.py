@@ -93,7 +93,7 @@ class Evaluation:
 
     @property
     def num_wrong_labels(self) -> int:
-        """How many of the suspected labels are expected to be wrong; without an estimate, none is accused."""
+        """How many of the suspected labels are expected to be wrong; 0 without an estimate."""
         return round(sum(float(row.get("wrong_probability", 0)) for row in self.suspects))
 
     def format(self, name: str) -> Score:

@@ -2,9 +2,12 @@
 
 from typing import NamedTuple
 
-PASSED, WARNING, NO_TARGET, UNCERTAIN, MISSING, FAILED = (
-    *("Passed", "Warning", "No target", "Uncertain", "Missing", "Failed"),
-)
+PASSED = "Passed"
+WARNING = "Warning"
+NO_TARGET = "No target"
+UNCERTAIN = "Uncertain"
+MISSING = "Missing"
+FAILED = "Failed"
 ORDER = (FAILED, MISSING, UNCERTAIN, NO_TARGET, WARNING, PASSED)
 
 

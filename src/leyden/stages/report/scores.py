@@ -29,7 +29,7 @@ def check_scores(evaluation: Evaluation | None) -> list[Check]:
 
 
 def check_accuracy(evaluation: Evaluation) -> Check:
-    """Compare the accuracy's interval with a constant guess; that it is high enough takes a target."""
+    """Compare the accuracy's interval with a constant guess; only a target can say whether it is high enough."""
     majority = f"always predicting the most frequent label ({percent(evaluation.majority_fraction)})"
     if not evaluation.beats_constant_guess:
         outcome, evidence = FAILED, f"not clearly better than {majority}."

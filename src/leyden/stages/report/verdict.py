@@ -1,4 +1,4 @@
-"""The headline: whether the model is ready to ship, as far as a target says what that means."""
+"""The headline: whether the model is ready to ship, which only the user's targets can define."""
 
 from collections import Counter
 
