@@ -11,7 +11,7 @@ from typing import NamedTuple
 from leyden.files.regular_files import larger_than
 
 MAX_EXPANSION = 100  # archives of images expand a few times at most
-MIN_EXPANDED_BYTES = 2 * 10**9  # smaller archives may expand more
+MIN_EXPANDED_BYTES = 10 * 10**9  # smaller archives may expand more
 MAX_HEADER_BYTES = 1 << 20  # of a tar: names of 4,096 bytes and their attributes; tarfile reads headers at once
 BLOCK_BYTES = 4096  # zipfile does not limit what a block of bzip2 or LZMA expands to: 80 MB for this size
 UTF8_NAME = 0x800  # flag of a zip's member
