@@ -90,6 +90,24 @@ def test_any_exception_of_a_decoder_is_a_reason(monkeypatch, error):
         decode(png(GREY, "L", 8))
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+@pytest.mark.parametrize("kept", [0.3, 0.6, 0.8])
+def test_a_jpeg_that_was_cut_and_ended_is_truncated(mode, kept):
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64), np.uint8)).convert(mode)
+    content = encode(picture, "jpeg")
+    decode(content + b"\0\0")  # bytes after the end are harmless
+    with pytest.raises(UnreadableImageError, match="truncated: the JPEG data ends before the image does"):
+        decode(content[: int(kept * len(content))] + b"\xff\xd9")
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}, {"optimize": True}])
+def test_a_complete_jpeg_may_end_in_middle_grey(options):
+    for mode, colour in (("L", 127), ("L", 128), ("RGB", (128, 128, 128)), ("CMYK", (127, 127, 127, 127))):
+        picture = Image.new(mode, (37, 21), colour)
+        picture.paste(0, (0, 0, 9, 9))
+        decode(encode(picture, "jpeg", **options))
+
+
 @pytest.mark.parametrize("damage", ["type", "offset", "count", "all"])
 @pytest.mark.parametrize("suffix", ["jpeg", "png", "webp", "tiff"])
 def test_damaged_exif_does_not_reject_a_good_picture(suffix, damage):

@@ -94,6 +94,24 @@ def test_signed_and_wider_tiff_is_read_exactly_or_has_a_reason(order, compress):
         decode(tiff(small, 1, 32, order, compress, sample_format=3))
     with pytest.raises(UnreadableImageError, match="separate planes"):
         decode(tiff(values(3, 4096), 2, 16, order, compress, planar=True))
+    with pytest.raises(UnreadableImageError, match="signed numbers of 8 bits"):
+        decode(tiff(values(1, 100) - 50, 1, 8, order, compress, sample_format=2))
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_alpha_in_a_plane_of_its_own_has_a_reason(order):
+    with pytest.raises(UnreadableImageError, match="grey and alpha"):
+        decode(tiff(values(2, 256), 1, 8, order, True, planar=True, tags=ALPHA))
+    grey = values(2, 256)
+    assert np.array_equal(read(tiff(grey, 1, 8, order, True, planar=True, tags=UNSPECIFIED)), grey[..., :1])
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_a_transparent_grey_value_is_white_at_any_depth(bits):
+    grey = values(1, 1 << bits)
+    key = int(grey[0, 0, 0])
+    expected = np.where(grey == key, 255, grey * 255 // ((1 << bits) - 1))
+    assert np.array_equal(read(png(grey, "L", bits, (b"tRNS", struct.pack(">H", key)))), expected)
 
 
 def test_a_kind_of_tiff_that_cannot_be_read_is_not_called_no_image():

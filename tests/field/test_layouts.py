@@ -80,13 +80,52 @@ def test_splits_beside_other_folders_are_refused(folders, tmp_path, refusal_of):
     [
         ["fold1/cat", "fold1/dog", "fold2/cat", "fold2/dog"],
         ["a/cat", "a/dog", "b/cat", "b/dog", "b/bird", "c"],
-        ["seg_train/seg_train/sea", "seg_train/seg_train/hill", "seg_test/seg_test/sea", "seg_test/seg_test/hill"],
+        ["seg_a/seg_a/sea", "seg_a/seg_a/hill", "seg_b/seg_b/sea", "seg_b/seg_b/hill"],
         ["cat/train", "cat/test", "dog/train", "dog/test"],
+        ["train/fold1/cat", "train/fold1/dog", "train/fold2/cat", "train/fold2/dog"],
     ],
 )
 def test_folders_with_the_same_folders_inside_are_refused(folders, tmp_path, refusal_of):
     line = refusal_of(write_folders(tmp_path / "data", folders, 2))
-    assert all(repr(name) in line for name in [*folders[0].split("/")[::2], *folders[3].split("/")[:1]])
+    assert all(repr(name) in line for name in [folders[0].split("/")[-1], *folders[3].split("/")[-2:]])
+
+
+@pytest.mark.parametrize(
+    ("folders", "expected"),
+    [
+        (
+            ["asl_train/asl_train/A", "asl_train/asl_train/B", "asl_test/asl_test"],
+            "'asl_test', 'asl_train', which look",
+        ),
+        (["train2017", "val2017"], "'train2017', 'val2017', which look like splits"),
+        (["training_set/training_set/cat", "test_set/test_set/dog"], "got 'test_set', which is no name of a class"),
+        (["images", "masks"], "got 'images', which is no name of a class"),
+        (["p1/benign", "p2/benign", "p3/malignant", "p4/malignant"], "('benign', 'malignant'), which look like"),
+        (["dataset/train/cat", "dataset/test/cat"], "if 'test', 'train' inside it are the classes or the splits, move"),
+        (["train/images/cat", "train/images/dog"], "if 'cat', 'dog' inside it are the classes"),
+        (["photos/cat", "photos/dog"], "if 'cat', 'dog' inside it are the classes"),
+    ],
+)
+def test_folders_that_are_no_classes_are_refused(folders, expected, tmp_path, refusal_of):
+    assert expected in refusal_of(write_folders(tmp_path / "data", folders, 2))
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ["cat", "cat/indoor", "cat/outdoor", "dog", "dog/indoor", "dog/outdoor"],
+        ["cat/a/b/c", "dog/a/b/c"],
+        ["cat/monday", "cat/tuesday", "dog/monday", "dog/friday", "dog/sunday"],
+        ["train/cat/a/b", "train/dog/a/b", "test/cat/a/b", "test/dog/a/b"],
+    ],
+)
+def test_folders_inside_of_classes_may_have_the_same_names(folders, tmp_path):
+    assert prepare(write_folders(tmp_path / "data", folders))["labels"] == ["cat", "dog"]
+
+
+def test_classes_may_have_words_for_splits_in_their_names(tmp_path):
+    names = ["bullet_train", "cat", "train_station"]
+    assert prepare(write_folders(tmp_path / "data", names))["labels"] == names
 
 
 def test_two_spellings_of_one_split_are_refused(tmp_path, refusal_of):
@@ -149,7 +188,7 @@ def test_images_without_a_class_in_a_split_are_named(tmp_path):
     data = write_folders(tmp_path / "data", ["train/cat", "train/dog", "test"])
     report = prepare(data)
     assert report["left_out"][0]["reason"] == "files in a split's folder without a class folder"
-    assert report["left_out"][0]["count"] == 20
+    assert [row["count"] for row in report["left_out"]] == [20]
     assert min(sum(counts.values()) for counts in report["counts"].values()) > 0
 
 
@@ -161,6 +200,22 @@ def test_the_fewer_of_images_and_sequences_are_named(tmp_path):
             np.save(data / label / f"{number}.npy", np.arange(20.0)[:, None] * offset + number)
     left_out = prepare(data)["left_out"]
     assert [(row["reason"], row["count"]) for row in left_out] == [("images beside more sequences", 2)]
+
+
+def test_tables_that_are_not_read_are_named(tmp_path, capsys):
+    data = write_folders(tmp_path / "data", ["cat", "dog"])
+    (data / "labels.csv").write_text("id,label\n0,cat\n")
+    prepare(data)
+    assert "1 tables (of them, only manifest.csv of path,label is read): labels.csv" in capsys.readouterr().err
+
+
+def test_the_manifest_has_any_case(tmp_path, refusal_of):
+    data = write_folders(tmp_path / "data", ["a"], 40)
+    rows = "".join(f'"a/{number}.png", "{"cat" if number % 2 else "dog"}"\n' for number in range(40))
+    (data / "Manifest.CSV").write_text("path, label\n" + rows)
+    assert prepare(data)["labels"] == ["cat", "dog"]
+    (data / "manifest.csv").write_text("path,label\n")
+    assert "expected one manifest.csv" in refusal_of(data)
 
 
 def test_nothing_readable_says_what_was_found(tmp_path, refusal_of):
@@ -212,10 +267,13 @@ def test_paths_of_a_manifest_find_files_in_other_spellings(tmp_path):
         ("path\tlabel\ncat/0.png\tcat\n", "separated by commas"),
         ("path,label,label\ncat/0.png,cat,dog\n", "got label twice"),
         ("path,label\ncat/0.png,cat, black\n", "row 2 has 3; put values that contain commas in quotes"),
-        ("path,label\ncat\\..\\..\\0.png,cat\n", "points outside"),
-        ("path,label\nC:\\photos\\0.png,cat\n", "points outside"),
+        ("path,label\ncat\\..\\..\\0.png,cat\n", "expected relative paths"),
+        ("path,label\nC:\\photos\\0.png,cat\n", "expected relative paths"),
         ("path,label,split\ncat/0.png,cat,holdout\n", "has 'holdout'"),
         ("path,label\n\ncat/0.png, \n", "row 3 lacks a label"),
+        ("path,label\ncat/0,cat\n", "1 of 1 are missing (cat/0, where there is 'cat/0.png')"),
+        ("path,label\nDog/0.PNG,cat\n", "(Dog/0.PNG, where there is 'dog/0.png')"),
+        ("path,label\ncat/0.png,cat\0\n", "a NUL character"),
     ],
 )
 def test_a_manifest_that_would_be_misread_is_refused(content, expected, tmp_path, refusal_of):

@@ -18,7 +18,10 @@ from leyden.models.build import build_model
 from tests.data.image_files import png, tiff
 
 SIDE = 12
+CUT_JPEG = io.BytesIO()
+Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32), np.uint8)).save(CUT_JPEG, "jpeg")
 BAD_FILES = {
+    "cut.jpg": CUT_JPEG.getvalue()[: CUT_JPEG.tell() // 2] + b"\xff\xd9",
     "empty.png": b"",
     "text.png": b"not an image",
     "small.png": png(np.zeros((5, 40, 1)), "L", 8),

@@ -17,12 +17,14 @@ from PIL.TiffImagePlugin import (
     OPEN_INFO,
     PHOTOMETRIC_INTERPRETATION,
     PLANAR_CONFIGURATION,
+    SAMPLEFORMAT,
     ImageFileDirectory_v2,
     TiffImageFile,
 )
 
 from leyden.trust.description import BIT_DEPTHS
 
+SIGNED = 2  # value of SAMPLEFORMAT
 # How Pillow names the layouts of files. It keeps the upper 8 bits of others, CMYK and premultiplied alpha: those come
 # from image editors, which use all 16 bits.
 RED_GREEN_BLUE = ("RGB;16", "RGBA;16", "RGBX;16")
@@ -79,8 +81,8 @@ def read_deep_image(content: bytes, opened: ImageFile) -> DeepImage | None:
             channels of a TIFF file are separate.
     """
     layout = find_layout(opened)
-    if isinstance(opened, TiffImageFile) and has_deep_planes(opened.tag_v2):
-        raise ValueError("unsupported: 16 bits per channel, in separate planes")  # which Pillow misreads
+    if isinstance(opened, TiffImageFile):
+        check_supported(opened.tag_v2, opened.mode)
     if opened.mode.startswith("I"):
         # The bytes that libtiff returns are in the machine's order, which Pillow forgets for signed numbers.
         is_swapped = layout.endswith("BS") and opened.tile[0].codec_name == "libtiff"
@@ -116,9 +118,17 @@ def skip_exif(opened: ImageFile) -> None:
         opened.load_end = lambda: None  # type: ignore[method-assign]
 
 
-def has_deep_planes(tags: ImageFileDirectory_v2) -> bool:
+def check_supported(tags: ImageFileDirectory_v2, mode: str) -> None:
+    """Check that a TIFF file is not of a kind that Pillow misreads.
+
+    Raises:
+        ValueError: with the reason why it is not supported.
+    """
     bits = tags.get(BITSPERSAMPLE, (1,))
-    return tags.get(PLANAR_CONFIGURATION) == 2 and len(bits) > 1 and max(bits) > 8
+    if tags.get(PLANAR_CONFIGURATION) == 2 and (mode == "LA" or (len(bits) > 1 and max(bits) > 8)):
+        raise ValueError("unsupported: grey and alpha, or 16 bits per channel, in separate planes")
+    if max(bits) <= 8 and SIGNED in tags.get(SAMPLEFORMAT, ()):
+        raise ValueError("unsupported: signed numbers of 8 bits")
 
 
 def find_layout(opened: ImageFile) -> str:

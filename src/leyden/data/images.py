@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError, features
 from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH, TiffImageFile
 
-from leyden.data.bit_depth import DeepImage, read_deep_image, skip_exif, smallest_bit_depth
+from leyden.data.bit_depth import DeepImage, find_layout, read_deep_image, skip_exif, smallest_bit_depth
 from leyden.errors import one_line
 from leyden.files.regular_files import read_regular_file
 
@@ -50,7 +50,10 @@ TRANSPOSITIONS = {  # that make an image upright, by its orientation; 1 is uprig
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-TIFF_MARKS = (b"II*\0", b"MM\0*")
+TIFF_MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+JPEG_END = b"\xff\xd9"
+JPEG_PADDING = bytes(range(255)) * 8  # begins with 0: after a last byte of 255, other bytes would be a marker
+MIDDLE_GREY = {127, 128}
 MAX_REASON_LENGTH = 200
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 
@@ -157,7 +160,10 @@ def decode(file: Path | bytes, reader: ImageReader = ImageReader()) -> Decoded:
 def decode_opened(content: bytes, opened: ImageFile.ImageFile, reader: ImageReader) -> Decoded:
     check_size(opened, reader)
     deep = read_deep_image(content, opened)
+    layout = find_layout(opened)
     opened.load()
+    check_complete(content, opened)
+    scale_transparent_grey(opened, layout)
     mode = opened.mode
     if deep:
         image = deep.to_image(reader.bit_depth or smallest_bit_depth(deep.maximum))
@@ -171,6 +177,31 @@ def decode_opened(content: bytes, opened: ImageFile.ImageFile, reader: ImageRead
     image = image.convert("L" if is_grey else "RGB")
     transposition = find_transposition(opened)
     return Decoded(image if transposition is None else image.transpose(transposition), mode, deep)
+
+
+def scale_transparent_grey(opened: ImageFile.ImageFile, layout: str) -> None:
+    """Scale the value that is transparent in a PNG file of 2 or 4 bits as Pillow scales the pixels, to 8 bits."""
+    key = opened.info.get("transparency")
+    if isinstance(key, int) and layout in ("L;2", "L;4"):
+        maximum = (1 << int(layout[-1])) - 1
+        opened.info["transparency"] = key % (maximum + 1) * 255 // maximum
+
+
+def check_complete(content: bytes, opened: ImageFile.ImageFile) -> None:
+    """Check that a JPEG file was not cut off and ended properly: libjpeg makes up the rest in middle grey.
+
+    A few complete images also end in this grey. The pixels of these do not depend on what follows their data.
+
+    Raises:
+        UnreadableImageError: if the end is missing.
+    """
+    if opened.format != "JPEG" or not content.endswith(JPEG_END):
+        return
+    corner = opened.getpixel((opened.width - 1, opened.height - 1))
+    if set(corner if isinstance(corner, tuple) else (corner,)) <= MIDDLE_GREY:
+        with Image.open(io.BytesIO(content[:-2] + JPEG_PADDING + JPEG_END), formats=["JPEG"]) as padded:
+            if padded.tobytes() != opened.tobytes():
+                raise UnreadableImageError("truncated: the JPEG data ends before the image does")
 
 
 def open_image(content: bytes) -> ImageFile.ImageFile:

@@ -66,9 +66,9 @@ def test_splits_of_a_manifest_are_kept_and_missing_ones_drawn(shapes, tmp_path):
         (
             "path,label",
             lambda rows: ["../shapes/x.png,round", *rows],
-            "manifest.csv, row 2 points outside: '../shapes/x.png'",
+            "manifest.csv, row 2 has '../shapes/x.png'",
         ),
-        ("path,label", lambda rows: [*rows, "/etc/passwd,round"], "manifest.csv, row 92 points outside: '/etc/passwd'"),
+        ("path,label", lambda rows: [*rows, "/etc/passwd,round"], "manifest.csv, row 92 has '/etc/passwd'"),
         ("path,label", lambda rows: [*rows, f"./{rows[3]}"], "manifest.csv, row 92 names"),
         ("path,label", lambda rows: rows[:30], "got only 'triangle'"),
         ("path,label,split", lambda rows: [f"{row},holdout" for row in rows], "manifest.csv, row 2 has 'holdout'"),

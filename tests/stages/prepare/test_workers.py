@@ -15,7 +15,7 @@ PARENT = """
 import os, signal
 from leyden.stages.prepare.workers import run_chunks
 if __name__ == "__main__":
-    results = run_chunks(abs, range(10**9), 10**9, 2)
+    results = run_chunks(abs, range(10**9), 10**9, 2, str)
     next(results)
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -28,20 +28,20 @@ def die(number: int) -> int:
 
 @pytest.mark.parametrize("num_workers", [None, 1, 2])
 def test_results_are_in_order(num_workers):
-    assert list(run_chunks(abs, range(-50, 0), 50, num_workers)) == list(range(50, 0, -1))
+    assert list(run_chunks(abs, range(-50, 0), 50, num_workers, str)) == list(range(50, 0, -1))
 
 
 def test_chunks_are_consumed_as_the_work_proceeds():
     consumed = []
-    results = run_chunks(abs, (consumed.append(number) or number for number in range(1000)), 1000, 2)
+    results = run_chunks(abs, (consumed.append(number) or number for number in range(1000)), 1000, 2, str)
     assert next(results) == 0
     assert len(consumed) <= 8
     results.close()
 
 
 def test_a_killed_worker_is_reported():
-    with pytest.raises(UserError, match="one was killed, possibly out of memory"):
-        list(run_chunks(die, range(5), 5, 2))
+    with pytest.raises(UserError, match=r"one was killed, possibly out of memory, .* among chunk 0"):
+        list(run_chunks(die, range(5), 5, 2, "chunk {}".format))
 
 
 def test_workers_of_a_killed_parent_exit(tmp_path):

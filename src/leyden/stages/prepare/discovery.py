@@ -1,6 +1,5 @@
 """Discovery of the files that may become examples: in class folders, or in the user's manifest.csv."""
 
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -12,10 +11,16 @@ from leyden.data.packed import SPLITS
 from leyden.data.sequences import SUFFIXES as SEQUENCE_SUFFIXES
 from leyden.errors import UserError
 from leyden.stages.prepare.archives import FileEntry, list_files
-from leyden.stages.prepare.layout import as_label, check_classes, check_labels, check_splits, split_of
+from leyden.stages.prepare.layout import (
+    MANIFEST,
+    as_label,
+    check_classes,
+    check_labels,
+    check_splits,
+    shorten,
+    split_of,
+)
 from leyden.stages.prepare.manifest import FileIndex, check_inside, read_manifest
-
-MANIFEST = "manifest.csv"
 
 
 class Candidate(NamedTuple):
@@ -44,8 +49,8 @@ def find_candidates(data: Path, left_out: LeftOut) -> list[Candidate]:
             f"expected a folder of images or sequences at {data}; not found; run `make repro`, or create it with one "
             "folder per class"
         )
-    has_manifest = os.path.lexists(data / MANIFEST)
-    candidates = find_in_manifest(data, left_out) if has_manifest else find_in_folders(data, left_out)
+    manifest = find_manifest(data)
+    candidates = find_in_manifest(data, manifest, left_out) if manifest else find_in_folders(data, left_out)
     if not candidates:
         known = ", ".join(sorted(IMAGE_SUFFIXES | SEQUENCE_SUFFIXES))
         found = f"left out: {left_out}; " * bool(str(left_out))
@@ -55,9 +60,8 @@ def find_candidates(data: Path, left_out: LeftOut) -> list[Candidate]:
         )
     labels = {candidate.label for candidate in candidates}
     if len(labels) < 2:
-        raise UserError(
-            f"expected examples of two classes or more in {data}; got only {labels.pop()!r}; give each class a folder"
-        )
+        advice = "label them differently" if manifest else advise_on_one_class(candidates)
+        raise UserError(f"expected examples of two classes or more in {data}; got only {labels.pop()!r}; {advice}")
     check_has_training(candidates)
     user_splits = {candidate.split for candidate in candidates}
     if None in user_splits or user_splits == set(SPLITS):
@@ -65,18 +69,38 @@ def find_candidates(data: Path, left_out: LeftOut) -> list[Candidate]:
     return [candidate._replace(split=None) if candidate.split == "train" else candidate for candidate in candidates]
 
 
+def find_manifest(data: Path) -> str | None:
+    """Return the name of the user's manifest.csv, in any case.
+
+    Raises:
+        UserError: if there are two.
+    """
+    names = sorted(path.name for path in data.iterdir() if path.name.lower() == MANIFEST)
+    if len(names) > 1:
+        raise UserError(f"expected one {MANIFEST} in {data}; got {shorten(names)}; remove one of them")
+    return names[0] if names else None
+
+
+def advise_on_one_class(candidates: Iterable[Candidate]) -> str:
+    """Say what to do if there is one folder: the classes may be one level deeper."""
+    levels = [candidate.file.parts for candidate in candidates]
+    depth = min(map(len, levels)) - 1
+    common = next((d for d in range(depth) if len({parts[d] for parts in levels}) > 1 and d), depth)
+    inside = sorted({parts[common] for parts in levels}) if common < depth else []
+    if not inside:
+        return "give each class a folder"
+    return f"if {shorten(inside)} inside it are the classes or the splits, move these up; give each class a folder"
+
+
 def find_in_folders(data: Path, left_out: LeftOut) -> list[Candidate]:
     """List the images or the sequences in class folders, whichever are more; split folders may contain these."""
     entries = list(list_files(data, left_out))
     files = select_files(entries, left_out)
-    folders: dict[str, set[str]] = {}  # names of all folders inside, by top folder
-    for file in files:
-        folders.setdefault(file.parts[0], set()).update(file.parts[1:-1])
+    folders = {file.parts[0] for file in files}
     check_splits(folders, data)
     has_splits = bool(folders) and all(map(split_of, folders))
-    if not has_splits:
-        check_classes(folders, data)
     candidates, level = [], int(has_splits)  # of the class folders
+    check_classes((file.parts for file in files if len(file.parts) > level + 1), level, data)
     for file in files:
         if len(file.parts) > level + 1:
             split = split_of(file.parts[0]) if has_splits else None
@@ -84,7 +108,8 @@ def find_in_folders(data: Path, left_out: LeftOut) -> list[Candidate]:
         else:
             left_out.add("files in a split's folder without a class folder", file.path)
     check_labels({candidate.file.parts[level] for candidate in candidates})
-    count_unused_folders(data, entries, candidates, level, left_out)
+    if candidates:
+        count_unused_folders(data, entries, files, level, left_out)
     return candidates
 
 
@@ -98,6 +123,8 @@ def select_files(entries: Sequence[FileEntry], left_out: LeftOut) -> list[FileEn
     for entry, kind in zip(entries, kinds, strict=True):
         if kind is None:
             left_out.add_unknown(entry.path, selected)
+        elif kind != selected and has_suffix(entry, [".csv"]):
+            left_out.add(f"tables (of them, only {MANIFEST} of path,label is read)", entry.path)
         elif kind != selected:
             left_out.add(f"{kind} beside more {selected}", entry.path)
         elif len(entry.parts) == 1:
@@ -112,11 +139,11 @@ def has_suffix(file: FileEntry, suffixes: Iterable[str]) -> bool:
 
 
 def count_unused_folders(
-    data: Path, entries: Sequence[FileEntry], candidates: Sequence[Candidate], level: int, left_out: LeftOut
+    data: Path, entries: Sequence[FileEntry], files: Sequence[FileEntry], level: int, left_out: LeftOut
 ) -> None:
-    """Count the folders, down to a level, from which no example comes."""
+    """Count the folders, down to a level, that hold none of the files."""
     levels = range(1, level + 2)
-    used = {candidate.file.parts[:depth] for candidate in candidates for depth in levels}
+    used = {file.parts[:depth] for file in files for depth in levels if len(file.parts) > depth}
     filled = {entry.parts[:depth] for entry in entries for depth in levels if len(entry.parts) > depth}
     for folder in sorted((filled | set(list_folders(data, level))) - used):
         if len(folder) == 1 or folder[:-1] in used:
@@ -133,15 +160,15 @@ def list_folders(data: Path, level: int, parts: tuple[str, ...] = ()) -> Iterato
                 yield from list_folders(path, level - 1, (*parts, path.name))
 
 
-def find_in_manifest(data: Path, left_out: LeftOut) -> list[Candidate]:
+def find_in_manifest(data: Path, manifest: str, left_out: LeftOut) -> list[Candidate]:
     """List the files of the user's manifest.csv; all others are left out.
 
     Raises:
         UserError: if it is not readable, names a file outside of the folder, a missing one, or one twice.
     """
-    index = FileIndex(file for file in list_files(data, left_out) if file.path != MANIFEST)
+    index = FileIndex(file for file in list_files(data, left_out) if file.path != manifest)
     candidates: dict[int, Candidate] = {}
-    rows = list(read_manifest(data / MANIFEST))
+    rows = list(read_manifest(data / manifest))
     missing = []
     for row in rows:
         found = index.find(row.path)
@@ -154,8 +181,8 @@ def find_in_manifest(data: Path, left_out: LeftOut) -> list[Candidate]:
         candidates[found] = Candidate(index.files[found], row.label, row.split, row.group)
     if missing:
         raise UserError(
-            f"expected the files of {data / MANIFEST} under {data}; {len(missing)} of {len(rows)} are missing "
-            f"({', '.join(missing[:3])}); add them or remove their rows"
+            f"expected the files of {data / manifest} under {data}; {len(missing)} of {len(rows)} are missing "
+            f"({', '.join(missing[:3])}{index.suggest(missing[0])}); add them, or correct or remove their rows"
         )
     check_labels({row.label for row in rows})
     for position, file in enumerate(index.files):

@@ -17,15 +17,24 @@ SPELLINGS = {
     "test": ("test", "testing", "tst"),
 }
 SPLIT_NAME = re.compile(rf"({'|'.join(sum(SPELLINGS.values(), ()))})([ _-]?(set|split|data|images))?")
+SPLIT_WORD = re.compile(r"[a-z]+")
+NOT_CLASSES = {"image", "images", "img", "imgs", "jpegimages"}
 INVISIBLE = "\u200b\u2060\ufeff"  # spaces of width zero, which str.strip() keeps
 MAX_NAMED = 6
-HOW_TO_LABEL = "or write a manifest.csv of path,label,split"
+MANIFEST = "manifest.csv"
+HOW_TO_LABEL = f"or write a {MANIFEST} of path,label,split"
 
 
 def split_of(name: str) -> str | None:
     """Return which of the splits a name means, in any case, such as Training, validation or test_set."""
     match = SPLIT_NAME.fullmatch(name.strip().lower())
     return next((split for split in SPLITS if match[1] in SPELLINGS[split]), None) if match else None
+
+
+def split_words_of(name: str) -> set[str]:
+    """Return the splits that words in a name mean, as in asl_train or test2017."""
+    splits = map(split_of, SPLIT_WORD.findall(name.lower()))
+    return {split for split in splits if split}
 
 
 def as_label(name: str) -> str:
@@ -51,23 +60,53 @@ def check_splits(names: Collection[str], data: Path) -> None:
     for split, found in spellings.items():
         if len(found) > 1:
             raise UserError(f"expected one {split} folder in {data}; got {shorten(found)}; merge them or move one away")
+    hints = list(map(split_words_of, others))
+    if others and all(hints) and len(set().union(*hints)) > 1:
+        raise UserError(
+            f"expected folders of classes or of splits in {data}; got {shorten(others)}, which look like splits; name "
+            f"them train, val and test, {HOW_TO_LABEL}"
+        )
 
 
-def check_classes(folders: dict[str, set[str]], data: Path) -> None:
-    """Check that the top folders are classes: the names of folders inside should not be the same in most of them.
+def check_classes(files: Iterable[Sequence[str]], level: int, data: Path) -> None:
+    """Check that the folders at a level are classes, given the parts of the files' paths.
 
     Raises:
-        UserError: if they are, as in fold1/cat, fold1/dog, fold2/cat, fold2/dog.
+        UserError: if one is named like a split or images/, or if the folders inside look like the classes, as in
+            fold1/cat, fold1/dog, fold2/cat, fold2/dog; not if the outer ones have images of their own, too.
     """
-    counter = Counter(name for names in folders.values() for name in names)
-    shared = sorted(name for name, count in counter.items() if count > max(1, len(folders) / 2))
-    if len(shared) > 1:
-        tops = sorted(top for top, names in folders.items() if len(names & set(shared)) > 1)
-        raise UserError(
-            f"expected one folder for each class in {data}; got {shorten(tops)} with the same folders inside "
-            f"({shorten(shared)}), which look like the classes; move these up, name the outer folders train, val and "
-            f"test if they are splits, {HOW_TO_LABEL}"
-        )
+    outer: set[str] = set()
+    has_files: set[str] = set()
+    inside: dict[int, dict[str, set[str]]] = {}  # names of folders by their depth and their outer folder
+    for parts in files:
+        outer.add(parts[level])
+        for depth, name in enumerate(parts[level + 1 : -1]):
+            inside.setdefault(depth, {}).setdefault(parts[level], set()).add(name)
+        if len(parts) == level + 2:
+            has_files.add(parts[level])
+    for name in sorted(outer):
+        if len(outer) > 1 and (name.lower() in NOT_CLASSES or (level and split_of(name))):
+            raise UserError(
+                f"expected one folder for each class in {data}; got {quoted(name)}, which is no name of a class; "
+                f"rename it, move its content up or away, {HOW_TO_LABEL}"
+            )
+    for names_by_outer in inside.values():
+        shared = find_shared(names_by_outer, len(outer))
+        tops = sorted(top for top, names in names_by_outer.items() if names & shared)
+        if len(shared) > 1 and not has_files.issuperset(tops):
+            raise UserError(
+                f"expected one folder for each class in {data}; got {shorten(tops)} with the same folders inside "
+                f"({shorten(sorted(shared))}), which look like the classes; move these up, name the outer folders "
+                f"train, val and test if they are splits, {HOW_TO_LABEL}"
+            )
+
+
+def find_shared(names_by_outer: dict[str, set[str]], num_outer: int) -> set[str]:
+    """Return the names that are in most of the outer folders, or all if each outer has some and each is in several."""
+    counter = Counter(name for names in names_by_outer.values() for name in names)
+    if len(names_by_outer) == num_outer and min(counter.values()) > 1:
+        return set(counter)
+    return {name for name, count in counter.items() if count > max(1, num_outer / 2)}
 
 
 def check_labels(names: Iterable[str]) -> None:

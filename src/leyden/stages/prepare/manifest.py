@@ -11,7 +11,7 @@ from leyden.files.names import printable
 from leyden.files.regular_files import MAX_FILE_BYTES, check_regular
 from leyden.files.tables import from_cell
 from leyden.stages.prepare.archives import FileEntry
-from leyden.stages.prepare.layout import SPELLINGS, as_label, split_of
+from leyden.stages.prepare.layout import SPELLINGS, as_label, quoted, split_of
 
 REQUIRED, COLUMNS = ("path", "label"), ("path", "label", "group", "split")
 MAX_LINE_CHARACTERS = 1_000_000
@@ -48,6 +48,21 @@ class FileIndex:
                 return similar[0]
         return None
 
+    def suggest(self, path: str) -> str:
+        """Name the file that a path may stand for: without its suffix, or in another case or folder."""
+        stem = PurePosixPath(path.replace("\\", "/")).stem.casefold()
+        similar = [file.path for file in self.files if PurePosixPath(file.path).stem.casefold() == stem]
+        best = min(similar, key=lambda name: (not ends_alike(name, path), name), default=None)
+        return f", where there is {quoted(best)}" if best else ""
+
+
+def ends_alike(name: str, path: str) -> bool:
+    """Check whether two paths have the same last folder and name, whatever the case and the suffix."""
+    first, second = (
+        PurePosixPath(text.replace("\\", "/").casefold()).with_suffix("").parts[-2:] for text in (name, path)
+    )
+    return first == second
+
 
 def simplify(path: str) -> str:
     """Return a path as a table shows it, in Unicode's composed form."""
@@ -63,7 +78,7 @@ def read_manifest(manifest: Path) -> Iterator[ManifestRow]:
     check_encoding(manifest)
     with open(manifest, newline="", encoding="utf-8-sig") as file:
         try:
-            rows = csv.reader(limited_lines(file))
+            rows = csv.reader(limited_lines(file), skipinitialspace=True)
             header = read_header(next(rows, []), manifest)
             for number, row in enumerate(rows, start=2):
                 if any(cell.strip() for cell in row):
@@ -89,6 +104,8 @@ def check_encoding(manifest: Path) -> None:
 def limited_lines(file: TextIO) -> Iterator[str]:
     """Yield lines; csv.reader would read a line of any length into memory."""
     while line := file.readline(MAX_LINE_CHARACTERS):
+        if "\0" in line:  # UTF-16 without its mark, or damage
+            raise csv.Error("a NUL character")
         if len(line) == MAX_LINE_CHARACTERS:
             raise csv.Error(f"a line of more than {MAX_LINE_CHARACTERS:,} characters")
         yield line
@@ -138,6 +155,6 @@ def check_inside(row: ManifestRow) -> None:
     path = PureWindowsPath(row.path)
     if ".." in path.parts or path.root or path.drive:
         raise UserError(
-            f"expected paths inside the data folder; {row.where} points outside: {row.path!r}; "
-            "write it relative to the manifest"
+            f"expected relative paths inside the data folder; {row.where} has {row.path!r}; write it relative to the "
+            "manifest"
         )

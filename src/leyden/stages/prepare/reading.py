@@ -71,8 +71,14 @@ def apply_to_files(
     contents = zip((file.path for file in files), read_contents(source.data, files), strict=True)
     chunks_of_files = split_into_chunks(contents, lambda item: len(item[1] or ""))
     jobs = ((str(source.data), chunk) for chunk in chunks_of_files)
-    chunks = run_chunks(function, jobs, -(-len(files) // ITEMS_PER_CHUNK), source.num_workers)
+    chunks = run_chunks(function, jobs, -(-len(files) // ITEMS_PER_CHUNK), source.num_workers, name_files)
     return (result for chunk in chunks for result in chunk)
+
+
+def name_files(job: Job) -> str:
+    """Name the files of a chunk by its first and last."""
+    paths = [path for path, _ in job[1]]
+    return f"the {len(paths)} files from {paths[0]} to {paths[-1]}"
 
 
 def packed_rows(source: Source, examples: Sequence[Example], shape: Shape) -> Iterator[np.ndarray]:

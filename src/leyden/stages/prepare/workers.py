@@ -42,11 +42,18 @@ def split_into_chunks(items: Iterable[Item], size_of: Callable[[Item], int]) -> 
 
 
 def run_chunks(
-    function: Callable[[Chunk], Result], chunks: Iterable[Chunk], num_chunks: int, num_workers: int | None
+    function: Callable[[Chunk], Result],
+    chunks: Iterable[Chunk],
+    num_chunks: int,
+    num_workers: int | None,
+    name: Callable[[Chunk], str],
 ) -> Iterator[Result]:
     """Apply a picklable function to chunks, in order; they are consumed as the work proceeds.
 
     `num_workers` processes do it; 1 is this process, and None decides by the time that the first chunk takes.
+
+    Raises:
+        UserError: if a process was killed, by the system or by a fault in a decoder; it names the chunks in question.
     """
     chunks = iter(chunks)
     if num_workers is None:
@@ -58,17 +65,21 @@ def run_chunks(
         yield from map(function, chunks)
         return
     pool = ProcessPoolExecutor(num_workers, multiprocessing.get_context("spawn"), initializer=watch_parent)
-    in_flight: deque[Future[Result]] = deque()
+    in_flight: deque[tuple[Chunk, Future[Result]]] = deque()
     try:
         for chunk in chunks:
-            in_flight.append(pool.submit(function, chunk))
+            in_flight.append((chunk, pool.submit(function, chunk)))
             if len(in_flight) >= num_workers * CHUNKS_PER_WORKER:
-                yield in_flight.popleft().result()
+                yield in_flight[0][1].result()
+                in_flight.popleft()
         while in_flight:
-            yield in_flight.popleft().result()
+            yield in_flight[0][1].result()
+            in_flight.popleft()
     except BrokenProcessPool as error:
+        unfinished = [chunk for chunk, future in in_flight if not future.done() or future.exception()]
         raise UserError(
-            "expected all worker processes to finish; one was killed, possibly out of memory; set num_workers to 1"
+            "expected all worker processes to finish; one was killed, possibly out of memory, or by a file that a "
+            f"decoder cannot handle, among {name(unfinished[0])}; set num_workers to 1, or move that file away"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
