@@ -52,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:
         sys.path.append(str(Path.cwd()))  # so that configs can name the user's own classes in files there
         argv = sys.argv[1:]
+        sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - after `leyden ... >&-`
+        sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no error
     verb, *rest = argv or ["--help"]
@@ -65,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         if os.environ.get("LEYDEN_DEBUG") == "1":
             raise
-        print(printable(f"leyden {verb}: {error}"), file=sys.stderr)
+        print_error(printable(f"leyden {verb}: {error}"))
         return 2
     except OSError as error:
         if os.environ.get("LEYDEN_DEBUG") == "1" or error.errno not in (*DISK_FULL, errno.EPIPE):
@@ -74,17 +76,26 @@ def main(argv: Sequence[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             if verb == "completion" or any(arg in HELP_OPTIONS or arg.startswith("--print_config") for arg in argv):
                 return 0  # `leyden fit --help | head` has read enough
+            print_error(f"leyden {verb}: expected to print all output; got: {error.strerror}; do not close the pipe")
+            return 2
         path = f" for {printable(str(error.filename))}" if error.filename else ""
-        print(
+        print_error(
             f"leyden {verb}: expected to write all output; got: {error.strerror}{path}; correct this and run it again "
-            "(earlier results are unchanged)",
-            file=sys.stderr,
+            "(earlier results are unchanged)"
         )
         return 2
     except KeyboardInterrupt:
-        print(f"leyden {verb}: interrupted; run the same command again to resume or start over", file=sys.stderr)
+        print_error(f"leyden {verb}: interrupted; run the same command again to resume or start over")
         return 130
     return 0
+
+
+def print_error(line: str) -> None:
+    """Print a line to stderr, if anything still reads it."""
+    try:
+        print(line, file=sys.stderr)
+    except OSError:  # Python would report it once more when it exits
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def available_verbs() -> dict[str, str]:

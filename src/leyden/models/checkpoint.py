@@ -1,5 +1,6 @@
 """The checkpoint format: read and checked without running code from the file, and rebuilt as a model."""
 
+import os
 import pickle
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -60,6 +61,23 @@ def unpickle_checkpoint(path: Path) -> dict[str, Any]:
             "create it with `leyden fit`"
         )
     return checkpoint
+
+
+def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint, and wait until it is on the disk.
+
+    Raises:
+        OSError: if it cannot be written; torch reports a full disk as an error of its own, or ends the process.
+    """
+    with open(path, "wb") as file:
+        try:
+            torch.save(checkpoint, file)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def check_weights(weights: Any, path: Path) -> None:

@@ -1,6 +1,5 @@
 """Checkpoints from which an interrupted training resumes bit for bit."""
 
-import os
 import random
 import signal
 import sys
@@ -20,6 +19,7 @@ from leyden.data.loader import Loader
 from leyden.data.replica import rank_and_world_size
 from leyden.errors import DISK_FULL, UserError
 from leyden.files import replaced_file
+from leyden.models.checkpoint import write_checkpoint
 from leyden.ranges import check_range
 from leyden.training.run_folder import Run
 from leyden.trust.archives import is_intact
@@ -35,10 +35,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        with replaced_file(path) as partial, open(partial, "wb") as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
+        with replaced_file(path) as partial:
+            write_checkpoint(checkpoint, partial)
 
 
 class Resume(Checkpoint):

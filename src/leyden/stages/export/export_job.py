@@ -1,6 +1,7 @@
 """One file of the export: written, or skipped with a reason; then verified."""
 
 import json
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from leyden.artifacts import CHECKED
-from leyden.errors import UserError
+from leyden.errors import DISK_FULL, UserError
 from leyden.files import sha256
 from leyden.stages.export.export_request import ExportRequest, Quantisation
 from leyden.stages.export.layer_search import LayerSearch
@@ -23,6 +24,7 @@ from leyden.trust.checksum import SUFFIXES, with_checksum_placeholder, write_che
 
 LOSSLESS = ("fp32",)
 MAX_SEARCH_EXAMPLES = 256
+MIN_FREE_BYTES = 1 << 20
 
 
 class ExportJob:
@@ -160,9 +162,18 @@ class ExportJob:
         except UserError:
             raise
         except Exception as error:  # each exporter has its own exceptions for what it cannot express
+            if isinstance(error, OSError) and error.errno in DISK_FULL:
+                raise
+            check_disk(self.request.path.parent)
             self.skipped = error
             remove_model(self.request.path)
         self.seconds += time.perf_counter() - started
+
+
+def check_disk(folder: Path) -> None:
+    """Raise OSError if the disk is full, which exporters report as almost any exception."""
+    with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+        file.write(bytes(MIN_FREE_BYTES))
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 It keeps branches that depend on the data.
 """
 
+import io
 from typing import Any
 
 import torch
@@ -49,7 +50,9 @@ def write(request: ExportRequest) -> None:
     module = Scriptable(request.module) if isinstance(request.module, ImageModel) else request.module
     scripted = torch.jit.freeze(torch.jit.script(module.eval()))
     request.steps["exported"] = scripted
-    torch.jit.save(scripted, request.path, _extra_files={"leyden.json": request.metadata})
+    content = io.BytesIO()  # on a full disk, torch's own writer ends the process
+    torch.jit.save(scripted, content, _extra_files={"leyden.json": request.metadata})
+    request.path.write_bytes(content.getvalue())
     # Debug information contains paths of this machine, and the id is a hash of them; a program runs without both.
     rewrite_archive(
         request.path,

@@ -5,14 +5,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 
 from leyden.data.packed import read_report
 from leyden.errors import UserError
 from leyden.files import replaced_folder, sha256, write_json
 from leyden.files.tables import read_table
-from leyden.models.checkpoint import check_checkpoint, unpickle_checkpoint
+from leyden.models.checkpoint import check_checkpoint, unpickle_checkpoint, write_checkpoint
 from leyden.stages.train.kept_epoch import KeptEpoch, describe_kept_epoch
 from leyden.training.classifier import Classifier
 from leyden.training.cli import LeydenCLI
@@ -51,7 +50,7 @@ def publish(cli: LeydenCLI, seconds: float) -> None:
     metrics |= {"seconds": round(seconds, 2), "peak_memory_mb": round(peak_memory_mb())}
     kept = judge_kept_epoch(cli, rows, best_row)
     with replaced_folder(PUBLISHED, "train") as folder:
-        torch.save({key: best[key] for key in PUBLISHED_KEYS}, folder / "model.ckpt")
+        write_checkpoint({key: best[key] for key in PUBLISHED_KEYS}, folder / "model.ckpt")
         digest = sha256(folder / "model.ckpt")
         record_published([digest])
         for name in ("curves.csv", "config.yaml"):
