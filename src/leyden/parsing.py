@@ -4,9 +4,11 @@ import argparse
 import dataclasses
 import inspect
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import reduce
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jsonargparse
@@ -58,12 +60,21 @@ def config_paths(args: Sequence[str]) -> Iterator[str]:
             yield named[1]
 
 
-def check_configs(parser: Any, args: Sequence[str]) -> None:
+def check_configs(parser: Any, args: Sequence[str], links: Mapping[str, str] = MappingProxyType({})) -> None:
     """Check the config files of a command line, and those that their sections name, before they are parsed.
 
+    Args:
+        parser: The parser of the command line.
+        args: The command line.
+        links: Keys that may not be set, and what sets them.
+
     Raises:
-        UserError: if one cannot be read, or has sections or keys at the top that the parser does not know.
+        UserError: if one cannot be read, has sections or keys at the top that the parser does not know, or sets a key
+            of `links`.
     """
+    for key in links:
+        if any(re.match(rf"--{re.escape(key)}(?:[.=+]|$)", arg) for arg in args):
+            raise UserError(f"expected no --{key}, which {links[key]} sets; leave it out")
     known = {action.dest.split(".")[0] for action in parser._actions}
     for name in filter(None, config_paths(args)):
         path = Path(name).expanduser()
@@ -74,6 +85,9 @@ def check_configs(parser: Any, args: Sequence[str]) -> None:
             keys = ", ".join(f"{key[:40]!r}{did_you_mean(key, known)}" for key in unknown[:5])
             raise UserError(f"unknown key {keys} in {path}; --help and --print_config list them")
         check_sections(settings, path, parser)
+        for key in links:
+            if reduce(lambda tree, part: tree.get(part) if isinstance(tree, dict) else None, key.split("."), settings):
+                raise UserError(f"expected no {key} in {path}, which {links[key]} sets; remove it")
 
 
 def check_sections(settings: dict[str, Any], path: Path, parser: Any) -> None:
@@ -94,6 +108,27 @@ def check_class_paths(value: Any, path: Path) -> None:
         raise UserError(f"expected package.module.Name as class_path in {path}; got {value['class_path']}; correct it")
     for child in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         check_class_paths(child, path)
+
+
+def dropped_keys(args: Sequence[str], config: jsonargparse.Namespace) -> Iterator[str]:
+    """Yield the keys that a command line or its config files set, but that the parsed config does not have.
+
+    Where a later file or option replaces a class, jsonargparse drops the arguments that the new class does not have.
+    """
+    for name in filter(None, config_paths(args)):
+        if (path := Path(name).expanduser()).is_file():
+            yield from missing_keys(read_yaml(path), config)
+    for arg in args:
+        if (option := re.match(r"--([\w.]+)[=+]", arg)) and ".init_args." in option[1] and option[1] not in config:
+            yield option[1]
+
+
+def missing_keys(settings: dict[str, Any], config: jsonargparse.Namespace, prefix: str = "") -> Iterator[str]:
+    for key, value in settings.items():
+        if key not in config:
+            yield prefix + key
+        elif isinstance(value, dict) and isinstance(config[key], jsonargparse.Namespace):
+            yield from missing_keys(value, config[key], f"{prefix}{key}.")
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Wrong settings and config files: each ends in exit code 2 and one line; nothing is written."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -48,6 +49,16 @@ TRAINING = [
     ("--trainer.val_check_interval=0", "trainer.val_check_interval must lie in (0, inf); got 0"),
     ("--trainer.limit_val_batches=0", "got trainer.limit_val_batches: 0"),
     ("--trainer.strategy=dp", "DistributedDataParallel replaced DataParallel; use -c configs/trainer/ddp.yaml"),
+    ("--trainer.strategy=ddp_spawn", "expected a strategy whose processes are started by popen"),
+    ("--trainer.strategy=ddp_fork_find_unused_parameters_true", "expected a strategy whose processes are started by"),
+    ("--checkpoint.monitor=val/accuraci", "got monitor: val/accuraci (did you mean 'val/accuracy'?)"),
+    ("--checkpoint.monitor=null", "got monitor: null"),
+    ("--trainer.callbacks+=EarlyStopping --trainer.callbacks.monitor=nonsense", "got monitor: nonsense"),
+    (f"{MODEL}.network.class_path=leyden.models.FastCNN", "expected no --model.init_args.network, which network sets"),
+    (f"{MODEL}.labels=[a]", "expected no --model.init_args.labels, which the data sets; leave it out"),
+    (f"{DATA}.seed=3", "expected no --data.init_args.seed, which seed_everything sets"),
+    ("--network.dict_kwargs.foo=3", "expected an argument of leyden.models.ResNet; got 'foo'"),
+    ("--network.init_args.width=0 --trainer.fast_dev_run=1", "ResNet fails with RuntimeError: Given groups=1"),
     ("--trainer.accelerator=tpu", "expected the package torch_xla"),
     ("--trainer.devices=99", "expected at most"),
     ("--trainer.precision=nonsense", "bf16-mixed"),
@@ -74,7 +85,7 @@ def run(capsys: pytest.CaptureFixture[str], args: list[str]) -> str:
 
 @pytest.mark.parametrize(("option", "expected"), TRAINING, ids=[option for option, _ in TRAINING])
 def test_settings_of_a_training(workspace, capsys, option, expected):
-    assert expected in run(capsys, ["fit", option])
+    assert expected in run(capsys, ["fit", *option.split()])
 
 
 OTHERS = [
@@ -106,6 +117,10 @@ OTHERS = [
     ("predict artifacts/train/model.ckpt data --batch_size=0", "predict.batch_size must lie in [1, inf); got 0"),
     ("compare a.ckpt b.ckpt --num_resamples=0", "compare.num_resamples must lie in"),
     ("compare a.ckpt b.ckpt --seed=-1", "compare.seed must lie in"),
+    ("export --formats={}", "expected a format with a precision; got formats: {}"),
+    ('export --formats={"onnx":[]}', "expected a format with a precision; got formats: {'onnx': []}"),
+    ("explain --methods=[]", "expected methods, each once; got []; set them in configs/explain.yaml"),
+    ("explain --methods=[saliency,saliency]", "expected methods, each once"),
     ("export --num_examples=0", "export.num_examples must lie in [1, inf); got 0"),
     ("export --tolerance.fp32.max_relative_diff=-1", "export.tolerance.fp32.max_relative_diff must lie in [0, inf); got -1"),
     ("explain --num_shown=0", "explain.num_shown must lie in [1, inf); got 0"),
@@ -154,6 +169,7 @@ CONFIGS = [
         "network: {class_path: leyden.models.FastCNN, init_args: {depths: [1]}}\n",
         "unknown key 'depths': leyden.models.FastCNN has no such argument; remove it if it was another class's",
     ),
+    ("linked key", "model: {init_args: {labels: [a]}}\n", "expected no model.init_args.labels in wrong.yaml, which the"),
     (
         "transform that is called",
         "data: {init_args: {augment: {transforms: [{class_path: os.system, init_args: {command: touch called}}]}}}\n",
@@ -267,6 +283,17 @@ def test_a_transform_that_changes_the_size_or_type(workspace, capsys, transform)
     )
     args = ["-c", "configs/train.yaml", "-c", "resize.yaml", "--trainer.fast_dev_run=1"]
     assert "expected transforms that keep an image's type and size" in run(capsys, ["fit", *args])
+
+
+@pytest.mark.parametrize("replace", [["--network=leyden.models.FastCNN"], ["-c", "replace.yaml"]])
+def test_arguments_of_a_replaced_class_are_named(workspace, caplog, replace):
+    Path("replace.yaml").write_text("network: {class_path: leyden.models.FastCNN}\n")
+    caplog.set_level(logging.INFO)
+    logging.getLogger("lightning.pytorch").addHandler(caplog.handler)
+    assert main(["fit", "-c", "configs/train.yaml", *replace, "--trainer.fast_dev_run=1"]) == 0
+    logging.getLogger("lightning.pytorch").removeHandler(caplog.handler)
+    note = "fit: note: left out, as the class now set does not have it: network.init_args.width, network.init_args.depths"
+    assert note in caplog.messages
 
 
 def test_tune_in_two_processes(workspace, capsys):

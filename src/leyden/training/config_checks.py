@@ -1,9 +1,11 @@
 """Checks of settings and of the launcher."""
 
 import os
+import re
+from collections.abc import Collection, Iterable
 from typing import Any
 
-from leyden.errors import UserError
+from leyden.errors import UserError, did_you_mean
 from leyden.ranges import SEEDS, check_range
 from leyden.training.devices import runs_on_cpu
 
@@ -25,8 +27,7 @@ def check_seed(seed: int) -> int:
 def check_trainer(trainer: Any) -> None:
     """Raise UserError for settings of the section `trainer` that Lightning accepts, but Leyden cannot train with."""
     check_trainer_ranges(trainer)
-    if advice := STRATEGIES.get(str(trainer.strategy)):
-        raise UserError(f"expected a strategy such as ddp; got trainer.strategy: {trainer.strategy}; {advice}")
+    check_strategy(trainer.strategy)
     if runs_on_cpu(trainer.accelerator) and count_processes(trainer.devices) > MAX_CPU_PROCESSES:
         raise UserError(
             f"expected at most {MAX_CPU_PROCESSES} processes on this machine's CPU; got trainer.devices: "
@@ -72,6 +73,32 @@ def check_trainer_ranges(trainer: Any) -> None:
     ):
         if isinstance(value := trainer[name], int | float):
             check_range("trainer", interval, **{name: value})
+
+
+def check_strategy(strategy: Any) -> None:
+    """Raise UserError for a strategy that is obsolete, or whose processes are no programs of their own.
+
+    Processes that are forked or spawned get copies of the data and the model without their links to the trainer.
+    """
+    start_method = getattr(getattr(strategy, "init_args", None), "start_method", "popen")
+    if advice := STRATEGIES.get(str(strategy)):
+        raise UserError(f"expected a strategy such as ddp; got trainer.strategy: {strategy}; {advice}")
+    if start_method != "popen" or re.match(r"ddp_(spawn|fork|notebook)", str(strategy)):
+        got = strategy if isinstance(strategy, str) else f"start_method {start_method}"
+        raise UserError(
+            f"expected a strategy whose processes are started by popen; got trainer.strategy: {got}; "
+            "use -c configs/trainer/ddp.yaml"
+        )
+
+
+def check_monitors(monitors: Iterable[str], logged: Collection[str]) -> None:
+    """Raise UserError if a score by which epochs are compared is not one that is logged."""
+    for monitor in monitors:
+        if monitor not in logged:
+            raise UserError(
+                f"expected a score that is logged ({', '.join(sorted(logged))}); got monitor: {monitor}"
+                f"{did_you_mean(monitor, logged)}; set checkpoint.monitor, or the callback's, to one of them"
+            )
 
 
 def count_processes(devices: Any) -> int:

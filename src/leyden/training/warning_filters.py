@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import warnings
 
 IGNORED = (
@@ -19,6 +20,14 @@ IGNORED = (
 IGNORED_LOG_MESSAGES = ("Tip:", "TPU available", "Loading `train_dataloader` to estimate")
 
 
+class Attributed(logging.Formatter):
+    """Tells Lightning's lines from Leyden's own, which begin with a verb."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return text if re.match("[a-z]+: ", text) else f"lightning: {text}"
+
+
 def filter_warnings() -> None:
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler logs each start, and GPUs that do not exist
     for pattern in IGNORED:
@@ -26,3 +35,6 @@ def filter_warnings() -> None:
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
         lambda record: not any(text in record.getMessage() for text in IGNORED_LOG_MESSAGES)
     )
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        for handler in logging.getLogger(name).handlers:
+            handler.setFormatter(Attributed())
