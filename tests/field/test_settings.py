@@ -122,7 +122,10 @@ OTHERS = [
     ("explain --methods=[]", "expected methods, each once; got []; set them in configs/explain.yaml"),
     ("explain --methods=[saliency,saliency]", "expected methods, each once"),
     ("export --num_examples=0", "export.num_examples must lie in [1, inf); got 0"),
-    ("export --tolerance.fp32.max_relative_diff=-1", "export.tolerance.fp32.max_relative_diff must lie in [0, inf); got -1"),
+    (
+        "export --tolerance.fp32.max_relative_diff=-1",
+        "export.tolerance.fp32.max_relative_diff must lie in [0, inf); got -1",
+    ),
     ("explain --num_shown=0", "explain.num_shown must lie in [1, inf); got 0"),
     ("explain --num_evidence=-1", "explain.num_evidence must lie in [1, inf); got -1"),
     ("report --num_errors=0", "report.num_errors must lie in [1, inf); got 0"),
@@ -169,7 +172,11 @@ CONFIGS = [
         "network: {class_path: leyden.models.FastCNN, init_args: {depths: [1]}}\n",
         "unknown key 'depths': leyden.models.FastCNN has no such argument; remove it if it was another class's",
     ),
-    ("linked key", "model: {init_args: {labels: [a]}}\n", "expected no model.init_args.labels in wrong.yaml, which the"),
+    (
+        "linked key",
+        "model: {init_args: {labels: [a]}}\n",
+        "expected no model.init_args.labels in wrong.yaml, which the",
+    ),
     (
         "transform that is called",
         "data: {init_args: {augment: {transforms: [{class_path: os.system, init_args: {command: touch called}}]}}}\n",
@@ -292,7 +299,9 @@ def test_arguments_of_a_replaced_class_are_named(workspace, caplog, replace):
     logging.getLogger("lightning.pytorch").addHandler(caplog.handler)
     assert main(["fit", "-c", "configs/train.yaml", *replace, "--trainer.fast_dev_run=1"]) == 0
     logging.getLogger("lightning.pytorch").removeHandler(caplog.handler)
-    note = "fit: note: left out, as the class now set does not have it: network.init_args.width, network.init_args.depths"
+    note = (
+        "fit: note: left out, as the class now set does not have it: network.init_args.width, network.init_args.depths"
+    )
     assert note in caplog.messages
 
 

@@ -117,7 +117,9 @@ class LeydenCLI(LightningCLI):
         with one_line_errors(parser):
             super().parse_arguments(parser, args)
         if dropped := ", ".join(dict.fromkeys(dropped_keys(args, self.config))):
-            rank_zero_info(f"{parser.prog.split()[1]}: note: left out, as the class now set does not have it: {dropped}")
+            rank_zero_info(
+                f"{parser.prog.split()[1]}: note: left out, as the class now set does not have it: {dropped}"
+            )
         if self.config.seed_everything is not None:
             check_seed(self.config.seed_everything)
 
@@ -194,7 +196,7 @@ def lightning_errors() -> Iterator[None]:
             raise
         raise UserError(
             f"expected a training that fits in memory; got {type(error).__name__}: {one_line(error)}; "
-            "set a smaller data.batch_size, with trainer.accumulate_grad_batches to make up for it, or a smaller network"
+            "set a smaller data.batch_size, with trainer.accumulate_grad_batches to make up for it"
         ) from error
 
 

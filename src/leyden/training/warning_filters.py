@@ -17,7 +17,14 @@ IGNORED = (
     "Checkpoint directory .* exists and is not empty",
 )
 
-IGNORED_LOG_MESSAGES = ("Tip:", "TPU available", "Loading `train_dataloader` to estimate")
+IGNORED_LOG_MESSAGES = (
+    "Tip:",
+    "TPU available",
+    "Loading `train_dataloader` to estimate",
+    "`weights_only` was not set",  # by the finder of the learning rate, for its own temporary file
+    "Restoring states from the checkpoint",
+    "Restored all states from the checkpoint",
+)
 
 
 class Attributed(logging.Formatter):
