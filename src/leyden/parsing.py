@@ -4,12 +4,14 @@ import argparse
 import dataclasses
 import inspect
 import re
+import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import reduce
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NoReturn
 
 import jsonargparse
 import yaml
@@ -44,11 +46,20 @@ def load_value(text: str, path: str = "") -> Any:
 jsonargparse.set_loader("yaml", load_value, (yaml.YAMLError,))
 
 
+class ParserExit(SystemExit):
+    """The end of the program after --help or --print_config."""
+
+
 class StrictParser(jsonargparse.ArgumentParser):
     """A parser that accepts no abbreviated keys; the parsers that it makes for arguments of classes are of its type."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs | {"allow_abbrev": False})
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        if message:
+            self._print_message(message, sys.stderr)
+        raise ParserExit(status)
 
 
 def config_paths(args: Sequence[str]) -> Iterator[str]:
@@ -136,7 +147,8 @@ def one_line_errors(parser: Any) -> Iterator[None]:
     """Raise a parser's errors as UserError.
 
     Raises:
-        UserError: for an unknown key, a wrong type, a missing file, or a class that rejects its arguments.
+        UserError: for an unknown key, a wrong type, a missing file, a class that rejects its arguments, or a module
+            that ends the program when it is imported.
     """
     try:
         yield
@@ -147,6 +159,14 @@ def one_line_errors(parser: Any) -> Iterator[None]:
                 raise cause from error
             cause = cause.__cause__
         raise UserError(summarize(str(error), parser)) from error
+    except ParserExit:
+        raise
+    except SystemExit as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        raise UserError(
+            f"expected modules that can be imported; got one that ends the program ({frame.filename}, line "
+            f"{frame.lineno}); correct the class path, or the module's code"
+        ) from error
 
 
 def summarize(message: str, parser: Any) -> str:
@@ -174,7 +194,9 @@ def summarize(message: str, parser: Any) -> str:
         got = one_line(ValueError(nested[1] if nested else values[-1]))
         return f"{key}: expected {' or '.join(dict.fromkeys(types))}; got {got}"
     lines = [re.sub(r'^Parser key "[^"]+":\s*', "", line.strip(" -")) for line in message.splitlines()]
-    rest = "; ".join(line for line in lines if line and not CONTEXT_LINE.match(line))
+    rest = "; ".join(dict.fromkeys(line for line in lines if line and not CONTEXT_LINE.match(line)))
+    if (values := VALUE.findall(message)) and values[-1] not in rest:
+        rest += f"; got {one_line(ValueError(values[-1]))}"
     return f"{key}: {rest}" if key and key != "config" else rest
 
 

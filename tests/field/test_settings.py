@@ -48,6 +48,10 @@ TRAINING = [
     ("--trainer.max_epochs=-5", "trainer.max_epochs must lie in [1, inf); got -5"),
     ("--trainer.val_check_interval=0", "trainer.val_check_interval must lie in (0, inf); got 0"),
     ("--trainer.limit_val_batches=0", "got trainer.limit_val_batches: 0"),
+    ("--trainer.min_epochs=-1", "trainer.min_epochs must lie in [0, 20]; got -1"),
+    ("--trainer.min_epochs=99", "trainer.min_epochs must lie in [0, 20]; got 99"),
+    ("--trainer.default_root_dir=elsewhere", "expected no trainer.default_root_dir, since a training writes to runs/"),
+    ("--trainer.num_sanity_val_steps=-5", "trainer.num_sanity_val_steps must lie in [-1, inf); got -5"),
     ("--trainer.strategy=dp", "DistributedDataParallel replaced DataParallel; use -c configs/trainer/ddp.yaml"),
     ("--trainer.strategy=ddp_spawn", "expected a strategy whose processes are started by popen"),
     ("--trainer.strategy=ddp_fork_find_unused_parameters_true", "expected a strategy whose processes are started by"),
@@ -273,6 +277,13 @@ def test_a_network_of_a_wrong_output(workspace, capsys, monkeypatch, output, got
     monkeypatch.syspath_prepend(str(workspace))
     args = ["--network=wrong_network.Wrong", f"--network.init_args.output={output}", "--trainer.fast_dev_run=1"]
     assert got in run(capsys, ["fit", *args])
+
+
+@pytest.mark.parametrize("key", ["network", "data", "model.init_args.optimizer", "trainer.callbacks+", "network.help"])
+def test_a_module_that_ends_the_program(workspace, capsys, monkeypatch, key):
+    Path("ends_the_program.py").write_text("import sys\nsys.exit(0)\n")
+    monkeypatch.syspath_prepend(str(workspace))
+    assert "ends_the_program.py, line 2" in run(capsys, ["fit", f"--{key}=ends_the_program.Network"])
 
 
 def test_a_function_that_returns_no_network(workspace, capsys, monkeypatch):

@@ -3,11 +3,13 @@
 import inspect
 import json
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -46,6 +48,7 @@ The essential options (with the defaults of configs/train.yaml):
 """
 
 
+LIGHTNING = str(Path(lightning.pytorch.__file__).parent)
 # What the data, the network or the seed sets: a value of its own would be overwritten without a word.
 LINKS = {
     "model.init_args.network": "network",
@@ -186,18 +189,21 @@ def options() -> list[str]:
 
 @contextmanager
 def lightning_errors() -> Iterator[None]:
-    """Raise Lightning's MisconfigurationException, and an error of exhausted memory, as UserError."""
+    """Raise what Lightning raises of settings that it cannot train with, and exhausted memory, as UserError."""
     try:
         yield
     except MisconfigurationException as error:
         raise UserError(" ".join(str(error).split())) from error
-    except (RuntimeError, MemoryError) as error:
-        if not (is_oom_error(error) or isinstance(error, MemoryError)):
+    except (RuntimeError, ValueError, MemoryError) as error:
+        if is_oom_error(error) or isinstance(error, MemoryError):
+            raise UserError(
+                f"expected a training that fits in memory; got {type(error).__name__}: {one_line(error)}; "
+                "set a smaller data.batch_size, with trainer.accumulate_grad_batches to make up for it"
+            ) from error
+        raising = traceback.extract_tb(error.__traceback__)[-1]
+        if not raising.filename.startswith(LIGHTNING):
             raise
-        raise UserError(
-            f"expected a training that fits in memory; got {type(error).__name__}: {one_line(error)}; "
-            "set a smaller data.batch_size, with trainer.accumulate_grad_batches to make up for it"
-        ) from error
+        raise UserError(" ".join(str(error).split())) from error
 
 
 def as_list(value: Any) -> list[Any]:

@@ -8,6 +8,7 @@ from typing import Any
 from leyden.errors import UserError, did_you_mean
 from leyden.ranges import SEEDS, check_range
 from leyden.training.devices import runs_on_cpu
+from leyden.training.run_folder import RUNS
 
 # Strategies by names that other versions of Lightning know, or that need another launcher.
 STRATEGIES = {
@@ -43,6 +44,11 @@ def check_trainer(trainer: Any) -> None:
             f"expected overfit_batches: 0, because it replaces the data's sampler; got {trainer.overfit_batches}; "
             "use trainer.limit_train_batches, or `leyden doctor`"
         )
+    if trainer.default_root_dir:
+        raise UserError(
+            f"expected no trainer.default_root_dir, since a training writes to {RUNS}/; got {trainer.default_root_dir}; "
+            "remove it"
+        )
     if trainer.max_epochs == -1 and trainer.max_steps == -1:
         raise UserError(
             "expected a number of epochs or steps, over which the learning rate is scheduled; got max_epochs: -1; "
@@ -62,6 +68,10 @@ def check_trainer_ranges(trainer: Any) -> None:
         check_range("trainer", "[1, inf)", max_epochs=trainer.max_epochs)
     if trainer.max_steps != -1:
         check_range("trainer", "[1, inf)", max_steps=trainer.max_steps)
+    for name in ("epochs", "steps"):
+        least, most = trainer[f"min_{name}"], trainer[f"max_{name}"]
+        if least is not None:
+            check_range("trainer", f"[0, {most if (most or 0) > 0 else 'inf'}]", **{f"min_{name}": least})
     for name, interval in (
         ("gradient_clip_val", "[0, inf)"),
         ("limit_train_batches", "[0, inf)"),
@@ -70,6 +80,7 @@ def check_trainer_ranges(trainer: Any) -> None:
         ("val_check_interval", "(0, inf)"),
         ("check_val_every_n_epoch", "[1, inf)"),
         ("log_every_n_steps", "[0, inf)"),
+        ("num_sanity_val_steps", "[-1, inf)"),
     ):
         if isinstance(value := trainer[name], int | float):
             check_range("trainer", interval, **{name: value})

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import logging
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -157,6 +158,7 @@ class ExportJob:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # exporters warn about their own dependencies
+                logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)  # about classes of torchao
                 yield
         except UserError:
             raise
