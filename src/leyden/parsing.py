@@ -8,7 +8,6 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import reduce
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
@@ -97,8 +96,15 @@ def check_configs(parser: Any, args: Sequence[str], links: Mapping[str, str] = M
             raise UserError(f"unknown key {keys} in {path}; --help and --print_config list them")
         check_sections(settings, path, parser)
         for key in links:
-            if reduce(lambda tree, part: tree.get(part) if isinstance(tree, dict) else None, key.split("."), settings):
+            if is_set(key, settings):
                 raise UserError(f"expected no {key} in {path}, which {links[key]} sets; remove it")
+
+
+def is_set(key: str, settings: Any) -> bool:
+    """Return whether nested settings hold a value of a dotted key."""
+    for part in key.split("."):
+        settings = settings.get(part) if isinstance(settings, dict) else None
+    return bool(settings)
 
 
 def check_sections(settings: dict[str, Any], path: Path, parser: Any) -> None:

@@ -26,7 +26,7 @@ def unexpected_lines(text: str) -> list[str]:
 
 
 def test_training_and_scoring(workspace, python_env):
-    text = stderr_of(python_env, "fit --trainer.max_epochs=1 --network.init_args.width=8", "tune", "validate", "doctor")
+    text = stderr_of(python_env, "fit --trainer.max_epochs=1", "tune", "validate", "doctor")
     assert not unexpected_lines(text)
     for inner in ("TPU", "weights_only", "lr_find", "train_dataloader", "Memory block"):
         assert inner not in text
@@ -35,7 +35,7 @@ def test_training_and_scoring(workspace, python_env):
 @pytest.mark.slow
 def test_the_stages_after_a_training(workspace, python_env):
     commands = (
-        "fit --trainer.max_epochs=1 --network.init_args.width=8",
+        "fit --trainer.max_epochs=1",
         "evaluate --num_resamples=100",
         "export",
         "explain --num_evidence=4 --num_shown=2",

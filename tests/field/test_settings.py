@@ -62,7 +62,6 @@ TRAINING = [
     (f"{MODEL}.labels=[a]", "expected no --model.init_args.labels, which the data sets; leave it out"),
     (f"{DATA}.seed=3", "expected no --data.init_args.seed, which seed_everything sets"),
     ("--network.dict_kwargs.foo=3", "expected an argument of leyden.models.ResNet; got 'foo'"),
-    ("--network.init_args.width=0 --trainer.fast_dev_run=1", "ResNet fails with RuntimeError: Given groups=1"),
     ("--trainer.accelerator=tpu", "expected the package torch_xla"),
     ("--trainer.devices=99", "expected at most"),
     ("--trainer.precision=nonsense", "bf16-mixed"),
@@ -270,6 +269,7 @@ def nothing(num_classes: int) -> nn.Module:
         ("tuple", "got shape (64, 3)"),
         ("empty", "got NoneType"),
         ("dict", "got dict"),
+        ("unknown", "Wrong fails with KeyError: 'unknown' (wrong_network.py, line 14); correct its code"),
     ],
 )
 def test_a_network_of_a_wrong_output(workspace, capsys, monkeypatch, output, got):

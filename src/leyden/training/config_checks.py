@@ -46,8 +46,8 @@ def check_trainer(trainer: Any) -> None:
         )
     if trainer.default_root_dir:
         raise UserError(
-            f"expected no trainer.default_root_dir, since a training writes to {RUNS}/; got {trainer.default_root_dir}; "
-            "remove it"
+            f"expected no trainer.default_root_dir, since a training writes to {RUNS}/; got "
+            f"{trainer.default_root_dir}; remove it"
         )
     if trainer.max_epochs == -1 and trainer.max_steps == -1:
         raise UserError(

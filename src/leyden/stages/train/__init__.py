@@ -87,7 +87,7 @@ def check_monitored(cli: LeydenCLI) -> None:
     if type(cli.model) is Classifier and configured <= {"EarlyStopping", "ModelCheckpoint"}:
         callbacks = cli.trainer.callbacks  # type: ignore[attr-defined]
         monitored = [each.monitor for each in callbacks if getattr(each, "monitor", None)]
-        check_monitors(monitored, {*cli.model.val_scores.keys(), "train/loss", "epoch", "step"})
+        check_monitors(monitored, {*map(str, cli.model.val_scores), "train/loss", "epoch", "step"})
 
 
 def score(cli: LeydenCLI, verb: str) -> None:

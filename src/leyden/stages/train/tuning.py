@@ -52,7 +52,7 @@ def find_learning_rate(cli: LeydenCLI) -> float:
 
     Source: Smith, "Cyclical Learning Rates for Training Neural Networks", 2017, section 3.3.
     """
-    lr_finder.tqdm = functools.partial(tqdm, disable=None)  # type: ignore[misc]  # no bar without a terminal
+    lr_finder.tqdm = functools.partial(tqdm, disable=None)  # no bar without a terminal
     finder = Tuner(cli.trainer).lr_find(
         cli.model, datamodule=cli.datamodule, min_lr=MIN_LR, max_lr=MAX_LR, num_training=NUM_STEPS, update_attr=False
     )
