@@ -18,7 +18,7 @@ def import_path(path: str) -> Any:
         module = importlib.import_module(module_name)
     except ImportError:
         raise
-    except Exception as error:  # the module's own code may raise anything
+    except (Exception, SystemExit) as error:  # the module's own code may raise anything
         raise ImportError(f"{module_name} fails with {type(error).__name__}: {error}") from error
     try:
         return getattr(module, name)

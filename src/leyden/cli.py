@@ -49,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit code: 0 for success, 1 if `doctor` found a failure, 2 for a mistake that the user can fix (printed as one
         line), 130 if interrupted.
     """
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # torch's C++ code warns of its own workings
     if argv is None:
         sys.path.append(str(Path.cwd()))  # so that configs can name the user's own classes in files there
         argv = sys.argv[1:]

@@ -4,10 +4,13 @@ import argparse
 import dataclasses
 import inspect
 import re
-from collections.abc import Callable, Iterator, Sequence
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NoReturn
 
 import jsonargparse
 import yaml
@@ -40,11 +43,20 @@ def load_value(text: str, path: str = "") -> Any:
 jsonargparse.set_loader("yaml", load_value, (yaml.YAMLError, UnicodeEncodeError))
 
 
+class ParserExit(SystemExit):
+    """The end of the program after --help or --print_config."""
+
+
 class StrictParser(jsonargparse.ArgumentParser):
     """A parser that accepts no abbreviated keys; the parsers that it makes for arguments of classes are of its type."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs | {"allow_abbrev": False})
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        if message:
+            self._print_message(message, sys.stderr)
+        raise ParserExit(status)
 
 
 def config_paths(args: Sequence[str]) -> Iterator[str]:
@@ -56,12 +68,21 @@ def config_paths(args: Sequence[str]) -> Iterator[str]:
             yield named[1]
 
 
-def check_configs(parser: Any, args: Sequence[str]) -> None:
+def check_configs(parser: Any, args: Sequence[str], links: Mapping[str, str] = MappingProxyType({})) -> None:
     """Check the config files of a command line, and those that their sections name, before they are parsed.
 
+    Args:
+        parser: The parser of the command line.
+        args: The command line.
+        links: Keys that may not be set, and what sets them.
+
     Raises:
-        UserError: if one cannot be read, or has sections or keys at the top that the parser does not know.
+        UserError: if one cannot be read, has sections or keys at the top that the parser does not know, or sets a key
+            of `links`.
     """
+    for key in links:
+        if any(re.match(rf"--{re.escape(key)}(?:[.=+]|$)", arg) for arg in args):
+            raise UserError(f"expected no --{key}, which {links[key]} sets; leave it out")
     known = {action.dest.split(".")[0] for action in parser._actions}
     for name in filter(None, config_paths(args)):
         path = Path(name).expanduser()
@@ -72,6 +93,16 @@ def check_configs(parser: Any, args: Sequence[str]) -> None:
             keys = ", ".join(f"{key[:40]!r}{did_you_mean(key, known)}" for key in unknown[:5])
             raise UserError(f"unknown key {keys} in {path}; --help and --print_config list them")
         check_sections(settings, path, parser)
+        for key in links:
+            if is_set(key, settings):
+                raise UserError(f"expected no {key} in {path}, which {links[key]} sets; remove it")
+
+
+def is_set(key: str, settings: Any) -> bool:
+    """Return whether nested settings hold a value of a dotted key."""
+    for part in key.split("."):
+        settings = settings.get(part) if isinstance(settings, dict) else None
+    return bool(settings)
 
 
 def check_sections(settings: dict[str, Any], path: Path, parser: Any) -> None:
@@ -94,12 +125,34 @@ def check_class_paths(value: Any, path: Path) -> None:
         check_class_paths(child, path)
 
 
+def dropped_keys(args: Sequence[str], config: jsonargparse.Namespace) -> Iterator[str]:
+    """Yield the keys that a command line or its config files set, but that the parsed config does not have.
+
+    Where a later file or option replaces a class, jsonargparse drops the arguments that the new class does not have.
+    """
+    for name in filter(None, config_paths(args)):
+        if (path := Path(name).expanduser()).is_file():
+            yield from missing_keys(read_yaml(path), config)
+    for arg in args:
+        if (option := re.match(r"--([\w.]+)[=+]", arg)) and ".init_args." in option[1] and option[1] not in config:
+            yield option[1]
+
+
+def missing_keys(settings: dict[str, Any], config: jsonargparse.Namespace, prefix: str = "") -> Iterator[str]:
+    for key, value in settings.items():
+        if key not in config:
+            yield prefix + key
+        elif isinstance(value, dict) and isinstance(config[key], jsonargparse.Namespace):
+            yield from missing_keys(value, config[key], f"{prefix}{key}.")
+
+
 @contextmanager
 def one_line_errors(parser: Any) -> Iterator[None]:
     """Raise a parser's errors as UserError.
 
     Raises:
-        UserError: for an unknown key, a wrong type, a missing file, or a class that rejects its arguments.
+        UserError: for an unknown key, a wrong type, a missing file, a class that rejects its arguments, or a module
+            that ends the program when it is imported.
     """
     try:
         yield
@@ -110,6 +163,14 @@ def one_line_errors(parser: Any) -> Iterator[None]:
                 raise cause from error
             cause = cause.__cause__
         raise UserError(summarize(str(error), parser)) from error
+    except ParserExit:
+        raise
+    except SystemExit as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        raise UserError(
+            f"expected modules that can be imported; got one that ends the program ({frame.filename}, line "
+            f"{frame.lineno}); correct the class path, or the module's code"
+        ) from error
 
 
 def summarize(message: str, parser: Any) -> str:
@@ -137,7 +198,9 @@ def summarize(message: str, parser: Any) -> str:
         got = one_line(ValueError(nested[1] if nested else values[-1]))
         return f"{key}: expected {' or '.join(dict.fromkeys(types))}; got {got}"
     lines = [re.sub(r'^Parser key "[^"]+":\s*', "", line.strip(" -")) for line in message.splitlines()]
-    rest = "; ".join(line for line in lines if line and not CONTEXT_LINE.match(line))
+    rest = "; ".join(dict.fromkeys(line for line in lines if line and not CONTEXT_LINE.match(line)))
+    if (values := VALUE.findall(message)) and values[-1] not in rest:
+        rest += f"; got {one_line(ValueError(values[-1]))}"
     return f"{key}: {rest}" if key and key != "config" else rest
 
 

@@ -1,5 +1,6 @@
 """Wrong settings and config files: each ends in exit code 2 and one line; nothing is written."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -47,7 +48,20 @@ TRAINING = [
     ("--trainer.max_epochs=-5", "trainer.max_epochs must lie in [1, inf); got -5"),
     ("--trainer.val_check_interval=0", "trainer.val_check_interval must lie in (0, inf); got 0"),
     ("--trainer.limit_val_batches=0", "got trainer.limit_val_batches: 0"),
+    ("--trainer.min_epochs=-1", "trainer.min_epochs must lie in [0, 20]; got -1"),
+    ("--trainer.min_epochs=99", "trainer.min_epochs must lie in [0, 20]; got 99"),
+    ("--trainer.default_root_dir=elsewhere", "expected no trainer.default_root_dir, since a training writes to runs/"),
+    ("--trainer.num_sanity_val_steps=-5", "trainer.num_sanity_val_steps must lie in [-1, inf); got -5"),
     ("--trainer.strategy=dp", "DistributedDataParallel replaced DataParallel; use -c configs/trainer/ddp.yaml"),
+    ("--trainer.strategy=ddp_spawn", "expected a strategy whose processes are started by popen"),
+    ("--trainer.strategy=ddp_fork_find_unused_parameters_true", "expected a strategy whose processes are started by"),
+    ("--checkpoint.monitor=val/accuraci", "got monitor: val/accuraci (did you mean 'val/accuracy'?)"),
+    ("--checkpoint.monitor=null", "got monitor: null"),
+    ("--trainer.callbacks+=EarlyStopping --trainer.callbacks.monitor=nonsense", "got monitor: nonsense"),
+    (f"{MODEL}.network.class_path=leyden.models.FastCNN", "expected no --model.init_args.network, which network sets"),
+    (f"{MODEL}.labels=[a]", "expected no --model.init_args.labels, which the data sets; leave it out"),
+    (f"{DATA}.seed=3", "expected no --data.init_args.seed, which seed_everything sets"),
+    ("--network.dict_kwargs.foo=3", "expected an argument of leyden.models.ResNet; got 'foo'"),
     ("--trainer.accelerator=tpu", "expected the package torch_xla"),
     ("--trainer.devices=99", "expected at most"),
     ("--trainer.precision=nonsense", "bf16-mixed"),
@@ -74,7 +88,7 @@ def run(capsys: pytest.CaptureFixture[str], args: list[str]) -> str:
 
 @pytest.mark.parametrize(("option", "expected"), TRAINING, ids=[option for option, _ in TRAINING])
 def test_settings_of_a_training(workspace, capsys, option, expected):
-    assert expected in run(capsys, ["fit", option])
+    assert expected in run(capsys, ["fit", *option.split()])
 
 
 OTHERS = [
@@ -106,6 +120,10 @@ OTHERS = [
     ("predict artifacts/train/model.ckpt data --batch_size=0", "predict.batch_size must lie in [1, inf); got 0"),
     ("compare a.ckpt b.ckpt --num_resamples=0", "compare.num_resamples must lie in"),
     ("compare a.ckpt b.ckpt --seed=-1", "compare.seed must lie in"),
+    ("export --formats={}", "expected a format with a precision; got formats: {}"),
+    ('export --formats={"onnx":[]}', "expected a format with a precision; got formats: {'onnx': []}"),
+    ("explain --methods=[]", "expected methods, each once; got []; set them in configs/explain.yaml"),
+    ("explain --methods=[saliency,saliency]", "expected methods, each once"),
     ("export --num_examples=0", "export.num_examples must lie in [1, inf); got 0"),
     (
         "export --tolerance.fp32.max_relative_diff=-1",
@@ -156,6 +174,11 @@ CONFIGS = [
         "leftover",
         "network: {class_path: leyden.models.FastCNN, init_args: {depths: [1]}}\n",
         "unknown key 'depths': leyden.models.FastCNN has no such argument; remove it if it was another class's",
+    ),
+    (
+        "linked key",
+        "model: {init_args: {labels: [a]}}\n",
+        "expected no model.init_args.labels in wrong.yaml, which the",
     ),
     (
         "transform that is called",
@@ -246,6 +269,7 @@ def nothing(num_classes: int) -> nn.Module:
         ("tuple", "got shape (64, 3)"),
         ("empty", "got NoneType"),
         ("dict", "got dict"),
+        ("unknown", "Wrong fails with KeyError: 'unknown' (wrong_network.py, line 14); correct its code"),
     ],
 )
 def test_a_network_of_a_wrong_output(workspace, capsys, monkeypatch, output, got):
@@ -253,6 +277,13 @@ def test_a_network_of_a_wrong_output(workspace, capsys, monkeypatch, output, got
     monkeypatch.syspath_prepend(str(workspace))
     args = ["--network=wrong_network.Wrong", f"--network.init_args.output={output}", "--trainer.fast_dev_run=1"]
     assert got in run(capsys, ["fit", *args])
+
+
+@pytest.mark.parametrize("key", ["network", "data", "model.init_args.optimizer", "trainer.callbacks+", "network.help"])
+def test_a_module_that_ends_the_program(workspace, capsys, monkeypatch, key):
+    Path("ends_the_program.py").write_text("import sys\nsys.exit(0)\n")
+    monkeypatch.syspath_prepend(str(workspace))
+    assert "ends_the_program.py, line 2" in run(capsys, ["fit", f"--{key}=ends_the_program.Network"])
 
 
 def test_a_function_that_returns_no_network(workspace, capsys, monkeypatch):
@@ -270,6 +301,19 @@ def test_a_transform_that_changes_the_size_or_type(workspace, capsys, transform)
     )
     args = ["-c", "configs/train.yaml", "-c", "resize.yaml", "--trainer.fast_dev_run=1"]
     assert "expected transforms that keep an image's type and size" in run(capsys, ["fit", *args])
+
+
+@pytest.mark.parametrize("replace", [["--network=leyden.models.FastCNN"], ["-c", "replace.yaml"]])
+def test_arguments_of_a_replaced_class_are_named(workspace, caplog, replace):
+    Path("replace.yaml").write_text("network: {class_path: leyden.models.FastCNN}\n")
+    caplog.set_level(logging.INFO)
+    logging.getLogger("lightning.pytorch").addHandler(caplog.handler)
+    assert main(["fit", "-c", "configs/train.yaml", *replace, "--trainer.fast_dev_run=1"]) == 0
+    logging.getLogger("lightning.pytorch").removeHandler(caplog.handler)
+    note = (
+        "fit: note: left out, as the class now set does not have it: network.init_args.width, network.init_args.depths"
+    )
+    assert note in caplog.messages
 
 
 def test_tune_in_two_processes(workspace, capsys):

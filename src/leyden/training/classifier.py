@@ -25,6 +25,7 @@ from leyden.training.distillation import Distiller, Teacher
 from leyden.training.execution import Execution, apply_execution
 from leyden.training.metrics import RunningMean, make_scores
 from leyden.training.mixing import Mixing, mix
+from leyden.training.network_errors import network_errors
 from leyden.training.optimizers import build_optimizer
 from leyden.training.schedules import Schedule, accumulation_size, make_schedule, scale_learning_rate
 from leyden.training.sharding import shard
@@ -118,7 +119,8 @@ class Classifier(LightningModule):
         inputs, targets = self.prepare_inputs(batch, batch_idx)
         if self.adversarial_epsilon:
             inputs = (self.make_adversarial(inputs[0], targets),)
-        logits = self.model.network(*inputs)
+        with network_errors(self.model.network):
+            logits = self.model.network(*inputs)
         heads = logits if isinstance(logits, tuple | list) else [logits]
         check_logits(heads, len(targets), len(self.model.labels))
         loss = self._loss(logits, targets)
@@ -192,7 +194,8 @@ class Classifier(LightningModule):
         if not len(labels):
             return None  # the last batch may have fewer examples than there are processes
         assert not isinstance(inputs, FusedImages)  # only training batches are fused
-        logits = self(inputs) if isinstance(inputs, Tensor) else self(*inputs)
+        with network_errors(self.model.network):
+            logits = self(inputs) if isinstance(inputs, Tensor) else self(*inputs)
         check_logits([logits], len(labels), len(self.model.labels))
         logits = logits.float()
         scores["accuracy"].update(logits, labels)

@@ -3,21 +3,25 @@
 import inspect
 import json
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.memory import is_oom_error
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import nn
 
-from leyden.errors import UserError
+from leyden.errors import UserError, one_line
 from leyden.files import replaced_file, sha256
-from leyden.parsing import StrictParser, check_configs, one_line_errors
+from leyden.parsing import StrictParser, check_configs, dropped_keys, one_line_errors
 from leyden.training.config_checks import check_seed, check_torchrun_restarts, check_trainer
 from leyden.training.devices import computes_bf16_natively, default_device_type, disable_nvml_check, runs_on_cpu
 from leyden.training.monitoring import TensorBoard, ThroughputProgressBar
@@ -42,6 +46,17 @@ The essential options (with the defaults of configs/train.yaml):
   --print_config                                         the resolved config, to a file with > my.yaml
   --model.help leyden.Classifier                         the options of a class
 """
+
+
+LIGHTNING = str(Path(lightning.pytorch.__file__).parent)
+# What the data, the network or the seed sets: a value of its own would be overwritten without a word.
+LINKS = {
+    "model.init_args.network": "network",
+    "model.init_args.labels": "the data",
+    "model.init_args.input": "the data",
+    "model.init_args.class_counts": "the data",
+    "data.init_args.seed": "seed_everything",
+}
 
 
 class StrictLightningParser(StrictParser, LightningArgumentParser):
@@ -101,9 +116,13 @@ class LeydenCLI(LightningCLI):
         parser.add_lightning_class_args(Resume, "resume")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        check_configs(parser, args)
+        check_configs(parser, args, LINKS)
         with one_line_errors(parser):
             super().parse_arguments(parser, args)
+        if dropped := ", ".join(dict.fromkeys(dropped_keys(args, self.config))):
+            rank_zero_info(
+                f"{parser.prog.split()[1]}: note: left out, as the class now set does not have it: {dropped}"
+            )
         if self.config.seed_everything is not None:
             check_seed(self.config.seed_everything)
 
@@ -170,10 +189,20 @@ def options() -> list[str]:
 
 @contextmanager
 def lightning_errors() -> Iterator[None]:
-    """Raise Lightning's MisconfigurationException as UserError."""
+    """Raise what Lightning raises of settings that it cannot train with, and exhausted memory, as UserError."""
     try:
         yield
     except MisconfigurationException as error:
+        raise UserError(" ".join(str(error).split())) from error
+    except (RuntimeError, ValueError, MemoryError) as error:
+        if is_oom_error(error) or isinstance(error, MemoryError):
+            raise UserError(
+                f"expected a training that fits in memory; got {type(error).__name__}: {one_line(error)}; "
+                "set a smaller data.batch_size, with trainer.accumulate_grad_batches to make up for it"
+            ) from error
+        raising = traceback.extract_tb(error.__traceback__)[-1]
+        if not raising.filename.startswith(LIGHTNING):
+            raise
         raise UserError(" ".join(str(error).split())) from error
 
 
@@ -184,4 +213,7 @@ def as_list(value: Any) -> list[Any]:
 
 def to_plain_dict(network: Any) -> Any:
     """Return a network's specification as nested dicts, as checkpoints store it."""
-    return network.as_dict() if hasattr(network, "as_dict") else network
+    spec = network.as_dict() if hasattr(network, "as_dict") else network
+    if spec and (unchecked := spec.pop("dict_kwargs", None)):  # of a constructor with **kwargs
+        spec["init_args"] = {**spec.get("init_args", {}), **unchecked}
+    return spec

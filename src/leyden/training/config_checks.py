@@ -1,11 +1,14 @@
 """Checks of settings and of the launcher."""
 
 import os
+import re
+from collections.abc import Collection, Iterable
 from typing import Any
 
-from leyden.errors import UserError
+from leyden.errors import UserError, did_you_mean
 from leyden.ranges import SEEDS, check_range
 from leyden.training.devices import runs_on_cpu
+from leyden.training.run_folder import RUNS
 
 # Strategies by names that other versions of Lightning know, or that need another launcher.
 STRATEGIES = {
@@ -25,8 +28,7 @@ def check_seed(seed: int) -> int:
 def check_trainer(trainer: Any) -> None:
     """Raise UserError for settings of the section `trainer` that Lightning accepts, but Leyden cannot train with."""
     check_trainer_ranges(trainer)
-    if advice := STRATEGIES.get(str(trainer.strategy)):
-        raise UserError(f"expected a strategy such as ddp; got trainer.strategy: {trainer.strategy}; {advice}")
+    check_strategy(trainer.strategy)
     if runs_on_cpu(trainer.accelerator) and count_processes(trainer.devices) > MAX_CPU_PROCESSES:
         raise UserError(
             f"expected at most {MAX_CPU_PROCESSES} processes on this machine's CPU; got trainer.devices: "
@@ -41,6 +43,11 @@ def check_trainer(trainer: Any) -> None:
         raise UserError(
             f"expected overfit_batches: 0, because it replaces the data's sampler; got {trainer.overfit_batches}; "
             "use trainer.limit_train_batches, or `leyden doctor`"
+        )
+    if trainer.default_root_dir:
+        raise UserError(
+            f"expected no trainer.default_root_dir, since a training writes to {RUNS}/; got "
+            f"{trainer.default_root_dir}; remove it"
         )
     if trainer.max_epochs == -1 and trainer.max_steps == -1:
         raise UserError(
@@ -61,6 +68,10 @@ def check_trainer_ranges(trainer: Any) -> None:
         check_range("trainer", "[1, inf)", max_epochs=trainer.max_epochs)
     if trainer.max_steps != -1:
         check_range("trainer", "[1, inf)", max_steps=trainer.max_steps)
+    for name in ("epochs", "steps"):
+        least, most = trainer[f"min_{name}"], trainer[f"max_{name}"]
+        if least is not None:
+            check_range("trainer", f"[0, {most if (most or 0) > 0 else 'inf'}]", **{f"min_{name}": least})
     for name, interval in (
         ("gradient_clip_val", "[0, inf)"),
         ("limit_train_batches", "[0, inf)"),
@@ -69,9 +80,36 @@ def check_trainer_ranges(trainer: Any) -> None:
         ("val_check_interval", "(0, inf)"),
         ("check_val_every_n_epoch", "[1, inf)"),
         ("log_every_n_steps", "[0, inf)"),
+        ("num_sanity_val_steps", "[-1, inf)"),
     ):
         if isinstance(value := trainer[name], int | float):
             check_range("trainer", interval, **{name: value})
+
+
+def check_strategy(strategy: Any) -> None:
+    """Raise UserError for a strategy that is obsolete, or whose processes are no programs of their own.
+
+    Processes that are forked or spawned get copies of the data and the model without their links to the trainer.
+    """
+    start_method = getattr(getattr(strategy, "init_args", None), "start_method", "popen")
+    if advice := STRATEGIES.get(str(strategy)):
+        raise UserError(f"expected a strategy such as ddp; got trainer.strategy: {strategy}; {advice}")
+    if start_method != "popen" or re.match(r"ddp_(spawn|fork|notebook)", str(strategy)):
+        got = strategy if isinstance(strategy, str) else f"start_method {start_method}"
+        raise UserError(
+            f"expected a strategy whose processes are started by popen; got trainer.strategy: {got}; "
+            "use -c configs/trainer/ddp.yaml"
+        )
+
+
+def check_monitors(monitors: Iterable[str], logged: Collection[str]) -> None:
+    """Raise UserError if a score by which epochs are compared is not one that is logged."""
+    for monitor in monitors:
+        if monitor not in logged:
+            raise UserError(
+                f"expected a score that is logged ({', '.join(sorted(logged))}); got monitor: {monitor}"
+                f"{did_you_mean(monitor, logged)}; set checkpoint.monitor, or the callback's, to one of them"
+            )
 
 
 def count_processes(devices: Any) -> int:

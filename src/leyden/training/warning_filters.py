@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import warnings
 
 IGNORED = (
@@ -16,7 +17,22 @@ IGNORED = (
     "Checkpoint directory .* exists and is not empty",
 )
 
-IGNORED_LOG_MESSAGES = ("Tip:", "TPU available", "Loading `train_dataloader` to estimate")
+IGNORED_LOG_MESSAGES = (
+    "Tip:",
+    "TPU available",
+    "Loading `train_dataloader` to estimate",
+    "`weights_only` was not set",  # by the finder of the learning rate, for its own temporary file
+    "Restoring states from the checkpoint",
+    "Restored all states from the checkpoint",
+)
+
+
+class Attributed(logging.Formatter):
+    """Tells Lightning's lines from Leyden's own, which begin with a verb."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return text if re.match("[a-z]+: ", text) else f"lightning: {text}"
 
 
 def filter_warnings() -> None:
@@ -26,3 +42,6 @@ def filter_warnings() -> None:
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
         lambda record: not any(text in record.getMessage() for text in IGNORED_LOG_MESSAGES)
     )
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        for handler in logging.getLogger(name).handlers:
+            handler.setFormatter(Attributed())

@@ -7,6 +7,7 @@ from pathlib import Path
 import leyden
 from leyden.artifacts import EXPORT_REPORT
 from leyden.data.packed import read_report
+from leyden.errors import UserError
 from leyden.files import replaced_folder, write_json
 from leyden.files.outputs import check_output
 from leyden.models.build import Model
@@ -76,6 +77,8 @@ def export(
     for name, limits in vars(tolerance).items():
         check_range(f"export.tolerance.{name}", "[0, inf)", max_relative_diff=limits.max_relative_diff)
         check_range(f"export.tolerance.{name}", "[0, 1]", top1_agreement=limits.top1_agreement)
+    if not any(formats.values()):
+        raise UserError(f"expected a format with a precision; got formats: {formats}; set them in configs/export.yaml")
     module = load_checkpoint(model, trust=trust)
     if inspect:
         return print(inspect_model(module), end="")

@@ -13,7 +13,8 @@ from leyden.models.checkpoint import read_checkpoint
 from leyden.stages.train.publishing import PUBLISHED, publish
 from leyden.stages.train.tuning import tune
 from leyden.training.classifier import Classifier
-from leyden.training.cli import LeydenCLI, lightning_errors, options
+from leyden.training.cli import LeydenCLI, as_list, lightning_errors, options
+from leyden.training.config_checks import check_monitors
 from leyden.training.resumption import SIGNAL_EXIT_CODES, newest_checkpoint
 from leyden.training.run_folder import locked
 
@@ -66,6 +67,7 @@ def check_fit(cli: LeydenCLI) -> None:
             "expected leyden.Classifier or a subclass of it, which describes its network in checkpoints; "
             f"got {type(cli.model).__name__}; set --model"
         )
+    check_monitored(cli)
     if cli.config.trainer.fast_dev_run:
         return
     for name in ("limit_train_batches", "limit_val_batches"):
@@ -79,6 +81,15 @@ def check_fit(cli: LeydenCLI) -> None:
             )
     folder = (cli.config.data.get("init_args") or {}).get("folder")  # a custom DataModule may have none
     check_output(PUBLISHED, "train", [Path(folder)] if folder else [])
+
+
+def check_monitored(cli: LeydenCLI) -> None:
+    """Check what epochs are compared by, if all scores are known: further callbacks and subclasses may log others."""
+    configured = {each.class_path.rpartition(".")[2] for each in as_list(cli.config.trainer.callbacks)}
+    if type(cli.model) is Classifier and configured <= {"EarlyStopping", "ModelCheckpoint"}:
+        callbacks = cli.trainer.callbacks  # type: ignore[attr-defined]
+        monitored = [each.monitor for each in callbacks if getattr(each, "monitor", None)]
+        check_monitors(monitored, {*map(str, cli.model.val_scores), "train/loss", "epoch", "step"})
 
 
 def score(cli: LeydenCLI, verb: str) -> None:

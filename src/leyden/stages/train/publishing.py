@@ -70,5 +70,7 @@ def judge_kept_epoch(cli: LeydenCLI, rows: list[dict[str, str]], kept: dict[str,
     schedule = cli.model.schedule if isinstance(cli.model, Classifier) else None
     num_warmup_steps = schedule.warmup_fraction * float(cli.trainer.estimated_stepping_batches) if schedule else 0.0
     folder = (cli.config.data.get("init_args") or {}).get("folder")  # a custom DataModule may have none
-    val_counts = list(read_report(Path(folder))["counts"]["val"].values()) if folder else []
+    # Of a part of the validation split, the frequencies of the labels are not known.
+    is_whole = cli.config.trainer.limit_val_batches in (None, 1.0)
+    val_counts = list(read_report(Path(folder))["counts"]["val"].values()) if folder and is_whole else []
     return describe_kept_epoch(rows, kept, checkpoint.monitor, checkpoint.mode, num_warmup_steps, val_counts)

@@ -1,9 +1,11 @@
 """`leyden tune`: Lightning's learning-rate finder and batch-size finder, with fit's arguments."""
 
+import functools
 import tempfile
 
 import torch
-from lightning.pytorch.tuner import Tuner
+from lightning.pytorch.tuner import Tuner, lr_finder
+from tqdm.auto import tqdm
 
 from leyden.errors import UserError
 from leyden.training.cli import LeydenCLI
@@ -50,6 +52,7 @@ def find_learning_rate(cli: LeydenCLI) -> float:
 
     Source: Smith, "Cyclical Learning Rates for Training Neural Networks", 2017, section 3.3.
     """
+    lr_finder.tqdm = functools.partial(tqdm, disable=None)  # no bar without a terminal
     finder = Tuner(cli.trainer).lr_find(
         cli.model, datamodule=cli.datamodule, min_lr=MIN_LR, max_lr=MAX_LR, num_training=NUM_STEPS, update_attr=False
     )

@@ -50,6 +50,8 @@ COMPLETE = {"integrated_gradients", "deep_lift", "gradient_shap"}
 
 
 def check_methods(names: list[str]) -> None:
+    if not names or len(set(names)) < len(names):
+        raise UserError(f"expected methods, each once; got {names}; set them in configs/explain.yaml")
     for name in names:
         if name not in METHODS:
             raise UserError(
