@@ -269,7 +269,7 @@ def nothing(num_classes: int) -> nn.Module:
         ("tuple", "got shape (64, 3)"),
         ("empty", "got NoneType"),
         ("dict", "got dict"),
-        ("unknown", "Wrong fails with KeyError: 'unknown' (wrong_network.py, line 14); correct its code"),
+        ("unknown", "Wrong fails with KeyError: 'unknown' (wrong_network.py, line 13); correct its code"),
     ],
 )
 def test_a_network_of_a_wrong_output(workspace, capsys, monkeypatch, output, got):

@@ -71,6 +71,7 @@ def judge_kept_epoch(cli: LeydenCLI, rows: list[dict[str, str]], kept: dict[str,
     num_warmup_steps = schedule.warmup_fraction * float(cli.trainer.estimated_stepping_batches) if schedule else 0.0
     folder = (cli.config.data.get("init_args") or {}).get("folder")  # a custom DataModule may have none
     # Of a part of the validation split, the frequencies of the labels are not known.
-    is_whole = cli.config.trainer.limit_val_batches in (None, 1.0)
+    limit = cli.config.trainer.limit_val_batches  # 1 is one batch, 1.0 the whole split
+    is_whole = limit is None or (isinstance(limit, float) and limit == 1)
     val_counts = list(read_report(Path(folder))["counts"]["val"].values()) if folder and is_whole else []
     return describe_kept_epoch(rows, kept, checkpoint.monitor, checkpoint.mode, num_warmup_steps, val_counts)
