@@ -59,7 +59,7 @@ def test_user_errors(in_trained, error_of, tmp_path, shapes):
     )
     assert main(["prepare", "--data", str(shapes), "--out", str(tmp_path / "shapes-packed")]) == 0
     line = error_of("evaluate", "--data", str(tmp_path / "shapes-packed"), "--out", str(tmp_path / "out"))
-    assert "expected a model of the labels big triangle, carré, cercle; " in line
+    assert "expected images of 1 channel(s)" in line
     assert not (tmp_path / "out").exists()
 
 
