@@ -21,7 +21,7 @@ from leyden.memory import process_peak_memory_mb
 from leyden.stages.evaluate.metrics import metrics_with_intervals
 from leyden.stages.evaluate.predictions import Predictions
 from leyden.stages.evaluate.results import write_results
-from leyden.stages.evaluate.tables import list_suspects
+from leyden.stages.evaluate.suspects import list_suspects
 
 count, num_classes = int(sys.argv[1]), 1000
 generator = torch.Generator().manual_seed(0)
@@ -34,7 +34,7 @@ names = [f"class {number}" for number in range(num_classes)]
 predictions = Predictions([f"{number}.jpg" for number in range(count)], names, labels, log_probabilities)
 before, started = process_peak_memory_mb(), time.perf_counter()
 metrics = metrics_with_intervals(predictions, 5, 10_000, 0.95, 0)
-suspects = list_suspects(predictions, "test")
+suspects = list_suspects(predictions, "test", 0.95)
 with tempfile.TemporaryDirectory() as folder:
     write_results(Path(folder), predictions, metrics, [], suspects, [])
 print(json.dumps([time.perf_counter() - started, process_peak_memory_mb() - before]))

@@ -72,7 +72,7 @@ def export(
         check_output(out, "export", [model, data])
     check_range("export", "[1, inf)", num_examples=num_examples, num_calibration=num_calibration)
     for name, limits in vars(tolerance).items():
-        check_range(f"export.tolerance.{name}", "[0, inf)", max_abs_diff=limits.max_abs_diff)
+        check_range(f"export.tolerance.{name}", "[0, inf)", max_relative_diff=limits.max_relative_diff)
         check_range(f"export.tolerance.{name}", "[0, 1]", top1_agreement=limits.top1_agreement)
     module = load_checkpoint(model, trust=trust)
     if inspect:
