@@ -61,7 +61,7 @@ def test_a_long_training_says_so_after_its_first_epoch(workspace, monkeypatch, c
         main(["fit", "--trainer.max_epochs=3", "--trainer.limit_train_batches=2", "--network.init_args.width=4"]) == 0
     )
     lines = capfd.readouterr().err.splitlines()
-    assert [line for line in lines if "more epochs" in line] == ["fit: 2 more epochs: about 1 minute"]
+    assert [line for line in lines if line.startswith("fit: 2 more")] == ["fit: 2 more epochs: about 1 minute"]
 
 
 def test_tables_and_plots_of_1000_classes_are_bounded(tmp_path):
