@@ -1,4 +1,4 @@
-"""CPU seconds and peak memory of evaluating 50,000 made predictions of 1,000 classes: metrics, intervals, tables, plots.
+"""CPU seconds and peak memory of evaluating 50,000 made predictions of 1,000 classes: metrics, tables, plots.
 
 The baseline is a quarter of the predictions. Memory is the growth of the process's peak over what the predictions
 themselves take up (200 MB); it does not grow with their number but for the confusions and mistakes that are listed.
