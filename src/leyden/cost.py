@@ -6,23 +6,31 @@ from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 MIN_SECONDS = 60.0
+MEASURED_SECONDS = 2.0  # of the loop, or its first item, from which the rest is estimated
 
 Item = TypeVar("Item")
 
 
 def announce_cost(items: Sequence[Item], stage: str, what: str) -> Iterator[Item]:
-    """Yield the items of a loop; after the first, say on stderr how long all of them take, if more than a minute.
+    """Yield the items of a loop; soon, say on stderr how long all of them take, if more than a minute.
 
     Args:
         items: What the loop runs over; the items should take about equally long.
         stage: Whose loop it is.
         what: What is being done, such as "robustness on 512 images".
     """
-    started = time.perf_counter()
-    for number, item in enumerate(items):
+    started, is_measured = time.perf_counter(), False
+    for number, item in enumerate(items, start=1):
         yield item
-        if number == 0 and (seconds := (time.perf_counter() - started) * len(items)) > MIN_SECONDS:
-            print(f"{stage}: {what}: about {format_duration(seconds)}", file=sys.stderr, flush=True)
+        if not is_measured and (elapsed := time.perf_counter() - started) >= MEASURED_SECONDS:
+            is_measured = True
+            print_cost(elapsed * len(items) / number, stage, what)
+
+
+def print_cost(seconds: float, stage: str, what: str) -> None:
+    """Say on stderr how long something takes, if more than a minute."""
+    if seconds > MIN_SECONDS:
+        print(f"{stage}: {what}: about {format_duration(seconds)}", file=sys.stderr, flush=True)
 
 
 def format_duration(seconds: float) -> str:

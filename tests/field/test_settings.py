@@ -118,8 +118,6 @@ OTHERS = [
         "predict.top_k must lie in [1, inf); got 0; set it with --top",
     ),
     ("predict artifacts/train/model.ckpt data --batch_size=0", "predict.batch_size must lie in [1, inf); got 0"),
-    ("compare a.ckpt b.ckpt --num_resamples=0", "compare.num_resamples must lie in"),
-    ("compare a.ckpt b.ckpt --seed=-1", "compare.seed must lie in"),
     ("export --formats={}", "expected a format with a precision; got formats: {}"),
     ('export --formats={"onnx":[]}', "expected a format with a precision; got formats: {'onnx': []}"),
     ("explain --methods=[]", "expected methods, each once; got []; set them in configs/explain.yaml"),

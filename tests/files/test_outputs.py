@@ -23,7 +23,7 @@ FOLDER_VERBS = {
     "report": [],
 }
 MODEL = "artifacts/train/model.ckpt"
-FILE_VERBS = {"predict": [MODEL, "data/3/0003.png"], "compare": [MODEL, MODEL, "--num_resamples=20"]}
+FILE_VERBS = {"predict": [MODEL, "data/3/0003.png"], "compare": [MODEL, MODEL]}
 
 
 def names(folder: Path) -> list[str]:

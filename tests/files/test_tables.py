@@ -67,6 +67,15 @@ def test_a_file_that_is_no_table_is_an_error(tmp_path, content):
         read_table(tmp_path / "t.csv", "x")
 
 
+def test_a_table_that_is_cut_off_is_an_error(tmp_path):
+    (tmp_path / "t.csv").write_text("a,b,c\n1,2,3\n\n4,5\n")
+    message = r"expected 3 cells in each row of .*t\.csv; got 2 in line 4; run `leyden x` again"
+    with pytest.raises(UserError, match=message):
+        read_table(tmp_path / "t.csv", "x")
+    with pytest.raises(UserError, match=message):
+        read_columns(tmp_path / "t.csv", "x", ["a"])
+
+
 def test_a_name_that_is_not_utf8_survives_in_json(tmp_path):
     name = b"caf\xe9 \xc3\xa9".decode(errors="surrogateescape")
     write_json(tmp_path / "t.json", {"path": name})

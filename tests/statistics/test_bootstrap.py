@@ -1,42 +1,25 @@
-"""Resamples are drawn with replacement, and depend on the seed alone."""
+"""The bootstrap interval of a mean: its width, and that a seed repeats it."""
 
 import numpy as np
 import pytest
 
-from leyden.statistics.bootstrap import WEIGHTS_PER_CHUNK, percentile_interval, resample_sums
+from leyden.statistics.bootstrap import mean_interval
+
+VALUES = np.random.default_rng(0).normal(3, 2, 400)
 
 
-def random_columns(count: int, num_columns: int) -> np.ndarray:
-    return np.random.default_rng(0).random((count, num_columns))
+def test_interval_has_the_width_of_the_standard_error():
+    low, high = mean_interval(VALUES, 4000, 0.95, seed=0)
+    assert low < VALUES.mean() < high
+    assert high - low == pytest.approx(2 * 1.96 * VALUES.std() / 20, rel=0.05)
 
 
-def test_sums_have_the_moments_of_draws_with_replacement():
-    columns = np.random.default_rng(0).standard_normal((50, 3))
-    sums = resample_sums(np.concatenate([np.ones((50, 1)), columns], axis=1), 4000, seed=1)
-    assert (sums[:, 0] == 50).all()
-    assert np.allclose(sums[:, 1:].mean(axis=0), columns.sum(axis=0), atol=0.5)
-    assert np.allclose(sums[:, 1:].var(axis=0), 50 * columns.var(axis=0), rtol=0.1)
+def test_a_lower_level_is_narrower_and_a_seed_repeats_it():
+    wide, narrow = (mean_interval(VALUES, 500, level, seed=1) for level in (0.95, 0.5))
+    assert wide[0] < narrow[0] < narrow[1] < wide[1]
+    assert wide == mean_interval(VALUES, 500, 0.95, seed=1)
+    assert wide != mean_interval(VALUES, 500, 0.95, seed=2)
 
 
-def test_sums_are_those_of_the_drawn_rows():
-    columns = random_columns(20, 2)
-    rows = np.random.default_rng(7).integers(20, size=(5, 20))
-    assert np.allclose(resample_sums(columns, 5, seed=7), columns[rows].sum(axis=1))
-
-
-def test_draws_do_not_depend_on_the_columns():
-    columns = random_columns(30, 4)
-    assert np.allclose(resample_sums(columns, 20, 3)[:, :2], resample_sums(columns[:, :2], 20, 3))
-    assert not np.allclose(resample_sums(columns, 20, 3), resample_sums(columns, 20, 4))
-
-
-def test_sums_do_not_depend_on_the_chunk_size(monkeypatch):
-    columns = random_columns(64, 2)
-    whole = resample_sums(columns, 10, 0)
-    assert WEIGHTS_PER_CHUNK > 640
-    monkeypatch.setattr("leyden.statistics.bootstrap.WEIGHTS_PER_CHUNK", 200)
-    assert np.allclose(resample_sums(columns, 10, 0), whole)
-
-
-def test_percentiles_ignore_nan():
-    assert percentile_interval(np.array([*range(101), np.nan]), 0.9) == pytest.approx((5, 95))
+def test_equal_values_have_an_interval_of_no_width():
+    assert mean_interval(np.full(5, 0.25), 100, 0.95, seed=0) == (0.25, 0.25)

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from leyden.statistics.mcnemar import compare_paired, mcnemar_p_value
+from leyden.statistics.mcnemar import compare_paired, mcnemar_p_value, paired_change_interval
 
 
 @pytest.mark.parametrize(("lost", "gained"), [(0, 0), (1, 0), (3, 3), (2, 9), (9, 2), (0, 6)])
@@ -23,17 +23,25 @@ def test_p_value_of_many_examples():
 
 def test_comparison_of_known_pairs():
     old, new = np.array([True] * 80 + [False] * 20), np.array([True] * 70 + [False] * 25 + [True] * 5)
-    comparison = compare_paired(old, new, 2000, 0.95, 0)
+    comparison = compare_paired(old, new, 0.95)
     assert (comparison["lost"], comparison["gained"], comparison["examples"]) == (10, 5, 100)
     assert comparison["accuracy_change"] == pytest.approx(-0.05)
     assert comparison["accuracy_new"] - comparison["accuracy_old"] == pytest.approx(-0.05)
-    # The standard deviation of the change is 0.038.
-    assert -0.14 < comparison["accuracy_change_low"] < -0.1
-    assert 0 < comparison["accuracy_change_high"] < 0.04
+    # 11 lost and 6 gained of 102 make a change of -0.0490 with a standard error of sqrt((17 / 102 - 0.049^2) / 102).
+    assert comparison["accuracy_change_low"] == pytest.approx(-0.0490 - 1.96 * 0.0401, abs=1e-4)
+    assert comparison["accuracy_change_high"] == pytest.approx(-0.0490 + 1.96 * 0.0401, abs=1e-4)
 
 
 def test_a_model_does_not_differ_from_itself():
     correct = np.array([True] * 80 + [False] * 20)
-    comparison = compare_paired(correct, correct, 100, 0.95, 0)
+    comparison = compare_paired(correct, correct, 0.95)
     assert comparison["accuracy_change"] == 0
     assert -0.05 < comparison["accuracy_change_low"] < 0 < comparison["accuracy_change_high"] < 0.05
+
+
+@pytest.mark.parametrize(("lost", "gained"), [(0.0, 0.0), (0.0, 0.1), (0.05, 0.4), (0.2, 0.25)])
+@pytest.mark.parametrize("total", [40, 400])
+def test_interval_of_the_change_contains_the_true_one(total, lost, gained):
+    draws = np.random.default_rng(0).multinomial(total, [lost, gained, 1 - lost - gained], size=1000)
+    intervals = (paired_change_interval(*draw[:2].tolist(), total, 0.95) for draw in draws)
+    assert np.mean([low <= gained - lost <= high for low, high in intervals]) >= 0.93

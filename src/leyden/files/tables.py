@@ -69,11 +69,20 @@ def read_rows(path: Path, verb: str) -> Iterator[list[str]]:
     """Read the header and the rows of a table that `leyden VERB` writes.
 
     Raises:
-        UserError: if it does not exist or is not a table; the message names the verb.
+        UserError: if it does not exist, is not a table, or a row is cut off; the message names the verb.
     """
     try:
         with open(require_file(path, verb), newline="", encoding="utf-8") as file:
-            yield from map(from_cells, csv.reader(file))
+            rows = csv.reader(file)
+            header = next(rows, [])
+            yield from_cells(header)
+            for row in filter(None, rows):
+                if len(row) != len(header):
+                    raise UserError(
+                        f"expected {len(header)} cells in each row of {path}; got {len(row)} in line {rows.line_num}; "
+                        f"run `leyden {verb}` again"
+                    )
+                yield from_cells(row)
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(
             f"expected a CSV file in UTF-8; {path} is not one ({one_line(error)}); run `leyden {verb}` again"
@@ -88,7 +97,7 @@ def read_table(path: Path, verb: str) -> list[dict[str, str]]:
     """
     rows = read_rows(path, verb)
     header = next(rows, [])
-    return [dict(zip(header, row, strict=False)) for row in rows if row]
+    return [dict(zip(header, row, strict=True)) for row in rows]
 
 
 def read_columns(path: Path, verb: str, names: Sequence[str]) -> list[list[str]]:

@@ -14,7 +14,7 @@ from leyden.errors import UserError
 from leyden.files import write_json
 from leyden.files.outputs import check_file, check_no_overlap, is_stream
 from leyden.files.tables import read_table
-from leyden.ranges import SEEDS, check_range
+from leyden.ranges import check_range
 from leyden.runtimes.compatibility import check_inputs, list_labels
 from leyden.runtimes.load import load, predict_logits
 from leyden.statistics.mcnemar import compare_paired
@@ -33,9 +33,7 @@ def compare(
     data: Path = Path("artifacts/prepare"),
     out: Path = Path("comparison.json"),
     batch_size: int = 256,
-    num_resamples: int = 10_000,
     confidence_level: float = 0.95,
-    seed: int = 0,
     trust: bool = False,
 ) -> None:
     """Compare the accuracies of two models on the same test split.
@@ -50,18 +48,14 @@ def compare(
         out: JSON file for both accuracies, their change with its interval and p-value, and the numbers of examples lost
             and gained.
         batch_size: Number of examples per batch.
-        num_resamples: Number of bootstrap resamples behind the interval.
         confidence_level: Confidence level of the interval, in (0, 1).
-        seed: Seed of the bootstrap.
         trust: Load files even if they run code (TorchScript, AOTInductor's library, networks that are not from leyden,
             torchvision or timm); files that this project has published do not need it.
     """
     check_file(out)
     check_no_overlap(out, [old, new, data])
     check_range("compare", "[1, inf)", batch_size=batch_size)
-    check_range("compare", "[1, 1000000]", num_resamples=num_resamples)
     check_range("compare", "(0, 1)", confidence_level=confidence_level)
-    check_range("compare", SEEDS, seed=seed)
     examples, labels = read_examples(data, "test")
     report = read_report(data)
     targets, data_labels = torch.from_numpy(labels), report["labels"]
@@ -88,7 +82,7 @@ def compare(
         find_correct(model.labels, score, targets, data_labels)[is_shared].numpy()
         for model, score in zip(models, scores, strict=True)
     )
-    comparison = compare_paired(old_correct, new_correct, num_resamples, confidence_level, seed)
+    comparison = compare_paired(old_correct, new_correct, confidence_level)
     comparison |= {"labels": shared, "examples_left_out": int((~is_shared).sum())}
     write_json(out, comparison)
     print(summarise(comparison), file=sys.stderr if is_stream(out) else sys.stdout)
@@ -123,10 +117,10 @@ def read_predictions(path: Path, test_paths: list[str]) -> SavedPredictions:
     return SavedPredictions([column.removeprefix(SCORE_PREFIX) for column in columns], probabilities)
 
 
-def to_number(text: str | None) -> float:
+def to_number(text: str) -> float:
     """Convert a cell of a table; 0 if it is blank, as that of an unlikely class, and NaN if it is not a number."""
     try:
-        return math.nan if text is None else float(text or 0)
+        return float(text or 0)
     except ValueError:
         return math.nan
 

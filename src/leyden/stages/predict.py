@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from leyden.cost import announce_cost
 from leyden.data.images import SUFFIXES as IMAGE_SUFFIXES
 from leyden.data.images import ImageReader, UnreadableImageError, decoder_limits, read_image
 from leyden.data.listing import LeftOut, find_files
@@ -114,7 +115,8 @@ def write_predictions(path: Path, predictor: Predictor, files: list[Path], top_k
     ):
         writer = TableWriter(file)
         writer.writerow(["path", *columns, "error"])
-        for start in range(0, len(files), batch_size):
+        starts = range(0, len(files), batch_size)
+        for start in announce_cost(starts, "predict", f"predictions of {len(files):,} files"):
             batch = files[start : start + batch_size]
             rows = list(predict_rows(predictor, batch, top_k, pool))
             for row in rows:

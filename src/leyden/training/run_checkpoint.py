@@ -10,6 +10,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
+from leyden.cost import print_cost
 from leyden.errors import UserError
 from leyden.files import replaced_file
 from leyden.files.tables import write_table
@@ -38,7 +39,7 @@ class RunCheckpoint(ModelCheckpoint):
             enable_version_counter=False,
         )
         self._rows: list[dict[str, float]] = []
-        self._started = 0.0
+        self._started, self._is_cost_stated = 0.0, False
         self._scores: dict[str, Tensor] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -61,6 +62,10 @@ class RunCheckpoint(ModelCheckpoint):
                 text = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
                 seconds = time.perf_counter() - self._started
                 print(f"epoch {row['epoch'] + 1:>3}/{trainer.max_epochs}  {text}  {seconds:.2f} s", file=sys.stderr)
+                num_left = (trainer.max_epochs or 0) - trainer.current_epoch - 1
+                if not self._is_cost_stated:
+                    print_cost(seconds * num_left, "fit", f"{num_left} more epochs")
+                self._is_cost_stated = True
         super().on_train_epoch_end(trainer, pl_module)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:

@@ -38,7 +38,7 @@ def set_test_hashes(artifacts: Artifacts, sha256: str) -> None:
 def test_a_significant_gain_is_reported(runs: Runs, capsys: pytest.CaptureFixture[str]) -> None:
     text = compare(runs)
     verdict = (
-        "Significant difference: accuracy 8.3% in the other run, 83.3% in this run, +75.0 points (+50.0 to +100.0); "
+        "Significant difference: accuracy 8.3% in the other run, 83.3% in this run, +75.0 points (+32.3 to +96.3); "
         "9 gained and 0 lost of 12 test examples"
     )
     assert f"Run comparison {verdict}, McNemar's exact p 0.0039." in text
@@ -55,7 +55,7 @@ def test_as_many_lost_as_gained_is_not_significant(runs: Runs) -> None:
     other.predicted = np.where(np.arange(12) >= 10, 0, this.truth)
     other.write_evaluate(other.root / "evaluate")
     both = "accuracy 83.3% in the other run, 83.3% in this run"
-    verdict = f"No significant difference: {both}, 0 points (-33.3 to +33.3); 2 gained and 2 lost"
+    verdict = f"No significant difference: {both}, 0 points (-34.3 to +34.3); 2 gained and 2 lost"
     assert verdict in compare(runs)
 
 

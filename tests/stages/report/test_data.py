@@ -184,6 +184,19 @@ def test_contact_sheets_are_limited_in_size(tmp_path: Path) -> None:
     assert 2_000_000 < len(page.encode()) < 5_000_000
 
 
+def test_contact_sheets_and_the_card_are_limited_in_classes(tmp_path: Path) -> None:
+    artifacts = Artifacts(tmp_path, [f"class {n}" for n in range(130)])
+    Image.new("L", (8, 8)).save(tmp_path / "small.png")
+    for number in range(130):
+        shutil.copy(tmp_path / "small.png", tmp_path / f"prepare/contact/{number}.png")
+    page = artifacts.data_page()
+    assert "100 of 130 classes are shown" in section(page, "sheets")
+    card = artifacts.read("model_card.md")
+    assert "| class 49 |" in card
+    assert "| class 50 |" not in card.split("## Quantitative Analyses")[0]
+    assert "The first 50 of 130 classes; data.html lists all." in card
+
+
 def test_sequences_are_described_as_sequences(artifacts: Artifacts) -> None:
     turn_into_sequences(artifacts)
     artifacts.write_duplicates(["exact"])

@@ -27,17 +27,22 @@ class ExampleScores(NamedTuple):
 
 def score_examples(predictions: Predictions, top_k: int) -> ExampleScores:
     """Score each example, in blocks: memory does not grow with N * K."""
-    blocks = [score_block(*block, top_k) for block in predictions.blocks()]
-    log_loss, brier_score, is_in_top, *moments = (torch.cat(parts).numpy() for parts in zip(*blocks, strict=True))
+    # One allocation, ahead of the blocks' temporary values: small ones in between would keep the heap from shrinking.
+    scores = torch.empty(7, len(predictions.labels), dtype=torch.float64)
+    start = 0
+    for log_probabilities, labels in predictions.blocks():
+        scores[:, start : start + len(labels)] = torch.stack(score_block(log_probabilities, labels, top_k))
+        start += len(labels)
+    log_loss, brier_score, is_in_top, *moments = scores.numpy()
     means = [float(moment.mean()) for moment in moments]
-    return ExampleScores(Losses(log_loss, *means[:2]), Losses(brier_score, *means[2:]), is_in_top)
+    return ExampleScores(Losses(log_loss, *means[:2]), Losses(brier_score, *means[2:]), is_in_top == 1)
 
 
 def score_block(log_probabilities: Tensor, labels: Tensor, top_k: int) -> tuple[Tensor, ...]:
     """Score log-probabilities (B, K) of labels (B,).
 
     Returns:
-        Log loss, Brier score, whether the label is among the top k, and the moments of both losses; all (B,).
+        Log loss, Brier score, whether the label is among the top k, and the moments of both losses; all float64 (B,).
     """
     all_log_losses = -log_probabilities.double()  # in float32, the losses of a confident model are all 0
     probabilities = (-all_log_losses).exp()
@@ -51,7 +56,7 @@ def score_block(log_probabilities: Tensor, labels: Tensor, top_k: int) -> tuple[
         for power in (1, 2)
     )
     chosen = (losses.gather(1, label)[:, 0] for losses in (all_log_losses, all_brier_scores))
-    return (*chosen, (top == label).any(dim=1), *moments)
+    return (*chosen, (top == label).any(dim=1).double(), *moments)
 
 
 def event_size(losses: Losses) -> float:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from leyden.stages.explain.batch import Batch
 from leyden.stages.explain.explainer import Explainer
-from leyden.statistics.bootstrap import percentile_interval, resample_sums
+from leyden.statistics.bootstrap import mean_interval
 
 NUM_RESAMPLES, CONFIDENCE_LEVEL = 2000, 0.95
 
@@ -66,9 +66,7 @@ def measure_method(
     deletion, insertion = explainer.deletion_insertion_auc(batch, maps)
     random_deletion, random_insertion = random_auc
     gains = ((random_deletion - deletion) + (insertion - random_insertion)) / 2
-    low, high = percentile_interval(
-        resample_sums(gains[:, None].numpy(), NUM_RESAMPLES, explainer.seed)[:, 0] / len(gains), CONFIDENCE_LEVEL
-    )
+    low, high = mean_interval(gains.numpy(), NUM_RESAMPLES, CONFIDENCE_LEVEL, explainer.seed)
     return {
         "deletion_auc": float(deletion.mean()),
         "insertion_auc": float(insertion.mean()),

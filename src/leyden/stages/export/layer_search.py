@@ -1,11 +1,11 @@
 """Search for the layers that a quantised file must keep in float32 to agree with the checkpoint."""
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from leyden.cost import announce_cost
 from leyden.runtimes.examples import Examples
 from leyden.stages.export.agreement import Tolerance, divide_by_spread, find_agreeing, largest_diff, logit_spread
 from leyden.stages.export.export_request import Candidates, Quantisation
@@ -15,7 +15,6 @@ MAX_GROUPS = 64  # of consecutive layers, where there are more layers; each cost
 MAX_FLOAT32_FRACTION = 0.5  # of the groups; with more, the file would hardly be an 8-bit one
 # The search stops here and not at the tolerance, so that test examples, which the search does not see, pass as well.
 TARGET = 0.5
-ANNOUNCED_SECONDS = 60
 
 
 @dataclass
@@ -66,22 +65,11 @@ class LayerSearch:
         layers = self.candidates.layers
         groups = [list(part) for part in np.array_split(layers, min(len(layers), MAX_GROUPS))] if layers else []
         errors = []
-        for group in groups:
-            started = time.perf_counter()
+        what = f"{self.name}: searching {len(groups)} groups of layers for those to keep in float32"
+        for group in announce_cost(groups, "export", what):
             others = tuple(layer for layer in layers if layer not in group)
             errors.append(self._measure(Quantisation(calibration, others)).error)
-            if len(errors) == 1:
-                self._announce((time.perf_counter() - started) * len(groups), len(groups))
         return [groups[index] for index in np.argsort(errors, kind="stable")[::-1]]
-
-    def _announce(self, seconds: float, num_groups: int) -> None:
-        """Print the cost of the search if it is more than a minute."""
-        if seconds > ANNOUNCED_SECONDS:
-            print(
-                f"export: {self.name}: searching {num_groups} groups of layers for those to keep in float32; "
-                f"about {seconds / 60:.0f} min",
-                flush=True,
-            )
 
     def _bisect(self, ranked: list[list[str]], calibration: str) -> "Iterator[Measured]":
         """Yield candidates that keep the worst groups in float32, for fewer groups after one that meets the target."""

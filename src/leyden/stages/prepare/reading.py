@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from tqdm import tqdm
 
+from leyden.cost import announce_cost
 from leyden.data.images import ImageReader, to_array
 from leyden.errors import UserError
 from leyden.stages.prepare.archives import FileEntry, read_contents
@@ -48,7 +49,7 @@ def read_examples(
     examples: list[Example] = []
     rejected: list[RejectedFile] = []
     results = apply_to_files(validate, source, [candidate.file for candidate in candidates])
-    for candidate, result in zip(with_progress(candidates, "prepare", "file"), results, strict=True):
+    for candidate, result in zip(with_progress(candidates, "reading", "files"), results, strict=True):
         if isinstance(result, str):
             rejected.append(RejectedFile(candidate.path, result))
             continue
@@ -59,9 +60,11 @@ def read_examples(
     return examples, rejected
 
 
-def with_progress(items: Sequence[Item], description: str, unit: str) -> Iterable[Item]:
-    """Show a progress bar on a terminal."""
-    return tqdm(items, description, unit=unit, disable=not sys.stderr.isatty())
+def with_progress(items: Sequence[Item], verb: str, noun: str) -> Iterable[Item]:
+    """Show a progress bar on a terminal; elsewhere, print a line if it takes more than a minute."""
+    if sys.stderr.isatty():
+        return tqdm(items, verb, unit=f" {noun}")
+    return announce_cost(items, "prepare", f"{verb} {len(items):,} {noun}")
 
 
 def apply_to_files(
@@ -86,7 +89,7 @@ def packed_rows(source: Source, examples: Sequence[Example], shape: Shape) -> It
     large = [example.candidate.file for example in examples if example.cached is None]
     convert = partial(to_pixels, shape, source.reader)
     reread_rows = apply_to_files(partial(convert_images, source.reader.max_pixels, convert), source, large)
-    for example in with_progress(examples, "pack", "image"):
+    for example in with_progress(examples, "packing", "images"):
         if example.cached is None:
             yield check_unchanged(example, next(reread_rows))
         else:
@@ -99,7 +102,7 @@ def jpeg_files(source: Source, examples: Sequence[Example], channels: int) -> It
     files = [example.candidate.file for example in examples]
     convert = partial(to_jpeg, channels, source.reader)
     results = apply_to_files(partial(convert_images, source.reader.max_pixels, convert), source, files)
-    progress = with_progress(examples, "pack", "image")
+    progress = with_progress(examples, "packing", "images")
     return (check_unchanged(example, result) for example, result in zip(progress, results, strict=True))
 
 

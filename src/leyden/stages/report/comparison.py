@@ -15,7 +15,6 @@ from leyden.stages.report.formatting import UNKNOWN, parse_number, percent, perc
 from leyden.stages.report.runs import Run
 from leyden.statistics.mcnemar import compare_paired
 
-NUM_RESAMPLES, SEED = 10_000, 0
 MAX_CHARTS = 4
 
 
@@ -63,7 +62,7 @@ def compare_runs(other: Run, this: Run) -> Comparison:
     paired = None
     if have_same_test_examples(other, this):
         old, new = (np.array([run.predictions[path].is_correct for path in this.predictions]) for run in (other, this))
-        paired = compare_paired(old, new, NUM_RESAMPLES, this.metrics["confidence_level"], SEED)
+        paired = compare_paired(old, new, this.metrics["confidence_level"])
     return Comparison(
         name=other.name,
         verdict=describe_change(other, this, paired),

@@ -16,6 +16,7 @@ MAX_CHANNELS = 100
 COLOURS = {1: "grey", 3: "RGB"}
 CHANNEL_NAMES = {1: ["grey"], 3: ["red", "green", "blue"]}
 MAX_SHEET_SIDE_PX = 520
+MAX_SHEETS = 100  # classes: more are a page that nobody reads to its end
 MAX_SHEET_BYTES = 3_000_000  # of all contact sheets as base64 text: most of the page's size
 
 
@@ -112,10 +113,10 @@ def count_classes(labels: list[str], counts: dict[str, dict[str, int]]) -> list[
 
 
 def read_contact_sheets(prepare: Path, labels: list[str]) -> dict[str, Picture]:
-    """Read the sheets of the first classes, up to MAX_SHEET_BYTES in total."""
+    """Read the sheets of the first MAX_SHEETS classes, up to MAX_SHEET_BYTES in total."""
     sheets: dict[str, Picture] = {}
     remaining_bytes = MAX_SHEET_BYTES
-    for number, label in enumerate(labels):
+    for number, label in enumerate(labels[:MAX_SHEETS]):
         path = prepare / "contact" / f"{number}.png"
         if path.is_file():
             picture = encode_file(path, MAX_SHEET_SIDE_PX)
