@@ -97,7 +97,10 @@ def score(cli: LeydenCLI, verb: str) -> None:
     path = Path(cli.config.ckpt_path or PUBLISHED / "model.ckpt")
     if not path.is_file():
         raise UserError(f"expected a checkpoint at {path}; not found; run `leyden fit` first, or set --ckpt_path")
-    check_weights_fit(read_checkpoint(path)["state_dict"], cli.model.state_dict(), path)
+    checkpoint = read_checkpoint(path)
+    spec = cli.model.model.spec if isinstance(cli.model, Classifier) else {}
+    if all(checkpoint["leyden"][part] == spec.get(part) for part in ("network", "labels", "input")):
+        check_weights_fit(checkpoint["state_dict"], cli.model.state_dict(), path)
     score_model = cli.trainer.test if verb == "test" else cli.trainer.validate
     score_model(cli.model, datamodule=cli.datamodule, ckpt_path=str(path), weights_only=True)
 
