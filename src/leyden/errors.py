@@ -19,7 +19,7 @@ def one_line(error: Exception, max_length: int = 80) -> str:
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return a hint that names the nearest known word, or the first that begins with it; else an empty string."""
     names = sorted(known) if word else []
-    matches = difflib.get_close_matches(word, names, n=1, cutoff=0.7) or [
+    matches = difflib.get_close_matches(word, names, n=1, cutoff=0.68) or [
         name for name in names if name.startswith(word)
     ]
     return f" (did you mean {matches[0]!r}?)" if matches else ""

@@ -144,7 +144,7 @@ class TestModelAgainstData:
 
     def test_a_checkpoint_resizes_images_where_only_its_answers_count(self, in_trained, other_data, tmp_path):
         data = f"--data={other_data}/size"
-        assert main(["compare", CKPT, CKPT, data, f"--out={tmp_path}/c.json", "--num_resamples=20"]) == 0
+        assert main(["compare", CKPT, CKPT, data, f"--out={tmp_path}/c.json"]) == 0
 
     def test_sequences_for_a_model_of_images(self, in_trained, sequences_prepared, tmp_path, error_of):
         data = f"--data={sequences_prepared}/artifacts/prepare"

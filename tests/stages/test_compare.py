@@ -94,7 +94,8 @@ def test_predictions_of_other_examples_or_labels_are_errors(worse, error_of):
     header, *rows = (worse / "evaluate/predictions.csv").read_text().splitlines()
     assert "it lacks 2, first " in error([header, *rows[:-2]])
     assert "expected models that share a label" in error([header.replace("score:", "score:digit "), *rows])
-    assert "has no rows with columns score:LABEL" in error(["path,score", *rows])
+    assert "has no rows with columns score:LABEL" in error(["path,score", "a.png,1"])
+    assert "expected 2 cells in each row" in error(["path,score", *rows])
     assert "has no rows with columns score:LABEL" in error([header])
     missing = error_of("compare", "missing.csv", MODEL, f"--out={worse}/c.json")
     assert "expected missing.csv; not found; run `leyden evaluate` first" in missing

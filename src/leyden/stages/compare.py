@@ -108,7 +108,9 @@ def read_predictions(path: Path, test_paths: list[str]) -> SavedPredictions:
             "evaluate that model on this data"
         )
     probabilities = torch.tensor([[to_number(rows[name][column]) for column in columns] for name in test_paths])
-    is_valid = probabilities.isfinite().all(dim=1) & (probabilities >= 0).all(dim=1) & (probabilities.sum(dim=1) > 0)
+    # Blanks are the probabilities of unlikely classes, as many in each row.
+    num_filled = torch.tensor([sum(bool(rows[name][column]) for column in columns) for name in test_paths])
+    is_valid = probabilities.isfinite().all(dim=1) & (probabilities >= 0).all(dim=1) & (num_filled == num_filled.max())
     if invalid := [name for name, valid in zip(test_paths, is_valid.tolist(), strict=True) if not valid]:
         raise UserError(
             f"expected probabilities in {path}; got other scores for {len(invalid)} examples, first {invalid[0]}; "

@@ -14,9 +14,13 @@ from leyden.errors import UserError, one_line
 TORCH = str(Path(torch.__file__).parent)
 
 
+class NetworkError(UserError):
+    """What a network's code raised, which is the cause of this exception."""
+
+
 @contextmanager
 def network_errors(network: nn.Module) -> Iterator[None]:
-    """Raise what a network's code raises as UserError, which names the line that fails.
+    """Raise what a network's code raises as NetworkError, which names the line that fails.
 
     An error of exhausted memory passes: the finder of the batch size catches it.
     """
@@ -28,7 +32,7 @@ def network_errors(network: nn.Module) -> Iterator[None]:
         if is_oom_error(error):
             raise
         frames = [each for each in traceback.extract_tb(error.__traceback__) if not each.filename.startswith(TORCH)]
-        raise UserError(
+        raise NetworkError(
             f"expected a network that computes logits of a batch; {type(network).__name__} fails with "
             f"{type(error).__name__}: {one_line(error, 200)} ({Path(frames[-1].filename).name}, line "
             f"{frames[-1].lineno}); correct its code or its arguments (LEYDEN_DEBUG=1 shows the traceback)"

@@ -35,13 +35,15 @@ class Attributed(logging.Formatter):
         return text if re.match("[a-z]+: ", text) else f"lightning: {text}"
 
 
+def concerns_the_user(record: logging.LogRecord) -> bool:
+    return not any(text in record.getMessage() for text in IGNORED_LOG_MESSAGES)
+
+
 def filter_warnings() -> None:
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler logs each start, and GPUs that do not exist
     for pattern in IGNORED:
         warnings.filterwarnings("ignore", message=pattern)
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
-        lambda record: not any(text in record.getMessage() for text in IGNORED_LOG_MESSAGES)
-    )
     for name in ("lightning.pytorch", "lightning.fabric"):
         for handler in logging.getLogger(name).handlers:
             handler.setFormatter(Attributed())
+            handler.addFilter(concerns_the_user)

@@ -59,7 +59,7 @@ def prepared(module, tmp_path) -> PreparedData:
         np.save(tmp_path / f"prepared/{split}.images.npy", images)
         np.save(tmp_path / f"prepared/{split}.labels.npy", labels)
     (tmp_path / "prepared/manifest.csv").write_text("path,split\n")
-    return open_prepared_data(tmp_path / "prepared", module)
+    return open_prepared_data(tmp_path / "prepared", module, Path("model.ckpt"))
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ def test_without_concepts_a_header_remains(module, prepared, tmp_path, capsys):
     assert write(tmp_path, module, prepared, read_concepts(None, module)) == []
     report = {"labels": module.labels, "input": module.spec["input"], "shards": "s3://bucket/shards"}
     write_json(tmp_path / "prepared/report.json", report)
-    sharded = open_prepared_data(tmp_path / "prepared", module)
+    sharded = open_prepared_data(tmp_path / "prepared", module, Path("model.ckpt"))
     assert write(tmp_path, module, sharded, {"stripes": np.zeros((10, SIDE, SIDE, 1), np.uint8)}) == []
     assert "training images, which are in shards" in capsys.readouterr().out
     assert (tmp_path / "concepts.csv").read_text().startswith("concept,label,images,layer,score,sensitivity")

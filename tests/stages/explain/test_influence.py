@@ -82,7 +82,7 @@ def test_a_duplicate_of_an_error_helps_and_a_mislabelled_one_harms_most(module):
 
 
 def write(folder: Path, module: ImageModel, count: int, reasons: list[str]) -> list[dict[str, str]]:
-    prepared = open_prepared_data(Path("artifacts/prepare"), module)
+    prepared = open_prepared_data(Path("artifacts/prepare"), module, Path("model.ckpt"))
     rows = describe_examples(module, torch.eye(10)[[1, 2]], ["a.png", "b.png"], prepared.test.labels[[4, 9]], reasons)
     write_influence(folder, module, prepared, [4, 9], rows, count)
     return read_table(folder / "influence.csv", "explain")
@@ -112,7 +112,7 @@ def test_without_influence_a_header_remains(module, tmp_path, capsys):
     scaled = ImageModel({"class_path": f"{__name__}.ScaledLogitsNetwork"}, module.labels, facts)
     assert write(tmp_path, scaled, 3, ["wrong", "wrong"]) == []
     assert "a network that ends in a linear layer" in capsys.readouterr().out
-    sharded = open_prepared_data(Path("artifacts/prepare"), module)._replace(train=None)
+    sharded = open_prepared_data(Path("artifacts/prepare"), module, Path("model.ckpt"))._replace(train=None)
     write_influence(tmp_path, module, sharded, [0], [{"chosen": "wrong"}], 3)
     assert "the training examples are in shards" in capsys.readouterr().out
     header = "file,path,label,prediction,effect,rank,influence,training_row"

@@ -17,6 +17,7 @@ from lightning.pytorch import Callback, Trainer
 
 from leyden.errors import UserError
 from leyden.training.cli import LeydenCLI
+from leyden.training.network_errors import NetworkError
 
 TRAINER_OPTIONS = {
     "logger": False,
@@ -87,6 +88,9 @@ class TrialRunner:
                 options = {**TRAINER_OPTIONS, **self._options, "max_steps": num_steps, **options}
                 trainer = Trainer(**options, callbacks=list(callbacks), default_root_dir=folder)
                 trainer.fit(model, datamodule=self._data)
+        except NetworkError as error:  # the doctor's subject
+            assert isinstance(error.__cause__, Exception)
+            return error.__cause__
         except UserError:
             raise
         except Exception as error:
