@@ -130,6 +130,18 @@ def test_make_repro_downloads_what_a_colleague_has_pushed_and_runs_nothing(made,
     assert len(list((clone / "data").glob("*/*.png"))) == 1797
 
 
+def test_a_users_file_in_a_stages_folder_survives(checkout, run):
+    shutil.rmtree(checkout / "data", ignore_errors=True)
+    write_shapes(checkout / "data", per_class=10)
+    run("dvc add data && dvc repro prepare")
+    (checkout / "artifacts/prepare/notes.txt").write_text("mine")
+    assert "contains other files (notes.txt)" in run("dvc repro prepare", code=255)
+    assert (checkout / "artifacts/prepare/notes.txt").read_text() == "mine"
+    assert (checkout / "artifacts/prepare/labels.json").is_file()
+    (checkout / "artifacts/prepare/notes.txt").unlink()
+    assert "up to date" in run("dvc repro prepare")
+
+
 def test_make_repro_without_git_says_what_to_run(made, run):
     shutil.rmtree(made / ".git")
     assert "run 'git init && git add ." in run("make repro", code=2)

@@ -1,4 +1,4 @@
-"""What a long loop will cost, said before most of it is done."""
+"""The estimated duration of long loops, printed near their start."""
 
 import sys
 import time
@@ -12,7 +12,7 @@ Item = TypeVar("Item")
 
 
 def announce_cost(items: Sequence[Item], stage: str, what: str) -> Iterator[Item]:
-    """Yield the items of a loop; soon, say on stderr how long all of them take, if more than a minute.
+    """Yield the items of a loop; after the first, print to stderr how long all take if that is more than a minute.
 
     Args:
         items: What the loop runs over; the items should take about equally long.
@@ -28,7 +28,7 @@ def announce_cost(items: Sequence[Item], stage: str, what: str) -> Iterator[Item
 
 
 def print_cost(seconds: float, stage: str, what: str) -> None:
-    """Say on stderr how long something takes, if more than a minute."""
+    """Print to stderr how long something takes if that is more than a minute."""
     if seconds > MIN_SECONDS:
         print(f"{stage}: {what}: about {format_duration(seconds)}", file=sys.stderr, flush=True)
 

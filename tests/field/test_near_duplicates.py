@@ -1,4 +1,4 @@
-"""Near duplicates are found among drawings, photographs and sequences, and different ones are not taken for them."""
+"""Near duplicates are found among drawings, photographs and sequences, and different ones are not listed."""
 
 import csv
 import io

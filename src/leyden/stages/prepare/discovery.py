@@ -82,7 +82,7 @@ def find_manifest(data: Path) -> str | None:
 
 
 def advise_on_one_class(candidates: Iterable[Candidate]) -> str:
-    """Say what to do if there is one folder: the classes may be one level deeper."""
+    """Describe what to do if there is one folder only: the classes may be one level deeper."""
     levels = [candidate.file.parts for candidate in candidates]
     depth = min(map(len, levels)) - 1
     common = next((d for d in range(depth) if len({parts[d] for parts in levels}) > 1 and d), depth)

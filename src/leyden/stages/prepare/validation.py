@@ -74,7 +74,8 @@ def convert_files(convert: Callable[[bytes], Result], job: Job) -> list[Result |
     results: list[Result | str] = []
     for path, content in files:
         try:
-            content = read_content(os.path.join(data, path)) if content is None else content  # noqa: PTH118 - Path is slow
+            if content is None:
+                content = read_content(os.path.join(data, path))  # noqa: PTH118 - Path is slow
             if isinstance(content, str):
                 raise UnreadableImageError(content)
             if not content:
