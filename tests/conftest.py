@@ -169,6 +169,12 @@ def made(checkout: Path) -> Path:
     return checkout
 
 
+def outputs_of(stage: str) -> list[str]:
+    """Return the paths of a stage's outputs in dvc.yaml."""
+    outputs = yaml.safe_load((REPO / "dvc.yaml").read_text())["stages"][stage]["outs"]
+    return [next(iter(output)) if isinstance(output, dict) else output for output in outputs]
+
+
 def export_less(checkout: Path) -> None:
     """Remove the export formats that take longest; the stage's own tests cover them."""
     config = checkout / "configs/export.yaml"

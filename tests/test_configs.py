@@ -4,6 +4,8 @@ import dataclasses
 import importlib
 import inspect
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -81,6 +83,10 @@ def test_train_config_runs_one_batch_under_each_overlay(
     monkeypatch.chdir(sequences_prepared if is_sequences else trained)
     args = ["-c", overlay, *data_for(overlay, tmp_path)] if overlay else []
     args = ["fit", "-c", "configs/train.yaml", *args, "--trainer.fast_dev_run=1", "--trainer.accelerator=cpu"]
+    if overlay and "streaming" in overlay:
+        # In a process of its own: litdata crashed at the end of a training after exported files had run in the process.
+        subprocess.run([sys.executable, "-m", "leyden", *args], check=True, timeout=300)
+        return
     assert main(args) == 0, capsys.readouterr().err
 
 

@@ -73,16 +73,20 @@ TRAINING = [
 ]
 
 
+def list_files() -> list[str]:
+    return sorted(str(path) for path in Path().rglob("*") if "__pycache__" not in path.parts)
+
+
 def run(capsys: pytest.CaptureFixture[str], args: list[str]) -> str:
     """Run a verb; assert a user error and that it leaves no file; return its line."""
-    before = sorted(str(path) for path in Path().rglob("*"))
+    before = list_files()
     capsys.readouterr()
     assert main(args) == 2
     err = capsys.readouterr().err
     assert "Traceback" not in err
     lines = [line for line in err.splitlines() if line.startswith("leyden ")]
     assert len(lines) == 1, err
-    assert sorted(str(path) for path in Path().rglob("*")) == before
+    assert list_files() == before
     return lines[0]
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
 from PIL import Image
 from torch import nn
 
@@ -16,7 +15,7 @@ from leyden.models.checkpoint import load_checkpoint
 from leyden.models.image_model import ImageModel
 from leyden.stages.explain.batch import Batch, preprocess
 from leyden.stages.explain.channels import conductance, last_spatial_module, write_channels
-from tests.conftest import REPO
+from tests.conftest import outputs_of
 
 CHANNEL_OF_CLASS = {0: 1, 1: 3}
 
@@ -104,7 +103,7 @@ def test_without_channels_a_header_remains(tmp_path, capsys):
 def test_stage_writes_what_the_pipeline_expects(in_trained, tmp_path):
     args = ["--num_evidence=20", "--num_shown=6", "--methods=[saliency]"]
     assert main(["explain", "--out", str(tmp_path / "explain"), *args]) == 0
-    for out in yaml.safe_load((REPO / "dvc.yaml").read_text())["stages"]["explain"]["outs"]:
+    for out in outputs_of("explain"):
         assert (tmp_path / Path(out).relative_to("artifacts")).exists(), out
     assert len((tmp_path / "explain/influence.csv").read_text().splitlines()) > 6
     drawn = [row["file"] for row in read_table(tmp_path / "explain/channels.csv", "explain") if row["file"]]

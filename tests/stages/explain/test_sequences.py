@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
 from torch import nn
 
 from leyden.cli import main
@@ -19,7 +18,7 @@ from leyden.stages.explain.drawing import draw_steps
 from leyden.stages.explain.faithfulness import random_map_auc
 from leyden.stages.explain.methods import METHODS as IMAGE_METHODS
 from leyden.stages.explain.sequences import METHODS, SequenceExplainer, is_padding
-from tests.conftest import REPO
+from tests.conftest import outputs_of
 
 DECISIVE_STEP = 11
 NETWORKS = ("GRUClassifier", "TransformerClassifier", "SwitchingClassifier")
@@ -164,7 +163,7 @@ def test_stage_writes_the_maps_of_the_sequences_that_it_lists(in_explained):
     assert np.array_equal(arrays["values"], sequences[arrays["rows"]].values)
     assert arrays["occlusion"].shape == arrays["values"].shape[:2]
     assert (arrays["occlusion"] != 0).sum() <= arrays["lengths"].sum()
-    for name in yaml.safe_load((REPO / "dvc.yaml").read_text())["stages"]["explain"]["outs"]:
+    for name in outputs_of("explain"):
         assert (out / Path(name).relative_to("artifacts/explain")).exists(), name
     influenced = {row["path"] for row in read_table(out / "influence.csv", "explain")}
     errors = {row["path"] for row in rows if row["chosen"] == "wrong"}
