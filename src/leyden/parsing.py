@@ -195,12 +195,12 @@ def summarize(message: str, parser: Any) -> str:
     ]
     if types and (values := VALUE.findall(message)):
         nested = NESTED_VALUE.search(values[-1])
-        got = one_line(ValueError(nested[1] if nested else values[-1]))
+        got = one_line(nested[1] if nested else values[-1])
         return f"{key}: expected {' or '.join(dict.fromkeys(types))}; got {got}"
     lines = [re.sub(r'^Parser key "[^"]+":\s*', "", line.strip(" -")) for line in message.splitlines()]
     rest = "; ".join(dict.fromkeys(line for line in lines if line and not CONTEXT_LINE.match(line)))
     if (values := VALUE.findall(message)) and values[-1] not in rest:
-        rest += f"; got {one_line(ValueError(values[-1]))}"
+        rest += f"; got {one_line(values[-1])}"
     return f"{key}: {rest}" if key and key != "config" else rest
 
 
