@@ -172,26 +172,9 @@ def test_onnx_weights_have_seven_bits_so_that_no_processor_overflows(name, expor
     assert 60 <= highest <= 64
 
 
-WRITE = """
-import json, sys
-from pathlib import Path
-from leyden.models.checkpoint import load_checkpoint
-from leyden.stages.export import describe, make_input_spec
-from leyden.stages.export.export_job import ExportJob
-from leyden.stages.export.export_request import ExportRequest
-module = load_checkpoint(Path("artifacts/train/model.ckpt"))
-images, _ = make_input_spec(module).read(Path("artifacts/prepare"), "val", 256)
-for name, precisions in json.loads(sys.argv[2]).items():
-    for precision in precisions:
-        metadata = describe(module, precision, "MIT")
-        job = ExportJob(name, ExportRequest(module, Path(sys.argv[1], "model"), precision, metadata, images))
-        job.start(), job.finish()
-"""
-
-
-def write_in_new_process(folder: Path, formats: dict[str, list[str]]) -> None:
-    folder.mkdir()
-    subprocess.run([sys.executable, "-c", WRITE, str(folder), json.dumps(formats)], check=True, capture_output=True)
+def export_in_new_process(folder: Path, formats: dict[str, list[str]]) -> None:
+    args = [f"--out={folder}", f"--formats={json.dumps(formats)}", LOW_AGREEMENT]
+    subprocess.run([sys.executable, "-m", "leyden", "export", *args], check=True, capture_output=True)
 
 
 PAGE = (REPO / "notebooks/exported_files.md").read_text(encoding="utf-8")
@@ -231,7 +214,7 @@ def test_page_on_loading_files_without_leyden(name, exported, trained):
 
 @pytest.mark.slow
 def test_the_same_checkpoint_has_the_same_bytes_in_a_new_process(exported, in_trained, tmp_path):
-    write_in_new_process(tmp_path / "again", FORMATS)
+    export_in_new_process(tmp_path / "again", FORMATS)
     files = sorted(path.name for path in exported.iterdir() if path.name.startswith("model."))
     assert [name for name in files if (exported / name).read_bytes() != (tmp_path / "again" / name).read_bytes()] == []
 
@@ -245,7 +228,7 @@ def test_a_compiled_package_is_checked_without_local_paths_and_reproducible(in_t
     assert row["max_abs_diff"] < 1e-3
     assert paths_in(tmp_path / "out/model.aoti.pt2", tmp_path, Path("/tmp/torchinductor")) == []
     assert len(run_program("model.aoti.pt2", tmp_path / "out", Path("artifacts/prepare"))[1]) == 5
-    write_in_new_process(tmp_path / "again", {"aoti": ["fp32"]})
+    export_in_new_process(tmp_path / "again", {"aoti": ["fp32"]})
     assert (tmp_path / "again/model.aoti.pt2").read_bytes() == (tmp_path / "out/model.aoti.pt2").read_bytes()
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import re
 
 import openvino
 import torch
@@ -29,6 +30,8 @@ def write(request: ExportRequest) -> None:
         request.steps["lowered"], request.last_step = make_step(model), "quantised"
         model = quantise(model, request.calibration, request.quantisation)
     model.set_rt_info(request.metadata, "leyden")
+    model.set_friendly_name("leyden")
+    number([each for each in model.get_ordered_ops() if is_unnamed(each)])
     openvino.save_model(model, request.path, compress_to_fp16=request.precision == "fp16")
 
 
@@ -37,10 +40,20 @@ def convert(request: ExportRequest) -> openvino.Model:
     model.inputs[0].get_tensor().set_names({"images"})
     model.outputs[0].get_tensor().set_names({"logits"})
     model.reshape({"images": [-1, *request.input_spec.example_inputs(1)[0].shape[1:]]})
-    layers = [each for each in model.get_ordered_ops() if each.get_type_name() in QUANTISED]
-    for number, layer in enumerate(layers):  # OpenVINO's own names count all operations that a process has made
-        layer.set_friendly_name(f"{layer.get_type_name()}_{number}")
+    number([each for each in model.get_ordered_ops() if each.get_type_name() in QUANTISED])
     return model
+
+
+def number(operations: list[openvino.Node]) -> None:
+    """Name operations by their order, since OpenVINO's own names count all operations that a process has made."""
+    for index, operation in enumerate(operations):
+        operation.set_friendly_name(f"{operation.get_type_name()}_{index}")
+
+
+def is_unnamed(operation: openvino.Node) -> bool:
+    """Return whether an operation, other than those that can be quantised, has a name of OpenVINO's own."""
+    is_numbered = re.fullmatch(r"[A-Za-z]+_\d+", operation.get_friendly_name()) is not None
+    return is_numbered and operation.get_type_name() not in QUANTISED
 
 
 def make_step(model: openvino.Model) -> Step:
