@@ -66,6 +66,8 @@ class Exports:
         agreement = min(row["top1_agreement"] for row in self.files)
         subject = {1: "the exported file", 2: "both exported files"}.get(len(names), f"all {len(names)} exported files")
         examples = f"every {self.noun}" if agreement == 1 else f"at least {percent(agreement)} of the {self.noun}s"
+        counts = [row["examples"] for row in self.files if row.get("examples")]
+        examples += f" ({plural(min(counts), f'test {self.noun}')})" if counts else ""
         verb = "agrees" if len(names) == 1 else "agree"
         return f"{subject} ({join_names(names)}) {verb} with the checkpoint on {examples}{suffix}"
 

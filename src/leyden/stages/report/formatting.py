@@ -39,10 +39,11 @@ def percentage_points(value: float) -> str:
 
 @number_format
 def decimal(value: float, num_decimals: int = 3) -> str:
-    """Format a number with some decimals, and with more where a small one would be rounded to 0."""
-    while num_decimals < 6 and value and not round(value, num_decimals):
-        num_decimals += 1
-    return f"{value:,.{num_decimals}f}"
+    """Format a number with some decimals, and with more, up to 6, where a small one would be rounded to 0."""
+    decimals = num_decimals
+    while decimals < 6 and not round(value, decimals):
+        decimals += 1
+    return f"{value:,.{decimals if round(value, decimals) else num_decimals}f}"
 
 
 @number_format
@@ -119,9 +120,9 @@ def list_smallest(counts: dict[str, int], max_names: int = 5) -> str:
 
 
 def number_of(count: int, total: int, noun: str, nouns: str) -> str:
-    """Begin a clause about some of a total: `All 3 classes have`, `The only class has` or `2 of 3 classes have`."""
+    """Begin a clause about some of a total: `All 3 classes have`, `Both classes have` or `1 of 3 classes has`."""
     if count == total:
-        return f"The only {noun} has" if total == 1 else f"All {total:,} {nouns} have"
+        return {1: f"The only {noun} has", 2: f"Both {nouns} have"}.get(total, f"All {total:,} {nouns} have")
     return f"{count:,} of {plural(total, noun, nouns)} {'has' if count == 1 else 'have'}"
 
 

@@ -29,9 +29,10 @@ MAX_INTERVAL = 0.1  # of the accuracy
 
 def observe_guessing(results: Results) -> str | None:
     evaluation = results.evaluation
-    if evaluation is None or evaluation.beats_constant_guess:
+    if evaluation is None or evaluation.beats_constant_guess or evaluation.is_too_small:
         return None
-    return f"Always predicting the most frequent label is correct for {percent(evaluation.majority_fraction)}."
+    guess = percent(evaluation.majority_fraction)
+    return f"Always predicting the most frequent label is correct for {guess} of the test {evaluation.noun}s."
 
 
 def observe_kept_epoch(results: Results) -> str | None:

@@ -51,7 +51,7 @@ def headline_metrics(results: Results) -> list[tuple[str, str, str]]:
     if exports and exports.fastest:
         note = f"{file_label(exports.fastest)}; speedup over eager PyTorch for one {exports.noun}"
         headlines.append(("fastest file", factor(exports.fastest["speedup_b1"]), note))
-    if explanations and explanations.best:
+    if explanations and explanations.best in explanations.trusted:
         metrics = explanations.metrics[explanations.best]
         note = f"{as_words(explanations.best)}; random map {decimal(metrics['random_deletion_auc'])}"
         headlines.append(("deletion AUC", decimal(metrics["deletion_auc"]), note))
