@@ -80,14 +80,14 @@ def summarise_slices(slices: list[Row]) -> str:
     ]
     num_judged = sum(row["falls_short"] != "" for row in slices)
     num_small = len(slices) - num_judged
-    too_small = f"; {num_small} {'is' if num_small == 1 else 'are'} too small to judge" if num_small else ""
+    too_small = f"; {num_small:,} {'is' if num_small == 1 else 'are'} too small to judge" if num_small else ""
     if not slices:
         return "there are no slices to compare"
     if not num_judged:
-        return f"all {len(slices)} slices are too small to judge"
+        return f"all {len(slices):,} slices are too small to judge"
     if weak:
         return f"falls short on {', '.join(weak[:MAX_SHOWN])}{too_small}"
-    return f"none of {num_judged} slices falls short of the others by more than noise{too_small}"
+    return f"none of {num_judged:,} slices falls short of the others by more than noise{too_small}"
 
 
 def list_properties(predictions: Predictions, data: Path) -> Iterator[Property]:

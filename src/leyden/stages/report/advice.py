@@ -54,8 +54,8 @@ def list_advice(results: Results) -> list[Advice]:
 
 RULES = (
     Rule(
-        "the accuracy is not clearly better than always predicting the most frequent label, and the test split is not too "
-        "small to tell",
+        "the accuracy is not clearly better than always predicting the most frequent label, and the test split is not "
+        "too small to tell",
         "Check that the labels belong to the examples, and run `leyden doctor`.",
         observe_guessing,
     ),
