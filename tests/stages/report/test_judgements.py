@@ -366,6 +366,10 @@ def test_names_that_are_too_many_are_examples_smallest_first() -> None:
     ]
 
 
+def test_numbers_stay_beside_names_in_right_to_left_letters() -> None:
+    assert list_smallest({"\u05db\u05dc\u05d1": 3, "ant": 2}) == "\u2068\u05db\u05dc\u05d1\u2069 (3) and ant (2)"
+
+
 def test_a_number_that_is_rounded_to_0_is_not_written_as_0_with_many_digits() -> None:
     assert [decimal(value) for value in (0, 1e-9, 0.0004, 0.0000004, 0.12345)] == [
         *("0.000", "0.000", "0.0004", "0.000", "0.123")

@@ -3,6 +3,7 @@
 import functools
 import math
 import re
+import unicodedata
 from collections.abc import Callable
 
 from markupsafe import Markup, escape
@@ -112,10 +113,16 @@ def join_names(names: list[str], max_names: int | None = None) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 2 else names)
 
 
+def isolate(name: str) -> str:
+    """Keep a name in right-to-left letters from moving the numbers beside it: U+2068 and U+2069 around it."""
+    is_right_to_left = any(unicodedata.bidirectional(letter) in ("R", "AL") for letter in name)
+    return f"\u2068{name}\u2069" if is_right_to_left else name
+
+
 def list_smallest(counts: dict[str, int], max_names: int = 5) -> str:
     """List names with their counts: all in their order, or, if there are more, `for example` the smallest."""
     names = counts if len(counts) <= max_names else sorted(counts, key=counts.__getitem__)[:max_names]
-    listed = join_names([f"{name} ({counts[name]:,})" for name in names])
+    listed = join_names([f"{isolate(name)} ({counts[name]:,})" for name in names])
     return listed if len(counts) <= max_names else f"for example {listed}"
 
 

@@ -3,7 +3,16 @@
 from leyden.stages.report.evaluation import MIN_TEST_EXAMPLES, Evaluation
 from leyden.stages.report.explanations import beats_chance
 from leyden.stages.report.findings import Finding
-from leyden.stages.report.formatting import TIMES, as_words, join_names, list_smallest, number_of, percent, plural
+from leyden.stages.report.formatting import (
+    TIMES,
+    as_words,
+    isolate,
+    join_names,
+    list_smallest,
+    number_of,
+    percent,
+    plural,
+)
 from leyden.stages.report.results import Results
 
 
@@ -62,6 +71,6 @@ def list_lowest_recall(evaluation: Evaluation) -> list[str]:
         ]
     label, count = next(iter(counts.items()))
     return [
-        f"The class with the lowest recall is {label}: {recall} of its "
+        f"The class with the lowest recall is {isolate(label)}: {recall} of its "
         f"{plural(count, f'test {evaluation.noun}')} classified correctly."
     ]

@@ -11,7 +11,7 @@ import yaml
 
 from leyden.stages.report.dataset import Class
 from leyden.stages.report.findings import MAX_IMBALANCE
-from leyden.stages.report.formatting import as_sentence, join_names, list_smallest, percent, plural
+from leyden.stages.report.formatting import as_sentence, isolate, join_names, list_smallest, percent, plural
 from leyden.stages.report.outcomes import WARNING
 from leyden.stages.report.results import Results
 from leyden.stages.report.scores import check_calibration, check_robustness
@@ -101,7 +101,7 @@ def observe_imbalance(results: Results) -> str | None:
 
 
 def describe(row: Class) -> str:
-    return f"{row.label} has {row.counts[0]:,}"
+    return f"{isolate(row.label)} has {row.counts[0]:,}"
 
 
 def observe_small_input(results: Results) -> str | None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from leyden.artifacts import SLICES
-from leyden.stages.report.formatting import as_words, join_names, plural
+from leyden.stages.report.formatting import as_words, isolate, join_names, plural
 from leyden.stages.report.tables import read_optional_table
 
 Row = dict[str, str]
@@ -64,4 +64,4 @@ def read_slices(evaluate: Path, noun: str) -> Slices:
 
 
 def name_slice(row: Row) -> str:
-    return f"{as_words(row['by'])} {row['slice']}"
+    return f"{as_words(row['by'])} {isolate(row['slice'])}"
