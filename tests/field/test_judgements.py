@@ -135,11 +135,13 @@ def test_after_a_negative_verdict_the_page_says_what_to_try(tmp_path: Path) -> N
     artifacts = Artifacts(tmp_path, LABELS)
     kept = {"reason": "epoch 2 of 3 has the lowest val/loss", "warnings": ["it lies inside the warm-up"]}
     write_json(artifacts.root / "train/provenance.json", {"kept_epoch": kept})
+    artifacts.change_json("train/metrics.json", epoch=0)
     text = text_of(artifacts, accuracy_low=0.252)
     assert "Not ready to ship" in text
     assert "What to try next" in text
     assert "validation accuracy of 75.0%: epoch 2 of 3 has the lowest val/loss." in text
-    assert "Keep another epoch: fit with --checkpoint.monitor=val/accuracy . It lies inside the warm-up." in text
+    assert "The kept epoch is doubtful It lies inside the warm-up." in text
+    assert "Keep another epoch: fit with --checkpoint.monitor=val/accuracy . Epoch 1 was kept, with a" in text
 
 
 def test_robustness_is_stated_with_its_sample_and_intervals(tmp_path: Path) -> None:
@@ -212,3 +214,17 @@ def test_confused_pairs_of_many_classes_are_all_listed_or_counted(tmp_path: Path
     page = Elements(Artifacts(tmp_path, labels, shape=(4, 4, 1), num_errors=1).report()[0]).text
     assert "Classes that were confused, the most often first Actual Predicted Images Of the class" in page
     assert "class 00 class 01 1 25.0%" in page
+
+
+def test_the_axis_of_one_epoch_has_a_whole_number(tmp_path: Path) -> None:
+    artifacts = Artifacts(tmp_path, LABELS)
+    write_rows(artifacts.root / "train/curves.csv", ["epoch", "step", "train/loss", "val/loss"], [[0, 5, 2.0, 1.0]])
+    artifacts.change_json("train/metrics.json", epoch=0)
+    text = Elements(artifacts.report()[0]).text
+    assert re.search(r"as on the console. 1 epoch [\d. ]+ Loss train val", text)
+
+
+def test_missing_stages_are_named_in_one_sentence(tmp_path: Path) -> None:
+    artifacts = Artifacts(tmp_path, LABELS)
+    shutil.rmtree(artifacts.root / "explain")
+    assert "agrees with the checkpoint on every image; the model was not explained." in artifacts.report()[1]

@@ -126,7 +126,7 @@ CHECKS = [
     Case("under blur (1): 91.0% (95% interval 90.0% to 92.0%) on 400 test images, against", robust(0.9, 0.91, 0.92)),
     Case("on 300 random test images", robust(0.9, 0.91, 0.92, examples=300), robust(0.9, 0.91, 0.92)),
     Case("Sensitive to FGSM", robust(0.7, 0.75, 0.8, "fgsm"), robust(0.7, 0.75, 0.8)),
-    Case("The kept epoch may not be the best Too early.", trained(warnings=["too early"])),
+    Case("The kept epoch is doubtful Too early.", trained(warnings=["too early"])),
     Case("Failed The data has changed since the training", trained(trained_on="other")),
     Case("Passed No problems in the data", make_results(), prepared(num_rejected=1)),
     Case("Warning The data should be reviewed", prepared(num_rejected=1)),
@@ -329,8 +329,13 @@ def test_advice_is_given_only_where_its_rule_holds(rule: advice.Rule) -> None:
     assert rule.advice not in {each.advice for each in advice.list_advice(silent)}
 
 
-def test_a_warning_about_the_kept_epoch_leads_to_advice() -> None:
-    assert observations.observe_kept_epoch(trained(warnings=["inside the warm-up"])) == "Inside the warm-up."
+def test_another_epoch_is_advised_only_if_it_is_more_accurate() -> None:
+    """With one epoch, or where the kept one is the best, there is none to keep instead."""
+    warnings = ["not clearly better than always predicting the most frequent label"]
+    assert observations.observe_kept_epoch(trained(val_accuracy=[0.5, 0.9, 0.9, 0.9], warnings=warnings)) is None
+    better = [0.5, 0.88, 0.9, 0.9]
+    assert observations.observe_kept_epoch(trained(val_accuracy=better)) is None
+    assert "epoch 3 had 90.0%" in str(observations.observe_kept_epoch(trained(val_accuracy=better, warnings=warnings)))
 
 
 @pytest.mark.parametrize(

@@ -60,8 +60,8 @@ RULES = (
         observe_guessing,
     ),
     Rule(
-        f"`leyden fit` warned about the kept epoch, or another's validation accuracy is more than {100 * MIN_GAIN:g} "
-        "points higher",
+        f"another epoch's validation accuracy is more than {100 * MIN_GAIN:g} points higher, or higher at all if "
+        "`leyden fit` warned about the kept epoch",
         "Keep another epoch: fit with `--checkpoint.monitor=val/accuracy`.",
         observe_kept_epoch,
     ),

@@ -106,11 +106,11 @@ def table_cell(text: str) -> str:
         return text
 
 
-def join_names(names: list[str], max_names: int | None = None) -> str:
+def join_names(names: list[str], max_names: int | None = None, last: str = "and") -> str:
     """Join names as in prose: `a, b and c`, or, if there are more than `max_names`, `a, b and others`."""
     if max_names and len(names) > max_names:
         names = [*names[:max_names], "others"]
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 2 else names)
+    return f" {last} ".join([", ".join(names[:-1]), names[-1]] if len(names) > 2 else names)
 
 
 def isolate(name: str) -> str:
