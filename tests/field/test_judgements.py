@@ -1,5 +1,6 @@
 """The report page as a user reads it: its claims on little data, bad models, sequences and many classes."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -134,8 +135,96 @@ def test_after_a_negative_verdict_the_page_says_what_to_try(tmp_path: Path) -> N
     artifacts = Artifacts(tmp_path, LABELS)
     kept = {"reason": "epoch 2 of 3 has the lowest val/loss", "warnings": ["it lies inside the warm-up"]}
     write_json(artifacts.root / "train/provenance.json", {"kept_epoch": kept})
+    artifacts.change_json("train/metrics.json", epoch=0)
     text = text_of(artifacts, accuracy_low=0.252)
     assert "Not ready to ship" in text
     assert "What to try next" in text
     assert "validation accuracy of 75.0%: epoch 2 of 3 has the lowest val/loss." in text
-    assert "Keep another epoch: fit with --checkpoint.monitor=val/accuracy . It lies inside the warm-up." in text
+    assert "The kept epoch is doubtful It lies inside the warm-up." in text
+    assert "Keep another epoch: fit with --checkpoint.monitor=val/accuracy . Epoch 1 was kept, with a" in text
+
+
+def test_robustness_is_stated_with_its_sample_and_intervals(tmp_path: Path) -> None:
+    """Noise that changes nothing is not said to lower the accuracy."""
+    artifacts = Artifacts(tmp_path, LABELS, num_errors=0)
+    (artifacts.root / "evaluate/robustness").mkdir()
+    columns = ["kind", "strength", "accuracy", "accuracy_low", "accuracy_high", "examples"]
+    rows = [["noise", strength, 1.0, 0.72, 1.0, 10] for strength in (0.05, 0.1, 0.2)]
+    write_rows(artifacts.root / "evaluate/robustness/accuracy.csv", columns, rows)
+    text = text_of(artifacts, accuracy=1.0)
+    evidence = (
+        "lowest under noise (0.05): 100.0% (95% interval 72.0% to 100.0%) on 10 random test images, against 100.0%"
+    )
+    assert evidence in text
+    assert "Accuracy under corruptions and attacks on 10 random test images, with the strength" in text
+    assert "noise 100.0% 0.05: 72.0% to 100.0% 100.0% 0.1: 72.0% to 100.0%" in text
+    assert "with their strength, on 10 random test images:" in artifacts.read("model_card.md")
+
+
+def test_what_remains_if_the_model_abstains_has_intervals(tmp_path: Path) -> None:
+    artifacts = Artifacts(tmp_path, LABELS)
+    bounds = {"abstain_coverage_low": 0.3, "abstain_coverage_high": 0.7, "abstain_precision_low": 0.6}
+    metrics = {"abstain_below": 0.874, "abstain_coverage": 0.5, "abstain_precision": 1.0, "abstain_precision_high": 1.0}
+    sentence = (
+        "If the model does not answer below a confidence of 87.4%, it answers 50.0% of the test images (95% interval "
+        "30.0% to 70.0%), and 100.0% of these answers are correct (95% interval 60.0% to 100.0%)."
+    )
+    assert sentence in text_of(artifacts, **metrics, **bounds)
+    assert sentence in artifacts.read("model_card.md")
+
+
+def test_a_model_that_never_answers_claims_no_precision(tmp_path: Path) -> None:
+    assert "does not answer" not in text_of(Artifacts(tmp_path, LABELS), abstain_below=2.0, abstain_coverage=0.0)
+
+
+@pytest.mark.parametrize(
+    ("num_errors", "num_shown", "text"),
+    [
+        (0, 1, "made no errors on the test images. The least confident prediction:"),
+        (1, 12, "1 test image classified incorrectly: "),
+        (2, 1, "2 test images classified incorrectly. The most confident error:"),
+        (2, 2, "2 test images classified incorrectly, the most confident first:"),
+        (3, 2, "3 test images classified incorrectly. The 2 most confident errors:"),
+    ],
+)
+def test_errors_are_counted_in_singular_and_plural(tmp_path: Path, num_errors: int, num_shown: int, text: str) -> None:
+    page = Artifacts(tmp_path, LABELS, num_errors=num_errors).report(num_errors=num_shown)[0]
+    assert text in Elements(page).text
+
+
+def test_a_card_without_an_evaluation_does_not_claim_one(tmp_path: Path) -> None:
+    artifacts = Artifacts(tmp_path, LABELS)
+    shutil.rmtree(artifacts.root / "evaluate")
+    assert "valuated separately" not in artifacts.report()[1]
+
+
+@pytest.mark.parametrize(
+    ("difference", "text"), [(None, "infinite."), (1.5, "1.5 of the logits\u2019 standard deviation.")]
+)
+def test_a_refused_file_states_its_difference(tmp_path: Path, difference: float | None, text: str) -> None:
+    artifacts = Artifacts(tmp_path, LABELS)
+    rows = json.loads((artifacts.root / "export/report.json").read_text())
+    refused = {"format": "onnx", "precision": "int8", "status": "refused", "reason": "", "top1_agreement": 0.5}
+    write_json(artifacts.root / "export/report.json", [*rows, refused | {"max_relative_diff": difference}])
+    assert f"the largest logit difference is {text}" in Elements(artifacts.report()[0]).text
+
+
+def test_confused_pairs_of_many_classes_are_all_listed_or_counted(tmp_path: Path) -> None:
+    labels = [f"class {number:02d}" for number in range(31)]
+    page = Elements(Artifacts(tmp_path, labels, shape=(4, 4, 1), num_errors=1).report()[0]).text
+    assert "Classes that were confused, the most often first Actual Predicted Images Of the class" in page
+    assert "class 00 class 01 1 25.0%" in page
+
+
+def test_the_axis_of_one_epoch_has_a_whole_number(tmp_path: Path) -> None:
+    artifacts = Artifacts(tmp_path, LABELS)
+    write_rows(artifacts.root / "train/curves.csv", ["epoch", "step", "train/loss", "val/loss"], [[0, 5, 2.0, 1.0]])
+    artifacts.change_json("train/metrics.json", epoch=0)
+    text = Elements(artifacts.report()[0]).text
+    assert re.search(r"as on the console. 1 epoch [\d. ]+ Loss train val", text)
+
+
+def test_missing_stages_are_named_in_one_sentence(tmp_path: Path) -> None:
+    artifacts = Artifacts(tmp_path, LABELS)
+    shutil.rmtree(artifacts.root / "explain")
+    assert "agrees with the checkpoint on every image; the model was not explained." in artifacts.report()[1]

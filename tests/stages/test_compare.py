@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from leyden.cli import main
+from leyden.data.packed import read_paths
 from leyden.stages.compare import find_correct
 
 MODEL = "artifacts/train/model.ckpt"
@@ -100,3 +101,14 @@ def test_predictions_of_other_examples_or_labels_are_errors(worse, error_of):
     missing = error_of("compare", "missing.csv", MODEL, f"--out={worse}/c.json")
     assert "expected missing.csv; not found; run `leyden evaluate` first" in missing
     assert not (worse / "c.json").exists()
+
+
+def test_a_shared_label_without_test_examples_is_an_error(in_trained, tmp_path, error_of):
+    shutil.copytree("artifacts/prepare", tmp_path / "packed")
+    report = json.loads((tmp_path / "packed/report.json").read_text())
+    (tmp_path / "packed/report.json").write_text(json.dumps(report | {"labels": [*report["labels"], "unseen"]}))
+    paths = read_paths(tmp_path / "packed", "test")
+    rows = ["path,score:unseen,score:x", *(f"{path},0.5,0.5" for path in paths)]
+    (tmp_path / "p.csv").write_text("\n".join(rows))
+    line = error_of("compare", *[f"{tmp_path}/p.csv"] * 2, f"--data={tmp_path}/packed", f"--out={tmp_path}/c.json")
+    assert "expected test examples of a label that both models have (unseen)" in line

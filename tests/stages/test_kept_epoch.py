@@ -32,7 +32,10 @@ def test_a_kept_epoch_within_the_warm_up_is_a_warning(num_warmup_steps, is_warne
 
 @pytest.mark.parametrize(
     ("accuracy", "counts", "is_warned"),
-    [(0.60, EVEN, False), (0.55, EVEN, True), (0.60, UNEVEN, True), (0.7, UNEVEN, True), (0.75, UNEVEN, False)],
+    [
+        *((0.61, EVEN, False), (0.55, EVEN, True), (0.60, UNEVEN, True), (0.7, UNEVEN, True), (0.75, UNEVEN, False)),
+        *((1.0, [1, 1], True), (1.0, [2, 2], True), (1.0, [3, 3], False)),  # nearly anything can be right twice
+    ],
 )
 def test_a_kept_epoch_no_better_than_a_constant_guess_is_a_warning(accuracy, counts, is_warned):
     rows = epochs((0.9, accuracy))
@@ -48,6 +51,13 @@ def test_a_loss_that_keeps_a_clearly_less_accurate_epoch_is_a_warning():
     assert not describe_kept_epoch(rows, rows[0], "val/balanced_accuracy", "max", 0, EVEN).warnings
     rows = epochs((0.4, 0.80), (0.9, 0.85))  # within the noise of 100 examples
     assert not describe_kept_epoch(rows, rows[0], "val/loss", "min", 0, EVEN).warnings
+
+
+def test_epochs_without_validation_are_passed_over():
+    rows = epochs((0.9, 0.0), (0.4, 0.0))
+    rows[0]["val/accuracy"] = rows[0]["val/loss"] = ""
+    (warning,) = describe_kept_epoch(rows, rows[1], "val/loss", "min", 0, EVEN).warnings
+    assert "val/accuracy 0.0000 of epoch 2" in warning
 
 
 def test_nothing_is_doubted_without_scores_or_counts():

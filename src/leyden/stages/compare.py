@@ -74,6 +74,11 @@ def compare(
         if not isinstance(model, SavedPredictions):
             check_inputs(model, report, path, data)
     is_shared = torch.tensor([label in shared for label in data_labels])[targets]
+    if not is_shared.any():
+        raise UserError(
+            f"expected test examples of a label that both models have ({list_labels(shared)}); {data} has none; "
+            "name other models or data"
+        )
     scores = (
         model.probabilities if isinstance(model, SavedPredictions) else predict_logits(model, examples, batch_size)
         for model in models

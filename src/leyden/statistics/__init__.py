@@ -1,1 +1,1 @@
-"""Statistics of scores: resampling, intervals and tests, with numpy alone."""
+"""Statistics of scores: intervals and tests, with numpy alone."""

@@ -60,7 +60,8 @@ def test_metrics_agree_with_torchmetrics(count, num_classes, monkeypatch):
     monkeypatch.setattr("leyden.stages.evaluate.predictions.PROBABILITIES_PER_BLOCK", 64)
     monkeypatch.setattr("leyden.stages.evaluate.auroc.SCORES_PER_BLOCK", 2 * count)
     predictions = random_predictions(count, num_classes, seed=count)
-    metrics, scores, labels = score(predictions), predictions.log_probabilities.exp(), predictions.labels
+    top_k = min(2, num_classes - 1)
+    metrics, scores, labels = score(predictions, top_k), predictions.log_probabilities.exp(), predictions.labels
     assert metrics["accuracy"] == pytest.approx(
         float(multiclass_accuracy(scores, labels, num_classes, average="micro"))
     )
@@ -80,8 +81,8 @@ def test_metrics_agree_with_torchmetrics(count, num_classes, monkeypatch):
     assert metrics["log_loss"] == pytest.approx(
         float(torch.nn.functional.nll_loss(predictions.log_probabilities, labels))
     )
-    assert metrics["top_2_accuracy"] == pytest.approx(
-        float((scores.topk(2).indices == labels[:, None]).any(1).float().mean())
+    assert metrics[f"top_{top_k}_accuracy"] == pytest.approx(
+        float((scores.topk(top_k).indices == labels[:, None]).any(1).float().mean())
     )
 
 
@@ -102,10 +103,26 @@ def test_every_metric_lies_in_its_interval(count, skill):
 
 def test_a_perfect_score_still_has_a_lower_bound():
     metrics = score(make_predictions(torch.tensor([[0.9, 0.1], [0.2, 0.8]] * 50), torch.tensor([0, 1] * 50)))
-    for name in ("accuracy", "balanced_accuracy", "macro_precision", "macro_f1", "top_2_accuracy", "auroc"):
+    for name in ("accuracy", "balanced_accuracy", "macro_precision", "macro_f1", "auroc"):
         assert metrics[f"{name}_low"] == pytest.approx(0.963, abs=1e-3), name
         assert metrics[f"{name}_high"] == pytest.approx(1), name
     assert 0.1 < metrics["log_loss_low"] < metrics["log_loss"] < metrics["log_loss_high"] < 0.4
+
+
+@pytest.mark.parametrize("labels", [[0, 1], [1, 0], [0, 0, 1]])
+def test_no_interval_exceeds_what_a_score_can_be(labels):
+    metrics = score(
+        make_predictions(torch.tensor([[0.9, 0.1], [0.3, 0.7], [0.2, 0.8]])[: len(labels)], torch.tensor(labels))
+    )
+    assert metrics["calibration_error_high"] <= 1
+    assert metrics["brier_score_high"] <= 2
+
+
+def test_the_label_is_always_among_the_top_k_of_k_classes():
+    scores = torch.full((9, 3), 1 / 3)
+    labels = torch.arange(9) % 3
+    assert "top_2_accuracy" in score(make_predictions(scores, labels), top_k=2)
+    assert not any(name.startswith("top_3") for name in score(make_predictions(scores, labels), top_k=3))
 
 
 def test_a_small_class_without_errors_widens_the_interval():

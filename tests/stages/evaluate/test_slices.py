@@ -34,11 +34,11 @@ def test_a_weak_slice_is_found_and_noise_is_not(tmp_path):
     assert rows[0]["count"] == 30
     assert rows[0]["errors"] == 15
     assert rows[0]["accuracy_low"] < 0.5 < rows[0]["accuracy_high"]
-    assert {row["by"] for row in rows} == {"class", "group", "brightness", "shorter_side"}
+    assert {row["by"] for row in rows} == {"group", "brightness", "shorter_side"}  # all have the same label
     assert "once" in {row["slice"] for row in rows}
     sides = [row for row in rows if row["by"] == "shorter_side"]
     assert sum(row["count"] for row in sides) == 200
-    assert {"20 to 20", "23 to 23"} <= {row["slice"] for row in sides}
+    assert {"20", "23"} <= {row["slice"] for row in sides}
 
 
 def predict(labels: list[int], correct: list[bool]):
@@ -79,6 +79,24 @@ def test_without_a_slice_that_is_large_enough_none_is_judged(tmp_path):
     assert set(judged.values()) == {""}
     rows = list_slices(predict([0, 1, 2, 3], [True, False, False, False]), tmp_path, 0.95)
     assert summarise_slices(rows) == f"all {len(rows)} slices are too small to judge"
+
+
+def test_a_property_that_is_the_same_for_all_examples_is_not_a_slice(tmp_path):
+    judged = judge(tmp_path, [0] * 60, [number % 3 != 0 for number in range(60)], ["camera"] * 60)
+    assert not {by for by, _ in judged} & {"class", "group"}
+
+
+def test_examples_without_a_group_are_a_named_slice(tmp_path):
+    judged = judge(tmp_path, [0] * 60, [number >= 30 for number in range(60)], [""] * 30 + ["camera"] * 30)
+    assert judged["group", "(none)"] is True
+    assert judged["group", "camera"] is False
+
+
+@pytest.mark.parametrize(("num_small", "text"), [(1, "; 1 is too small to judge"), (2, "; 2 are too small to judge")])
+def test_small_slices_are_counted(num_small, text):
+    slices = [{"falls_short": False}] * 3 + [{"falls_short": ""}] * num_small
+    assert summarise_slices(slices) == f"none of 3 slices falls short of the others by more than noise{text}"
+    assert summarise_slices([]) == "there are no slices to compare"
 
 
 def test_a_model_without_errors_has_no_weak_slice(tmp_path):

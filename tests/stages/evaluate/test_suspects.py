@@ -26,6 +26,16 @@ def test_a_calibrated_model_expects_hardly_a_wrong_label_among_right_ones(scale:
     assert count_expected(suspects) <= 5
 
 
+@pytest.mark.parametrize("sharpness", [1.5, 2.5])
+def test_an_overconfident_model_expects_hardly_a_wrong_label_among_right_ones(sharpness: float) -> None:
+    """Its errors look like wrong labels: it is as sure of them as of what it gets right."""
+    probabilities, labels, _ = simulate(1000, 4, 0)
+    sharpened = (sharpness * probabilities.clamp(min=1e-12).log()).softmax(dim=1)
+    suspects = list_suspects(make_predictions(sharpened, labels), "test", 0.95)
+    assert len(suspects) >= 20
+    assert count_expected(suspects) <= 5
+
+
 def test_the_expected_number_of_wrong_labels_is_about_that_of_the_planted_ones() -> None:
     probabilities, labels, is_wrong = simulate(1000, 8, 0.05)
     suspects = list_suspects(make_predictions(probabilities, labels), "test", 0.95)

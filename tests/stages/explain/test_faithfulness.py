@@ -7,7 +7,7 @@ from torch import nn
 from leyden.artifacts import CHANCE, NOT_ABOUT_THE_MODEL, REFUSED, TRUSTED
 from leyden.stages.explain import methods
 from leyden.stages.explain.batch import Batch
-from leyden.stages.explain.faithfulness import measure_method, random_map_auc, rank_similarity
+from leyden.stages.explain.faithfulness import gain_interval, measure_method, random_map_auc, rank_similarity
 from leyden.stages.explain.images import ImageExplainer, measure_infidelity
 from leyden.stages.explain.methods.gradients import completeness_error
 from leyden.stages.explain.network import ExplainedNetwork
@@ -73,6 +73,21 @@ def test_an_unfaithful_method_is_detected(method, verdict, explainer, randomised
     assert metrics["gain_low"] < metrics["gain"] < metrics["gain_high"]
     assert metrics["examples"] == 32
     assert metrics["sensitivity_examples"] == 16
+
+
+def test_a_gain_on_few_examples_is_not_certain():
+    """A bootstrap would take three gains for certain that are positive by chance in one of eight cases."""
+    assert gain_interval(torch.tensor([0.3])) == (-1, 1)
+    assert gain_interval(torch.tensor([0.1, 0.2, 0.3]))[0] < 0
+    low, high = gain_interval(torch.tensor([0.1, 0.2, 0.3] * 20))
+    assert (low, high) == pytest.approx((0.2 - 0.0213, 0.2 + 0.0213), abs=1e-4)
+
+
+@pytest.mark.parametrize("count", [2, 3, 8, 64])
+def test_the_interval_of_a_gain_contains_the_true_one(count):
+    gains = 0.1 * torch.randn(2000, count, generator=torch.Generator().manual_seed(0))
+    covered = [low <= 0 <= high for low, high in map(gain_interval, gains)]
+    assert 0.93 < sum(covered) / 2000 < 0.97
 
 
 def test_sensitivity_is_measured_on_the_map_and_not_on_the_image(explainer, batch, monkeypatch):

@@ -88,8 +88,8 @@ def make_training(
     return Training({"epoch": 1}, rows, config, provenance)
 
 
-def make_exports(status: str = "checked", num_refused: int = 0) -> Exports:
-    row = {"format": "onnx", "precision": "fp32", "status": status, "top1_agreement": 1.0, "speedup_b1": None}
+def make_exports(status: str = "checked", num_refused: int = 0, **entries: Any) -> Exports:
+    row = {"format": "onnx", "precision": "fp32", "status": status, "top1_agreement": 1.0, "speedup_b1": None} | entries
     refused = {"format": "onnx", "precision": "int8", "status": "refused", "top1_agreement": 0.9}
     return Exports([row], None, "image", skipped=[], refused=[refused] * num_refused)
 

@@ -8,7 +8,7 @@ import pytest
 from leyden.stages.report import advice, observations
 from leyden.stages.report.checks import list_checks
 from leyden.stages.report.findings import list_findings
-from leyden.stages.report.formatting import list_smallest, number_of
+from leyden.stages.report.formatting import decimal, list_smallest, number_of
 from leyden.stages.report.left_out import LeftOut
 from leyden.stages.report.limitations import list_limitations
 from leyden.stages.report.results import Results, summarize_model
@@ -51,20 +51,23 @@ def interval(name: str, low: float, value: float, high: float) -> dict[str, floa
     return {name: value, f"{name}_low": low, f"{name}_high": high}
 
 
-def robust(low: float, value: float, high: float) -> Results:
-    row = {"kind": "blur", "strength": "1", "accuracy": value, "accuracy_low": low, "accuracy_high": high}
-    return evaluated(robustness={"blur": [{key: str(value) for key, value in row.items()}]})
+def robust(low: float, value: float, high: float, kind: str = "blur", examples: int = 400) -> Results:
+    row = {"kind": kind, "strength": "1", "accuracy": value, "accuracy_low": low, "accuracy_high": high}
+    return evaluated(robustness={kind: [{key: str(value) for key, value in (row | {"examples": examples}).items()}]})
 
 
 AT_CHANCE = interval("accuracy", 0.48, 0.55, 0.62)
 NO_TARGET = {"required": {}}
+THREE_RIGHT = interval("accuracy", 0.27, 1, 1) | {"examples": 3, "errors": 0}
 CALIBRATED, BORDERLINE, MISCALIBRATED = (
     evaluated(interval("calibration_error", *bounds) | NO_TARGET)
     for bounds in ((0.01, 0.02, 0.03), (0.03, 0.051, 0.07), (0.06, 0.08, 0.1))
 )
 WEAK = make_slice("group", "camera 1", 30, 0.5, "True")
+NEARLY_ALL = [WEAK, make_slice("class", "bee", 99, 0.9, ""), make_slice("class", "ant", 1, 0, "")]
 TOO_SMALL = make_slice("class", "bee", 3, 0, "")
 SEQUENCES = make_dataset(input={"features": 2, "mean": [0, 0], "std": [1, 1]}, spreads={}, modes={"npy": 9})
+GAIN = {"gain": 0.1, "gain_low": 0.05, "gain_high": 0.3}
 FEW = make_dataset({"ant": 20, "bee": 30})
 SUSPECT = {"path": "a.png", "label": "ant", "suggested": "bee", "suggested_probability": "0.9"}
 
@@ -72,6 +75,11 @@ CHECKS = [
     Case("Missing the model was not evaluated", make_results(evaluation=None)),
     Case("not clearly better than always predicting the most frequent label (50.0%)", evaluated(AT_CHANCE)),
     Case("No target was set; set evaluate.require", evaluated(NO_TARGET)),
+    Case(
+        "Missing 3 test images cannot show that the model is better than a constant guess",
+        evaluated(THREE_RIGHT, majority_fraction=2 / 3),
+        evaluated(THREE_RIGHT, majority_fraction=1),  # no better than a constant guess
+    ),
     Case("Passed Target met: accuracy of at least 0.8", evaluated(), evaluated(NO_TARGET)),
     Case("Uncertain Target met, but not certain to be: accuracy", evaluated({"required": {"accuracy": 0.89}})),
     Case("Failed Target missed: accuracy of at least 0.95", evaluated({"required": {"accuracy": 0.95}})),
@@ -94,6 +102,16 @@ CHECKS = [
     Case("Passed No weak slices None of 2 slices (by class and brightness)", evaluated(), evaluated(slices=[WEAK])),
     Case("Passed No weak slices among those that can be judged", evaluated(slices=[*SLICES, TOO_SMALL])),
     Case("1 slice cannot be judged: with at most 3 images each", evaluated(slices=[*SLICES, TOO_SMALL])),
+    Case(
+        "Of 3 slices (by class and brightness), 2 can be judged, and none is significantly worse than the others. 1",
+        evaluated(slices=[*SLICES, TOO_SMALL]),
+    ),
+    Case("Of 3 slices (by group and class), 1 can be judged, and 1 is significantly", evaluated(slices=NEARLY_ALL)),
+    Case(
+        "2 slices cannot be judged: with at most 1 image inside or outside each, even a slice",
+        evaluated(slices=NEARLY_ALL),
+        evaluated(slices=[TOO_SMALL, TOO_SMALL]),
+    ),
     Case("Warning No slice can be judged None of 1 slice (by class)", evaluated(slices=[TOO_SMALL])),
     Case("No weak slices", evaluated(), evaluated(slices=[TOO_SMALL])),
     Case("slice", evaluated(), evaluated(slices=[])),
@@ -105,7 +123,10 @@ CHECKS = [
     Case("Warning Sensitive to blur", robust(0.7, 0.75, 0.8), robust(0.8, 0.84, 0.88)),
     Case("Warning Robustness to mild changes cannot be judged", robust(0.8, 0.84, 0.88), robust(0.7, 0.75, 0.8)),
     Case("obust", robust(0.86, 0.88, 0.9)),
-    Case("The kept epoch may not be the best Too early.", trained(warnings=["too early"])),
+    Case("under blur (1): 91.0% (95% interval 90.0% to 92.0%) on 400 test images, against", robust(0.9, 0.91, 0.92)),
+    Case("on 300 random test images", robust(0.9, 0.91, 0.92, examples=300), robust(0.9, 0.91, 0.92)),
+    Case("Sensitive to FGSM", robust(0.7, 0.75, 0.8, "fgsm"), robust(0.7, 0.75, 0.8)),
+    Case("The kept epoch is doubtful Too early.", trained(warnings=["too early"])),
     Case("Failed The data has changed since the training", trained(trained_on="other")),
     Case("Passed No problems in the data", make_results(), prepared(num_rejected=1)),
     Case("Warning The data should be reviewed", prepared(num_rejected=1)),
@@ -122,6 +143,16 @@ CHECKS = [
     Case("Passed Explanations beat chance", make_results(), make_results(explanations=None)),
     Case("Warning No explanation", make_results(explanations=make_explanations(deletion_auc=0.6))),
     Case("Warning No explanation", make_results(explanations=make_explanations(randomisation_similarity=0.9))),
+    Case(
+        "saliency, beats a random map (deletion AUC 0.200, against 0.500; lower is better), but its maps hardly depend",
+        make_results(explanations=make_explanations(randomisation_similarity=0.9)),
+    ),
+    Case(
+        "does not clearly beat a random map (gain 0.100, interval -0.100 to 0.300; 0 is chance)",
+        make_results(explanations=make_explanations(**GAIN | {"gain_low": -0.1})),
+        make_results(explanations=make_explanations(**GAIN)),
+    ),
+    Case("(400 test images)", make_results(exports=make_exports(examples=400)), make_results()),
 ]
 
 
@@ -186,12 +217,19 @@ LIMITATIONS = [
         make_results(evaluation=None),
     ),
     Case("not clearly better than always predicting", evaluated(AT_CHANCE)),
-    Case("All 2 classes have fewer than 30", evaluated(classes=[make_class("a", 9, 1), make_class("b", 9, 1)])),
+    Case("Both classes have fewer than 30", evaluated(classes=[make_class("a", 9, 1), make_class("b", 9, 1)])),
     Case("lowest recall is bee: 0.0% of its 9 test images", evaluated(classes=[make_class("bee", 9, 0)])),
     Case("The class with the lowest recall", make_results(), evaluated(classes=[make_class("bee", 9, 1)])),
+    Case(
+        "2 classes share the lowest recall, 0.0%; with test images: ant (3) and bee (9).",
+        evaluated(classes=[make_class("ant", 3, 0), make_class("bee", 9, 0), make_class("cat", 9, 1)]),
+        evaluated(classes=[make_class("ant", 3, 0.5), make_class("bee", 9, 0)]),
+    ),
     Case("can be judged", evaluated(slices=[TOO_SMALL])),
     Case("Not every exported file passed", make_results(exports=make_exports("failed"))),
-    Case("no better than a random map: saliency", make_results(explanations=make_explanations(deletion_auc=0.5))),
+    Case(
+        "not clearly better than a random map: saliency", make_results(explanations=make_explanations(deletion_auc=0.5))
+    ),
 ]
 
 
@@ -206,6 +244,9 @@ VERDICTS = {
     "No model has been trained yet.": make_results(training=None, evaluation=None),
     "Not ready to ship: 2 checks failed. 55.0% of 400 test images": evaluated(AT_CHANCE),
     "Not yet known whether the model is ready to ship: the model was not evaluated.": make_results(evaluation=None),
+    "Not yet known whether the model is ready to ship: 3 test images cannot show that": evaluated(
+        THREE_RIGHT, majority_fraction=2 / 3
+    ),
     "Might not be ready to ship: 1 target is met on the test split but might not be on another.": evaluated(
         {"required": {"accuracy": 0.89}}
     ),
@@ -288,8 +329,13 @@ def test_advice_is_given_only_where_its_rule_holds(rule: advice.Rule) -> None:
     assert rule.advice not in {each.advice for each in advice.list_advice(silent)}
 
 
-def test_a_warning_about_the_kept_epoch_leads_to_advice() -> None:
-    assert observations.observe_kept_epoch(trained(warnings=["inside the warm-up"])) == "Inside the warm-up."
+def test_another_epoch_is_advised_only_if_it_is_more_accurate() -> None:
+    """With one epoch, or where the kept one is the best, there is none to keep instead."""
+    warnings = ["not clearly better than always predicting the most frequent label"]
+    assert observations.observe_kept_epoch(trained(val_accuracy=[0.5, 0.9, 0.9, 0.9], warnings=warnings)) is None
+    better = [0.5, 0.88, 0.9, 0.9]
+    assert observations.observe_kept_epoch(trained(val_accuracy=better)) is None
+    assert "epoch 3 had 90.0%" in str(observations.observe_kept_epoch(trained(val_accuracy=better, warnings=warnings)))
 
 
 @pytest.mark.parametrize(
@@ -318,5 +364,26 @@ def test_names_that_are_too_many_are_examples_smallest_first() -> None:
     counts = {f"class {number}": 300 - number for number in range(242)}
     assert list_smallest(counts, 2) == "for example class 241 (59) and class 240 (60)"
     assert list_smallest({"ant": 3, "bee": 2}) == "ant (3) and bee (2)"
-    texts = (number_of(242, 242, "class", "classes"), number_of(1, 9, "class", "classes"))
-    assert texts == ("All 242 classes have", "1 of 9 classes has")
+    totals = ((242, 242), (2, 2), (1, 1), (1, 9), (2, 9))
+    assert [number_of(*total, "class", "classes") for total in totals] == [
+        *("All 242 classes have", "Both classes have", "The only class has", "1 of 9 classes has"),
+        "2 of 9 classes have",
+    ]
+
+
+def test_numbers_stay_beside_names_in_right_to_left_letters() -> None:
+    assert list_smallest({"\u05db\u05dc\u05d1": 3, "ant": 2}) == "\u2068\u05db\u05dc\u05d1\u2069 (3) and ant (2)"
+
+
+def test_a_number_that_is_rounded_to_0_is_not_written_as_0_with_many_digits() -> None:
+    assert [decimal(value) for value in (0, 1e-9, 0.0004, 0.0000004, 0.12345)] == [
+        *("0.000", "0.000", "0.0004", "0.000", "0.123")
+    ]
+
+
+def test_too_few_examples_lead_to_no_doubt_about_the_labels() -> None:
+    """A perfect score on three images needs more of them, and not another look at the labels."""
+    results = evaluated(THREE_RIGHT, majority_fraction=2 / 3)
+    assert observations.observe_guessing(results) is None
+    assert observations.observe_wide_interval(results)
+    assert observations.observe_guessing(evaluated(AT_CHANCE))

@@ -40,6 +40,14 @@ class Predictions(NamedTuple):
     def label_probability(self) -> Tensor:
         return self.log_probabilities.gather(1, self.labels[:, None])[:, 0].exp()
 
+    def label_probability_at(self, temperature: float) -> Tensor:
+        """Return the labels' probabilities (N,) if all log-probabilities are divided by a temperature."""
+        parts = [
+            (block / temperature).log_softmax(dim=1).gather(1, labels[:, None])[:, 0].exp()
+            for block, labels in self.blocks()
+        ]
+        return torch.cat(parts)
+
     @property
     def confidence(self) -> Tensor:
         return self.log_probabilities.amax(dim=1).exp()

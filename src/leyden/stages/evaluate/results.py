@@ -50,11 +50,26 @@ def write_results(
 
 
 def summarise(metrics: dict[str, Any], slices: list[Row], suspects: list[Row]) -> str:
+    errors, num_wrong = metrics["errors"], count_expected(suspects)
+    lines = [
+        f"accuracy {metrics['accuracy']:.4f} [{metrics['accuracy_low']:.4f}, {metrics['accuracy_high']:.4f}] "
+        f"on {metrics['examples']:,} test examples ({errors:,} error{'' if errors == 1 else 's'}), "
+        f"calibration error {metrics['calibration_error']:.4f}; {summarise_abstention(metrics)}",
+        summarise_slices(slices),
+    ]
+    if num_wrong:
+        labels = "label" if num_wrong == 1 else "labels"
+        lines[-1] += (
+            f"; about {num_wrong} {labels} of the test and validation splits may be wrong ({artifacts.SUSPECTS})"
+        )
+    return "\n".join(f"evaluate: {line}" for line in lines)
+
+
+def summarise_abstention(metrics: dict[str, Any]) -> str:
+    """Describe the answers that remain if the model abstains where it is too unsure."""
+    if "abstain_precision" not in metrics:
+        return "no confidence is high enough for abstain_precision"
     return (
-        f"evaluate: accuracy {metrics['accuracy']:.4f} [{metrics['accuracy_low']:.4f}, {metrics['accuracy_high']:.4f}] "
-        f"on {metrics['examples']:,} test examples ({metrics['errors']} errors), "
-        f"calibration error {metrics['calibration_error']:.4f}; "
-        f"answers {metrics['abstain_coverage']:.1%} of them within abstain_precision\n"
-        f"evaluate: {summarise_slices(slices)}; "
-        f"about {count_expected(suspects)} labels of the test and validation splits may be wrong ({artifacts.SUSPECTS})"
+        f"{metrics['abstain_coverage']:.1%} have a confidence of {metrics['abstain_below']:.6g} or more, "
+        f"of which {metrics['abstain_precision']:.1%} are correct"
     )

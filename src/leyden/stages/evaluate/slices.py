@@ -21,6 +21,7 @@ SLICE_COLUMNS = (
 NUM_QUANTILES = 4  # slices of a numeric property, with about as many examples each
 BATCH_SIZE = 256
 MAX_SHOWN = 5
+NO_GROUP = "(none)"
 
 Property = tuple[str, np.ndarray]  # name, and the slice of each example, str (N,)
 
@@ -28,13 +29,16 @@ Property = tuple[str, np.ndarray]  # name, and the slice of each example, str (N
 def list_slices(predictions: Predictions, data: Path, confidence_level: float) -> list[Row]:
     """Compare the accuracy on each slice with that on all other examples, the worst first.
 
+    A property that is the same for all examples yields no slice.
+
     Returns:
         Rows of SLICE_COLUMNS. The intervals are Wilson's with Bonferroni's correction, so that they hold jointly at
         `confidence_level`; `p_value` is of Fisher's exact test, one-sided, with Holm's correction. It and `falls_short`
         are blank for a slice that is too small to judge (see `find_judged`).
     """
     is_error = ~predictions.is_correct.numpy()
-    slices = [each for by, values in list_properties(predictions, data) for each in count_slices(by, values, is_error)]
+    properties = [(by, values) for by, values in list_properties(predictions, data) if (values != values[0]).any()]
+    slices = [each for by, values in properties for each in count_slices(by, values, is_error)]
     total, total_errors, alpha = len(is_error), int(is_error.sum()), 1 - confidence_level
     is_judged = find_judged([count for _, _, count, _ in slices], total_errors, total, alpha)
     judged = [each for each, keep in zip(slices, is_judged, strict=True) if keep]
@@ -75,12 +79,15 @@ def summarise_slices(slices: list[Row]) -> str:
         f"{row['by']} {row['slice']} ({row['accuracy']:.1%} of {row['count']})" for row in slices if row["falls_short"]
     ]
     num_judged = sum(row["falls_short"] != "" for row in slices)
-    too_small = f"; {len(slices) - num_judged} are too small to judge" if num_judged < len(slices) else ""
+    num_small = len(slices) - num_judged
+    too_small = f"; {num_small:,} {'is' if num_small == 1 else 'are'} too small to judge" if num_small else ""
+    if not slices:
+        return "there are no slices to compare"
     if not num_judged:
-        return f"all {len(slices)} slices are too small to judge"
+        return f"all {len(slices):,} slices are too small to judge"
     if weak:
         return f"falls short on {', '.join(weak[:MAX_SHOWN])}{too_small}"
-    return f"none of {num_judged} slices falls short of the others by more than noise{too_small}"
+    return f"none of {num_judged:,} slices falls short of the others by more than noise{too_small}"
 
 
 def list_properties(predictions: Predictions, data: Path) -> Iterator[Property]:
@@ -92,7 +99,7 @@ def list_properties(predictions: Predictions, data: Path) -> Iterator[Property]:
         yield from cut_at_quantiles("shorter_side", np.array(sides))
     groups = np.array([row["group"] for row in manifest])
     if (groups != "").any():
-        yield "group", groups
+        yield "group", np.where(groups == "", NO_GROUP, groups)
 
 
 def measure_examples(data: Path) -> tuple[str, np.ndarray]:
@@ -113,7 +120,8 @@ def cut_at_quantiles(by: str, values: np.ndarray) -> Iterator[Property]:
     names = np.full(len(values), "", dtype=object)
     for part in np.unique(parts):
         inside = values[parts == part]
-        names[parts == part] = f"{inside.min():.4g} to {inside.max():.4g}"
+        low, high = f"{inside.min():.4g}", f"{inside.max():.4g}"
+        names[parts == part] = low if low == high else f"{low} to {high}"
     yield by, names.astype(str)
 
 

@@ -13,6 +13,7 @@ SUSPECT_COLUMNS = (
 )
 NUM_ITERATIONS = 300
 FIRST_NOISE_FRACTION = 0.05
+TEMPERATURES = (1.0, 1.25, 1.5, 2.0, 3.0)
 
 
 def list_suspects(predictions: Predictions, split: str, confidence_level: float) -> list[Row]:
@@ -21,7 +22,7 @@ def list_suspects(predictions: Predictions, split: str, confidence_level: float)
     The model, which was not trained on them, predicts another class with at least the mean confidence that it has in
     that class for examples labelled with it. There are none if the model is not clearly better than a constant guess:
     it then knows too little to question a label. The expected number of wrong ones is the sum of `wrong_probability`,
-    which is far less than their number if a calibrated model is merely unsure.
+    which is far less than their number if the model is merely unsure or overconfident.
 
     Source: Northcutt et al., "Confident learning: estimating uncertainty in dataset labels", 2021, section 3.1; ranked
     by the margin.
@@ -37,7 +38,7 @@ def list_suspects(predictions: Predictions, split: str, confidence_level: float)
         probabilities = log_probabilities.exp()
         best.append(probabilities.where(probabilities >= thresholds, -1).max(dim=1))
     suggested_probability, suggested = (torch.cat(parts) for parts in zip(*best, strict=True))
-    wrong_probability = estimate_wrong(label_probability, len(names))
+    wrong_probability = estimate_wrong(predictions)
     is_suspect = (suggested_probability >= 0) & (suggested != predictions.labels)
     margins = (suggested_probability - label_probability).where(is_suspect, -torch.inf)
     return [
@@ -61,20 +62,29 @@ def beats_constant_guess(predictions: Predictions, confidence_level: float) -> b
     return low > int(predictions.labels.bincount().max()) / total
 
 
-def estimate_wrong(label_probability: Tensor, num_classes: int) -> Tensor:
-    """Estimate the probability of each label to be wrong (N,), from the probability that the model gives to it (N,).
+def estimate_wrong(predictions: Predictions) -> Tensor:
+    """Estimate the probability of each label to be wrong (N,), from the probability that the model gives to it.
 
-    The model of the labels: a fraction of them, the same for all classes, was replaced by a random other class. Its
-    maximum-likelihood estimate is found by expectation maximisation. If the model's probabilities alone explain how
-    often it disagrees with the labels, the fraction is near 0: a calibrated but weak model suspects no label.
+    The model of the labels: a fraction of them, the same for all classes, was replaced by a random other class; and the
+    model's probabilities may be too close to 0 and 1, by one of TEMPERATURES, which makes its errors look like wrong
+    labels. The maximum-likelihood estimate of both is found by expectation maximisation for each temperature. If the
+    probabilities alone explain how often the model disagrees with the labels, the fraction is near 0: a weak model
+    suspects no label.
     """
+    num_classes = len(predictions.class_names)
+    fits = [fit_noise(predictions.label_probability_at(temperature), num_classes) for temperature in TEMPERATURES]
+    return max(fits, key=lambda fit: fit[0])[1]
+
+
+def fit_noise(label_probability: Tensor, num_classes: int) -> tuple[float, Tensor]:
+    """Return the log-likelihood of the most likely fraction of wrong labels, and each label's probability to be one."""
     right = label_probability.double()
     other = (1 - right) / max(1, num_classes - 1)
     wrong, fraction = torch.zeros_like(right), FIRST_NOISE_FRACTION
     for _ in range(NUM_ITERATIONS):
         wrong = (fraction * other / (fraction * other + (1 - fraction) * right)).nan_to_num(0)
         fraction = float(wrong.mean())
-    return wrong
+    return float((fraction * other + (1 - fraction) * right).log().sum()), wrong
 
 
 def count_expected(suspects: list[Row]) -> int:

@@ -54,13 +54,14 @@ def list_advice(results: Results) -> list[Advice]:
 
 RULES = (
     Rule(
-        "the accuracy is not clearly better than always predicting the most frequent label",
+        "the accuracy is not clearly better than always predicting the most frequent label, and the test split is not "
+        "too small to tell",
         "Check that the labels belong to the examples, and run `leyden doctor`.",
         observe_guessing,
     ),
     Rule(
-        f"`leyden fit` warned about the kept epoch, or another's validation accuracy is more than {100 * MIN_GAIN:g} "
-        "points higher",
+        f"another epoch's validation accuracy is more than {100 * MIN_GAIN:g} points higher, or higher at all if "
+        "`leyden fit` warned about the kept epoch",
         "Keep another epoch: fit with `--checkpoint.monitor=val/accuracy`.",
         observe_kept_epoch,
     ),

@@ -37,7 +37,7 @@ def front_matter(title: str, license: str, dataset: Dataset, evaluation: Evaluat
         ]
         data = {
             "name": dataset.folder,
-            "type": re.sub(r"[^\w.-]+", "-", dataset.folder).strip("-") or "data",
+            "type": re.sub(r"[^\w.-]+", "-", dataset.folder).strip("-.") or "data",
             "split": "test",
             "revision": dataset.data_hash,
         }

@@ -80,7 +80,7 @@ def draw_curves(name: str, curves: Lines, kept_epoch: int | None, other: Lines |
         if kept_epoch is not None:
             axes.axvline(kept_epoch, color=INK, linewidth=0.8, linestyle=":", label="kept weights")
         axes.set(xlabel="epoch", title=as_words(capitalize_first(name)))
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.legend(ncols=min(3, len(lines) + 1))
 
     ends = ", ".join(f"{label} from {points[0][1]:.3g} to {points[-1][1]:.3g}" for label, _, points, _ in lines)

@@ -30,7 +30,7 @@ def list_checks(results: Results, findings: list[Finding]) -> list[Check]:
 
 def check_training(training: Training) -> Iterator[Check]:
     if training.warning:
-        yield Check(WARNING, "The kept epoch may not be the best", as_sentence(training.warning), "training")
+        yield Check(WARNING, "The kept epoch is doubtful", as_sentence(training.warning), "training")
 
 
 def check_data(dataset: Dataset, findings: list[Finding], training: Training) -> Iterator[Check]:

@@ -19,6 +19,7 @@ from leyden.stages.report.pictures import Picture, encode_rows
 from leyden.stages.report.predictions import Prediction, read_predictions, select_shown
 from leyden.stages.report.slices import Slices, read_slices
 from leyden.stages.report.tables import read_optional_table
+from leyden.statistics.wilson import wilson_interval
 
 MIN_TEST_EXAMPLES = 30  # per class: a recall of 1 on 30 examples has a 95% interval that begins at 0.89
 DESCRIPTIONS = {
@@ -92,6 +93,37 @@ class Evaluation:
         return bool(self.metrics["accuracy_low"] > self.majority_fraction)
 
     @property
+    def is_too_small(self) -> bool:
+        """Whether the accuracy is above a constant guess, but not even a perfect one would be clearly above it."""
+        total = self.metrics["examples"]
+        best, _ = wilson_interval(total, total, self.metrics["confidence_level"])
+        return best <= self.majority_fraction < self.metrics["accuracy"]
+
+    @property
+    def abstention(self) -> str:
+        """How many answers remain, and how many of them are correct, if the model abstains; empty if none remain."""
+        if "abstain_precision" not in self.metrics:
+            return ""
+        coverage, precision = self.format("abstain_coverage"), self.format("abstain_precision")
+        return (
+            f"If the model does not answer below a confidence of {percent(self.metrics['abstain_below'])}, it answers "
+            f"{coverage.value} of the test {self.noun}s{self._in_brackets(coverage)}, and {precision.value} of these "
+            f"answers are correct{self._in_brackets(precision)}."
+        )
+
+    def _in_brackets(self, score: Score) -> str:
+        return f" ({self.level} interval {score.interval})" if score.interval else ""
+
+    @property
+    def robustness_examples(self) -> str:
+        """How many examples the robustness was measured on; empty if that was not recorded."""
+        count = next(
+            (int(row["examples"]) for rows in self.robustness.values() for row in rows if row.get("examples")), 0
+        )
+        sample = "random " if count < self.metrics["examples"] else ""
+        return plural(count, f"{sample}test {self.noun}") if count else ""
+
+    @property
     def num_wrong_labels(self) -> int:
         """How many of the suspected labels are expected to be wrong; 0 without an estimate."""
         return round(sum(float(row.get("wrong_probability", 0)) for row in self.suspects))
@@ -153,7 +185,7 @@ def score_names(metrics: dict[str, Any]) -> list[str]:
 
 
 def format_score(name: str, metrics: dict[str, Any]) -> Score:
-    formatted = percent if name.endswith(("accuracy", "precision")) else decimal
+    formatted = percent if name.endswith(("accuracy", "precision", "coverage")) else decimal
     low, high = metrics.get(f"{name}_low"), metrics.get(f"{name}_high")
     interval = f"{formatted(low)} to {formatted(high)}" if low is not None and high is not None else ""
     description = DESCRIPTIONS.get(name, "")

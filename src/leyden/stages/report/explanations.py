@@ -63,9 +63,9 @@ class Explanations:
 
     @property
     def best(self) -> str | None:
-        """The first trusted method of summary.csv; without it, the one with the lowest deletion AUC."""
+        """The first method of summary.csv that was run; without this file, the one with the lowest deletion AUC."""
         by_deletion = sorted(self.trusted or self.metrics, key=lambda name: self.metrics[name]["deletion_auc"])
-        ranked = [name for name in self.verdicts if name in self.trusted]
+        ranked = [name for name in self.verdicts if name in self.metrics]
         return next(iter(ranked or by_deletion), None)
 
     @property
@@ -88,11 +88,12 @@ class Explanations:
         if self.best is None:
             return "no explanation method was run"
         metrics, name = self.metrics[self.best], as_words(self.best)
-        deletion, random = decimal(metrics["deletion_auc"]), decimal(metrics["random_deletion_auc"])
-        outcome = f"{'beats' if beats_chance(metrics) else 'does not beat'} a random map"
-        outcome += f" (deletion AUC {deletion}, against {random}; lower is better)"
+        link, verb = ("and", "beats") if beats_chance(metrics) else ("but", "does not clearly beat")
+        outcome = f"{verb} a random map ({evidence(metrics)})"
+        if beats_chance(metrics) and self.best not in self.trusted:
+            outcome += ", but its maps hardly depend on what the model has learned"
         if len(self.metrics) > 1:
-            return f"of {len(self.metrics)} explanation methods, {name} is best and {outcome}"
+            return f"of {len(self.metrics)} explanation methods, {name} is best {link} {outcome}"
         return f"the only explanation method, {name}, {outcome}"
 
     def read_map(self, path: str) -> Picture | None:
@@ -104,7 +105,19 @@ class Explanations:
 
 
 def beats_chance(metrics: dict[str, float]) -> bool:
+    """Return whether the interval of the gain over random maps is above 0; without one, compare the deletion AUC."""
+    if "gain_low" in metrics:
+        return metrics["gain_low"] > 0
     return metrics["deletion_auc"] < metrics["random_deletion_auc"]
+
+
+def evidence(metrics: dict[str, float]) -> str:
+    """State the numbers that `beats_chance` compares."""
+    if "gain_low" in metrics:
+        gain, low, high = (decimal(metrics[f"gain{end}"]) for end in ("", "_low", "_high"))
+        return f"gain {gain}, interval {low} to {high}; 0 is chance"
+    deletion, random = decimal(metrics["deletion_auc"]), decimal(metrics["random_deletion_auc"])
+    return f"deletion AUC {deletion}, against {random}; lower is better"
 
 
 def is_trusted(metrics: dict[str, float], verdict: dict[str, str]) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 from leyden.artifacts import CHECKED, EXPORT_REPORT, REFUSED, SKIPPED
 from leyden.files import read_json
-from leyden.stages.report.formatting import join_names, percent, plural
+from leyden.stages.report.formatting import join_names, percent, plural, two_digits
 
 BASELINE = "eager"  # the checkpoint itself, run by PyTorch
 
@@ -46,16 +46,22 @@ class Exports:
             return percent(agreement)
         return f"{percent(agreement)} ({percent(low)} to {percent(high)})"
 
+    def describe_refused(self, row: dict[str, Any]) -> str:
+        """Describe how far a refused file is from the checkpoint: the labels or the logits can be the reason."""
+        text = f"same label on {self.format_agreement(row)} of the {self.noun}s"
+        if "max_relative_diff" not in row:
+            return text
+        size = row["max_relative_diff"]  # None if it is infinite
+        difference = "infinite" if size is None else f"{two_digits(size)} of the logits\u2019 standard deviation"
+        return f"{text}; the largest logit difference is {difference}"
+
     def summary(self) -> str:
         """Report whether every file agrees with the checkpoint."""
         names = [file_label(row) for row in self.files]
         skipped = [f"{file_label(row)} ({row['reason']})" for row in self.skipped]
         suffix = f"; skipped: {join_names(skipped)}" if skipped else ""
         if self.refused:
-            refused = [
-                f"{file_label(row)} (same label on {self.format_agreement(row)} of the {self.noun}s)"
-                for row in self.refused
-            ]
+            refused = [f"{file_label(row)} ({self.describe_refused(row)})" for row in self.refused]
             suffix = f"; not published, because too different: {join_names(refused)}{suffix}"
         if not names:
             return f"no file was exported{suffix}"
@@ -66,6 +72,8 @@ class Exports:
         agreement = min(row["top1_agreement"] for row in self.files)
         subject = {1: "the exported file", 2: "both exported files"}.get(len(names), f"all {len(names)} exported files")
         examples = f"every {self.noun}" if agreement == 1 else f"at least {percent(agreement)} of the {self.noun}s"
+        counts = [row["examples"] for row in self.files if row.get("examples")]
+        examples += f" ({plural(min(counts), f'test {self.noun}')})" if counts else ""
         verb = "agrees" if len(names) == 1 else "agree"
         return f"{subject} ({join_names(names)}) {verb} with the checkpoint on {examples}{suffix}"
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from leyden.stages.report.dataset import Dataset
 from leyden.stages.report.duplicates import Duplicates
-from leyden.stages.report.formatting import decimal, join_names, list_smallest, number_of, percent, plural
+from leyden.stages.report.formatting import decimal, isolate, join_names, list_smallest, number_of, percent, plural
 from leyden.stages.report.left_out import LeftOut
 
 MAX_IMBALANCE = 10  # largest class / smallest; from here on, accuracy hides results on the smallest class
@@ -75,8 +75,8 @@ def check_classes(dataset: Dataset) -> Iterator[Finding]:
         ratio = largest.total / smallest.total
         yield Finding(
             f"The largest class has {ratio:,.0f} times as many {dataset.noun}s as the smallest",
-            f"{smallest.label} has {smallest.total:,}, {largest.label} {largest.total:,}: accuracy hides poor results "
-            "on a small class; see the balanced accuracy and the recall of each class.",
+            f"{isolate(smallest.label)} has {smallest.total:,}, {isolate(largest.label)} {largest.total:,}: accuracy "
+            "hides poor results on a small class; see the balanced accuracy and the recall of each class.",
             "classes",
         )
     for index, split in enumerate(dataset.counts):

@@ -3,6 +3,7 @@
 import functools
 import math
 import re
+import unicodedata
 from collections.abc import Callable
 
 from markupsafe import Markup, escape
@@ -39,10 +40,11 @@ def percentage_points(value: float) -> str:
 
 @number_format
 def decimal(value: float, num_decimals: int = 3) -> str:
-    """Format a number with some decimals, and with more where a small one would be rounded to 0."""
-    while num_decimals < 6 and value and not round(value, num_decimals):
-        num_decimals += 1
-    return f"{value:,.{num_decimals}f}"
+    """Format a number with some decimals, and with more, up to 6, where a small one would be rounded to 0."""
+    decimals = num_decimals
+    while decimals < 6 and not round(value, decimals):
+        decimals += 1
+    return f"{value:,.{decimals if round(value, decimals) else num_decimals}f}"
 
 
 @number_format
@@ -104,24 +106,30 @@ def table_cell(text: str) -> str:
         return text
 
 
-def join_names(names: list[str], max_names: int | None = None) -> str:
+def join_names(names: list[str], max_names: int | None = None, last: str = "and") -> str:
     """Join names as in prose: `a, b and c`, or, if there are more than `max_names`, `a, b and others`."""
     if max_names and len(names) > max_names:
         names = [*names[:max_names], "others"]
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 2 else names)
+    return f" {last} ".join([", ".join(names[:-1]), names[-1]] if len(names) > 2 else names)
+
+
+def isolate(name: str) -> str:
+    """Keep a name in right-to-left letters from moving the numbers beside it: U+2068 and U+2069 around it."""
+    is_right_to_left = any(unicodedata.bidirectional(letter) in ("R", "AL") for letter in name)
+    return f"\u2068{name}\u2069" if is_right_to_left else name
 
 
 def list_smallest(counts: dict[str, int], max_names: int = 5) -> str:
     """List names with their counts: all in their order, or, if there are more, `for example` the smallest."""
     names = counts if len(counts) <= max_names else sorted(counts, key=counts.__getitem__)[:max_names]
-    listed = join_names([f"{name} ({counts[name]:,})" for name in names])
+    listed = join_names([f"{isolate(name)} ({counts[name]:,})" for name in names])
     return listed if len(counts) <= max_names else f"for example {listed}"
 
 
 def number_of(count: int, total: int, noun: str, nouns: str) -> str:
-    """Begin a clause about some of a total: `All 3 classes have`, `The only class has` or `2 of 3 classes have`."""
+    """Begin a clause about some of a total: `All 3 classes have`, `Both classes have` or `1 of 3 classes has`."""
     if count == total:
-        return f"The only {noun} has" if total == 1 else f"All {total:,} {nouns} have"
+        return {1: f"The only {noun} has", 2: f"Both {nouns} have"}.get(total, f"All {total:,} {nouns} have")
     return f"{count:,} of {plural(total, noun, nouns)} {'has' if count == 1 else 'have'}"
 
 

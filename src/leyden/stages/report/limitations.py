@@ -3,7 +3,16 @@
 from leyden.stages.report.evaluation import MIN_TEST_EXAMPLES, Evaluation
 from leyden.stages.report.explanations import beats_chance
 from leyden.stages.report.findings import Finding
-from leyden.stages.report.formatting import TIMES, as_words, join_names, list_smallest, number_of, percent, plural
+from leyden.stages.report.formatting import (
+    TIMES,
+    as_words,
+    isolate,
+    join_names,
+    list_smallest,
+    number_of,
+    percent,
+    plural,
+)
 from leyden.stages.report.results import Results
 
 
@@ -27,7 +36,9 @@ def list_limitations(results: Results, findings: list[Finding]) -> list[str]:
     if explanations:
         failed = [as_words(name) for name, metrics in explanations.metrics.items() if not beats_chance(metrics)]
         if failed:
-            limitations.append(f"Explanation methods that are no better than a random map: {join_names(failed)}.")
+            limitations.append(
+                f"Explanation methods that are not clearly better than a random map: {join_names(failed)}."
+            )
     return limitations
 
 
@@ -43,10 +54,23 @@ def list_score_limitations(evaluation: Evaluation) -> list[str]:
             f"test {evaluation.noun}s, too few to measure the accuracy on a class well: {list_smallest(small)}."
         )
     limitations.append(evaluation.slices.summary())
-    for row in evaluation.lowest_recall(1):
-        if float(row["recall"]) < 1:
-            limitations.append(
-                f"The class with the lowest recall is {row['label']}: {percent(row['recall'])} of its "
-                f"{plural(int(row['count']), f'test {evaluation.noun}')} classified correctly."
-            )
-    return limitations
+    return limitations + list_lowest_recall(evaluation)
+
+
+def list_lowest_recall(evaluation: Evaluation) -> list[str]:
+    """Name the class with the lowest recall, or count the classes that share it; empty if there are no errors."""
+    lowest = evaluation.lowest_recall(len(evaluation.classes))
+    lowest = [row for row in lowest if float(row["recall"]) == float(lowest[0]["recall"]) < 1]
+    if not lowest:
+        return []
+    recall, counts = percent(lowest[0]["recall"]), {row["label"]: int(row["count"]) for row in lowest}
+    if len(lowest) > 1:
+        return [
+            f"{len(lowest):,} classes share the lowest recall, {recall}; with test {evaluation.noun}s: "
+            f"{list_smallest(counts)}."
+        ]
+    label, count = next(iter(counts.items()))
+    return [
+        f"The class with the lowest recall is {isolate(label)}: {recall} of its "
+        f"{plural(count, f'test {evaluation.noun}')} classified correctly."
+    ]

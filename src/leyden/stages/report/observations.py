@@ -11,7 +11,7 @@ import yaml
 
 from leyden.stages.report.dataset import Class
 from leyden.stages.report.findings import MAX_IMBALANCE
-from leyden.stages.report.formatting import as_sentence, join_names, list_smallest, percent, plural
+from leyden.stages.report.formatting import isolate, join_names, list_smallest, percent, plural
 from leyden.stages.report.outcomes import WARNING
 from leyden.stages.report.results import Results
 from leyden.stages.report.scores import check_calibration, check_robustness
@@ -29,23 +29,18 @@ MAX_INTERVAL = 0.1  # of the accuracy
 
 def observe_guessing(results: Results) -> str | None:
     evaluation = results.evaluation
-    if evaluation is None or evaluation.beats_constant_guess:
+    if evaluation is None or evaluation.beats_constant_guess or evaluation.is_too_small:
         return None
-    return f"Always predicting the most frequent label is correct for {percent(evaluation.majority_fraction)}."
+    guess = percent(evaluation.majority_fraction)
+    return f"Always predicting the most frequent label is correct for {guess} of the test {evaluation.noun}s."
 
 
 def observe_kept_epoch(results: Results) -> str | None:
-    training = results.training
-    if training is None:
+    training, accuracies = results.training, read_curve(results.training, "val/accuracy")
+    if training is None or training.kept_epoch not in accuracies:
         return None
-    if training.warning:
-        return as_sentence(training.warning)
-    accuracies = read_curve(training, "val/accuracy")
-    kept = accuracies.get(training.kept_epoch or 0)
-    if kept is None:
-        return None
-    best = max(accuracies, key=accuracies.__getitem__)
-    if accuracies[best] <= kept + MIN_GAIN:
+    kept, best = accuracies[training.kept_epoch], max(accuracies, key=accuracies.__getitem__)
+    if accuracies[best] <= kept + (0 if training.warning else MIN_GAIN):
         return None
     return (
         f"Epoch {training.kept_epoch} was kept, with a validation accuracy of {percent(kept)}; "
@@ -100,7 +95,7 @@ def observe_imbalance(results: Results) -> str | None:
 
 
 def describe(row: Class) -> str:
-    return f"{row.label} has {row.counts[0]:,}"
+    return f"{isolate(row.label)} has {row.counts[0]:,}"
 
 
 def observe_small_input(results: Results) -> str | None:

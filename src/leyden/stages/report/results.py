@@ -6,7 +6,16 @@ from leyden.stages.report.dataset import Dataset
 from leyden.stages.report.evaluation import Evaluation
 from leyden.stages.report.explanations import Explanations
 from leyden.stages.report.exports import Exports, file_label
-from leyden.stages.report.formatting import as_sentence, as_words, decimal, duration, factor, percent, plural
+from leyden.stages.report.formatting import (
+    as_sentence,
+    as_words,
+    decimal,
+    duration,
+    factor,
+    join_names,
+    percent,
+    plural,
+)
 from leyden.stages.report.training import Training
 
 
@@ -24,13 +33,11 @@ def summarize_model(results: Results) -> str:
     """Summarise in one sentence the exported files and the explanations; the verdict states the accuracy."""
     if results.training is None:
         return ""
-    was_evaluated = results.evaluation is not None
-    parts = [
-        "" if was_evaluated else "the model was not evaluated",
-        results.exports.summary() if results.exports else f"{'the model' if was_evaluated else 'it'} was not exported",
-        results.explanations.summary() if results.explanations else "it was not explained",
-    ]
-    return as_sentence("; ".join(filter(None, parts)))
+    stages = {"evaluated": results.evaluation, "exported": results.exports, "explained": results.explanations}
+    missing = [verb for verb, result in stages.items() if result is None]
+    parts = [result.summary() for result in (results.exports, results.explanations) if result]
+    parts += [f"the model was not {join_names(missing, last='or')}"] if missing else []
+    return as_sentence("; ".join(parts))
 
 
 def headline_metrics(results: Results) -> list[tuple[str, str, str]]:
@@ -51,7 +58,7 @@ def headline_metrics(results: Results) -> list[tuple[str, str, str]]:
     if exports and exports.fastest:
         note = f"{file_label(exports.fastest)}; speedup over eager PyTorch for one {exports.noun}"
         headlines.append(("fastest file", factor(exports.fastest["speedup_b1"]), note))
-    if explanations and explanations.best:
+    if explanations and explanations.best in explanations.trusted:
         metrics = explanations.metrics[explanations.best]
         note = f"{as_words(explanations.best)}; random map {decimal(metrics['random_deletion_auc'])}"
         headlines.append(("deletion AUC", decimal(metrics["deletion_auc"]), note))

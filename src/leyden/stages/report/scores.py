@@ -3,7 +3,14 @@
 from collections.abc import Iterator
 
 from leyden.stages.report.evaluation import MIN_TEST_EXAMPLES, Evaluation
-from leyden.stages.report.formatting import capitalize_first, list_smallest, number_of, percent, plural
+from leyden.stages.report.formatting import (
+    capitalize_first,
+    list_smallest,
+    number_of,
+    percent,
+    plural,
+    uppercase_acronym,
+)
 from leyden.stages.report.outcomes import FAILED, MISSING, NO_TARGET, PASSED, UNCERTAIN, WARNING, Check
 from leyden.stages.report.requirements import MET, MISSED, list_requirements
 from leyden.stages.report.slices import Slices, name_slice
@@ -30,16 +37,21 @@ def check_scores(evaluation: Evaluation | None) -> list[Check]:
 
 def check_accuracy(evaluation: Evaluation) -> Check:
     """Compare the accuracy's interval with a constant guess; only a target can say whether it is high enough."""
-    majority = f"always predicting the most frequent label ({percent(evaluation.majority_fraction)})"
-    if not evaluation.beats_constant_guess:
-        outcome, evidence = FAILED, f"not clearly better than {majority}."
-    elif not evaluation.metrics.get("required"):
-        outcome, evidence = NO_TARGET, f"clearly better than {majority}. {NO_REQUIREMENT}"
-    else:
-        outcome, evidence = PASSED, f"clearly better than {majority}."
-    return Check(
-        outcome, evaluation.accuracy_text, f"{capitalize_first(evaluation.accuracy_interval)}; {evidence}", "scores"
+    title = evaluation.accuracy_text
+    majority = (
+        f"clearly better than always predicting the most frequent label ({percent(evaluation.majority_fraction)})"
     )
+    if evaluation.is_too_small:
+        outcome, evidence = MISSING, f"with so few, even a perfect score would not be {majority}."
+        examples = plural(evaluation.metrics["examples"], f"test {evaluation.noun}")
+        title = f"{examples} cannot show that the model is better than a constant guess"
+    elif not evaluation.beats_constant_guess:
+        outcome, evidence = FAILED, f"not {majority}."
+    elif not evaluation.metrics.get("required"):
+        outcome, evidence = NO_TARGET, f"{majority}. {NO_REQUIREMENT}"
+    else:
+        outcome, evidence = PASSED, f"{majority}."
+    return Check(outcome, title, f"{capitalize_first(evaluation.accuracy_interval)}; {evidence}", "scores")
 
 
 def check_requirements(evaluation: Evaluation) -> Iterator[Check]:
@@ -101,17 +113,17 @@ def check_robustness(evaluation: Evaluation) -> Iterator[Check]:
         return
     mildest = {kind: rows[0] for kind, rows in evaluation.robustness.items()}
     kind, row = min(mildest.items(), key=lambda item: float(item[1]["accuracy"]))
+    name, examples = uppercase_acronym(kind), evaluation.robustness_examples
     low, high = (float(row.get(f"accuracy_{end}") or row["accuracy"]) for end in ("low", "high"))
     accuracy = evaluation.metrics["accuracy"]
     outcome, title = {
         WITHIN: (PASSED, "Robust to mild changes"),
-        BEYOND: (WARNING, f"Sensitive to {kind}"),
+        BEYOND: (WARNING, f"Sensitive to {name}"),
         UNKNOWN: (WARNING, "Robustness to mild changes cannot be judged"),
     }[compare(accuracy - high, accuracy - low, MAX_MILD_LOSS)]
     evidence = (
-        f"Of {plural(len(mildest), 'corruption or attack', 'corruptions and attacks')} at their mildest, {kind} "
-        f"({row['strength']}) lowers the accuracy most, to {percent(row['accuracy'])} "
-        f"({evaluation.level} interval {percent(low)} to {percent(high)}); a loss of up to "
-        f"{100 * MAX_MILD_LOSS:g} points is mild."
+        f"At the mildest strength, the accuracy is lowest under {name} ({row['strength']}): {percent(row['accuracy'])} "
+        f"({evaluation.level} interval {percent(low)} to {percent(high)}){f' on {examples}' if examples else ''}, "
+        f"against {percent(accuracy)} without it; a loss of up to {100 * MAX_MILD_LOSS:g} points is mild."
     )
     yield Check(outcome, title, evidence, "weaknesses")

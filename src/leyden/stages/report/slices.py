@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from leyden.artifacts import SLICES
-from leyden.stages.report.formatting import as_words, join_names, plural
+from leyden.stages.report.formatting import as_words, isolate, join_names, plural
 from leyden.stages.report.tables import read_optional_table
 
 Row = dict[str, str]
@@ -41,16 +41,21 @@ class Slices:
         slices = f"{plural(len(self.rows), 'slice')} (by {self.properties})"
         if not self.num_judged:
             return f"None of {slices} can be judged: {self._limit()}"
-        of = f"{self.num_judged:,} of {slices} that can be judged" if self.too_small else slices
-        found = f"{len(self.weak):,} of {of} {'is' if len(self.weak) == 1 else 'are'}"
-        sentence = f"{found if self.weak else f'None of {of} is'} significantly worse than the others."
+        found = f"{'are' if len(self.weak) > 1 else 'is'} significantly worse than the others."
         if not self.too_small:
-            return sentence
-        return f"{sentence} {plural(len(self.too_small), 'slice')} cannot be judged: {self._limit()}"
+            return f"{len(self.weak) or 'None'} of {slices} {found}"
+        return (
+            f"Of {slices}, {self.num_judged:,} can be judged, and {len(self.weak) or 'none'} {found} "
+            f"{plural(len(self.too_small), 'slice')} cannot be judged: {self._limit()}"
+        )
 
     def _limit(self) -> str:
-        largest = max(int(row["count"]) for row in self.too_small)
-        size = f"with at most {plural(largest, self.noun)} each, "
+        total = sum(int(row["count"]) for row in self.rows if row["by"] == self.rows[0]["by"])
+        counts = [int(row["count"]) for row in self.too_small]
+        # A slice with nearly all examples has too few others to be compared with.
+        largest = max(min(count, total - count) for count in counts)
+        where = "each" if largest >= max(counts) else "inside or outside each"
+        size = f"with at most {plural(largest, self.noun)} {where}, "
         return f"{size}even a slice without a correct prediction could be chance."
 
 
@@ -59,4 +64,4 @@ def read_slices(evaluate: Path, noun: str) -> Slices:
 
 
 def name_slice(row: Row) -> str:
-    return f"{as_words(row['by'])} {row['slice']}"
+    return f"{as_words(row['by'])} {isolate(row['slice'])}"

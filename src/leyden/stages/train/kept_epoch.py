@@ -54,7 +54,7 @@ def doubt_accuracy(rows: Sequence[Row], kept: Row, monitor: str, val_counts: Seq
             f"predicting the most frequent label ({majority:.4f} of {num_examples:,} validation examples); "
             "try pretrained weights, more epochs or more examples"
         )
-    best = max(rows, key=lambda row: float(row.get(ACCURACY) or 0))
+    best = max((row for row in rows if row.get(ACCURACY)), key=lambda row: float(row[ACCURACY]))
     if "loss" in monitor and accuracy_low(float(best[ACCURACY]), num_examples) > accuracy:
         warnings.append(
             f"{epoch_name(best)} has a {ACCURACY} of {float(best[ACCURACY]):.4f}, {name}, whose weights are kept, of "
@@ -68,5 +68,10 @@ def epoch_name(row: Row) -> str:
 
 
 def accuracy_low(accuracy: float, num_examples: int) -> float:
-    """Return the accuracy minus two standard errors."""
+    """Return the lower end of the accuracy's interval at about 95%.
+
+    Source: Agresti and Coull, "Approximate is better than exact for interval estimation of binomial proportions", 1998:
+    two successes and two failures are added, so that 2 of 2 correct are not certain.
+    """
+    accuracy, num_examples = (accuracy * num_examples + 2) / (num_examples + 4), num_examples + 4
     return accuracy - 2 * sqrt(accuracy * (1 - accuracy) / num_examples)
