@@ -69,6 +69,11 @@ TRAINING = [
     ("--trainer.callbacks+=os.system", "trainer.callbacks"),
     ("--resume.every_steps=-1", "resume.every_steps must lie in [1, inf); got -1"),
     ("--network=os.system", "network"),
+    ("--network.class_path=null", "network: expected package.module.Name as class_path; got None"),
+    ("--data.class_path=.inf", "data: expected package.module.Name as class_path; got .inf"),
+    ("--network.init_args.width=-1", "expected arguments that fit leyden.models.ResNet; it cannot be built"),
+    ("--network=leyden.models.PatchTransformer --network.init_args.heads=0", "it cannot be built: integer modulo by"),
+    ("--trainer.max_epochs=", "trainer.max_epochs: expected int; got nothing"),
     ("--network.class_path=3", "network"),
 ]
 
@@ -131,6 +136,10 @@ OTHERS = [
         "export --tolerance.fp32.max_relative_diff=-1",
         "export.tolerance.fp32.max_relative_diff must lie in [0, inf); got -1",
     ),
+    ("explain --num_deletion_steps=1000000000000000000000000", "num_deletion_steps must lie in [1, 10000]"),
+    ("explain --num_channels=", "num_channels: expected int; got nothing"),
+    ("prepare --allow_leakage=true", "expected no value of --allow_leakage, which alone means true; got 'true'"),
+    (f"prepare --out={'x/' * 1500}", "expected a path of at most 200 folders"),
     ("explain --num_shown=0", "explain.num_shown must lie in [1, inf); got 0"),
     ("explain --num_evidence=-1", "explain.num_evidence must lie in [1, inf); got -1"),
     ("report --num_errors=0", "report.num_errors must lie in [1, inf); got 0"),
