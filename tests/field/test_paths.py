@@ -91,7 +91,6 @@ class TestFilesOfTheUser:
         assert main(["report"]) == 0
         assert "metrics.json" not in names(Path("artifacts/report"))
 
-
     @pytest.mark.parametrize("content", ["# My project\n", "path,label\na.png,3\n", "{}\n", "path,predict", "\0"])
     @pytest.mark.parametrize("verb", [["predict", CKPT, "data/3/0003.png"], ["compare", CKPT, CKPT]])
     def test_another_file_is_kept_and_an_earlier_result_is_replaced(
