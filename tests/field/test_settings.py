@@ -13,6 +13,8 @@ from leyden.yaml_files import MAX_BYTES, load_yaml
 from tests.conftest import REPO
 
 MODEL, DATA, AUGMENT = "--model.init_args", "--data.init_args", "--data.init_args.augment"
+AVERAGING = "--trainer.callbacks+=leyden.training.averaging.TailAveraging --trainer.callbacks.start_fraction"
+QUANTIZATION = "--trainer.callbacks+=leyden.training.fake_quantization.FakeQuantization --trainer.callbacks.decay"
 LR = f"{MODEL}.optimizer.init_args.lr"
 
 TRAINING = [
@@ -43,7 +45,9 @@ TRAINING = [
     (f"--seed_everything={2**70}", "seed_everything must lie in [0, 4294967295]"),
     ("--seed_everything=-1", "seed_everything must lie in [0, 4294967295]; got -1"),
     ("--seed_everything=true", "seed_everything must lie in [0, 4294967295]; got True"),
-    ("--trainer.accumulate_grad_batches=0", "trainer.accumulate_grad_batches must lie in [1, inf); got 0"),
+    ("--trainer.accumulate_grad_batches=0", "trainer.accumulate_grad_batches must lie in [1, 1000000]; got 0"),
+    (f"--trainer.accumulate_grad_batches={10**25}", "trainer.accumulate_grad_batches must lie in [1, 1000000]"),
+    (f"--trainer.num_nodes={10**25}", "trainer.num_nodes must lie in [1, 1000000]"),
     ("--trainer.max_epochs=0", "trainer.max_epochs must lie in [1, inf); got 0"),
     ("--trainer.max_epochs=-5", "trainer.max_epochs must lie in [1, inf); got -5"),
     ("--trainer.val_check_interval=0", "trainer.val_check_interval must lie in (0, inf); got 0"),
@@ -67,6 +71,9 @@ TRAINING = [
     ("--trainer.precision=nonsense", "bf16-mixed"),
     ("--trainer.max_epoch=3", "did you mean 'max_epochs'?"),
     ("--trainer.callbacks+=os.system", "trainer.callbacks"),
+    (f"{AVERAGING}=.nan", "trainer.callbacks.start_fraction must lie in [0, 1); got nan"),
+    (f"{AVERAGING}=-1", "trainer.callbacks.start_fraction must lie in [0, 1); got -1"),
+    (f"{QUANTIZATION}=2", "trainer.callbacks.decay must lie in [0, 1); got 2"),
     ("--resume.every_steps=-1", "resume.every_steps must lie in [1, inf); got -1"),
     ("--network=os.system", "network"),
     ("--network.class_path=null", "network: expected package.module.Name as class_path; got None"),
