@@ -321,6 +321,17 @@ def test_a_transform_that_changes_the_size_or_type(workspace, capsys, transform)
     assert "expected transforms that keep an image's type and size" in run(capsys, ["fit", *args])
 
 
+@pytest.mark.parametrize(
+    "transform", ["Normalize, init_args: {mean: [0.5], std: [0.5]}", "RandomCrop, init_args: {size: 99}"]
+)
+def test_a_transform_that_does_not_suit_the_images(workspace, capsys, transform):
+    Path("crop.yaml").write_text(
+        "data: {init_args: {augment: {transforms: [{class_path: torchvision.transforms.v2." + transform + "}]}}}\n"
+    )
+    args = ["-c", "configs/train.yaml", "-c", "crop.yaml", "--trainer.fast_dev_run=1"]
+    assert f"{transform.partition(',')[0]} fails with " in run(capsys, ["fit", *args])
+
+
 @pytest.mark.parametrize("replace", [["--network=leyden.models.FastCNN"], ["-c", "replace.yaml"]])
 def test_arguments_of_a_replaced_class_are_named(workspace, caplog, replace):
     Path("replace.yaml").write_text("network: {class_path: leyden.models.FastCNN}\n")
