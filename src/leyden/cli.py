@@ -3,6 +3,7 @@
 import errno
 import importlib
 import io
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ from types import ModuleType
 from typing import Any, get_args, get_origin
 
 from leyden import __version__
-from leyden.errors import DISK_FULL, UserError, did_you_mean
+from leyden.errors import DISK_FULL, UserError, did_you_mean, one_line
 from leyden.files.names import printable
 
 # verb: (module, description). The module has a function `main` if it runs several verbs, else one named after the verb.
@@ -32,6 +33,9 @@ VERBS = {
     "completion": ("leyden.completion", "print a shell completion script for bash or zsh"),
 }
 STAGES = Path(__file__).parent / "stages"
+MAX_PATH_PARTS = 200  # pathlib creates parent folders by recursion
+# These log what they find on the machine: a home folder that is not writable, no CUDA runtime, or newer versions.
+NOISY_LOGGERS = ("matplotlib", "torch.utils._pytree", "torch.utils.cpp_extension")
 HELP_OPTIONS = ("-h", "--help", "help")
 HELP = """usage: leyden VERB [-c CONFIG]... [--key=value]...
 
@@ -50,6 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         line), 130 if interrupted.
     """
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # torch's C++ code warns of its own workings
+    for name in NOISY_LOGGERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
     if argv is None:
         sys.path.append(str(Path.cwd()))  # so that configs can name the user's own classes in files there
         argv = sys.argv[1:]
@@ -143,19 +149,26 @@ def parse(function: Callable[..., Any], verb: str, args: list[str]) -> dict[str,
     with one_line_errors(parser):
         config = parser.parse_args(args)
         values = parser.instantiate(config).as_dict()
-    return {key: expand_home(value) for key, value in values.items() if key != "config"}
+    return {key: complete_path(value) for key, value in values.items() if key != "config"}
 
 
-def expand_home(value: Any) -> Any:
+def complete_path(value: Any) -> Any:
     """Replace a leading `~` in a path, or in those of a list: shells leave it as it is in `--out=~/results`.
 
     Raises:
-        UserError: if it names an unknown user.
+        UserError: if it names an unknown user, or cannot be a path.
     """
     if isinstance(value, list):
-        return [expand_home(each) for each in value]
+        return [complete_path(each) for each in value]
+    if not isinstance(value, Path):
+        return value
+    if "\0" in str(value) or len(value.parts) > MAX_PATH_PARTS:
+        raise UserError(
+            f"expected a path of at most {MAX_PATH_PARTS} folders, without the character 0; got "
+            f"{one_line(str(value))}...; choose a different path"
+        )
     try:
-        return value.expanduser() if isinstance(value, Path) else value
+        return value.expanduser()
     except RuntimeError as error:
         raise UserError(
             f"expected a path; got {value}, the home folder of an unknown user; write ./{value} for a name with ~"

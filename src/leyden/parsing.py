@@ -22,8 +22,11 @@ from leyden.yaml_files import load_yaml, read_yaml
 UNKNOWN_KEY = re.compile(r"(?:unrecognized arguments: (?:--)?|does not accept option '|Option ')([\w.+-]+)")
 CLASS_PATH = re.compile(r"class_path '([\w.]+)'")
 EXPECTED_TYPE = re.compile(r"Expected an? (?:<class '([\w.]+)'>|typing\.Literal\[(.+?)\]|([\w ]+))")
-VALUE = re.compile(r"(?:Got value: |Given value: )(.+)$", re.MULTILINE)
+VALUE = re.compile(r"(?:Got value|Given value): ?(.*)$", re.MULTILINE)
 NESTED_VALUE = re.compile(r"NestedArg\(key='[^']*', val='?(.*?)'?\)")
+# Of a class path that is not text, or not of the form package.module.Name.
+WRONG_CLASS_PATH = re.compile(r"unhashable type|is not iterable|Unexpected import path format")
+FLAG_VALUE = re.compile(r"argument (--\w+): ignored explicit argument (.+)")
 MISSING_PACKAGE = re.compile(r"Requirement '(\w+)[^']*' not met|No module named '?(\w+)")
 # Lines that jsonargparse prints around the actual mistake.
 CONTEXT_LINE = re.compile(
@@ -181,6 +184,8 @@ def summarize(message: str, parser: Any) -> str:
             f"expected the package {name}, which is not installed; "
             f"run `uv pip install {name}`, remove the config that needs it, or correct the path"
         )
+    if flag := FLAG_VALUE.match(message):
+        return f"expected no value of {flag[1]}, which alone means true; got {flag[2]}; leave the value out"
     if unknown := UNKNOWN_KEY.search(message):
         key = unknown[1]
         hint = did_you_mean(key.split(".")[-1], known_names(message, parser))
@@ -193,14 +198,17 @@ def summarize(message: str, parser: Any) -> str:
         for class_name, literals, text in EXPECTED_TYPE.findall(message)
         if class_name != "NoneType" and not text.startswith("path")
     ]
-    if types and (values := VALUE.findall(message)):
-        nested = NESTED_VALUE.search(values[-1])
-        got = one_line(nested[1] if nested else values[-1])
+    values = VALUE.findall(message)
+    nested = NESTED_VALUE.search(values[-1]) if values else None
+    got = one_line(nested[1] if nested else values[-1]) or "nothing" if values else ""
+    if types and got:
         return f"{key}: expected {' or '.join(dict.fromkeys(types))}; got {got}"
+    if nested and WRONG_CLASS_PATH.search(message):
+        return f"{key}: expected package.module.Name as class_path; got {got}"
     lines = [re.sub(r'^Parser key "[^"]+":\s*', "", line.strip(" -")) for line in message.splitlines()]
     rest = "; ".join(dict.fromkeys(line for line in lines if line and not CONTEXT_LINE.match(line)))
-    if (values := VALUE.findall(message)) and values[-1] not in rest:
-        rest += f"; got {one_line(values[-1])}"
+    if got and got not in rest:
+        rest += f"; got {got}"
     return f"{key}: {rest}" if key and key != "config" else rest
 
 

@@ -40,6 +40,17 @@ def test_the_stages_after_a_training(workspace, python_env):
         "export",
         "explain --num_evidence=4 --num_shown=2",
         "report",
-        "predict artifacts/train/model.ckpt artifacts/prepare/contact --out=rows.csv",
+        *(
+            f"predict artifacts/{model} artifacts/prepare/contact --out=rows.csv"
+            for model in ("train/model.ckpt", "export/model.pte", "export/model.aoti.pt2")
+        ),
     )
     assert not unexpected_lines(stderr_of(python_env, *commands))
+
+
+def test_a_home_folder_that_is_not_writable(python_env):
+    """Without one, matplotlib keeps its cache in a temporary folder."""
+    code = "from leyden.cli import main; main(['--version']); import matplotlib; matplotlib.get_configdir()"
+    env = {**python_env, "MPLCONFIGDIR": "/proc/nowhere", "PYTHONPATH": str(REPO / "src")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True)
+    assert done.stderr == ""

@@ -91,6 +91,24 @@ class TestFilesOfTheUser:
         assert main(["report"]) == 0
         assert "metrics.json" not in names(Path("artifacts/report"))
 
+    @pytest.mark.parametrize("content", ["# My project\n", "path,label\na.png,3\n", "{}\n", "path,predict", "\0"])
+    @pytest.mark.parametrize("verb", [["predict", CKPT, "data/3/0003.png"], ["compare", CKPT, CKPT]])
+    def test_another_file_is_kept_and_an_earlier_result_is_replaced(
+        self, verb, content, in_trained, tmp_path, error_of
+    ):
+        out = tmp_path / "out"
+        out.write_text(content)
+        assert "it is another file, which would be lost" in error_of(*verb, f"--out={out}")
+        assert out.read_text() == content
+        out.write_text("")
+        for _ in range(2):
+            assert main([*verb, f"--out={out}"]) == 0
+        assert names(tmp_path) == ["out"]
+
+    def test_a_path_that_no_file_can_have_is_one_error_line(self, in_trained, tmp_path, error_of):
+        (tmp_path / "zero.yaml").write_text('title: x\nout: "a\\0b"\n')
+        assert "without the character 0; got a\\x00b" in error_of("report", f"--config={tmp_path}/zero.yaml")
+
 
 class TestRuns:
     def test_a_dangling_link_is_followed(self, workspace):
@@ -246,6 +264,17 @@ class TestClosedStreams:
         done = subprocess.run(command, env=python_env, check=False, **{closed: writer})
         os.close(writer)
         assert done.returncode == (2 if closed == "stdout" else code)
+
+
+@pytest.mark.parametrize("verb", ["validate", "test"])
+def test_scores_that_nothing_reads_are_an_error_as_of_other_verbs(verb, in_trained, python_env):
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "leyden", verb, "--network.init_args.width=8"]
+    done = subprocess.run(command, env=python_env, check=False, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(f"leyden {verb}: expected to print all output; got: Broken pipe")
 
 
 class TestDamagedFiles:

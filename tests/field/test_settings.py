@@ -13,6 +13,8 @@ from leyden.yaml_files import MAX_BYTES, load_yaml
 from tests.conftest import REPO
 
 MODEL, DATA, AUGMENT = "--model.init_args", "--data.init_args", "--data.init_args.augment"
+AVERAGING = "--trainer.callbacks+=leyden.training.averaging.TailAveraging --trainer.callbacks.start_fraction"
+QUANTIZATION = "--trainer.callbacks+=leyden.training.fake_quantization.FakeQuantization --trainer.callbacks.decay"
 LR = f"{MODEL}.optimizer.init_args.lr"
 
 TRAINING = [
@@ -43,7 +45,9 @@ TRAINING = [
     (f"--seed_everything={2**70}", "seed_everything must lie in [0, 4294967295]"),
     ("--seed_everything=-1", "seed_everything must lie in [0, 4294967295]; got -1"),
     ("--seed_everything=true", "seed_everything must lie in [0, 4294967295]; got True"),
-    ("--trainer.accumulate_grad_batches=0", "trainer.accumulate_grad_batches must lie in [1, inf); got 0"),
+    ("--trainer.accumulate_grad_batches=0", "trainer.accumulate_grad_batches must lie in [1, 1000000]; got 0"),
+    (f"--trainer.accumulate_grad_batches={10**25}", "trainer.accumulate_grad_batches must lie in [1, 1000000]"),
+    (f"--trainer.num_nodes={10**25}", "trainer.num_nodes must lie in [1, 1000000]"),
     ("--trainer.max_epochs=0", "trainer.max_epochs must lie in [1, inf); got 0"),
     ("--trainer.max_epochs=-5", "trainer.max_epochs must lie in [1, inf); got -5"),
     ("--trainer.val_check_interval=0", "trainer.val_check_interval must lie in (0, inf); got 0"),
@@ -67,8 +71,16 @@ TRAINING = [
     ("--trainer.precision=nonsense", "bf16-mixed"),
     ("--trainer.max_epoch=3", "did you mean 'max_epochs'?"),
     ("--trainer.callbacks+=os.system", "trainer.callbacks"),
+    (f"{AVERAGING}=.nan", "trainer.callbacks.start_fraction must lie in [0, 1); got nan"),
+    (f"{AVERAGING}=-1", "trainer.callbacks.start_fraction must lie in [0, 1); got -1"),
+    (f"{QUANTIZATION}=2", "trainer.callbacks.decay must lie in [0, 1); got 2"),
     ("--resume.every_steps=-1", "resume.every_steps must lie in [1, inf); got -1"),
     ("--network=os.system", "network"),
+    ("--network.class_path=null", "network: expected package.module.Name as class_path; got None"),
+    ("--data.class_path=.inf", "data: expected package.module.Name as class_path; got .inf"),
+    ("--network.init_args.width=-1", "expected arguments that fit leyden.models.ResNet; it cannot be built"),
+    ("--network=leyden.models.PatchTransformer --network.init_args.heads=0", "it cannot be built: integer modulo by"),
+    ("--trainer.max_epochs=", "trainer.max_epochs: expected int; got nothing"),
     ("--network.class_path=3", "network"),
 ]
 
@@ -131,6 +143,10 @@ OTHERS = [
         "export --tolerance.fp32.max_relative_diff=-1",
         "export.tolerance.fp32.max_relative_diff must lie in [0, inf); got -1",
     ),
+    ("explain --num_deletion_steps=1000000000000000000000000", "num_deletion_steps must lie in [1, 10000]"),
+    ("explain --num_channels=", "num_channels: expected int; got nothing"),
+    ("prepare --allow_leakage=true", "expected no value of --allow_leakage, which alone means true; got 'true'"),
+    (f"prepare --out={'x/' * 1500}", "expected a path of at most 200 folders"),
     ("explain --num_shown=0", "explain.num_shown must lie in [1, inf); got 0"),
     ("explain --num_evidence=-1", "explain.num_evidence must lie in [1, inf); got -1"),
     ("report --num_errors=0", "report.num_errors must lie in [1, inf); got 0"),
@@ -303,6 +319,17 @@ def test_a_transform_that_changes_the_size_or_type(workspace, capsys, transform)
     )
     args = ["-c", "configs/train.yaml", "-c", "resize.yaml", "--trainer.fast_dev_run=1"]
     assert "expected transforms that keep an image's type and size" in run(capsys, ["fit", *args])
+
+
+@pytest.mark.parametrize(
+    "transform", ["Normalize, init_args: {mean: [0.5], std: [0.5]}", "RandomCrop, init_args: {size: 99}"]
+)
+def test_a_transform_that_does_not_suit_the_images(workspace, capsys, transform):
+    Path("crop.yaml").write_text(
+        "data: {init_args: {augment: {transforms: [{class_path: torchvision.transforms.v2." + transform + "}]}}}\n"
+    )
+    args = ["-c", "configs/train.yaml", "-c", "crop.yaml", "--trainer.fast_dev_run=1"]
+    assert f"{transform.partition(',')[0]} fails with " in run(capsys, ["fit", *args])
 
 
 @pytest.mark.parametrize("replace", [["--network=leyden.models.FastCNN"], ["-c", "replace.yaml"]])

@@ -216,12 +216,11 @@ def test_the_failed_folder_is_removed_after_a_success(in_trained, tmp_path, erro
 @pytest.mark.parametrize("verb", FILE_VERBS)
 class TestFiles:
     def test_a_symlink_is_followed_and_permissions_are_kept(self, verb, in_trained, tmp_path):
-        (tmp_path / "real").write_text("old")
-        (tmp_path / "real").chmod(0o640)
+        (tmp_path / "real").touch(0o640)
         (tmp_path / "out").symlink_to("real")
         assert main([verb, *FILE_VERBS[verb], f"--out={tmp_path}/out"]) == 0
         assert (tmp_path / "out").readlink() == Path("real")
-        assert (tmp_path / "real").read_text() != "old"
+        assert (tmp_path / "real").read_text()
         assert (tmp_path / "real").stat().st_mode & 0o777 == 0o640
         assert names(tmp_path) == ["out", "real"]
 

@@ -277,3 +277,35 @@ def test_the_stage_needs_no_torch() -> None:
     code = "import sys, leyden.stages.report; print([m for m in ('torch', 'lightning', 'captum') if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("train/metrics.json", "null"),
+        ("train/metrics.json", '{"epoch": "first"}'),
+        ("train/provenance.json", "[]"),
+        ("train/provenance.json", '{"kept_epoch": 3}'),
+        ("train/curves.csv", "a,b\n1,2\n"),
+        ("train/curves.csv", "epoch,step\nfirst,1\n"),
+        ("evaluate/metrics.json", "{}"),
+        ("evaluate/predictions.csv", ""),
+        ("evaluate/predictions.csv", "path,label\n"),
+        ("evaluate/per_class.csv", "a,b\n1,2\n"),
+        ("evaluate/calibration.csv", "confidence\n"),
+        ("export/report.json", "[{}]"),
+        ("export/report.json", "3"),
+        ("explain/metrics.json", "3"),
+        ("explain/summary.csv", "a,b\n1,2\n"),
+        ("explain/examples.csv", "a,b\n1,2\n"),
+    ],
+)
+def test_results_with_other_content_are_one_error_line_and_no_page(
+    artifacts: Artifacts, name: str, content: str
+) -> None:
+    artifacts.report()
+    before = artifacts.read("index.html")
+    (artifacts.root / name).write_text(content)
+    with pytest.raises(UserError, match=rf"expected .* in .*{Path(name).parent}.*; run .* again"):
+        artifacts.report()
+    assert artifacts.read("index.html") == before

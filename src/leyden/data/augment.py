@@ -196,7 +196,7 @@ def transform_each(images: Tensor, specs: list[dict[str, Any]], seeds: Tensor) -
         for image, seed in zip(images, seeds.tolist(), strict=True):
             torch.manual_seed(seed)
             for transform in transforms:
-                image = transform(image)
+                image = apply_transform(transform, image)
             if not (isinstance(image, Tensor) and image.dtype == images.dtype and image.shape == images.shape[1:]):
                 raise UserError(
                     f"expected transforms that keep an image's type and size, uint8 {tuple(images.shape[1:])}; got "
@@ -204,6 +204,16 @@ def transform_each(images: Tensor, specs: list[dict[str, Any]], seeds: Tensor) -
                 )
             transformed.append(image)
     return torch.stack(transformed)
+
+
+def apply_transform(transform: Callable[[Any], Any], image: Any) -> Any:
+    try:
+        return transform(image)
+    except Exception as error:  # of any kind, if a transform does not suit the images
+        raise UserError(
+            f"expected transforms of uint8 images; {type(transform).__name__} fails with {type(error).__name__}: "
+            f"{one_line(error, 200)}; correct data.augment.transforms"
+        ) from error
 
 
 def describe_output(value: Any) -> str:

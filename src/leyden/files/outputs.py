@@ -88,11 +88,15 @@ def check_folder(out: Path, owner: str) -> None:
             )
 
 
-def check_file(out: Path) -> None:
+def check_file(out: Path, start: bytes = b"") -> None:
     """Check that a file may be written.
 
+    Args:
+        out: The file; a link to it, a pipe or a device.
+        start: What the file begins with, by which an earlier one is recognised and may be replaced.
+
     Raises:
-        UserError: if it is a folder, a socket, a loop of symlinks or read-only, or cannot be created.
+        UserError: if it is a folder, a socket, a loop of symlinks, read-only or another file, or cannot be created.
     """
     with one_line_errors(out):
         target = resolved(out)
@@ -100,8 +104,19 @@ def check_file(out: Path) -> None:
         kinds["read-only file"] = target.is_file() and not os.access(target, os.W_OK)
         if kind := next((kind for kind, is_kind in kinds.items() if is_kind), None):
             raise UserError(f"expected a file to write; {out} is a {kind}; choose a different path")
-        if not is_stream(out):
-            check_parent(out, target)
+        if is_stream(out):
+            return
+        check_parent(out, target)
+        if target.is_file() and (found := read_start(target, len(start))) and found != start:
+            raise UserError(
+                f"expected {out} to be missing, empty or an earlier result of this verb; it is another file, which "
+                "would be lost; choose a different path, or move it away"
+            )
+
+
+def read_start(path: Path, num_bytes: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(num_bytes)
 
 
 def check_parent(out: Path, target: Path) -> None:

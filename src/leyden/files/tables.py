@@ -104,10 +104,15 @@ def read_columns(path: Path, verb: str, names: Sequence[str]) -> list[list[str]]
     """Read some columns of a table, in the order of `names`: with a score per class, a table can have 1,000 columns.
 
     Raises:
-        UserError: if it does not exist; the message names the verb.
+        UserError: if it does not exist or lacks one of them; the message names the verb.
     """
     rows = read_rows(path, verb)
     header = next(rows)
+    if missing := [name for name in names if name not in header]:
+        raise UserError(
+            f"expected the columns {', '.join(names)} in {path}; it lacks {', '.join(missing)}; "
+            f"run `leyden {verb}` again"
+        )
     indices = [header.index(name) for name in names]
     return [[row[index] for index in indices] for row in rows]
 

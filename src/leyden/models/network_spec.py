@@ -56,7 +56,9 @@ def build_network(
         )
     try:
         network = constructor(**args | accepted)
-    except (TypeError, ValueError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # a network's own code may raise anything on unchecked arguments
         source = current_source.get()
         raise UserError(
             f"expected arguments that fit {spec['class_path']}; it cannot be built: {one_line(error, 200)}; "

@@ -52,8 +52,8 @@ def compare(
         trust: Load files even if they run code (TorchScript, AOTInductor's library, networks that are not from leyden,
             torchvision or timm); files that this project has published do not need it.
     """
-    check_file(out)
     check_no_overlap(out, [old, new, data])
+    check_file(out, start=b'{\n  "accuracy_old": ')
     check_range("compare", "[1, inf)", batch_size=batch_size)
     check_range("compare", "(0, 1)", confidence_level=confidence_level)
     examples, labels = read_examples(data, "test")

@@ -51,8 +51,8 @@ def predict(
             leyden, torchvision or timm); files that this project has published do not need it.
     """
     check_range("predict", "[1, inf)", top_k=top_k, batch_size=batch_size)
-    check_file(out)
     check_no_overlap(out, [model, *(path for path in paths if not path.is_dir())])
+    check_file(out, start=b"path,prediction,confidence,")
     predictor = load(model, trust=trust)
     suffixes = SEQUENCE_SUFFIXES if is_sequence_model(predictor) else IMAGE_SUFFIXES
     left_out = LeftOut()

@@ -4,6 +4,8 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
+from leyden.ranges import check_range
+
 
 class TailAveraging(WeightAveraging):
     """Averages the weights over every step of the last part of a training.
@@ -22,6 +24,7 @@ class TailAveraging(WeightAveraging):
             start_fraction: Share of the steps after which averaging starts, in [0, 1); until then the average is the
                 current weights.
         """
+        check_range("trainer.callbacks", "[0, 1)", start_fraction=start_fraction)
         super().__init__(avg_fn=self._update_mean)
         self._start_fraction, self._start_step = start_fraction, 0
 

@@ -194,7 +194,7 @@ def lightning_errors() -> Iterator[None]:
         yield
     except MisconfigurationException as error:
         raise UserError(" ".join(str(error).split())) from error
-    except (RuntimeError, ValueError, MemoryError) as error:
+    except (AttributeError, RuntimeError, ValueError, MemoryError) as error:
         if is_oom_error(error) or isinstance(error, MemoryError):
             raise UserError(
                 f"expected a training that fits in memory; got {type(error).__name__}: {one_line(error)}; "

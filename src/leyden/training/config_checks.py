@@ -63,7 +63,7 @@ def check_trainer(trainer: Any) -> None:
 
 def check_trainer_ranges(trainer: Any) -> None:
     """Raise UserError for numbers that Lightning accepts and cannot train with."""
-    check_range("trainer", "[1, inf)", accumulate_grad_batches=trainer.accumulate_grad_batches)
+    check_range("trainer", "[1, 1000000]", accumulate_grad_batches=trainer.accumulate_grad_batches)
     if trainer.max_epochs not in (None, -1):
         check_range("trainer", "[1, inf)", max_epochs=trainer.max_epochs)
     if trainer.max_steps != -1:
@@ -81,6 +81,7 @@ def check_trainer_ranges(trainer: Any) -> None:
         ("check_val_every_n_epoch", "[1, inf)"),
         ("log_every_n_steps", "[0, inf)"),
         ("num_sanity_val_steps", "[-1, inf)"),
+        ("num_nodes", "[1, 1000000]"),
     ):
         if isinstance(value := trainer[name], int | float):
             check_range("trainer", interval, **{name: value})

@@ -9,6 +9,8 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from leyden.ranges import check_range
+
 LAYERS = (nn.Conv2d, nn.Linear)
 
 
@@ -31,6 +33,7 @@ class FakeQuantization(Callback):
         Args:
             decay: Weight of a layer's previous range in its moving average, in [0, 1).
         """
+        check_range("trainer.callbacks", "[0, 1)", decay=decay)
         self.decay = decay
         self.ranges: dict[str, Tensor] = {}  # of each layer's inputs: minimum and maximum, (2,)
         self._layers: list[Any] = []

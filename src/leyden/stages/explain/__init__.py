@@ -85,7 +85,7 @@ def explain(
     check_output(out, "explain", [model, data, *([concepts] if concepts else [])])
     check_methods(methods)
     check_range("explain", "[1, inf)", num_shown=num_shown, num_evidence=num_evidence)
-    check_range("explain", "[1, inf)", num_deletion_steps=num_deletion_steps)
+    check_range("explain", "[1, 10000]", num_deletion_steps=num_deletion_steps)
     check_range("explain", "[0, inf)", num_influential=num_influential, num_channels=num_channels)
     check_range("explain", SEEDS, seed=seed)
     module = load_checkpoint(model, trust=trust)

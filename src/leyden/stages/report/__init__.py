@@ -1,11 +1,14 @@
 """Summarise the results of the other stages in self-contained HTML pages and a model card."""
 
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import leyden
 from leyden.artifacts import METRICS
-from leyden.errors import UserError
+from leyden.errors import UserError, one_line
 from leyden.files import replaced_folder
 from leyden.files.outputs import check_output
 from leyden.ranges import check_range
@@ -57,29 +60,59 @@ def report(
     other = [against / name for name in ("prepare", "train", "evaluate", "export")] if against else []
     check_output(out, "report", [prepare, train, evaluate, export, explain, data, *other])
     check_range("report", "[1, inf)", num_errors=num_errors)
-    dataset = read_dataset(prepare, data)
-    results = Results(
-        dataset,
-        read_training(train) if has_results(train) else None,
-        read_evaluation(evaluate, prepare, num_errors, dataset.noun) if has_results(evaluate) else None,
-        read_exports(export, dataset.noun) if has_results(export) else None,
-        read_explanations(explain, prepare) if has_results(explain) else None,
-    )
+    results = read_results(prepare, train, evaluate, export, explain, data, num_errors)
+    noun = results.dataset.noun
     comparison = None
     if against:
         check_run(against)
         if not has_results(evaluate):
             raise UserError(f"expected {evaluate} to compare with {against}; not found; run `leyden evaluate` first")
-        this = read_run("this", [prepare, train, evaluate, export], dataset.noun)
-        comparison = compare_runs(read_run(str(against), other, dataset.noun), this)
-    context = template_context(results, read_left_out(prepare)) | {"license": license, "comparison": comparison}
-    context |= {"title": title} if title else {}
-    pages = ("index.html", "data.html", *(["against.html"] if comparison else []))
-    write(out, {name: render_page(name, context) for name in pages} | {"model_card.md": render_card(context)})
+        with named_damage(against):
+            this = read_run("this", [prepare, train, evaluate, export], noun)
+            comparison = compare_runs(read_run(str(against), other, noun), this)
+    with named_damage(*filter(has_results, (prepare, train, evaluate, export, explain))):
+        context = template_context(results, read_left_out(prepare)) | {"license": license, "comparison": comparison}
+        context |= {"title": title} if title else {}
+        names = ("index.html", "data.html", *(["against.html"] if comparison else []))
+        pages = {name: render_page(name, context) for name in names} | {"model_card.md": render_card(context)}
+    write(out, pages)
     verdict = f"{context['model_verdict']} {context['summary']}".strip()
     print(f"report: {verdict}\nreport: {context['data_verdict']}")
     if comparison:
         print(f"report: compared with {against}: {comparison.verdict}")
+
+
+def read_results(
+    prepare: Path, train: Path, evaluate: Path, export: Path, explain: Path, data: Path, num_errors: int
+) -> Results:
+    with named_damage(prepare):
+        dataset = read_dataset(prepare, data)
+    with named_damage(train):
+        training = read_training(train) if has_results(train) else None
+    with named_damage(evaluate):
+        evaluation = read_evaluation(evaluate, prepare, num_errors, dataset.noun) if has_results(evaluate) else None
+    with named_damage(export):
+        exports = read_exports(export, dataset.noun) if has_results(export) else None
+    with named_damage(explain):
+        explanations = read_explanations(explain, prepare) if has_results(explain) else None
+    return Results(dataset, training, evaluation, exports, explanations)
+
+
+@contextmanager
+def named_damage(*folders: Path) -> Iterator[None]:
+    """Raise what files with other content than a stage writes lead to as UserError: edited ones, or another version's.
+
+    JSON and tables that cannot be parsed have messages of their own, which name the file.
+    """
+    try:
+        yield
+    except (ArithmeticError, AttributeError, FileNotFoundError, LookupError, TypeError, ValueError) as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        raise UserError(
+            f"expected results as the stages write them in {', '.join(map(str, folders))}; got other content "
+            f"({type(error).__name__}: {one_line(error, 200)}, in {where.name}); run the stage again "
+            "(LEYDEN_DEBUG=1 shows the traceback)"
+        ) from error
 
 
 def has_results(folder: Path) -> bool:

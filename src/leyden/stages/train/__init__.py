@@ -1,5 +1,7 @@
 """`leyden fit`, `tune`, `validate` and `test`: LightningCLI, with run folders from which trainings resume."""
 
+import errno
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -102,7 +104,10 @@ def score(cli: LeydenCLI, verb: str) -> None:
     if all(checkpoint["leyden"][part] == spec.get(part) for part in ("network", "labels", "input")):
         check_weights_fit(checkpoint["state_dict"], cli.model.state_dict(), path)
     score_model = cli.trainer.test if verb == "test" else cli.trainer.validate
-    score_model(cli.model, datamodule=cli.datamodule, ckpt_path=str(path), weights_only=True)
+    try:
+        score_model(cli.model, datamodule=cli.datamodule, ckpt_path=str(path), weights_only=True)
+    except SystemExit as error:  # the library that prints the table exits with 1 if nothing reads it
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from error
 
 
 def check_weights_fit(weights: Mapping[str, Any], expected: Mapping[str, Any], path: Path) -> None:
