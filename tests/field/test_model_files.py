@@ -172,7 +172,7 @@ def test_a_torchscript_file_named_as_a_checkpoint_is_one_error_line(in_trained, 
     with pytest.warns(DeprecationWarning):
         torch.jit.save(torch.jit.script(torch.nn.ReLU()), tmp_path / "model.zip")
     (tmp_path / "model.zip").rename(tmp_path / "model.ckpt")
-    assert "expected a checkpoint" in error_of("predict", str(tmp_path / "model.ckpt"), "data/3")
+    assert "with TorchScript archives" in error_of("predict", str(tmp_path / "model.ckpt"), "data/3")
 
 
 def write_pickle(path: Path, content: bytes) -> Path:
