@@ -1,6 +1,7 @@
 """A hostile or malformed model file is one error line, within bounded time and memory, in every verb that reads one."""
 
 import json
+import math
 import struct
 import zipfile
 from pathlib import Path
@@ -88,6 +89,48 @@ CHANGES = {
         "it also has x",
     ),
     "a missing weight": (lambda checkpoint: checkpoint["state_dict"].pop(HEAD), "it lacks network.head.weight"),
+    "a negative std among the weights": (
+        lambda checkpoint: checkpoint["state_dict"]["model.preprocess.std"].mul_(-1),
+        "expected the std that",
+    ),
+    "another mean among the weights": (
+        lambda checkpoint: checkpoint["state_dict"]["model.preprocess.mean"].add_(5),
+        "expected the mean that",
+    ),
+    "an infinite running variance": (
+        lambda checkpoint: checkpoint["state_dict"]["model.network.stem.1.running_var"].fill_(torch.inf),
+        "1 tensors hold NaN or infinity, model.network.stem.1.running_var first",
+    ),
+    "a weight that is infinite in float32": (
+        lambda checkpoint: set_weight(checkpoint["state_dict"][HEAD].double() * 1e300)(checkpoint),
+        "1 tensors hold NaN or infinity as the network stores them, network.head.weight first",
+    ),
+    "numbers of 4 bits": (
+        lambda checkpoint: set_weight(torch.zeros(4, dtype=torch.uint8).view(torch.float4_e2m1fn_x2))(checkpoint),
+        "names and dense tensors",
+    ),
+    "a weight with an endless name": (
+        lambda checkpoint: checkpoint["state_dict"].update({"model." + "x" * 10**5: torch.zeros(1)}),
+        "names and dense tensors",
+    ),
+    "a class path that is no path": (set_network("\x1b[31mevil\nos.system"), "got network: "),
+    "an endless class path": (set_network("leyden.models." + "x" * 10**5), "got network: "),
+    "a threshold that is NaN": (set_network("leyden.models.EarlyExitNet", threshold=math.nan), "got network: "),
+    "arguments that are no dict": (
+        set_entry(network={"class_path": "leyden.models.ResNet", "init_args": 0}),
+        "got net",
+    ),
+    "labels that look alike": (set_entry(labels=["\u00e9", "e\u0301", *"23456789"]), "different class names"),
+    "labels that differ in spaces": (set_entry(labels=["1", "1 ", *"23456789"]), "different class names"),
+    "a label of spaces": (set_entry(labels=[" ", *"123456789"]), "different class names"),
+    "no pixels": (
+        lambda checkpoint: checkpoint["leyden"]["input"]["reader"].update(max_pixels=0),
+        "expected channels, image_size, mean and std",
+    ),
+    "a bit depth that is no integer": (
+        lambda checkpoint: checkpoint["leyden"]["input"]["reader"].update(bit_depth=8.0),
+        "expected channels, image_size, mean and std",
+    ),
     "a module of leyden that is no network": (
         set_network("leyden.training.metrics.MulticlassAccuracy"),
         "which is code; add --trust",
@@ -100,8 +143,36 @@ CHANGES = {
 def test_a_checkpoint_that_asks_for_too_much_is_one_error_line(name, in_trained, tmp_path, error_of):
     change, message = CHANGES[name]
     model = edit_checkpoint(CKPT, tmp_path / "model.ckpt", change)
-    assert message in error_of("predict", str(model), "data/3", f"--out={tmp_path}/p.csv")
+    error = error_of("predict", str(model), "data/3", f"--out={tmp_path}/p.csv")
+    assert message in error
+    assert len(error) < 1000
     assert [path.name for path in tmp_path.iterdir()] == ["model.ckpt"]
+
+
+LIGHTNING = {
+    "a version that is no version": lambda checkpoint: checkpoint.update({"pytorch-lightning_version": "banana"}),
+    "a version of another type": lambda checkpoint: checkpoint.update({"pytorch-lightning_version": 3}),
+    "no version": lambda checkpoint: checkpoint.pop("pytorch-lightning_version"),
+    "an early version": lambda checkpoint: checkpoint.update({"pytorch-lightning_version": "0.9.0"}),
+    "loops that are a number": lambda checkpoint: checkpoint.update(loops=5),
+    "loops without contents": lambda checkpoint: checkpoint.update(loops={"fit_loop": {}}),
+    "callbacks that are a list": lambda checkpoint: checkpoint.update(callbacks=[1]),
+}
+
+
+@pytest.mark.parametrize("name", LIGHTNING)
+def test_entries_that_only_lightning_reads_are_checked(name, in_trained, tmp_path, error_of):
+    model = edit_checkpoint(CKPT, tmp_path / "model.ckpt", LIGHTNING[name])
+    assert "expected the version, loops and callbacks" in error_of(
+        "validate", f"--ckpt_path={model}", "--network.init_args.width=8"
+    )
+
+
+def test_a_torchscript_file_named_as_a_checkpoint_is_one_error_line(in_trained, tmp_path, error_of):
+    with pytest.warns(DeprecationWarning):
+        torch.jit.save(torch.jit.script(torch.nn.ReLU()), tmp_path / "model.zip")
+    (tmp_path / "model.zip").rename(tmp_path / "model.ckpt")
+    assert "with TorchScript archives" in error_of("predict", str(tmp_path / "model.ckpt"), "data/3")
 
 
 def write_pickle(path: Path, content: bytes) -> Path:

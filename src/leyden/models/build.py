@@ -1,5 +1,6 @@
 """Models built for the data: for a training, or from a model file's description and weights."""
 
+import warnings
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -75,7 +76,8 @@ def check_shapes(
     """
     max_parameters = REPLACED_PARAMETERS_RATIO * len(weights) + REPLACED_PARAMETERS
     try:
-        with torch.device("meta"), limited_parameters(max_parameters, network, path):
+        with torch.device("meta"), limited_parameters(max_parameters, network, path), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # as of layers without weights
             expected = build_model(network, labels, input).state_dict()
     except NotImplementedError:  # the network computes with values of tensors, as torchvision's RegNet does
         return
@@ -105,7 +107,7 @@ def load_weights(model: Model, weights: dict[str, Tensor], path: Path) -> None:
     """Load weights into a model.
 
     Raises:
-        UserError: if they belong to a different network.
+        UserError: if they belong to a different network, or are not finite.
     """
     expected = model.state_dict()
     state = OrderedDict(weights)
@@ -117,6 +119,20 @@ def load_weights(model: Model, weights: dict[str, Tensor], path: Path) -> None:
     except Exception as error:  # a network may override load_state_dict, and raise anything
         difference = find_difference(expected, weights) or one_line(error, 200)
         raise misfit(model.spec["network"], path, difference) from error
+    parameters = [(name, value) for name, value in model.named_parameters() if value.requires_grad]
+    if invalid := [name for name, value in parameters if has_invalid_values(value, is_learned=True)]:
+        raise UserError(
+            f"expected finite weights in {path}; {len(invalid)} tensors hold NaN or infinity as the network stores "
+            f"them, {invalid[0]} first; train the model again"
+        )
+
+
+def has_invalid_values(value: Tensor, is_learned: bool) -> bool:
+    """Return whether a tensor holds NaN or, if it is learned, infinity."""
+    if not (value.is_floating_point() or value.is_complex()):
+        return False
+    value = value.float() if value.element_size() == 1 else value  # torch does not compare 8-bit floats
+    return bool((~value.isfinite() if is_learned else value.isnan()).any())
 
 
 def find_difference(expected: Mapping[str, Any], weights: Mapping[str, Tensor], only_kinds: bool = False) -> str:

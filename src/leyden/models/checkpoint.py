@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import re
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,15 @@ import torch
 from torch import Tensor
 
 from leyden.errors import UserError, one_line
-from leyden.models.build import Model, rebuild_model
+from leyden.models.build import Model, has_invalid_values, rebuild_model
 from leyden.trust.archives import check_archive
 from leyden.trust.description import check_description
 
+LIGHTNING_VERSION = re.compile(r"[2-9]\.\d+(\.\w+)*", re.ASCII)  # the format of 1.x had no entries for some loops
+LOOPS = ("fit_loop", "validate_loop", "test_loop", "predict_loop")
+NEVER_INFINITE = ("weight", "bias", "running_mean", "running_var")  # some buffers are: masks, limits
+HALF_PRECISION = 0.01  # more than the relative error of numbers in bfloat16
+MAX_NAME_LENGTH = 1000  # of a weight: messages name it
 MAX_SHARING_RATIO = 32  # weights that layers share are in the state dict once for each layer, and in the file once
 
 
@@ -32,10 +39,32 @@ def check_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
     """Check a checkpoint's description of its model, and its weights.
 
     Raises:
-        UserError: if an entry is missing or invalid, or a weight is NaN.
+        UserError: if an entry is missing or invalid, a weight is NaN, or the two disagree.
     """
     check_description(checkpoint["leyden"], path, names_network=True)
     check_weights(checkpoint.get("state_dict"), path)
+    check_statistics(checkpoint["state_dict"], checkpoint["leyden"]["input"], path)
+
+
+def check_lightning_entries(checkpoint: dict[str, Any], path: Path) -> None:
+    """Check the entries that only Lightning reads, which assumes that it wrote them.
+
+    Raises:
+        UserError: if one is missing or invalid.
+    """
+    version, loops = checkpoint.get("pytorch-lightning_version"), checkpoint.get("loops", {key: {} for key in LOOPS})
+    is_valid = (
+        isinstance(version, str)
+        and LIGHTNING_VERSION.fullmatch(version)
+        and isinstance(loops, dict)
+        and all(isinstance(loops.get(name), dict) for name in LOOPS)
+        and isinstance(checkpoint.get("callbacks", {}), dict)
+    )
+    if not is_valid:
+        raise UserError(
+            f"expected the version, loops and callbacks that Lightning 2 writes into a checkpoint; {path} has others; "
+            "create it again with `leyden fit`"
+        )
 
 
 def unpickle_checkpoint(path: Path) -> dict[str, Any]:
@@ -46,7 +75,9 @@ def unpickle_checkpoint(path: Path) -> dict[str, Any]:
     """
     check_archive(path)
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it warns of tensors, and of TorchScript, that are refused below
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
             f"refused {path}: it asks to run code when loaded, or is damaged; use only checkpoints made by `leyden fit`"
@@ -81,7 +112,7 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
 
 
 def check_weights(weights: Any, path: Path) -> None:
-    """Check that a state dict holds named dense tensors without NaN; buffers may be infinite, as masks are.
+    """Check that a state dict holds named dense tensors without NaN; some buffers may be infinite, as masks are.
 
     A tensor may repeat one stored value any number of times, and many tensors may share their values: their sizes are
     checked before anything is computed from them.
@@ -92,7 +123,7 @@ def check_weights(weights: Any, path: Path) -> None:
     if isinstance(weights, Mapping):  # modules may store any objects under `_extra_state`
         weights = {name: value for name, value in weights.items() if not str(name).endswith("_extra_state")}
     if not isinstance(weights, Mapping) or not all(
-        isinstance(name, str) and is_dense(value) for name, value in weights.items()
+        isinstance(name, str) and len(name) <= MAX_NAME_LENGTH and is_dense(value) for name, value in weights.items()
     ):
         raise UserError(
             f"expected a state_dict of names and dense tensors in {path}; it holds something else; "
@@ -105,12 +136,30 @@ def check_weights(weights: Any, path: Path) -> None:
             "bytes, because they repeat the same values; create it again with `leyden fit`"
         )
     if invalid := [
-        name for name, value in weights.items() if value.is_floating_point() and has_invalid_values(name, value)
+        name for name, value in weights.items() if has_invalid_values(value, name.rpartition(".")[2] in NEVER_INFINITE)
     ]:
         raise UserError(
             f"expected finite weights in {path}; {len(invalid)} tensors hold NaN or infinity, {invalid[0]} first; "
             "train the model again"
         )
+
+
+def check_statistics(weights: Mapping[str, Any], input: Mapping[str, Any], path: Path) -> None:
+    """Check that the mean and standard deviation among the weights are those of the description.
+
+    Raises:
+        UserError: if they are not.
+    """
+    for name in ("mean", "std"):
+        value = weights.get(f"model.preprocess.{name}", weights.get(f"preprocess.{name}"))
+        expected = torch.tensor(input[name], dtype=torch.float64)
+        if value is None or not value.is_floating_point() or value.numel() != len(expected):
+            continue  # then the weights do not fit the network
+        if not torch.allclose(value.double().flatten(), expected, rtol=HALF_PRECISION):
+            raise UserError(
+                f"expected the {name} that {path} describes also among its weights; they hold a different one; "
+                "the file is damaged or was edited: create it again with `leyden fit` or `leyden export`"
+            )
 
 
 def is_dense(value: Any) -> bool:
@@ -120,14 +169,8 @@ def is_dense(value: Any) -> bool:
         and not value.is_nested
         and value.device.type == "cpu"
         and not value.is_quantized
+        and value.dtype != torch.float4_e2m1fn_x2  # torch stores such numbers, but cannot convert them
     )
-
-
-def has_invalid_values(name: str, value: Tensor) -> bool:
-    """Return whether a weight or bias is not finite, or a buffer holds NaN."""
-    value = value.float() if value.element_size() == 1 else value  # torch does not compare 8-bit floats
-    is_learned = name.rpartition(".")[2] in ("weight", "bias")
-    return bool((~value.isfinite() if is_learned else value.isnan()).any())
 
 
 def load_checkpoint(

@@ -6,7 +6,7 @@ users.
 
 import importlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +17,9 @@ from leyden.trust.checksum import verify_checksum
 from leyden.trust.description import check_description
 
 ModelFunction = Callable[..., np.ndarray]  # takes one array for each input of the model, returns logits
+
+INPUTS = (["images"], ["values", "lengths"])
+MAX_SHOWN = 80  # characters of names in messages
 
 # suffix: (module with `read(path, trust) -> (run, description)`, the package that it needs)
 RUNTIMES = {
@@ -48,12 +51,18 @@ def open_model(path: Path, trust: bool = False) -> OpenedModel:
             written by `leyden export`.
     """
     runtime = import_runtime(path)
-    verify_checksum(path)
+    check_companion(path)
+    checksum = verify_checksum(path)
     run, description = runtime.read(path, trust)
     if not description:
         raise UserError(f"expected a file written by `leyden export`; {path} has no labels; export the model again")
     description = json.loads(description) if isinstance(description, str) else description
     check_description(description, path)
+    if description.get("checksum") != checksum:  # it was not recognised as one, or another text in the file was
+        raise UserError(
+            f"expected an intact model file; {path} was damaged or edited: its checksum is unreadable; "
+            "copy it again, or export it again"
+        )
     return OpenedModel(split_batches(run, description["input"].get("max_batch")), description)
 
 
@@ -73,6 +82,31 @@ def import_runtime(path: Path) -> Any:
             f"expected {package} to run {path.name}; it is not installed ({error}); "
             "run `make`, or install leyden[export]"
         ) from error
+
+
+def check_companion(path: Path) -> None:
+    """Check that OpenVINO's weights lie beside the .xml, in a file: opening a pipe would wait for another program.
+
+    Raises:
+        UserError: if they do not.
+    """
+    weights = path.with_suffix(".bin")
+    if path.suffix == ".xml" and not weights.is_file():
+        raise UserError(f"expected the weights of {path} in {weights}; not found; copy both files")
+
+
+def check_signature(path: Path, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    """Check the names of a model's inputs and outputs.
+
+    Raises:
+        UserError: if it is not a model of images or sequences.
+    """
+    if list(inputs) not in INPUTS or list(outputs) != ["logits"]:
+        got, result = (", ".join(names)[:MAX_SHOWN] for names in (inputs, outputs))
+        raise UserError(
+            f"expected a model from images, or values and lengths, to logits; {path} maps {got} to {result}; "
+            "export it with `leyden export`"
+        )
 
 
 def split_batches(run: ModelFunction, max_batch: int | None) -> ModelFunction:

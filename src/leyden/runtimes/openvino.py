@@ -4,20 +4,23 @@ from pathlib import Path
 
 import numpy as np
 import openvino
+from openvino.frontend import FrontEndManager
 
 from leyden.errors import UserError
-from leyden.runtimes import ModelFunction
+from leyden.runtimes import ModelFunction, check_signature
 
 
 def read(path: Path, trust: bool) -> tuple[ModelFunction, str]:
     with open(path, "rb") as file:
         is_openvino = b"<net" in file.read(1024)
-    if not is_openvino:  # OpenVINO also reads other formats, whatever the file's name
+    if not is_openvino:
         raise UserError(f"expected OpenVINO's .xml; {path} cannot be read: it has a different format; export it again")
-    core = openvino.Core()
-    model = core.read_model(path)
+    # `read_model` would also read other formats, whatever the file's name, and print their parsers' messages.
+    reader = FrontEndManager().load_by_framework("ir")
+    model = reader.convert(reader.load(str(path)))
+    check_signature(path, *([each.get_any_name() for each in group] for group in (model.inputs, model.outputs)))
     # On processors with bfloat16, OpenVINO computes in it by default, whatever the file's precision.
-    compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
     def run(images: np.ndarray) -> np.ndarray:
         return compiled({"images": np.ascontiguousarray(images)})["logits"].copy()

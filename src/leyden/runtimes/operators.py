@@ -31,7 +31,7 @@ ATEN = frozenset(
     minimum mish mm movedim mul multiply mv nan_to_num nansum narrow native_group_norm native_layer_norm ne neg
     new_full new_ones new_zeros norm one_hot ones ones_like outer pad pairwise_distance permute pixel_shuffle
     pixel_unshuffle pow prelu prod reciprocal reflection_pad1d reflection_pad2d relu relu6 remainder repeat
-    repeat_interleave replication_pad1d replication_pad2d reshape rms_norm roll rot90 round rsqrt rsub scalar_tensor
+    replication_pad1d replication_pad2d reshape rms_norm roll rot90 round rsqrt rsub scalar_tensor
     scaled_dot_product_attention scatter scatter_add select selu sigmoid sign silu sin sinh slice softmax softplus
     softshrink sort split split_with_sizes sqrt square squeeze stack std std_mean sub subtract sum swapaxes
     sym_constrain_range sym_constrain_range_for_size sym_numel sym_size sym_stride t take_along_dim tan tanh

@@ -7,7 +7,7 @@ import torch
 from safetensors import safe_open
 
 from leyden.models.build import rebuild_model
-from leyden.models.checkpoint import check_weights
+from leyden.models.checkpoint import check_statistics, check_weights
 from leyden.runtimes import ModelFunction
 from leyden.runtimes.checkpoint import array_function
 from leyden.trust.description import check_description
@@ -22,5 +22,6 @@ def read(path: Path, trust: bool) -> tuple[ModelFunction, str]:
     description = json.loads(text)
     check_description(description, path, names_network=True)
     check_weights(weights, path)
+    check_statistics(weights, description["input"], path)
     statistics = {key: value for key, value in description["input"].items() if key not in ("name", "dtype", "shape")}
     return array_function(rebuild_model(description | {"input": statistics}, weights, path, trust)), text

@@ -37,8 +37,8 @@ def write_checksum(path: Path) -> None:
         file.write(checksum.computed.encode())
 
 
-def verify_checksum(path: Path) -> None:
-    """Compare a file with the checksum stored in it, if there is one.
+def verify_checksum(path: Path) -> str | None:
+    """Compare a file with the checksum stored in it, and return that, or None if there is none.
 
     Raises:
         UserError: if they differ, or a .pte has none: reading a damaged one crashes ExecuTorch, and Python with it.
@@ -53,6 +53,7 @@ def verify_checksum(path: Path) -> None:
             f"expected an intact model file; {path} was damaged or edited: its checksum is wrong; "
             "copy it again, or export it again"
         )
+    return checksum and checksum.stored
 
 
 def find_checksum(path: Path) -> EmbeddedChecksum | None:

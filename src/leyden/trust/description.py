@@ -3,12 +3,15 @@
 import math
 import re
 import reprlib
+import unicodedata
 from pathlib import Path
 from typing import Any
 
 from leyden.errors import UserError
 
 HALF_A_SURROGATE_PAIR = re.compile("[\ud800-\udfff]")  # cannot be written as UTF-8
+CLASS_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
+MAX_CLASS_PATH_LENGTH = 500
 MAX_SIZE = 1 << 16  # number of channels or features; height and width in pixels
 BIT_DEPTHS = (8, 10, 12, 14, 16)  # of sensors: how many of the 16 bits per channel images use
 MAX_INPUT_VALUES = 1 << 28  # of one image
@@ -67,11 +70,11 @@ def is_plain(description: Any) -> bool:
 
 
 def are_labels(value: Any) -> bool:
-    return (
-        is_list_of(str, value)
-        and 0 < len(set(value)) == len(value)
-        and all(label and not HALF_A_SURROGATE_PAIR.search(label) for label in value)
-    )
+    """Return whether a value is a list of texts that look different, as `leyden prepare` writes them."""
+    if not is_list_of(str, value) or any(HALF_A_SURROGATE_PAIR.search(label) for label in value):
+        return False
+    seen = {unicodedata.normalize("NFC", label).strip() for label in value}
+    return "" not in seen and 0 < len(seen) == len(value)
 
 
 def is_input(value: Any) -> bool:
@@ -97,16 +100,30 @@ def is_reader(value: Any) -> bool:
     """Return whether a value describes how image files are read; keys of later versions may follow."""
     if not isinstance(value, dict):
         return False
-    limits = [value[key] for key in ("min_image_side", "max_pixels") if key in value]
-    return is_list_of(int, limits, above=-1) and value.get("bit_depth", 16) in BIT_DEPTHS
+    min_side, max_pixels = value.get("min_image_side", 1), value.get("max_pixels", 1)
+    return (
+        is_list_of(int, [min_side, value.get("bit_depth", 16)], above=-1)
+        and is_list_of(int, [max_pixels], above=0)
+        and min_side <= MAX_SIZE
+        and value.get("bit_depth", 16) in BIT_DEPTHS
+    )
 
 
 def is_network(value: Any) -> bool:
     return (
         isinstance(value, dict)
         and isinstance(value.get("class_path"), str)
-        and isinstance(value.get("init_args") or {}, dict)
+        and len(value["class_path"]) <= MAX_CLASS_PATH_LENGTH
+        and CLASS_PATH.fullmatch(value["class_path"]) is not None
+        and (value.get("init_args") is None or isinstance(value["init_args"], dict))
+        and not holds_nan(value)
     )
+
+
+def holds_nan(value: Any) -> bool:
+    """Return whether a value or a part of it is NaN: compared with it, a threshold is never reached."""
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else []
+    return any(map(holds_nan, parts)) or (isinstance(value, float) and math.isnan(value))
 
 
 def is_list_of(kind: type, values: Any, length: int | None = None, above: float = -math.inf) -> bool:

@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from leyden.errors import UserError
 from leyden.files.outputs import check_output
-from leyden.models.checkpoint import read_checkpoint
+from leyden.models.checkpoint import check_lightning_entries, read_checkpoint
 from leyden.stages.train.publishing import PUBLISHED, publish
 from leyden.stages.train.tuning import tune
 from leyden.training.classifier import Classifier
@@ -100,6 +100,7 @@ def score(cli: LeydenCLI, verb: str) -> None:
     if not path.is_file():
         raise UserError(f"expected a checkpoint at {path}; not found; run `leyden fit` first, or set --ckpt_path")
     checkpoint = read_checkpoint(path)
+    check_lightning_entries(checkpoint, path)
     spec = cli.model.model.spec if isinstance(cli.model, Classifier) else {}
     if all(checkpoint["leyden"][part] == spec.get(part) for part in ("network", "labels", "input")):
         check_weights_fit(checkpoint["state_dict"], cli.model.state_dict(), path)
