@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from leyden.files.arrays import load_array, load_labels
 from leyden.errors import one_line
 
 SUFFIXES = frozenset({".csv", ".npy"})
@@ -62,9 +63,9 @@ class SequenceSplit(NamedTuple):
 
 def read_sequence_split(folder: Path, split: str) -> SequenceSplit:
     """Open one split without reading its values."""
-    values = np.load(folder / f"{split}.values.npy", mmap_mode="r")
-    sequences = Sequences(values, np.load(folder / f"{split}.offsets.npy"))
-    return SequenceSplit(sequences, np.load(folder / f"{split}.labels.npy"))
+    values = load_array(folder / f"{split}.values.npy", 2, "r")
+    sequences = Sequences(values, load_array(folder / f"{split}.offsets.npy", 1))
+    return SequenceSplit(sequences, load_labels(folder, split, len(sequences)))
 
 
 def pad(sequences: list[np.ndarray]) -> Padded:
@@ -130,7 +131,7 @@ def read_npy(content: bytes) -> np.ndarray:
 def read_csv(content: bytes) -> np.ndarray:
     """Read rows of numbers, with or without a header; the delimiter is a comma, a semicolon or a tab."""
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode("utf-8-sig").lstrip("\r\n")
     except UnicodeDecodeError as error:
         raise UnreadableSequenceError("neither .npy nor text in UTF-8") from error
     first_line = text.partition("\n")[0]
@@ -138,7 +139,7 @@ def read_csv(content: bytes) -> np.ndarray:
     if text.count(delimiter) + text.count("\n") > MAX_VALUES:
         raise UnreadableSequenceError(f"more than {MAX_VALUES:,} values")
     try:
-        header_lines = int(not all(map(is_number, next(csv.reader([first_line], delimiter=delimiter), []))))
+        header_lines = int(is_header(next(csv.reader([first_line], delimiter=delimiter), [])))
         if not text.partition("\n")[2 * header_lines].strip():
             raise UnreadableSequenceError("no row of numbers")
         return np.loadtxt(
@@ -146,6 +147,18 @@ def read_csv(content: bytes) -> np.ndarray:
         )
     except (ValueError, csv.Error) as error:
         raise UnreadableSequenceError(one_line(error, 100)) from error
+
+
+def is_header(cells: list[str]) -> bool:
+    """Return whether a first line holds names; those of numbered columns, such as `,0,1`, follow a blank cell.
+
+    Raises:
+        ValueError: if it holds numbers and other texts: left out as a header, it may be a step with a missing value.
+    """
+    are_numbers = [is_number(cell) for cell in cells]
+    if any(are_numbers) and not all(are_numbers) and cells[0].strip():
+        raise ValueError(f"the first line has numbers and {cells[are_numbers.index(False)][:40]!r}")
+    return not all(are_numbers)
 
 
 def is_number(text: str) -> bool:

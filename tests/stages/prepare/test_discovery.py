@@ -58,7 +58,7 @@ def test_splits_of_a_manifest_are_kept_and_missing_ones_drawn(shapes, tmp_path):
     [
         ("path,class", list, "got path,class; add label"),
         ("file,label", list, "got file,label; add path"),
-        ("path,label", lambda rows: [], "found none"),
+        ("path,label", lambda rows: [], "got none; write some"),
         ("path,label", lambda rows: [rows[0].split(",")[0] + ",", *rows[1:]], "manifest.csv, row 2 lacks a label"),
         ("path,label", lambda rows: ["x.png", *rows], "manifest.csv, row 2 lacks a label"),
         ("path,label", lambda rows: [*rows, ",round"], "manifest.csv, row 92 lacks a path"),

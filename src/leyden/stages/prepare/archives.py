@@ -62,10 +62,14 @@ def list_archive(data: Path, archive: str, left_out: LeftOut) -> Iterator[FileEn
     parts_of: dict[Member, tuple[str, ...]] = {}
     for member in members:
         parts = tuple(part for part in member.path.split("/") if part not in ("", "."))
-        if any(map(is_hidden, parts)):
+        if ".." in parts:
+            left_out.add("archive members outside of the archive's folder", f"{archive}/{member.path}")
+        elif any(map(is_hidden, parts)):
             left_out.add(HIDDEN, f"{archive}/{member.path}")
         elif not member.is_regular:
-            left_out.add("links and devices in archives", f"{archive}/{member.path}")
+            left_out.add("archive members other than files", f"{archive}/{member.path}")
+        elif member in parts_of:
+            left_out.add("archive members of the same name as another", f"{archive}/{member.path}")
         elif parts:
             parts_of[member] = parts
     if not parts_of:
