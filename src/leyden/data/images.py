@@ -242,7 +242,8 @@ def check_strips(opened: Image.Image) -> None:
     """Check that the strips of a TIFF file that is not compressed cover the image: Pillow leaves the rest black."""
     if isinstance(opened, TiffImageFile) and opened.tile and opened.tile[0].codec_name == "raw":
         num_planes = len(opened.getbands()) if opened.tag_v2.get(PLANAR_CONFIGURATION) == 2 else 1
-        covered = sum((right - left) * (low - top) for left, top, right, low in (t.extents for t in opened.tile))
+        extents = [tile.extents or (0, 0, *opened.size) for tile in opened.tile]
+        covered = sum((right - left) * (bottom - top) for left, top, right, bottom in extents)
         if covered < opened.width * opened.height * num_planes:
             raise UnreadableImageError("damaged TIFF: some of its strips are missing")
 

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from leyden.files.arrays import load_array, load_labels
 from leyden.data.jpeg import Box, JpegImages
 from leyden.data.sequences import SequenceSplit, read_sequence_split
 from leyden.errors import UserError
 from leyden.files import read_json
+from leyden.files.arrays import load_array, load_labels
 from leyden.files.tables import read_columns
 from leyden.trust.description import are_labels, is_input, is_list_of
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from leyden.files.arrays import load_array, load_labels
 from leyden.errors import one_line
+from leyden.files.arrays import load_array, load_labels
 
 SUFFIXES = frozenset({".csv", ".npy"})
 MAX_VALUES = 250_000_000  # 1 GB as float32

@@ -16,7 +16,7 @@ def write_manifest(folder: Path, groups: list[str]) -> None:
     np.save(folder / "test.images.npy", np.arange(len(groups), dtype=np.uint8).reshape(-1, 1, 1, 1).repeat(16, 1))
     np.save(folder / "test.labels.npy", np.zeros(len(groups), np.int64))
     spec = {"image_size": [16, 1], "channels": 1, "mean": [0.5], "std": [0.2]}
-    counts = dict.fromkeys(("train", "val", "test"), {"a": len(groups)})
+    counts = {split: {"a": len(groups)} for split in ("train", "val", "test")}
     report = {"labels": ["a"], "input": spec, "counts": counts, "data_hash": "", "files": {}, "stored": "", "bytes": 0}
     (folder / "report.json").write_text(json.dumps(report))
     with open(folder / "manifest.csv", "w", newline="") as file:

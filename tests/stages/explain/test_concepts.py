@@ -44,7 +44,7 @@ def draw(generator: np.random.Generator, vertical: bool, horizontal: bool) -> np
 
 
 def describe(module: ImageModel) -> dict[str, Any]:
-    counts = dict.fromkeys(("train", "val", "test"), {"plain": 1, "striped": 1})
+    counts = {split: {"plain": 1, "striped": 1} for split in ("train", "val", "test")}
     rest = {"counts": counts, "data_hash": "", "files": {}, "stored": "", "bytes": 0}
     return {"labels": module.labels, "input": module.spec["input"]} | rest
 

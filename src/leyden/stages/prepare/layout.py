@@ -55,8 +55,8 @@ def check_splits(names: Collection[str], data: Path) -> None:
     if splits and others:
         raise UserError(
             f"expected folders of classes or of splits in {data}; got both: {shorten(splits)} beside "
-            f"{shorten(others)}; move away what is not part of the data, rename what is not a split, set class_depth: 1 "
-            f"in configs/prepare.yaml if all of them are classes, {HOW_TO_LABEL}"
+            f"{shorten(others)}; move away what is not part of the data, rename what is not a split, set "
+            f"class_depth: 1 in configs/prepare.yaml if all of them are classes, {HOW_TO_LABEL}"
         )
     for split, found in spellings.items():
         if len(found) > 1:
@@ -91,8 +91,8 @@ def check_classes(files: Iterable[Sequence[str]], level: int, data: Path) -> Non
         if len(outer) > 1 and (name.lower() in NOT_CLASSES or (level and split_of(name))):
             raise UserError(
                 f"expected one folder for each class in {data}; got {quoted(name)}, which is no name of a class; "
-                f"rename it, move its content up or away, set class_depth: {level + 1} in configs/prepare.yaml if it is "
-                f"a class, {HOW_TO_LABEL}"
+                f"rename it, move its content up or away, set class_depth: {level + 1} in configs/prepare.yaml if it "
+                f"is a class, {HOW_TO_LABEL}"
             )
     for depth, names_by_outer in inside.items():
         if len(outer) > 1:
@@ -120,8 +120,8 @@ def check_no_splits(names_by_outer: dict[str, set[str]], level: int, data: Path)
     if tops:
         raise UserError(
             f"expected folders of splits around those of classes in {data}; got {shorten(splits[tops[0]])} inside of "
-            f"{shorten(tops)}; move the splits to the top (train/{printable(tops[0])}), set class_depth: {level + 1} in "
-            f"configs/prepare.yaml to draw new splits, {HOW_TO_LABEL}"
+            f"{shorten(tops)}; move the splits to the top (train/{printable(tops[0])}), set "
+            f"class_depth: {level + 1} in configs/prepare.yaml to draw new splits, {HOW_TO_LABEL}"
         )
 
 

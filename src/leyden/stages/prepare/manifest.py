@@ -120,7 +120,7 @@ def read_header(cells: list[str], manifest: Path) -> dict[str, int]:
     Raises:
         UserError: if one is missing or occurs twice.
     """
-    names = [as_label(cell).lower() for cell in cells]
+    names = [cell.replace("\ufeff", "").strip().lower() for cell in cells]  # a program may add a second mark
     absent = [column for column in REQUIRED if column not in names]
     found = ",".join(names)[:200] or "nothing"
     if absent and len(names) == 1 and any(separator in found for separator in ";\t|"):
