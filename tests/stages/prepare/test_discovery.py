@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -112,17 +113,18 @@ def test_an_unreadable_folder_is_reported(shapes, tmp_path, error_of):
     assert "cercle; got: Permission denied" in line
 
 
-def test_an_error_of_listing_a_folder_is_reported(shapes, tmp_path, error_of, monkeypatch):
+@pytest.mark.parametrize("name", ["cercle", "shapes"])
+def test_an_error_of_listing_a_folder_is_reported(name, shapes, tmp_path, error_of, monkeypatch):
     """Like the test above, for root too."""
-    scandir = os.scandir
 
-    def refuse(folder):
-        if Path(folder).name == "cercle":
+    def refuse(call: Callable[[str], object], folder: str) -> object:
+        if Path(folder).name == name:
             raise PermissionError(13, "Permission denied", str(folder))
-        return scandir(folder)
+        return call(folder)
 
-    monkeypatch.setattr(os, "scandir", refuse)
-    assert "cercle; got: Permission denied" in error_of(
+    for call in ("scandir", "listdir"):
+        monkeypatch.setattr(os, call, partial(refuse, getattr(os, call)))
+    assert f"{name}; got: Permission denied" in error_of(
         "prepare", "--data", str(shapes), "--out", str(tmp_path / "out")
     )
 

@@ -10,7 +10,7 @@ from leyden.data.listing import LeftOut, is_hidden
 from leyden.data.packed import SPLITS
 from leyden.data.sequences import SUFFIXES as SEQUENCE_SUFFIXES
 from leyden.errors import UserError
-from leyden.stages.prepare.archives import FileEntry, list_files
+from leyden.stages.prepare.archives import FileEntry, list_files, one_line_errors
 from leyden.stages.prepare.layout import (
     MANIFEST,
     as_label,
@@ -84,7 +84,8 @@ def find_manifest(data: Path) -> str | None:
     Raises:
         UserError: if there are two.
     """
-    names = sorted(path.name for path in data.iterdir() if path.name.lower() == MANIFEST)
+    with one_line_errors(data):
+        names = sorted(path.name for path in data.iterdir() if path.name.lower() == MANIFEST)
     if len(names) > 1:
         raise UserError(f"expected one {MANIFEST} in {data}; got {shorten(names)}; remove one of them")
     return names[0] if names else None
