@@ -74,6 +74,24 @@ def test_unusable_files_have_a_reason(content, reason):
         read_sequence(content)
 
 
+def test_too_little_memory_is_a_reason(monkeypatch):
+    def fail(*args: object, **kwargs: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(np, "loadtxt", fail)
+    with pytest.raises(UnreadableSequenceError, match="not enough memory"):
+        read_sequence(b"1,2\n")
+
+
+def test_a_large_text_takes_little_memory():
+    resource = pytest.importorskip("resource")
+    content = b"1,2,3,4,5,6,7,8\n" * 2_000_000
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert read_sequence(content)[0].shape == (2_000_000, 8)
+    values_kb = 2_000_000 * 8 * (8 + 4) / 1024
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1.5 * values_kb
+
+
 def test_numbered_columns_after_a_blank_cell_are_a_header():
     assert read_sequence(b",0,1\n0,5,6\n1,7,8\n")[0].tolist() == [[0, 5, 6], [1, 7, 8]]
 

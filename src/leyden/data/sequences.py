@@ -1,8 +1,10 @@
 """Sequences of any length: their reader, shared by preparation and prediction, and their packed form; numpy only."""
 
+import codecs
 import csv
 import io
 import math
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +16,7 @@ from leyden.files.arrays import load_array, load_labels
 SUFFIXES = frozenset({".csv", ".npy"})
 MAX_VALUES = 250_000_000  # 1 GB as float32
 NPY_MAGIC = b"\x93NUMPY"
+NOT_SPACE = re.compile(rb"\S")
 
 
 class UnreadableSequenceError(Exception):
@@ -87,6 +90,13 @@ def read_sequence(content: bytes) -> tuple[np.ndarray, str]:
         UnreadableSequenceError: if it is damaged, not numeric, of a different shape, empty, too large, or holds values
             outside float32.
     """
+    try:
+        return parse_sequence(content)
+    except MemoryError as error:
+        raise UnreadableSequenceError("not enough memory to read it") from error
+
+
+def parse_sequence(content: bytes) -> tuple[np.ndarray, str]:
     if content.startswith(NPY_MAGIC):
         array = read_npy(content)
         file_type = str(array.dtype)
@@ -129,22 +139,24 @@ def read_npy(content: bytes) -> np.ndarray:
 
 
 def read_csv(content: bytes) -> np.ndarray:
-    """Read rows of numbers, with or without a header; the delimiter is a comma, a semicolon or a tab."""
+    """Read rows of numbers, with or without a header; the delimiter is a comma, a semicolon or a tab.
+
+    The text is decoded line by line: as a whole, with its lines, it would take five times the memory of the file.
+    """
+    content = content.removeprefix(codecs.BOM_UTF8).lstrip(b"\r\n")
     try:
-        text = content.decode("utf-8-sig").lstrip("\r\n")
+        end = content.find(b"\n")
+        first_line = content[: end if end >= 0 else len(content)].decode()
+        delimiter = max(",;\t", key=first_line.count)
+        if content.count(delimiter.encode()) + content.count(b"\n") > MAX_VALUES:
+            raise UnreadableSequenceError(f"more than {MAX_VALUES:,} values")
+        header_lines = int(is_header(next(csv.reader([first_line], delimiter=delimiter), [])))
+        if not NOT_SPACE.search(content, len(first_line.encode()) * header_lines):
+            raise UnreadableSequenceError("no row of numbers")
+        lines = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8")
+        return np.loadtxt(lines, np.float64, comments=None, delimiter=delimiter, skiprows=header_lines, ndmin=2)
     except UnicodeDecodeError as error:
         raise UnreadableSequenceError("neither .npy nor text in UTF-8") from error
-    first_line = text.partition("\n")[0]
-    delimiter = max(",;\t", key=first_line.count)
-    if text.count(delimiter) + text.count("\n") > MAX_VALUES:
-        raise UnreadableSequenceError(f"more than {MAX_VALUES:,} values")
-    try:
-        header_lines = int(is_header(next(csv.reader([first_line], delimiter=delimiter), [])))
-        if not text.partition("\n")[2 * header_lines].strip():
-            raise UnreadableSequenceError("no row of numbers")
-        return np.loadtxt(
-            io.StringIO(text), np.float64, comments=None, delimiter=delimiter, skiprows=header_lines, ndmin=2
-        )
     except (ValueError, csv.Error) as error:
         raise UnreadableSequenceError(one_line(error, 100)) from error
 

@@ -51,8 +51,8 @@ def find_candidates(data: Path, left_out: LeftOut, class_depth: int | None = Non
     """
     if not data.is_dir():
         raise UserError(
-            f"expected a folder of images or sequences at {data}; not found; run `make repro`, or create it with one "
-            "folder per class"
+            f"expected a folder of images or sequences at {data}; {'it is a file' if data.exists() else 'not found'}; "
+            "run `make repro`, or create it with one folder per class, or with an archive of these"
         )
     manifest = find_manifest(data)
     if manifest and class_depth:
