@@ -12,12 +12,14 @@ from typing import Any, ClassVar
 
 import yaml
 
-from leyden.errors import UserError
+from leyden.errors import UserError, one_line
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 100  # libyaml crashes at some tens of thousands
 MAX_NODES = 100_000  # with every alias expanded
-STRING, MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
+TAG = "tag:yaml.org,2002:"
+STRING, MERGE = f"{TAG}str", f"{TAG}merge"
+KNOWN_TAGS = {f"{TAG}{name}" for name in ("null", "bool", "int", "float", "str", "merge", "seq", "map")}
 
 
 class ConfigLoader(yaml.CSafeLoader):
@@ -38,17 +40,25 @@ for _kind, _pattern, _first in (
     ),
     ("merge", r"<<", ["<"]),
 ):
-    ConfigLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(f"^(?:{_pattern})$"), _first)
+    ConfigLoader.add_implicit_resolver(f"{TAG}{_kind}", re.compile(f"^(?:{_pattern})$"), _first)
 
 
 def load_yaml(text: str) -> Any:
     """Load one YAML document.
 
     Raises:
-        yaml.YAMLError: if it is not valid, repeats a key, contains itself, or is larger than a config can be.
+        yaml.YAMLError: if it is not valid, repeats a key, contains itself, is larger than a config can be, or holds
+            values that are not plain.
     """
     if len(text) > MAX_BYTES:
         raise yaml.YAMLError(f"more than {MAX_BYTES:,} characters")
+    try:
+        return construct(text)
+    except (ValueError, LookupError) as error:  # `!!int x`, a number of 5,000 digits, an argument that is not UTF-8
+        raise yaml.YAMLError(f"a value that cannot be read: {one_line(error)}") from error
+
+
+def construct(text: str) -> Any:
     check_depth(text)
     loader = ConfigLoader(text)
     try:
@@ -83,6 +93,8 @@ def count_nodes(node: yaml.Node, counts: dict[yaml.Node, int]) -> int:
         if not counts[node]:  # its own nodes are being counted
             raise yaml.YAMLError(f"an alias of a value that contains it, in line {node.start_mark.line + 1}")
         return counts[node]
+    if node.tag not in KNOWN_TAGS:
+        raise yaml.YAMLError(f"a value of the type {node.tag.replace(TAG, '!!')}, in line {node.start_mark.line + 1}")
     counts[node] = 0
     total = 1
     if isinstance(node, yaml.MappingNode):

@@ -69,3 +69,10 @@ def tiff(
         directory += struct.pack(f"{order}HHI", tag, {"H": 3, "I": 4}[code], len(numbers)) + packed.ljust(4, b"\0")
     mark = b"II" if order == "<" else b"MM"
     return mark + struct.pack(f"{order}HI", 42, start) + body + directory + b"\0\0\0\0" + overflow
+
+
+def move_outside(content: bytes, tag: int) -> bytes:
+    """Return a little-endian TIFF file in which a tag of two or more integers says that these are behind its end."""
+    changed = bytearray(content)
+    struct.pack_into("<I", changed, content.index(struct.pack("<HH", tag, 4)) + 8, 0x7FFFFFFF)
+    return bytes(changed)

@@ -32,7 +32,7 @@ def test_a_link_to_a_folder_above_is_counted(tmp_path):
     (tmp_path / "a/1.png").touch()
     (tmp_path / "a/up").symlink_to(tmp_path)
     assert names_in(tmp_path, left_out := LeftOut()) == ["a/1.png"]
-    assert str(left_out) == "1 links to a folder above: a/up"
+    assert str(left_out) == "1 link to a folder above: a/up"
 
 
 def test_the_first_names_of_each_reason_are_shown():
@@ -44,5 +44,5 @@ def test_the_first_names_of_each_reason_are_shown():
     left_out.add_unknown("cat/license_1.cr2", "images")
     assert str(left_out) == (
         "4 .heic files (install pillow-heif to read them): cat/0.HEIC, cat/1.HEIC, cat/2.HEIC, ...; "
-        r"1 .txt files (not images): cat/caf\xe9.txt; 1 .cr2 files (not images): cat/license_1.cr2"
+        r"1 .txt file (not images): cat/caf\xe9.txt; 1 .cr2 file (not images): cat/license_1.cr2"
     )

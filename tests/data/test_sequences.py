@@ -28,6 +28,7 @@ VALUES = np.arange(6, dtype=np.float64).reshape(3, 2)
         (b"\xef\xbb\xbfx,y\r\n0,1\r\n2,3\r\n4,5\r\n", "csv"),
         (b"0;1\n2;3\n4;5", "csv"),
         (b"left\tright\n0\t1\n2\t3\n4\t5", "csv"),
+        (b"\n0,1\n2,3\n4,5\n", "csv"),
     ],
 )
 def test_a_sequence_is_the_same_in_every_file_format(content, file_type):
@@ -62,12 +63,37 @@ def test_one_number_per_step_is_one_feature(content):
         (b"1,2\n3,inf\n", "step 1 holds"),
         (b"left,right\n", "no row of numbers"),
         (b"\n", "no row of numbers"),
+        (b"1,NA\n3,4\n", "the first line has numbers and 'NA'"),
+        (b"1,2 # kg\n3,4\n", "the first line has numbers and '2 # kg'"),
+        (b"1,5;2;3\n4;5;6\n", "the first line has numbers and '1,5'"),
         (b"\xff\xfe\x00binary", "neither .npy nor text"),
     ],
 )
 def test_unusable_files_have_a_reason(content, reason):
     with pytest.raises(UnreadableSequenceError, match=reason):
         read_sequence(content)
+
+
+def test_too_little_memory_is_a_reason(monkeypatch):
+    def fail(*args: object, **kwargs: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(np, "loadtxt", fail)
+    with pytest.raises(UnreadableSequenceError, match="not enough memory"):
+        read_sequence(b"1,2\n")
+
+
+def test_a_large_text_takes_little_memory():
+    resource = pytest.importorskip("resource")
+    content = b"1,2,3,4,5,6,7,8\n" * 2_000_000
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert read_sequence(content)[0].shape == (2_000_000, 8)
+    values_kb = 2_000_000 * 8 * (8 + 4) / 1024
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1.5 * values_kb
+
+
+def test_numbered_columns_after_a_blank_cell_are_a_header():
+    assert read_sequence(b",0,1\n0,5,6\n1,7,8\n")[0].tolist() == [[0, 5, 6], [1, 7, 8]]
 
 
 def test_a_batch_is_padded_with_zeros():

@@ -1,6 +1,9 @@
 """Folders are read as the user meant them, or refused; whatever is left out is counted and named."""
 
+import tarfile
 import unicodedata
+import warnings
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -29,8 +32,8 @@ def write_folders(data: Path, folders: Iterable[str], count: int = 20) -> Path:
     return data
 
 
-def prepare(data: Path) -> dict:
-    assert main(["prepare", "--data", str(data), "--out", str(data.with_name("out"))]) == 0
+def prepare(data: Path, *args: str) -> dict:
+    assert main(["prepare", "--data", str(data), "--out", str(data.with_name("out")), *args]) == 0
     return read_report(data.with_name("out"))
 
 
@@ -123,6 +126,57 @@ def test_folders_inside_of_classes_may_have_the_same_names(folders, tmp_path):
     assert prepare(write_folders(tmp_path / "data", folders))["labels"] == ["cat", "dog"]
 
 
+@pytest.mark.parametrize(
+    ("folders", "depth", "labels"),
+    [
+        (["cat/indoor", "cat/outdoor", "dog/indoor", "dog/outdoor"], 1, ["cat", "dog"]),
+        (["fold1/cat", "fold1/dog", "fold2/cat", "fold2/dog"], 2, ["cat", "dog"]),
+        (["cat", "dog", "test"], 1, ["cat", "dog", "test"]),
+        (["images", "masks"], 1, ["images", "masks"]),
+        (["cat/train", "cat/test", "dog/train", "dog/test"], 1, ["cat", "dog"]),
+        (["train/cat/in", "train/cat/out", "train/dog/in", "train/dog/out", "test/cat/in"], 2, ["cat", "dog"]),
+    ],
+)
+def test_the_user_can_say_which_folders_are_the_classes(folders, depth, labels, tmp_path, refusal_of):
+    data = write_folders(tmp_path / "data", folders)
+    assert "class_depth" in refusal_of(data)
+    report = prepare(data, f"--class_depth={depth}")
+    assert report["labels"] == labels
+    assert sum(sum(counts.values()) for counts in report["counts"].values()) == 20 * len(folders)
+    if folders[-1] == "test/cat/in":
+        assert sum(report["counts"]["test"].values()) == 20
+
+
+def test_class_depth_is_not_ignored_in_silence(tmp_path, capsys, refusal_of):
+    data = write_folders(tmp_path / "data", ["train/cat", "train/dog", "extra/cat"])
+    rows = "".join(f"train/{label}/{n}.png,{label}\n" for label in ("cat", "dog") for n in range(20))
+    assert "got both" in refusal_of(data) and "--class_depth" not in refusal_of(data)
+    assert main(["prepare", f"--data={data}", f"--out={tmp_path}/out", "--class_depth=2"]) == 2
+    (data / "manifest.csv").write_text("path,label\n" + rows)
+    prepare(data, "--class_depth=1")
+    assert "class_depth is of no effect" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ["cat/train", "cat/test", "dog"],
+        ["cat/Training", "cat/Validation", "dog/Training", "dog/test"],
+        ["train/cat/train", "train/cat/val", "train/dog", "test/cat", "test/dog"],
+        ["cat/a/train", "cat/a/test", "dog/b"],
+    ],
+)
+def test_splits_inside_of_a_class_are_refused(folders, tmp_path, refusal_of):
+    line = refusal_of(write_folders(tmp_path / "data", folders, 2))
+    assert "inside of 'cat'" in line and "; move the splits to the top (train/cat)" in line
+    assert all(repr(folder.split("/")[-1]) in line for folder in folders[:2])
+
+
+def test_a_class_may_have_one_folder_named_like_a_split(tmp_path):
+    data = write_folders(tmp_path / "data", ["toy/train", "toy/car", "animal/cat"])
+    assert prepare(data)["labels"] == ["animal", "toy"]
+
+
 def test_classes_may_have_words_for_splits_in_their_names(tmp_path):
     names = ["bullet_train", "cat", "train_station"]
     assert prepare(write_folders(tmp_path / "data", names))["labels"] == names
@@ -136,14 +190,6 @@ def test_two_spellings_of_one_split_are_refused(tmp_path, refusal_of):
 def test_deeper_folders_belong_to_their_class(tmp_path):
     folders = ["cat/images/monday", "cat/images/tuesday", "dog/images/friday"]
     assert prepare(write_folders(tmp_path / "data", folders))["labels"] == ["cat", "dog"]
-
-
-def test_splits_of_a_manifest_have_any_spelling(tmp_path):
-    data = write_folders(tmp_path / "data", ["cat", "dog"])
-    splits = ["Train", "training ", "VALID", "dev", "Testing", "test"]
-    rows = [f"{label}/{i}.png,{label},{split}" for label in ("cat", "dog") for i, split in enumerate(splits)]
-    (data / "manifest.csv").write_text("Path, Label ,SPLIT\n" + "\n\n".join(rows) + "\n,,\n")
-    assert [sum(counts.values()) for counts in prepare(data)["counts"].values()] == [4, 4, 4]
 
 
 def test_whatever_is_left_out_is_counted_and_named_once(tmp_path, capsys):
@@ -206,23 +252,14 @@ def test_tables_that_are_not_read_are_named(tmp_path, capsys):
     data = write_folders(tmp_path / "data", ["cat", "dog"])
     (data / "labels.csv").write_text("id,label\n0,cat\n")
     prepare(data)
-    assert "1 tables (of them, only manifest.csv of path,label is read): labels.csv" in capsys.readouterr().err
-
-
-def test_the_manifest_has_any_case(tmp_path, refusal_of):
-    data = write_folders(tmp_path / "data", ["a"], 40)
-    rows = "".join(f'"a/{number}.png", "{"cat" if number % 2 else "dog"}"\n' for number in range(40))
-    (data / "Manifest.CSV").write_text("path, label\n" + rows)
-    assert prepare(data)["labels"] == ["cat", "dog"]
-    (data / "manifest.csv").write_text("path,label\n")
-    assert "expected one manifest.csv" in refusal_of(data)
+    assert "1 table (of them, only manifest.csv of path,label is read): labels.csv" in capsys.readouterr().err
 
 
 def test_nothing_readable_says_what_was_found(tmp_path, refusal_of):
     (tmp_path / "data/cat").mkdir(parents=True)
     (tmp_path / "data/cat/0.heic").touch()
     line = refusal_of(tmp_path / "data")
-    assert "1 .heic files (install pillow-heif to read them): cat/0.heic" in line
+    assert "1 .heic file (install pillow-heif to read them): cat/0.heic" in line
 
 
 def test_more_suffixes_are_read(tmp_path):
@@ -242,51 +279,50 @@ def test_labels_that_look_the_same_are_one_class(tmp_path, capsys):
     assert "became one class" in errors
 
 
-def test_labels_of_a_manifest_that_look_the_same_are_one_class(tmp_path):
-    data = write_folders(tmp_path / "data", ["a"], 40)
-    labels = [NFD, "caf\u00e9 ", " dog\u00a0", "dog\ufeff"]
-    rows = [f"a/{number}.png,{labels[number % 4]}" for number in range(40)]
-    (data / "manifest.csv").write_text("path,label\n" + "\n".join(rows), encoding="utf-8")
-    assert prepare(data)["labels"] == ["caf\u00e9", "dog"]
-
-
-def test_paths_of_a_manifest_find_files_in_other_spellings(tmp_path):
-    data = write_folders(tmp_path / "data", [NFD, "dog", "a\\b"])
-    rows = [f"caf\u00e9/{number}.png,cat" for number in range(20)]
-    rows += [f"dog\\{number}.png,dog" for number in range(20)]
-    rows += [f"a\\b/{number}.png,dog" for number in range(20)]
-    (data / "manifest.csv").write_text("path,label\n" + "\n".join(rows), encoding="utf-8")
-    report = prepare(data)
-    assert sum(counts["cat"] + counts["dog"] for counts in report["counts"].values()) == 60
-
-
 @pytest.mark.parametrize(
-    ("content", "expected"),
-    [
-        ("path;label\ncat/0.png;cat\n", "separated by commas"),
-        ("path\tlabel\ncat/0.png\tcat\n", "separated by commas"),
-        ("path,label,label\ncat/0.png,cat,dog\n", "got label twice"),
-        ("path,label\ncat/0.png,cat, black\n", "row 2 has 3; put values that contain commas in quotes"),
-        ("path,label\ncat\\..\\..\\0.png,cat\n", "expected relative paths"),
-        ("path,label\nC:\\photos\\0.png,cat\n", "expected relative paths"),
-        ("path,label,split\ncat/0.png,cat,holdout\n", "has 'holdout'"),
-        ("path,label\n\ncat/0.png, \n", "row 3 lacks a label"),
-        ("path,label\ncat/0,cat\n", "1 of 1 are missing (cat/0, where there is 'cat/0.png')"),
-        ("path,label\nDog/0.PNG,cat\n", "(Dog/0.PNG, where there is 'dog/0.png')"),
-        ("path,label\ncat/0.png,cat\0\n", "a NUL character"),
-    ],
+    "names", [("black cat", "black\u00a0cat"), ("black cat", "black  cat"), ("cat", "ca\u200bt"), ("fine", "\ufb01ne")]
 )
-def test_a_manifest_that_would_be_misread_is_refused(content, expected, tmp_path, refusal_of):
-    data = write_folders(tmp_path / "data", ["cat", "dog"], 1)
-    (data / "manifest.csv").write_text(content)
-    assert expected in refusal_of(data)
+def test_different_labels_that_look_the_same_are_named(names, tmp_path, capsys):
+    assert len(prepare(write_folders(tmp_path / "data", [*names, "dog"]))["labels"]) == 3
+    error = capsys.readouterr().err
+    assert all(ascii(name) in error for name in names)
+    assert "differ only by spaces or characters that look alike" in error
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
-def test_a_manifest_in_utf16_is_refused(encoding, tmp_path, refusal_of):
+def test_links_to_nothing_are_named(tmp_path, capsys):
+    data = write_folders(tmp_path / "data", ["cat", "dog"])
+    (data / "bird").symlink_to("not mounted")
+    assert {row["reason"] for row in prepare(data)["left_out"]} == {"links to nothing"}
+    assert "left out: 1 link to nothing: bird" in capsys.readouterr().err
+
+
+def test_members_of_archives_that_are_left_out_are_named(tmp_path, capsys):
+    data = write_folders(tmp_path / "data", ["cat", "dog"])
+    image = (data / "cat/0.png").read_bytes()
+    with zipfile.ZipFile(data / "cat/more.zip", "w") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Python warns of the name
+        for name in ("a.png", "a.png", "../b.png", "x/../c.png"):
+            archive.writestr(name, image)
+    with tarfile.open(data / "dog/more.tar", "w") as tar:
+        tar.add(data / "dog/0.png", "a.png")
+        tar.add(data / "dog/1.png", "a.png")
+    assert {row["reason"]: row["count"] for row in prepare(data)["left_out"]} == {
+        "archive members of the same name as another": 2,
+        "archive members outside of the archive's folder": 2,
+    }
+    assert "2 archive members of the same name as another: cat/more.zip/a.png, dog/more.tar/a.png" in (
+        capsys.readouterr().err
+    )
+
+
+def test_an_encrypted_archive_is_refused(tmp_path, refusal_of):
     data = write_folders(tmp_path / "data", ["cat", "dog"], 1)
-    (data / "manifest.csv").write_bytes("\ufeffpath,label\ncat/0.png,cat\n".encode(encoding))
-    assert "UTF-16; save it as CSV in UTF-8" in refusal_of(data)
+    with zipfile.ZipFile(data / "cat/more.zip", "w") as archive:
+        archive.writestr("a.png", b"")
+    content = bytearray((data / "cat/more.zip").read_bytes())
+    content[content.index(b"PK\1\2") + 8] |= 1
+    (data / "cat/more.zip").write_bytes(content)
+    assert "cannot be read (it is encrypted)" in refusal_of(data)
 
 
 def test_predict_counts_what_it_leaves_out(in_trained, tmp_path, capsys):
@@ -297,5 +333,5 @@ def test_predict_counts_what_it_leaves_out(in_trained, tmp_path, capsys):
     assert main(["predict", "artifacts/train/model.ckpt", str(folder), "--out", str(tmp_path / "p.csv")]) == 0
     printed = capsys.readouterr().out
     assert "3 files predicted, 0 failed; left out: 2 .heic files (install pillow-heif to read them): " in printed
-    assert "; 1 .txt files" in printed
+    assert "; 1 .txt file (" in printed
     assert "README" not in printed

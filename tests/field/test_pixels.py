@@ -3,6 +3,7 @@
 import io
 import math
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from leyden.cli import main
 from leyden.data.packed import SPLITS, read_paths, read_report, read_split
 from leyden.files.tables import read_table
 from leyden.models.build import build_model
-from tests.data.image_files import png, tiff
+from tests.data.image_files import move_outside, png, tiff
 
 SIDE = 12
 CUT_JPEG = io.BytesIO()
@@ -196,6 +197,25 @@ def test_a_picture_with_damaged_exif_is_prepared_and_predicted(tmp_path):
     assert next(iter(sizes))[:2] == ("16", "8")
     predicted = predict(save_model(tmp_path / "m.ckpt", report["input"]), tmp_path / "data")
     assert not any(row["error"] for row in predicted.values())
+
+
+def test_a_picture_with_damaged_metadata_is_prepared_and_predicted(tmp_path):
+    write_images(tmp_path / "data", maximum=255, bits=8)
+    pixels = np.random.default_rng(5).integers(0, 256, (SIDE, SIDE, 1))
+    files = {
+        "resolution.png": png(pixels, "L", 8, (b"pHYs", b"")),
+        "text.png": png(pixels + 1, "L", 8, (b"zTXt", b"key\0\0" + zlib.compress(bytes(10_000_000)))),
+        "profile.png": png(pixels + 2, "L", 8, (b"iCCP", b"name\0\1")),
+        "checksum.png": png(pixels + 3, "L", 8, (b"tEXt", b"key\0text")).replace(b"text", b"next"),
+        "description.tiff": move_outside(tiff(pixels + 4, 1, 8, tags={270: ("I", (1, 2))}), 270),
+    }
+    for name, content in files.items():
+        (tmp_path / "data/a" / name).write_bytes(content)
+    report = prepare(tmp_path / "data", tmp_path / "out", "--storage=jpeg")
+    assert report["rejected"] == 0
+    rows = predict(save_model(tmp_path / "m.ckpt", report["input"]), tmp_path / "data")
+    for number, name in enumerate(files):
+        assert mean_pixel(rows[name]) == pytest.approx(((pixels + number) % 256).mean() / 255, abs=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,8 @@ def splits_of(out):
         return {row["path"]: (row["label"], row["split"]) for row in csv.DictReader(file)}
 
 
-def prepare(data, out):
-    assert main(["prepare", "--data", str(data), "--out", str(out)]) == 0
+def prepare(data, out, *args):
+    assert main(["prepare", "--data", str(data), "--out", str(out), *args]) == 0
     return splits_of(out)
 
 
@@ -42,6 +42,13 @@ def test_classes_of_twenty_have_validation_and_test_images(tmp_path, capsys):
     moved = [path for path, split in before.items() if after[path] != split]
     assert len(moved) <= 3
     assert all(path.startswith("class 0/") for path in moved)
+
+
+def test_small_classes_are_in_every_split_whatever_the_fractions(tmp_path, capsys):
+    write_images(tmp_path / "data", 20, 4)
+    counts = Counter(prepare(tmp_path / "data", tmp_path / "out", "--test_fraction=0.8", "--val_fraction=0.1").values())
+    assert len(counts) == 60
+    assert "warning" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

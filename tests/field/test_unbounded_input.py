@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from leyden.cli import main
+from leyden.data.listing import LeftOut, walk_files
 from leyden.data.sequences import UnreadableSequenceError, read_sequence
 from leyden.files.tables import read_table
 from tests.field.test_layouts import write_folders
@@ -96,7 +97,20 @@ def test_links_and_devices_in_archives_are_left_out(data, capsys):
         info.external_attr = 0o120777 << 16
         archive.writestr(info, "/etc/passwd")
     assert rejected(data) == {}
-    assert "5 links and devices in archives" in capsys.readouterr().err
+    assert "5 archive members other than files" in capsys.readouterr().err
+
+
+def test_links_to_folders_of_links_are_followed_a_limited_number_of_times(data, tmp_path, capsys):
+    before = data / "cat"
+    for level in range(12):
+        folder = tmp_path / str(level)
+        folder.mkdir()
+        for name in "abc":
+            (folder / name).symlink_to(before)
+        before = folder
+    (data / "bird").symlink_to(before)
+    assert len(list(walk_files(data, left_out := LeftOut()))) < 3000
+    assert left_out.rows()[0]["reason"] == "folders that more than 100 links lead to"
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from leyden.data.packed import Images, open_images, read_report, read_split
 from leyden.data.replica import rank_and_world_size
 from leyden.data.sampler import BatchIndex, BatchSampler, balancing_weights
 from leyden.errors import UserError
+from leyden.files.arrays import load_labels
 
 # images uint8 (B, C, H, W), or their row numbers int64 (B,); labels int64 (B,); the seed
 Batch = tuple[Tensor, Tensor, int]
@@ -148,7 +149,7 @@ class ImageData(LightningDataModule):
         if device.type == "cpu":
             keep_freed_memory()
         images = open_images(self._folder, "train", self._stored_size, self.input["channels"])
-        labels = np.load(self._folder / "train.labels.npy")
+        labels = load_labels(self._folder, "train", len(images))
         is_wanted = self._fused == "yes" or (self._fused == "auto" and device.type == "cpu")
         self._is_fused = is_wanted and self._augment.is_fusable
         self._train_images = self._load_train_images(images, device)

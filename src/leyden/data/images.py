@@ -12,9 +12,10 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError, features
-from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH, TiffImageFile
+from PIL.TiffImagePlugin import PLANAR_CONFIGURATION, TILELENGTH, TILEWIDTH, TiffImageFile
 
 from leyden.data.bit_depth import DeepImage, find_layout, read_deep_image, skip_exif, smallest_bit_depth
+from leyden.data.image_metadata import TIFF_MARKS, drop_damaged_metadata
 from leyden.errors import one_line
 from leyden.files.regular_files import read_regular_file
 
@@ -50,8 +51,7 @@ TRANSPOSITIONS = {  # that make an image upright, by its orientation; 1 is uprig
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-TIFF_MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-JPEG_END = b"\xff\xd9"
+JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 JPEG_PADDING = bytes(range(255)) * 8  # begins with 0: after a last byte of 255, other bytes would be a marker
 MIDDLE_GREY = {127, 128}
 MAX_REASON_LENGTH = 200
@@ -151,6 +151,7 @@ def decode(file: Path | bytes, reader: ImageReader = ImageReader()) -> Decoded:
     """
     content = file if isinstance(file, bytes) else read_content(file)
     try:
+        content = drop_damaged_metadata(content)
         with open_image(content) as opened:
             return decode_opened(content, opened, reader)
     except Exception as error:
@@ -159,6 +160,7 @@ def decode(file: Path | bytes, reader: ImageReader = ImageReader()) -> Decoded:
 
 def decode_opened(content: bytes, opened: ImageFile.ImageFile, reader: ImageReader) -> Decoded:
     check_size(opened, reader)
+    check_strips(opened)
     deep = read_deep_image(content, opened)
     layout = find_layout(opened)
     opened.load()
@@ -236,6 +238,16 @@ def check_size(opened: Image.Image, reader: ImageReader) -> None:
             raise UnreadableImageError(f"too large: tiles of {width}x{height}, above {reader.max_pixels} pixels")
 
 
+def check_strips(opened: Image.Image) -> None:
+    """Check that the strips of a TIFF file that is not compressed cover the image: Pillow leaves the rest black."""
+    if isinstance(opened, TiffImageFile) and opened.tile and opened.tile[0].codec_name == "raw":
+        num_planes = len(opened.getbands()) if opened.tag_v2.get(PLANAR_CONFIGURATION) == 2 else 1
+        extents = [tile.extents or (0, 0, *opened.size) for tile in opened.tile]
+        covered = sum((right - left) * (bottom - top) for left, top, right, bottom in extents)
+        if covered < opened.width * opened.height * num_planes:
+            raise UnreadableImageError("damaged TIFF: some of its strips are missing")
+
+
 def find_transposition(opened: Image.Image) -> Image.Transpose | None:
     """Return what makes an image upright by its EXIF orientation; None if it is upright, or its EXIF is damaged.
 
@@ -252,8 +264,10 @@ def is_plain_jpeg(content: bytes) -> bool:
     """Check, without decoding it, whether a file is an upright grey or RGB JPEG, which all decoders read the same way.
 
     Raises:
-        UnreadableImageError: if the file is not an image.
+        UnreadableImageError: if the file is a damaged JPEG.
     """
+    if not content.startswith(JPEG_START):
+        return False
     try:
         with open_image(content) as opened:
             return opened.format == "JPEG" and opened.mode in ("L", "RGB") and find_transposition(opened) is None

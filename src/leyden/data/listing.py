@@ -1,6 +1,7 @@
 """Listing of folders: every file is either yielded or counted, with the reason why it is left out."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,9 +18,12 @@ DOCUMENTATION_STEMS = ("readme", "license", "licence", "changelog", "citation")
 DOCUMENTATION_SUFFIXES = ("", ".txt", ".md", ".rst", ".html", ".pdf")
 HINTS = {
     **dict.fromkeys((".heic", ".heif"), "install pillow-heif to read them"),
-    **dict.fromkeys((".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"), "unpack them"),
+    **dict.fromkeys((".zip", ".zipx", ".tar", ".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz"), "unpack them"),
+    **dict.fromkeys((".zst", ".7z", ".rar"), "unpack them"),
 }
+PLURAL = re.compile(r"\b(archive|file|folder|image|link|member|sequence|table)s\b")
 MAX_NAMED = 3
+MAX_VISITS = 100  # of a folder: links to a folder with links, and so on, would be followed exponentially often
 
 
 class LeftOut:
@@ -56,10 +60,16 @@ class LeftOut:
     def __str__(self) -> str:
         """Describe on one line what a user may look for; empty if there is nothing."""
         return "; ".join(
-            f"{row['count']:,} {row['reason']}: {', '.join(row['examples'])}{', ...' * (row['count'] > MAX_NAMED)}"
+            f"{describe_count(row)}: {', '.join(row['examples'])}{', ...' * (row['count'] > MAX_NAMED)}"
             for row in self.rows()
             if row["reason"] not in QUIET
         )
+
+
+def describe_count(row: dict[str, Any]) -> str:
+    """Return a row's count and its reason, which is in the plural."""
+    reason = PLURAL.sub(r"\1", row["reason"], count=1) if row["count"] == 1 else row["reason"]
+    return f"{row['count']:,} {reason}"
 
 
 def is_hidden(name: str) -> bool:
@@ -77,19 +87,24 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
 def walk_files(folder: Path, left_out: LeftOut) -> Iterator[os.DirEntry[str]]:
     """Yield everything under a folder that is not a folder in a stable order.
 
-    Hidden files and folders, and links to a folder above, are left out.
+    Hidden files and folders, links to a folder above, and links to nothing that may be folders, are left out.
 
     Raises:
         OSError: if a folder cannot be read.
     """
     prefix = len(os.path.join(folder, ""))  # noqa: PTH118 - Path.relative_to takes longer than the rest of the walk
     waiting: list[tuple[str, tuple[tuple[int, int], ...]]] = [(str(folder), ())]
+    visits: Counter[tuple[int, int]] = Counter()
     while waiting:
         path, ancestors = waiting.pop()
         status = os.stat(path)  # noqa: PTH116 - the same style as os.scandir
         current = status.st_dev, status.st_ino
         if current in ancestors:
             left_out.add("links to a folder above", path[prefix:])
+            continue
+        visits[current] += 1
+        if visits[current] > MAX_VISITS:
+            left_out.add(f"folders that more than {MAX_VISITS} links lead to", path[prefix:])
             continue
         with os.scandir(path) as scan:  # entries store their type: no further system call per file
             entries = sorted(scan, key=lambda entry: entry.name)
@@ -99,6 +114,8 @@ def walk_files(folder: Path, left_out: LeftOut) -> Iterator[os.DirEntry[str]]:
                 left_out.add(HIDDEN, entry.path[prefix:])
             elif is_folder(entry):
                 folders.append((entry.path, (*ancestors, current)))
+            elif entry.is_symlink() and "." not in entry.name and not Path(entry.path).exists():
+                left_out.add("links to nothing", entry.path[prefix:])
             else:
                 yield entry
         waiting += reversed(folders)

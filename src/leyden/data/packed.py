@@ -4,7 +4,7 @@ Images are `<split>.labels.npy` and either `<split>.images.npy` (pixels) or `<sp
 `<split>.offsets.npy` (JPEG files); sequences are `<split>.labels.npy`, `<split>.values.npy` and `<split>.offsets.npy`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +14,9 @@ from leyden.data.jpeg import Box, JpegImages
 from leyden.data.sequences import SequenceSplit, read_sequence_split
 from leyden.errors import UserError
 from leyden.files import read_json
-from leyden.files.tables import read_columns, require_file
+from leyden.files.arrays import load_array, load_labels
+from leyden.files.tables import read_columns
+from leyden.trust.description import are_labels, is_input, is_list_of
 
 SPLITS = ("train", "val", "test")
 MANIFEST = "manifest.csv"  # where each row came from
@@ -36,9 +38,38 @@ def read_report(folder: Path) -> dict[str, Any]:
     """Read the description of the data: `labels`, `input`, `stored_size`, `data_hash`, counts.
 
     Raises:
-        UserError: if the folder was not prepared.
+        UserError: if the folder was not prepared, or an entry is missing or invalid.
     """
-    return read_json(Path(folder) / REPORT, "prepare")
+    report = read_json(path := Path(folder) / REPORT, "prepare")
+    entries = report if isinstance(report, dict) else {}
+    invalid = next((key for key, is_valid in CHECKS.items() if not is_valid(entries.get(key))), None)
+    if not invalid and any(entries["counts"][split].keys() != set(entries["labels"]) for split in SPLITS):
+        invalid = "counts"
+    if invalid:
+        raise UserError(
+            f"expected a description of prepared data in {path}; its entry {invalid!r} is missing or invalid: another "
+            "version wrote it, or it was edited; run `leyden prepare` again"
+        )
+    return report
+
+
+def are_counts(value: Any) -> bool:
+    """Return whether a value holds the number of examples by split and label."""
+    counts = [value.get(split) for split in SPLITS] if isinstance(value, dict) else [None]
+    return all(isinstance(each, dict) and is_list_of(int, list(each.values()), above=-1) for each in counts)
+
+
+CHECKS: dict[str, Callable[[Any], bool]] = {  # of the entries that other stages rely on
+    "labels": are_labels,
+    "input": is_input,
+    "counts": are_counts,
+    "data_hash": lambda value: isinstance(value, str),
+    "files": lambda value: isinstance(value, dict),
+    "stored": lambda value: isinstance(value, str),
+    "bytes": lambda value: is_list_of(int, [value]),
+    "stored_size": lambda value: value is None or is_list_of(int, value, length=2, above=0),
+    "duplicates": lambda value: value is None or isinstance(value, dict),
+}
 
 
 def read_examples(folder: Path, split: str) -> Split | SequenceSplit:
@@ -67,7 +98,7 @@ def read_split(folder: Path, split: str) -> Split:
     stored_size = report.get("stored_size", size)
     window = [(stored - side) // 2 for stored, side in zip(stored_size, size, strict=True)] + size
     images = open_images(folder, split, stored_size, report["input"]["channels"], window)
-    return Split(images, np.load(Path(folder) / f"{split}.labels.npy"))
+    return Split(images, load_labels(Path(folder), split, len(images)))
 
 
 def open_images(
@@ -81,15 +112,15 @@ def open_images(
     pixels, content = Path(folder) / f"{split}.images.npy", Path(folder) / f"{split}.jpeg.npy"
     # mmap_mode "c" (copy on write): torch requires writable memory, and the file must not change.
     if content.is_file():
-        offsets = np.load(Path(folder) / f"{split}.offsets.npy")
-        return JpegImages(np.load(content, mmap_mode="c"), offsets, stored_size, channels, window)
+        offsets = load_array(Path(folder) / f"{split}.offsets.npy", 1)
+        return JpegImages(load_array(content, 1, "c"), offsets, stored_size, channels, window)
     if split == "train" and not pixels.is_file() and "shards" in read_report(folder):
         raise UserError(
             f"expected packed training images in {folder}; they are in shards; "
             "set data.class_path to leyden.StreamedImageData"
         )
     top, left, height, width = window or (0, 0, *stored_size)
-    return np.load(require_file(pixels, "prepare"), mmap_mode="c")[:, top : top + height, left : left + width]
+    return load_array(pixels, 4, "c")[:, top : top + height, left : left + width]
 
 
 def read_paths(folder: Path, split: str) -> list[str]:

@@ -1,18 +1,22 @@
 """Sequences of any length: their reader, shared by preparation and prediction, and their packed form; numpy only."""
 
+import codecs
 import csv
 import io
 import math
+import re
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from leyden.errors import one_line
+from leyden.files.arrays import load_array, load_labels
 
 SUFFIXES = frozenset({".csv", ".npy"})
 MAX_VALUES = 250_000_000  # 1 GB as float32
 NPY_MAGIC = b"\x93NUMPY"
+NOT_SPACE = re.compile(rb"\S")
 
 
 class UnreadableSequenceError(Exception):
@@ -62,9 +66,9 @@ class SequenceSplit(NamedTuple):
 
 def read_sequence_split(folder: Path, split: str) -> SequenceSplit:
     """Open one split without reading its values."""
-    values = np.load(folder / f"{split}.values.npy", mmap_mode="r")
-    sequences = Sequences(values, np.load(folder / f"{split}.offsets.npy"))
-    return SequenceSplit(sequences, np.load(folder / f"{split}.labels.npy"))
+    values = load_array(folder / f"{split}.values.npy", 2, "r")
+    sequences = Sequences(values, load_array(folder / f"{split}.offsets.npy", 1))
+    return SequenceSplit(sequences, load_labels(folder, split, len(sequences)))
 
 
 def pad(sequences: list[np.ndarray]) -> Padded:
@@ -86,6 +90,13 @@ def read_sequence(content: bytes) -> tuple[np.ndarray, str]:
         UnreadableSequenceError: if it is damaged, not numeric, of a different shape, empty, too large, or holds values
             outside float32.
     """
+    try:
+        return parse_sequence(content)
+    except MemoryError as error:
+        raise UnreadableSequenceError("not enough memory to read it") from error
+
+
+def parse_sequence(content: bytes) -> tuple[np.ndarray, str]:
     if content.startswith(NPY_MAGIC):
         array = read_npy(content)
         file_type = str(array.dtype)
@@ -128,24 +139,38 @@ def read_npy(content: bytes) -> np.ndarray:
 
 
 def read_csv(content: bytes) -> np.ndarray:
-    """Read rows of numbers, with or without a header; the delimiter is a comma, a semicolon or a tab."""
+    """Read rows of numbers, with or without a header; the delimiter is a comma, a semicolon or a tab.
+
+    The text is decoded line by line: as a whole, with its lines, it would take five times the memory of the file.
+    """
+    content = content.removeprefix(codecs.BOM_UTF8).lstrip(b"\r\n")
     try:
-        text = content.decode("utf-8-sig")
+        end = content.find(b"\n")
+        first_line = content[: end if end >= 0 else len(content)].decode()
+        delimiter = max(",;\t", key=first_line.count)
+        if content.count(delimiter.encode()) + content.count(b"\n") > MAX_VALUES:
+            raise UnreadableSequenceError(f"more than {MAX_VALUES:,} values")
+        header_lines = int(is_header(next(csv.reader([first_line], delimiter=delimiter), [])))
+        if not NOT_SPACE.search(content, len(first_line.encode()) * header_lines):
+            raise UnreadableSequenceError("no row of numbers")
+        lines = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8")
+        return np.loadtxt(lines, np.float64, comments=None, delimiter=delimiter, skiprows=header_lines, ndmin=2)
     except UnicodeDecodeError as error:
         raise UnreadableSequenceError("neither .npy nor text in UTF-8") from error
-    first_line = text.partition("\n")[0]
-    delimiter = max(",;\t", key=first_line.count)
-    if text.count(delimiter) + text.count("\n") > MAX_VALUES:
-        raise UnreadableSequenceError(f"more than {MAX_VALUES:,} values")
-    try:
-        header_lines = int(not all(map(is_number, next(csv.reader([first_line], delimiter=delimiter), []))))
-        if not text.partition("\n")[2 * header_lines].strip():
-            raise UnreadableSequenceError("no row of numbers")
-        return np.loadtxt(
-            io.StringIO(text), np.float64, comments=None, delimiter=delimiter, skiprows=header_lines, ndmin=2
-        )
     except (ValueError, csv.Error) as error:
         raise UnreadableSequenceError(one_line(error, 100)) from error
+
+
+def is_header(cells: list[str]) -> bool:
+    """Return whether a first line holds names; those of numbered columns, such as `,0,1`, follow a blank cell.
+
+    Raises:
+        ValueError: if it holds numbers and other texts: left out as a header, it may be a step with a missing value.
+    """
+    are_numbers = [is_number(cell) for cell in cells]
+    if any(are_numbers) and not all(are_numbers) and cells[0].strip():
+        raise ValueError(f"the first line has numbers and {cells[are_numbers.index(False)][:40]!r}")
+    return not all(are_numbers)
 
 
 def is_number(text: str) -> bool:

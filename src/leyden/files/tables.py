@@ -89,14 +89,14 @@ def read_rows(path: Path, verb: str) -> Iterator[list[str]]:
         ) from error
 
 
-def read_table(path: Path, verb: str) -> list[dict[str, str]]:
+def read_table(path: Path, verb: str, columns: Sequence[str] = ()) -> list[dict[str, str]]:
     """Read a table that `leyden VERB` writes, one dict per row.
 
     Raises:
-        UserError: if it does not exist; the message names the verb.
+        UserError: if it does not exist, or lacks one of `columns`; the message names the verb.
     """
     rows = read_rows(path, verb)
-    header = next(rows, [])
+    check_columns(header := next(rows, []), columns, path, verb)
     return [dict(zip(header, row, strict=True)) for row in rows]
 
 
@@ -104,17 +104,20 @@ def read_columns(path: Path, verb: str, names: Sequence[str]) -> list[list[str]]
     """Read some columns of a table, in the order of `names`: with a score per class, a table can have 1,000 columns.
 
     Raises:
-        UserError: if it does not exist or lacks one of them; the message names the verb.
+        UserError: if it does not exist, or lacks one of the columns; the message names the verb.
     """
     rows = read_rows(path, verb)
-    header = next(rows)
-    if missing := [name for name in names if name not in header]:
-        raise UserError(
-            f"expected the columns {', '.join(names)} in {path}; it lacks {', '.join(missing)}; "
-            f"run `leyden {verb}` again"
-        )
+    check_columns(header := next(rows, []), names, path, verb)
     indices = [header.index(name) for name in names]
     return [[row[index] for index in indices] for row in rows]
+
+
+def check_columns(header: Sequence[str], columns: Sequence[str], path: Path, verb: str) -> None:
+    if missing := [column for column in columns if column not in header]:
+        raise UserError(
+            f"expected the columns {', '.join(columns)} in {path}; it lacks {', '.join(missing)}; "
+            f"run `leyden {verb}` again"
+        )
 
 
 def require_file(path: Path, verb: str) -> Path:

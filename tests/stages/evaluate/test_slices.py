@@ -1,6 +1,7 @@
 """Slices on which the model is worse are found; noise is not."""
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,10 @@ from tests.stages.evaluate.fake_predictions import make_predictions
 def write_manifest(folder: Path, groups: list[str]) -> None:
     np.save(folder / "test.images.npy", np.arange(len(groups), dtype=np.uint8).reshape(-1, 1, 1, 1).repeat(16, 1))
     np.save(folder / "test.labels.npy", np.zeros(len(groups), np.int64))
-    (folder / "report.json").write_text('{"input": {"image_size": [16, 1], "channels": 1}}')
+    spec = {"image_size": [16, 1], "channels": 1, "mean": [0.5], "std": [0.2]}
+    counts = {split: {"a": len(groups)} for split in ("train", "val", "test")}
+    report = {"labels": ["a"], "input": spec, "counts": counts, "data_hash": "", "files": {}, "stored": "", "bytes": 0}
+    (folder / "report.json").write_text(json.dumps(report))
     with open(folder / "manifest.csv", "w", newline="") as file:
         rows = [[f"{n}.png", "a", "test", "", group, 20 + n // 50, 30] for n, group in enumerate(groups)]
         csv.writer(file).writerows([["path", "label", "split", "sha256", "group", "height", "width"], *rows])

@@ -1,6 +1,7 @@
 """A concept that matters to a class is separated from one that does not, and from random images."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,6 +43,12 @@ def draw(generator: np.random.Generator, vertical: bool, horizontal: bool) -> np
     return pixels.astype(np.uint8)[..., None]
 
 
+def describe(module: ImageModel) -> dict[str, Any]:
+    counts = {split: {"plain": 1, "striped": 1} for split in ("train", "val", "test")}
+    rest = {"counts": counts, "data_hash": "", "files": {}, "stored": "", "bytes": 0}
+    return {"labels": module.labels, "input": module.spec["input"]} | rest
+
+
 @pytest.fixture
 def module() -> ImageModel:
     facts = {"channels": 1, "image_size": [SIDE, SIDE], "mean": [0.3], "std": [0.2]}
@@ -52,7 +59,7 @@ def module() -> ImageModel:
 def prepared(module, tmp_path) -> PreparedData:
     """Images with or without stripes of either direction, independently."""
     generator = np.random.default_rng(0)
-    write_json(tmp_path / "prepared/report.json", {"labels": module.labels, "input": module.spec["input"]})
+    write_json(tmp_path / "prepared/report.json", describe(module))
     for split, count in (("train", 120), ("test", 30)):
         labels = generator.integers(0, 2, count)
         images = np.stack([draw(generator, bool(label), generator.random() < 0.5) for label in labels])
@@ -135,8 +142,7 @@ def test_a_concept_needs_readable_images(module, folder, tmp_path, capsys):
 
 def test_without_concepts_a_header_remains(module, prepared, tmp_path, capsys):
     assert write(tmp_path, module, prepared, read_concepts(None, module)) == []
-    report = {"labels": module.labels, "input": module.spec["input"], "shards": "s3://bucket/shards"}
-    write_json(tmp_path / "prepared/report.json", report)
+    write_json(tmp_path / "prepared/report.json", describe(module) | {"shards": "s3://bucket/shards"})
     sharded = open_prepared_data(tmp_path / "prepared", module, Path("model.ckpt"))
     assert write(tmp_path, module, sharded, {"stripes": np.zeros((10, SIDE, SIDE, 1), np.uint8)}) == []
     assert "training images, which are in shards" in capsys.readouterr().out

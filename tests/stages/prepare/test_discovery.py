@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -58,7 +59,7 @@ def test_splits_of_a_manifest_are_kept_and_missing_ones_drawn(shapes, tmp_path):
     [
         ("path,class", list, "got path,class; add label"),
         ("file,label", list, "got file,label; add path"),
-        ("path,label", lambda rows: [], "found none"),
+        ("path,label", lambda rows: [], "got none; write some"),
         ("path,label", lambda rows: [rows[0].split(",")[0] + ",", *rows[1:]], "manifest.csv, row 2 lacks a label"),
         ("path,label", lambda rows: ["x.png", *rows], "manifest.csv, row 2 lacks a label"),
         ("path,label", lambda rows: [*rows, ",round"], "manifest.csv, row 92 lacks a path"),
@@ -112,17 +113,18 @@ def test_an_unreadable_folder_is_reported(shapes, tmp_path, error_of):
     assert "cercle; got: Permission denied" in line
 
 
-def test_an_error_of_listing_a_folder_is_reported(shapes, tmp_path, error_of, monkeypatch):
+@pytest.mark.parametrize("name", ["cercle", "shapes"])
+def test_an_error_of_listing_a_folder_is_reported(name, shapes, tmp_path, error_of, monkeypatch):
     """Like the test above, for root too."""
-    scandir = os.scandir
 
-    def refuse(folder):
-        if Path(folder).name == "cercle":
+    def refuse(call: Callable[[str], object], folder: str) -> object:
+        if Path(folder).name == name:
             raise PermissionError(13, "Permission denied", str(folder))
-        return scandir(folder)
+        return call(folder)
 
-    monkeypatch.setattr(os, "scandir", refuse)
-    assert "cercle; got: Permission denied" in error_of(
+    for call in ("scandir", "listdir"):
+        monkeypatch.setattr(os, call, partial(refuse, getattr(os, call)))
+    assert f"{name}; got: Permission denied" in error_of(
         "prepare", "--data", str(shapes), "--out", str(tmp_path / "out")
     )
 

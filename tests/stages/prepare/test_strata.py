@@ -41,6 +41,14 @@ def test_a_class_gets_about_its_share(count, val, test):
         assert totals["val"] / num_seeds / count == pytest.approx(0.15, abs=0.015)
 
 
+@pytest.mark.parametrize("fractions", [(0.9, 0.05), (0.6, 0.3), (0.5, 0.4), (0.45, 0.45), (0.01, 0.01)])
+def test_a_class_of_three_is_in_every_split_whatever_the_fractions(fractions):
+    for count in range(3, 30):
+        for seed in range(10):
+            splits = split_class(range(count), seed, fractions=dict(zip(("test", "val"), fractions, strict=True)))
+            assert len(set(splits.values())) == 3
+
+
 def test_an_added_image_moves_at_most_three_others():
     most = Counter()
     for seed in range(15):

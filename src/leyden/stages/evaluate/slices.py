@@ -91,7 +91,8 @@ def summarise_slices(slices: list[Row]) -> str:
 
 
 def list_properties(predictions: Predictions, data: Path) -> Iterator[Property]:
-    manifest = [row for row in read_table(data / MANIFEST, "prepare") if row["split"] == "test"]
+    rows = read_table(data / MANIFEST, "prepare", ["split", "group"])
+    manifest = [row for row in rows if row["split"] == "test"]
     yield "class", np.array(predictions.class_names)[predictions.labels.numpy()]
     yield from cut_at_quantiles(*measure_examples(data))
     if "height" in manifest[0]:

@@ -2,6 +2,7 @@
 
 from contextlib import closing
 from pathlib import Path
+from typing import Literal
 
 from leyden.data.images import ImageReader
 from leyden.data.listing import LeftOut
@@ -25,6 +26,7 @@ from leyden.stages.prepare.splits import assign_splits, check_leakage
 def prepare(
     data: Path = Path("data"),
     out: Path = Path("artifacts/prepare"),
+    class_depth: Literal[1, 2] | None = None,
     val_fraction: float = 0.15,
     test_fraction: float = 0.2,
     seed: int = 0,
@@ -48,6 +50,8 @@ def prepare(
             path,label[,group][,split].
         out: Folder for manifest.csv, rejected.csv, duplicates.csv, labels.json, report.json, contact sheets and the
             packed arrays.
+        class_depth: 1 if the top folders of data are the classes, 2 if those inside are; null finds out, and refuses
+            folders that could be either.
         val_fraction: Fraction of the examples for validation, in (0, 1).
         test_fraction: Fraction of the examples for the test, in (0, 1).
         seed: Decides, with each image's pixels or its group's name, which split it belongs to; a few of a small class
@@ -86,7 +90,7 @@ def prepare(
         near_duplicate_distance=near_duplicate_distance,
         shard_mb=shard_mb,
     )
-    candidates = find_candidates(data, left_out := LeftOut())
+    candidates = find_candidates(data, left_out := LeftOut(), class_depth)
     if str(left_out):
         warn(f"left out: {left_out}")
     labels = sorted({candidate.label for candidate in candidates})

@@ -14,7 +14,7 @@ MAX_EXPANSION = 100  # archives of images expand a few times at most
 MIN_EXPANDED_BYTES = 10 * 10**9  # smaller archives may expand more
 MAX_HEADER_BYTES = 1 << 20  # of a tar: names of 4,096 bytes and their attributes; tarfile reads headers at once
 BLOCK_BYTES = 4096  # zipfile does not limit what a block of bzip2 or LZMA expands to: 80 MB for this size
-UTF8_NAME = 0x800  # flag of a zip's member
+UTF8_NAME, ENCRYPTED = 0x800, 1  # flags of a zip's member
 
 
 class Member(NamedTuple):
@@ -27,6 +27,8 @@ class Member(NamedTuple):
 
 def list_zip(archive: zipfile.ZipFile) -> Iterator[Member]:
     infos = archive.infolist()
+    if any(info.flag_bits & ENCRYPTED for info in infos):
+        raise zipfile.BadZipFile("it is encrypted")
     assert archive.fp is not None
     check_expansion(sum(info.file_size for info in infos), Path(str(archive.filename)).stat().st_size)
     for info in infos:

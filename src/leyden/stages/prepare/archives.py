@@ -33,7 +33,7 @@ class FileEntry(NamedTuple):
 
 def list_files(data: Path, left_out: LeftOut) -> Iterator[FileEntry]:
     """List the files of a folder and of its archives, in the order in which they are read."""
-    try:
+    with one_line_errors(data):
         prefix = len(os.path.join(data, ""))  # noqa: PTH118 - Path.relative_to takes longer than the rest of the walk
         for entry in walk_files(data, left_out):
             path = entry.path[prefix:].replace(os.sep, "/")
@@ -41,6 +41,13 @@ def list_files(data: Path, left_out: LeftOut) -> Iterator[FileEntry]:
                 yield from list_archive(data, path, left_out)
             else:
                 yield FileEntry(path, tuple(path.split("/")))
+
+
+@contextmanager
+def one_line_errors(data: Path) -> Iterator[None]:
+    """Raise the operating system's errors as UserError."""
+    try:
+        yield
     except OSError as error:
         raise UserError(
             f"expected to read {error.filename or data}; got: {error.strerror}; change its permissions or move it away"
@@ -62,10 +69,14 @@ def list_archive(data: Path, archive: str, left_out: LeftOut) -> Iterator[FileEn
     parts_of: dict[Member, tuple[str, ...]] = {}
     for member in members:
         parts = tuple(part for part in member.path.split("/") if part not in ("", "."))
-        if any(map(is_hidden, parts)):
+        if ".." in parts:
+            left_out.add("archive members outside of the archive's folder", f"{archive}/{member.path}")
+        elif any(map(is_hidden, parts)):
             left_out.add(HIDDEN, f"{archive}/{member.path}")
         elif not member.is_regular:
-            left_out.add("links and devices in archives", f"{archive}/{member.path}")
+            left_out.add("archive members other than files", f"{archive}/{member.path}")
+        elif member in parts_of:
+            left_out.add("archive members of the same name as another", f"{archive}/{member.path}")
         elif parts:
             parts_of[member] = parts
     if not parts_of:

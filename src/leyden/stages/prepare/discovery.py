@@ -10,7 +10,7 @@ from leyden.data.listing import LeftOut, is_hidden
 from leyden.data.packed import SPLITS
 from leyden.data.sequences import SUFFIXES as SEQUENCE_SUFFIXES
 from leyden.errors import UserError
-from leyden.stages.prepare.archives import FileEntry, list_files
+from leyden.stages.prepare.archives import FileEntry, list_files, one_line_errors
 from leyden.stages.prepare.layout import (
     MANIFEST,
     as_label,
@@ -19,8 +19,12 @@ from leyden.stages.prepare.layout import (
     check_splits,
     shorten,
     split_of,
+    warn,
+    warn_of_similar,
 )
 from leyden.stages.prepare.manifest import FileIndex, check_inside, read_manifest
+
+OUTSIDE = "files outside of the class folders"
 
 
 class Candidate(NamedTuple):
@@ -36,21 +40,26 @@ class Candidate(NamedTuple):
         return self.file.path
 
 
-def find_candidates(data: Path, left_out: LeftOut) -> list[Candidate]:
+def find_candidates(data: Path, left_out: LeftOut, class_depth: int | None = None) -> list[Candidate]:
     """List the images or sequences of a folder with their labels, and count what is left out.
 
-    If the user's own splits lack val or test, training examples lose their split, so that it is drawn.
+    If the user's own splits lack val or test, training examples lose their split, so that it is drawn. `class_depth` is
+    1 if the top folders are the classes, 2 if those inside are; None finds out.
 
     Raises:
         UserError: if there is no folder, no image, only one class, or an inconsistent manifest.
     """
     if not data.is_dir():
         raise UserError(
-            f"expected a folder of images or sequences at {data}; not found; run `make repro`, or create it with one "
-            "folder per class"
+            f"expected a folder of images or sequences at {data}; {'it is a file' if data.exists() else 'not found'}; "
+            "run `make repro`, or create it with one folder per class, or with an archive of these"
         )
     manifest = find_manifest(data)
-    candidates = find_in_manifest(data, manifest, left_out) if manifest else find_in_folders(data, left_out)
+    if manifest and class_depth:
+        warn(f"class_depth is of no effect: {manifest} says what the classes are")
+    candidates = (
+        find_in_manifest(data, manifest, left_out) if manifest else find_in_folders(data, left_out, class_depth)
+    )
     if not candidates:
         known = ", ".join(sorted(IMAGE_SUFFIXES | SEQUENCE_SUFFIXES))
         found = f"left out: {left_out}; " * bool(str(left_out))
@@ -75,7 +84,8 @@ def find_manifest(data: Path) -> str | None:
     Raises:
         UserError: if there are two.
     """
-    names = sorted(path.name for path in data.iterdir() if path.name.lower() == MANIFEST)
+    with one_line_errors(data):
+        names = sorted(path.name for path in data.iterdir() if path.name.lower() == MANIFEST)
     if len(names) > 1:
         raise UserError(f"expected one {MANIFEST} in {data}; got {shorten(names)}; remove one of them")
     return names[0] if names else None
@@ -92,21 +102,24 @@ def advise_on_one_class(candidates: Iterable[Candidate]) -> str:
     return f"if {shorten(inside)} inside it are the classes or the splits, move these up; give each class a folder"
 
 
-def find_in_folders(data: Path, left_out: LeftOut) -> list[Candidate]:
+def find_in_folders(data: Path, left_out: LeftOut, class_depth: int | None) -> list[Candidate]:
     """List the images or the sequences in class folders, whichever are more; split folders may contain these."""
     entries = list(list_files(data, left_out))
     files = select_files(entries, left_out)
     folders = {file.parts[0] for file in files}
-    check_splits(folders, data)
-    has_splits = bool(folders) and all(map(split_of, folders))
-    candidates, level = [], int(has_splits)  # of the class folders
-    check_classes((file.parts for file in files if len(file.parts) > level + 1), level, data)
+    if class_depth != 1:
+        check_splits(folders, data)
+    has_splits = class_depth != 1 and bool(folders) and all(map(split_of, folders))
+    candidates, level = [], class_depth - 1 if class_depth else int(has_splits)  # of the class folders
+    if not class_depth:
+        check_classes((file.parts for file in files if len(file.parts) > level + 1), level, data)
     for file in files:
         if len(file.parts) > level + 1:
             split = split_of(file.parts[0]) if has_splits else None
             candidates.append(Candidate(file, as_label(file.parts[level]), split))
         else:
-            left_out.add("files in a split's folder without a class folder", file.path)
+            reason = "files in a split's folder without a class folder" if has_splits else OUTSIDE
+            left_out.add(reason, file.path)
     check_labels({candidate.file.parts[level] for candidate in candidates})
     if candidates:
         count_unused_folders(data, entries, files, level, left_out)
@@ -128,7 +141,7 @@ def select_files(entries: Sequence[FileEntry], left_out: LeftOut) -> list[FileEn
         elif kind != selected:
             left_out.add(f"{kind} beside more {selected}", entry.path)
         elif len(entry.parts) == 1:
-            left_out.add("files outside of the class folders", entry.path)
+            left_out.add(OUTSIDE, entry.path)
         else:
             files.append(entry)
     return files
@@ -169,6 +182,10 @@ def find_in_manifest(data: Path, manifest: str, left_out: LeftOut) -> list[Candi
     index = FileIndex(file for file in list_files(data, left_out) if file.path != manifest)
     candidates: dict[int, Candidate] = {}
     rows = list(read_manifest(data / manifest))
+    if not rows:
+        raise UserError(
+            f"expected rows of path,label in {data / manifest}; got none; write some, or remove it to use class folders"
+        )
     missing = []
     for row in rows:
         found = index.find(row.path)
@@ -185,6 +202,7 @@ def find_in_manifest(data: Path, manifest: str, left_out: LeftOut) -> list[Candi
             f"({', '.join(missing[:3])}{index.suggest(missing[0])}); add them, or correct or remove their rows"
         )
     check_labels({row.label for row in rows})
+    warn_of_similar({row.group for row in rows}, "groups")
     for position, file in enumerate(index.files):
         if position not in candidates:
             left_out.add("files that the manifest does not name", file.path)

@@ -19,7 +19,7 @@ SPELLINGS = {
 SPLIT_NAME = re.compile(rf"({'|'.join(sum(SPELLINGS.values(), ()))})([ _-]?(set|split|data|images))?")
 SPLIT_WORD = re.compile(r"[a-z]+")
 NOT_CLASSES = {"image", "images", "img", "imgs", "jpegimages"}
-INVISIBLE = "\u200b\u2060\ufeff"  # spaces of width zero, which str.strip() keeps
+INVISIBLE = "\u00ad\u200b-\u200f\u2060\ufe0f\ufeff"  # of width zero: str.strip() keeps them
 MAX_NAMED = 6
 MANIFEST = "manifest.csv"
 HOW_TO_LABEL = f"or write a {MANIFEST} of path,label,split"
@@ -55,7 +55,8 @@ def check_splits(names: Collection[str], data: Path) -> None:
     if splits and others:
         raise UserError(
             f"expected folders of classes or of splits in {data}; got both: {shorten(splits)} beside "
-            f"{shorten(others)}; move away what is not part of the data, or rename what is not a split, {HOW_TO_LABEL}"
+            f"{shorten(others)}; move away what is not part of the data, rename what is not a split, set "
+            f"class_depth: 1 in configs/prepare.yaml if all of them are classes, {HOW_TO_LABEL}"
         )
     for split, found in spellings.items():
         if len(found) > 1:
@@ -64,7 +65,8 @@ def check_splits(names: Collection[str], data: Path) -> None:
     if others and all(hints) and len(set().union(*hints)) > 1:
         raise UserError(
             f"expected folders of classes or of splits in {data}; got {shorten(others)}, which look like splits; name "
-            f"them train, val and test, {HOW_TO_LABEL}"
+            "them train, val and test if they are, set class_depth: 1 in configs/prepare.yaml if they are classes, "
+            f"{HOW_TO_LABEL}"
         )
 
 
@@ -72,8 +74,9 @@ def check_classes(files: Iterable[Sequence[str]], level: int, data: Path) -> Non
     """Check that the folders at a level are classes, given the parts of the files' paths.
 
     Raises:
-        UserError: if one is named like a split or images/, or if the folders inside look like the classes, as in
-            fold1/cat, fold1/dog, fold2/cat, fold2/dog; not if the outer ones have images of their own, too.
+        UserError: if one is named like a split or images/, if one has splits inside, or if the folders inside look like
+            the classes, as in fold1/cat, fold1/dog, fold2/cat, fold2/dog; not if the outer ones have images of their
+            own, too.
     """
     outer: set[str] = set()
     has_files: set[str] = set()
@@ -88,17 +91,38 @@ def check_classes(files: Iterable[Sequence[str]], level: int, data: Path) -> Non
         if len(outer) > 1 and (name.lower() in NOT_CLASSES or (level and split_of(name))):
             raise UserError(
                 f"expected one folder for each class in {data}; got {quoted(name)}, which is no name of a class; "
-                f"rename it, move its content up or away, {HOW_TO_LABEL}"
+                f"rename it, move its content up or away, set class_depth: {level + 1} in configs/prepare.yaml if it "
+                f"is a class, {HOW_TO_LABEL}"
             )
-    for names_by_outer in inside.values():
+    for depth, names_by_outer in inside.items():
+        if len(outer) > 1:
+            check_no_splits(names_by_outer, level, data)
         shared = find_shared(names_by_outer, len(outer))
         tops = sorted(top for top, names in names_by_outer.items() if names & shared)
         if len(shared) > 1 and not has_files.issuperset(tops):
+            to_inner = "to 2 if these are" if (level, depth) == (0, 0) else "move these up if they are"
             raise UserError(
                 f"expected one folder for each class in {data}; got {shorten(tops)} with the same folders inside "
-                f"({shorten(sorted(shared))}), which look like the classes; move these up, name the outer folders "
-                f"train, val and test if they are splits, {HOW_TO_LABEL}"
+                f"({shorten(sorted(shared))}), which look like the classes; set class_depth in configs/prepare.yaml to "
+                f"{level + 1} if the outer folders are the classes, {to_inner}, name the outer folders train, val and "
+                f"test if they are splits, {HOW_TO_LABEL}"
             )
+
+
+def check_no_splits(names_by_outer: dict[str, set[str]], level: int, data: Path) -> None:
+    """Check that no class has several splits inside, as in cat/train and cat/test: they would be mixed.
+
+    Raises:
+        UserError: if one has.
+    """
+    splits = {top: sorted(filter(split_of, names)) for top, names in names_by_outer.items()}
+    tops = [top for top, names in sorted(splits.items()) if len(set(map(split_of, names))) > 1]
+    if tops:
+        raise UserError(
+            f"expected folders of splits around those of classes in {data}; got {shorten(splits[tops[0]])} inside of "
+            f"{shorten(tops)}; move the splits to the top (train/{printable(tops[0])}), set "
+            f"class_depth: {level + 1} in configs/prepare.yaml to draw new splits, {HOW_TO_LABEL}"
+        )
 
 
 def find_shared(names_by_outer: dict[str, set[str]], num_outer: int) -> set[str]:
@@ -110,7 +134,7 @@ def find_shared(names_by_outer: dict[str, set[str]], num_outer: int) -> set[str]
 
 
 def check_labels(names: Iterable[str]) -> None:
-    """Warn of names that became one label, and of labels that differ only by case.
+    """Warn of names that became one label, and of labels that look alike.
 
     Raises:
         UserError: if a name consists of spaces.
@@ -124,12 +148,20 @@ def check_labels(names: Iterable[str]) -> None:
         if len(merged) > 1:
             names_of_label = shorten(sorted(merged), ascii)  # shows in what they differ
             warn(f"{names_of_label} became one class, {label!r}: they differ only by spaces or Unicode's normal form")
-    by_folded: dict[str, list[str]] = {}
-    for label in sorted(by_label):
-        by_folded.setdefault(label.casefold(), []).append(label)
-    for similar in by_folded.values():
+    warn_of_similar(by_label, "classes")
+
+
+def warn_of_similar(names: Iterable[str], noun: str) -> None:
+    """Warn of names that look alike: they differ only by case, spaces, invisible characters or ligatures."""
+    by_look: dict[str, list[str]] = {}
+    for name in sorted(names):
+        look = "".join(unicodedata.normalize("NFKC", name).casefold().split())
+        by_look.setdefault(re.sub(f"[{INVISIBLE}]", "", look), []).append(name)
+    for similar in by_look.values():
+        is_case = len(set(map(str.lower, similar))) == 1
+        shown, difference = (quoted, "case") if is_case else (ascii, "spaces or characters that look alike")
         if len(similar) > 1:
-            warn(f"classes {shorten(similar)} differ only by case; they stay different classes")
+            warn(f"{noun} {shorten(similar, shown)} differ only by {difference}; they stay different {noun}")
 
 
 def quoted(name: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NamedTuple, TextIO
 
+from leyden.data.listing import is_hidden
 from leyden.errors import UserError, one_line
 from leyden.files.names import printable
 from leyden.files.regular_files import MAX_FILE_BYTES, check_regular
@@ -50,6 +51,8 @@ class FileIndex:
 
     def suggest(self, path: str) -> str:
         """Name the file that a path may stand for: without its suffix, or in another case or folder."""
+        if any(map(is_hidden, PurePosixPath(path).parts)):
+            return ", which is hidden"
         stem = PurePosixPath(path.replace("\\", "/")).stem.casefold()
         similar = [file.path for file in self.files if PurePosixPath(file.path).stem.casefold() == stem]
         best = min(similar, key=lambda name: (not ends_alike(name, path), name), default=None)
@@ -78,7 +81,7 @@ def read_manifest(manifest: Path) -> Iterator[ManifestRow]:
     check_encoding(manifest)
     with open(manifest, newline="", encoding="utf-8-sig") as file:
         try:
-            rows = csv.reader(limited_lines(file), skipinitialspace=True)
+            rows = csv.reader(limited_lines(file), skipinitialspace=True, strict=True)  # strict: of quotes
             header = read_header(next(rows, []), manifest)
             for number, row in enumerate(rows, start=2):
                 if any(cell.strip() for cell in row):
@@ -117,7 +120,7 @@ def read_header(cells: list[str], manifest: Path) -> dict[str, int]:
     Raises:
         UserError: if one is missing or occurs twice.
     """
-    names = [cell.strip().lower() for cell in cells]
+    names = [cell.replace("\ufeff", "").strip().lower() for cell in cells]  # a program may add a second mark
     absent = [column for column in REQUIRED if column not in names]
     found = ",".join(names)[:200] or "nothing"
     if absent and len(names) == 1 and any(separator in found for separator in ";\t|"):
@@ -140,6 +143,8 @@ def parse_row(header: dict[str, int], row: list[str], where: str) -> ManifestRow
             f"expected {header['']} values in a row; {where} has {len(row)}; put values that contain commas in quotes"
         )
     cells = {column: from_cell(row[index]) for column, index in header.items() if column and index < len(row)}
+    if any("\n" in cell or "\r" in cell for column, cell in cells.items() if column != "path"):
+        raise UserError(f"expected no line breaks in a label, group or split; {where} has one; check its quotes")
     label, group, split = as_label(cells.get("label", "")), as_label(cells.get("group", "")), cells.get("split", "")
     if not cells["path"].strip() or not label:
         lacking = "a label" if cells["path"].strip() else "a path"

@@ -97,13 +97,16 @@ class Strata:
     def limits(self, label: str, split: str) -> tuple[int, int]:
         """Return the fewest and most examples that a split should have of a class: its share within the tolerance.
 
-        It is at least one example, or the smallest unit.
+        It is at least one example, or the smallest unit, and leaves a unit for each other split.
         """
-        units = self.units[label]
-        share = self.fractions[split] * sum(unit.counts[label] for unit in units)
+        sizes = sorted(unit.counts[label] for unit in self.units[label])
+        share = self.fractions[split] * sum(sizes)
         margin = max(0.5, TOLERANCE * share)
-        smallest = min(unit.counts[label] for unit in units)
-        return max(1, math.ceil(share - margin)), max(smallest, math.floor(share + margin))
+        least, most = max(1, math.ceil(share - margin)), max(sizes[0], math.floor(share + margin))
+        num_others = len(self.counts) - 1
+        if len(sizes) > num_others:
+            most = min(most, sum(sizes[num_others:]))
+        return min(least, most), most
 
     def is_last_for_training(self, unit: Unit) -> bool:
         """Check whether a class would lose all its training examples with this unit."""

@@ -86,7 +86,7 @@ class Dataset:
 def read_dataset(prepare: Path, data: Path) -> Dataset:
     report = read_report(prepare)
     files = report["files"]
-    rejected = read_table(prepare / REJECTED, "prepare")
+    rejected = read_table(prepare / REJECTED, "prepare", ["path", "reason"])
     return Dataset(
         folder=str(data),
         prepared=str(prepare),

@@ -10,6 +10,7 @@ from leyden.data.packed import DUPLICATES, MANIFEST, SPLITS
 from leyden.files.tables import read_table
 from leyden.stages.report.pictures import Picture, encode_paths
 
+PAIR_COLUMNS = ("kind", "path", "other", "label", "other_label", "split", "other_split")
 MAX_PER_RANK = 4  # pairs shown of each rank, so that each rank is represented
 MAX_GROUPS = 10
 PICTURE_SIDE_PX = 144
@@ -74,10 +75,10 @@ class Duplicates:
 
 
 def read_duplicates(prepare: Path, near_applies: bool) -> Duplicates:
-    pairs = [parse_pair(row) for row in read_table(prepare / DUPLICATES, "prepare")]
+    pairs = [parse_pair(row) for row in read_table(prepare / DUPLICATES, "prepare", PAIR_COLUMNS)]
     by_rank = groupby(sorted(pairs, key=lambda pair: pair.rank), lambda pair: pair.rank)
     shown = [pair for _, ranked in by_rank for pair in islice(ranked, MAX_PER_RANK)]
-    groups = find_split_groups(read_table(prepare / MANIFEST, "prepare"))
+    groups = find_split_groups(read_table(prepare / MANIFEST, "prepare", ["group", "split"]))
     return Duplicates(
         counts=[count_pairs(kind, pairs) for kind in ("exact", "near")],
         num_harmless=sum(pair.is_harmless for pair in pairs),

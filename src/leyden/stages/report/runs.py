@@ -62,7 +62,7 @@ def read_run(name: str, folders: list[Path], noun: str) -> Run:
     """Read a run from the outputs of prepare, train, evaluate and export; train and export need not exist."""
     prepare, train, evaluate, export = folders
     report = read_report(prepare)
-    manifest = read_table(prepare / MANIFEST, "prepare")
+    manifest = read_table(prepare / MANIFEST, "prepare", ["path", "split", "sha256"])
     has_training = (train / CONFIG).is_file() and (train / CURVES).is_file()
     config = read_yaml(train / CONFIG) if has_training else None
     return Run(

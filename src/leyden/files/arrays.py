@@ -1,0 +1,39 @@
+"""Reading of the .npy files that `leyden prepare` writes."""
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from leyden.errors import UserError, one_line
+from leyden.files.tables import require_file
+
+
+def load_array(path: Path, num_dimensions: int, mmap_mode: Literal["r", "c"] | None = None) -> np.ndarray:
+    """Load an array, or map it into memory.
+
+    Raises:
+        UserError: if it does not exist, is damaged, or has another number of dimensions.
+    """
+    try:
+        array = np.load(require_file(path, "prepare"), mmap_mode=mmap_mode, allow_pickle=False)
+        if array.ndim != num_dimensions:
+            raise ValueError(f"{array.ndim} dimensions")
+    except (ValueError, EOFError) as error:
+        raise UserError(
+            f"expected an array of {num_dimensions} dimensions in {path}; it is damaged ({one_line(error)}); run "
+            "`leyden prepare` again"
+        ) from error
+    return array
+
+
+def load_labels(folder: Path, split: str, count: int) -> np.ndarray:
+    """Load the labels int64 (N,) of a split.
+
+    Raises:
+        UserError: if they do not exist, are damaged, or are not `count`.
+    """
+    labels = load_array(path := folder / f"{split}.labels.npy", 1)
+    if len(labels) != count:
+        raise UserError(f"expected {count:,} labels in {path}; got {len(labels):,}; run `leyden prepare` again")
+    return labels
