@@ -82,4 +82,5 @@ def test_a_damaged_array_is_refused(verb, split, kind, damage, prepared, refusal
 @pytest.mark.parametrize("content", ["", "path;label;split\n0/0.png;0;train\n"])
 def test_a_table_that_a_spreadsheet_saved_is_refused(verb, content, prepared, refusal_of):
     (prepared / "manifest.csv").write_text(content)
-    assert "leave the file as it was written: run `leyden prepare` again" in refusal_of(verb)
+    line = refusal_of(verb)
+    assert "manifest.csv; it lacks" in line and "run `leyden prepare` again" in line
