@@ -138,6 +138,7 @@ def other_data(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         report = json.loads((source / "report.json").read_text())
         labels = report["labels"]
         report["labels"] = labels[::-1] if name == "order" else [f"x{label}" for label in labels]
+        report["counts"] = {split: dict.fromkeys(report["labels"], 9) for split in report["counts"]}
         (folder / name / "report.json").write_text(json.dumps(report))
     assert main(["prepare", f"--data={trained}/data", f"--out={folder}/size", "--image_size=[12, 10]"]) == 0
     return folder
@@ -177,7 +178,7 @@ class TestModelAgainstData:
             checkpoint["leyden"]["input"] = {"features": 3, "mean": [0.0] * 3, "std": [1.0] * 3}
             network = GRUClassifier(in_features=3, num_classes=10, width=2)
             weights = {f"model.network.{name}": value for name, value in network.state_dict().items()}
-            weights |= {f"model.preprocess.{name}": torch.ones(3) for name in ("mean", "std")}
+            weights |= {"model.preprocess.mean": torch.zeros(3), "model.preprocess.std": torch.ones(3)}
             checkpoint["state_dict"] = weights
 
         model = str(edit_checkpoint(CKPT, tmp_path / "model.ckpt", change))

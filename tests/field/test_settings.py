@@ -172,7 +172,7 @@ CONFIGS = [
     ("tabs", "trainer:\n\tmax_epochs: 3\n", "in line 2 (indent with spaces, not with tabs)"),
     ("unclosed", "trainer: {max_epochs: 1\n", "did not find expected ',' or '}', in line 2"),
     ("documents", "trainer: {}\n---\ntrainer: {}\n", "found another document, in line 2"),
-    ("python", "trainer: !!python/object/apply:os.system ['true']\n", "could not determine a constructor"),
+    ("python", "trainer: !!python/object/apply:os.system ['true']\n", "a value of the type !!python/object"),
     ("key twice", "trainer: {}\nmodel: {}\ntrainer: {}\n", "the key 'trainer' twice, in lines 1 and 3"),
     ("nested key twice", "trainer: {max_epochs: 1, max_epochs: 2}\n", "the key 'max_epochs' twice"),
     ("key of a list", "? [a]\n: 1\n", "a key that is not text"),

@@ -106,7 +106,9 @@ def test_predictions_of_other_examples_or_labels_are_errors(worse, error_of):
 def test_a_shared_label_without_test_examples_is_an_error(in_trained, tmp_path, error_of):
     shutil.copytree("artifacts/prepare", tmp_path / "packed")
     report = json.loads((tmp_path / "packed/report.json").read_text())
-    (tmp_path / "packed/report.json").write_text(json.dumps(report | {"labels": [*report["labels"], "unseen"]}))
+    counts = {split: {**counts, "unseen": 0} for split, counts in report["counts"].items()}
+    report |= {"labels": [*report["labels"], "unseen"], "counts": counts}
+    (tmp_path / "packed/report.json").write_text(json.dumps(report))
     paths = read_paths(tmp_path / "packed", "test")
     rows = ["path,score:unseen,score:x", *(f"{path},0.5,0.5" for path in paths)]
     (tmp_path / "p.csv").write_text("\n".join(rows))

@@ -181,7 +181,8 @@ def test_unknown_format_and_precision(failure):
 
 @pytest.mark.parametrize("suffix", ["onnx", "pt2", "torchscript", "pte", "xml", "safetensors"])
 def test_a_foreign_file_is_refused_in_one_line(suffix, in_trained, error_of, tmp_path):
-    (tmp_path / f"model.{suffix}").write_bytes(b"junk" * 100)
+    for name in (f"model.{suffix}", "model.bin"):
+        (tmp_path / name).write_bytes(b"junk" * 100)
     assert "cannot be read" in error_of(
         "predict", str(tmp_path / f"model.{suffix}"), "artifacts", "--out", str(tmp_path / "p.csv")
     )

@@ -53,9 +53,9 @@ def rebuild_model(
             if is_in_library(network["class_path"]):
                 check_shapes(network, labels, input, weights, path)
             model = build_model(network, labels, input)
-        except UserError:
-            raise
         except Exception as error:  # a network's own code may raise anything on unchecked arguments
+            if isinstance(error, UserError) and not refused_addresses:
+                raise
             download = f"it tries to download weights from {refused_addresses[0]}" if refused_addresses else ""
             raise UserError(
                 f"expected the network {network['class_path']} of {path}; it cannot be built: "
