@@ -286,6 +286,8 @@ def test_the_stage_needs_no_torch() -> None:
         ("train/metrics.json", '{"epoch": "first"}'),
         ("train/provenance.json", "[]"),
         ("train/provenance.json", '{"kept_epoch": 3}'),
+        ("train/config.yaml", "network: ["),
+        ("train/config.yaml", "- network"),
         ("train/curves.csv", "a,b\n1,2\n"),
         ("train/curves.csv", "epoch,step\nfirst,1\n"),
         ("evaluate/metrics.json", "{}"),

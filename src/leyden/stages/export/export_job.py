@@ -1,7 +1,6 @@
 """One file of the export: written, or skipped with a reason; then verified."""
 
 import json
-import logging
 import tempfile
 import time
 import warnings
@@ -159,7 +158,6 @@ class ExportJob:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # exporters warn about their own dependencies
-                logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)  # about classes of torchao
                 yield
         except UserError:
             raise

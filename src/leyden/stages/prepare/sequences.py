@@ -74,9 +74,8 @@ class SequencePacker:
         write_labels(folder, examples)
         arrays = [folder / f"{split}.{kind}.npy" for split in SPLITS for kind in ("values", "offsets", "labels")]
         values = np.load(folder / "train.values.npy", mmap_mode="r")
-        mean, deviation = feature_statistics(
-            values
-        )  # of the training sequences alone: models must not depend on others
+        # Of the training sequences alone: models must not depend on others.
+        mean, deviation = feature_statistics(values)
         all_lengths = [example.content.length for example in examples]
         return {
             "labels": labels,

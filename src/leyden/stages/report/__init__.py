@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 import leyden
 from leyden.artifacts import METRICS
 from leyden.errors import UserError, one_line
@@ -27,6 +29,9 @@ from leyden.stages.report.runs import check_run, read_run
 from leyden.stages.report.templates import render_card, render_page
 from leyden.stages.report.training import read_training
 from leyden.stages.report.verdict import model_verdict, needs_advice
+
+# What files with other content lead to.
+DAMAGE = (ArithmeticError, AttributeError, FileNotFoundError, LookupError, TypeError, ValueError, yaml.YAMLError)
 
 
 def report(
@@ -106,7 +111,7 @@ def named_damage(*folders: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (ArithmeticError, AttributeError, FileNotFoundError, LookupError, TypeError, ValueError) as error:
+    except DAMAGE as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
         raise UserError(
             f"expected results as the stages write them in {', '.join(map(str, folders))}; got other content "

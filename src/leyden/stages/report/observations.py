@@ -7,8 +7,6 @@ conditions in words.
 from statistics import median
 from typing import Any
 
-import yaml
-
 from leyden.stages.report.dataset import Class
 from leyden.stages.report.findings import MAX_IMBALANCE
 from leyden.stages.report.formatting import isolate, join_names, list_smallest, percent, plural
@@ -17,6 +15,7 @@ from leyden.stages.report.results import Results
 from leyden.stages.report.scores import check_calibration, check_robustness
 from leyden.stages.report.slices import name_slice
 from leyden.stages.report.training import Training
+from leyden.yaml_files import load_yaml
 
 MAX_NAMED = 5
 MIN_GAIN = 0.05  # of the validation accuracy, for another epoch to be worth a try
@@ -142,6 +141,6 @@ def read_curve(training: Training | None, name: str) -> dict[int, float]:
 
 def is_pretrained(training: Training) -> bool:
     """Return whether the configuration names weights to begin with."""
-    config: dict[str, Any] = yaml.safe_load(training.config) or {}
+    config: dict[str, Any] = load_yaml(training.config) or {}
     network, model = ((config.get(part) or {}).get("init_args") or {} for part in ("network", "model"))
     return bool(network.get("weights") or network.get("pretrained") or (model.get("start_from") or {}).get("path"))
