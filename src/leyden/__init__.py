@@ -9,7 +9,7 @@ from leyden.class_paths import import_on_first_use
 from leyden.trust.telemetry import disable_telemetry
 
 __version__ = "0.1.0"
-__all__ = ["Classifier", "ImageData", "SequenceData", "StreamedImageData", "UserError", "load"]
+__all__ = ["ImageData", "SequenceData", "StreamedImageData", "SupervisedModule", "UserError", "load"]
 
 if TYPE_CHECKING:
     from leyden.data.datamodule import ImageData
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from leyden.data.streaming import StreamedImageData
     from leyden.errors import UserError
     from leyden.runtimes.load import load
-    from leyden.training.classifier import Classifier
+    from leyden.training.supervised_module import SupervisedModule
 
 disable_telemetry()
 
 __getattr__ = import_on_first_use(
     __name__,
     {
-        "Classifier": "leyden.training.classifier",
+        "SupervisedModule": "leyden.training.supervised_module",
         "ImageData": "leyden.data.datamodule",
         "SequenceData": "leyden.data.sequence_data",
         "StreamedImageData": "leyden.data.streaming",

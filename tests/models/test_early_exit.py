@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from leyden import Classifier
+from leyden import SupervisedModule
 from leyden.cli import main
 from leyden.models import EarlyExitNet
 
@@ -107,7 +107,7 @@ def test_an_empty_batch_and_bfloat16(network, images):
 def test_training_averages_the_loss_over_the_heads():
     torch.manual_seed(0)
     spec = {"class_path": "leyden.models.EarlyExitNet", "init_args": {"width": 4}}
-    model = Classifier(spec, ["a", "b"], GREY, label_smoothing=0.0)
+    model = SupervisedModule(spec, ["a", "b"], GREY, label_smoothing=0.0)
     batch = torch.randint(0, 256, (8, 1, 8, 8), dtype=torch.uint8), torch.tensor([0, 1] * 4)
     loss = model.training_step(batch, 0)
     heads = model.model.network(model.model.preprocess(batch[0]))

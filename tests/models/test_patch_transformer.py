@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from leyden import Classifier, UserError
+from leyden import SupervisedModule, UserError
 from leyden.models import PatchTransformer
 from leyden.models.network_spec import build_network
 
@@ -92,7 +92,7 @@ def test_heads_that_do_not_divide_the_width_are_refused():
 def test_loss_falls_on_one_batch():
     torch.manual_seed(0)
     spec = {"class_path": "leyden.models.PatchTransformer", "init_args": {**SMALL, "save_memory": True}}
-    model = Classifier(
+    model = SupervisedModule(
         spec, ["a", "b"], {"channels": 1, "image_size": [8, 8], "mean": [0.3], "std": [0.4]}, label_smoothing=0.0
     )
     batch = torch.randint(0, 256, (16, 1, 8, 8), dtype=torch.uint8), torch.arange(16) % 2

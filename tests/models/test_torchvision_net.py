@@ -9,7 +9,7 @@ from torch import nn
 from torchvision import models
 
 import leyden
-from leyden import Classifier, UserError
+from leyden import SupervisedModule, UserError
 from leyden.models import TorchvisionNet
 from leyden.models.checkpoint import load_checkpoint
 from leyden.models.torchvision_net import find_first_convolution
@@ -166,7 +166,7 @@ def test_a_checkpoint_does_not_need_the_pretrained_file(weights, tmp_path):
     path = copy_weights(weights, tmp_path)
     spec = {"class_path": "leyden.models.TorchvisionNet", "init_args": {"weights": path}}
     grey = {"channels": 1, "image_size": [8, 8], "mean": [0.3], "std": [0.4]}
-    trained, checkpoint = Classifier(spec, ["a", "b"], grey), {}
+    trained, checkpoint = SupervisedModule(spec, ["a", "b"], grey), {}
     assert trained.input_files == [path]  # a different file means a different training
     pretrained = torch.load(path, weights_only=True)["layer1.0.conv1.weight"]
     assert torch.equal(trained.model.network.body.layer1.get_submodule("0").conv1.weight, pretrained)

@@ -59,10 +59,10 @@ def save_half(value: Any, file: Any) -> None:
 TORCH_SAVE = torch.save
 # The owner and name of a function, whether it is called before the kill, and the function that kills.
 KILL_POINTS: dict[str, tuple[Any, str, bool, Callable[..., None]]] = {
-    "step": (leyden.Classifier, "training_step", False, die),
+    "step": (leyden.SupervisedModule, "training_step", False, die),
     "optimizer": (torch.optim.AdamW, "step", True, die),
-    "validation": (leyden.Classifier, "validation_step", False, die),
-    "epoch_end": (leyden.Classifier, "on_train_epoch_end", True, die),
+    "validation": (leyden.SupervisedModule, "validation_step", False, die),
+    "epoch_end": (leyden.SupervisedModule, "on_train_epoch_end", True, die),
     "half_saved": (torch, "save", False, save_half),
     "saved": (torch, "save", True, die),
     "before_rename": (Path, "replace", False, die),

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from leyden import Classifier, ImageData
+from leyden import ImageData, SupervisedModule
 from leyden.cli import main
 from leyden.models import GRUClassifier
 from leyden.stages.doctor import NUM_STEPS, check_step, run_checks
@@ -133,7 +133,7 @@ class Doubling(torch.autograd.Function):
         return grad  # wrong: should be 2 * grad
 
 
-class WrongLoss(Classifier):
+class WrongLoss(SupervisedModule):
     def _loss(self, logits: Any, targets: Tensor) -> Tensor:
         return super()._loss(Doubling.apply(logits), targets)
 

@@ -151,7 +151,7 @@ def test_help_lists_the_essential_options_first(workspace, capsys):
         (["--trainer.overfit_batches=2"], "expected overfit_batches: 0"),
         (["--trainer.max_epochs=-1"], "set trainer.max_epochs or max_steps"),
         (["--ckpt_path=nowhere.ckpt"], "expected no --ckpt_path; got nowhere.ckpt"),
-        (["--model=tests.stages.test_train.CustomModule"], "expected leyden.Classifier or a subclass of it"),
+        (["--model=tests.stages.test_train.CustomModule"], "expected leyden.SupervisedModule or a subclass of it"),
     ],
 )
 def test_mistakes_are_one_line_errors(workspace, error_of, args, expected):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from leyden import Classifier
+from leyden import SupervisedModule
 from leyden.cli import main
 from leyden.stages.train.tuning import find_batch_size
 from leyden.training.cli import LeydenCLI
@@ -38,7 +38,7 @@ def test_the_batch_size_is_doubled_until_memory_or_the_data_are_exhausted(
 ):
     overlay = ["-c", "configs/experiment/sequences.yaml"] if kind == "sequences" else ["--network.init_args.width=4"]
     monkeypatch.chdir(trained if kind == "images" else sequences_prepared)
-    training_step = Classifier.training_step
+    training_step = SupervisedModule.training_step
 
     def step_with_limited_memory(self, batch, batch_idx):
         if len(batch[1]) > 32:
@@ -47,7 +47,7 @@ def test_the_batch_size_is_doubled_until_memory_or_the_data_are_exhausted(
 
     sizes = []
     for step in (step_with_limited_memory, training_step):
-        monkeypatch.setattr(Classifier, "training_step", step)
+        monkeypatch.setattr(SupervisedModule, "training_step", step)
         cli = LeydenCLI.parse("tune", ["-c", "configs/train.yaml", *overlay])
         cli.trainer.callbacks.clear()
         monkeypatch.setattr(cli.trainer, "_default_root_dir", str(tmp_path))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from leyden import Classifier, UserError
+from leyden import SupervisedModule, UserError
 from leyden.models import ResNet, TorchvisionNet
 from leyden.training.activation_checkpointing import checkpoint_modules
 from leyden.training.execution import Execution
@@ -110,8 +110,8 @@ def test_a_class_without_modules_in_the_network_is_refused(path, message):
 
 def test_the_classifier_checkpoints_modules_and_its_weights_fit_a_plain_one():
     network = {"class_path": "leyden.models.ResNet", "init_args": {"width": 4}}
-    checkpointed = Classifier(network, ["a", "b"], GREY, execution=Execution(checkpoint_modules=[BLOCK]))
-    plain = Classifier(network, ["a", "b"], GREY)
+    checkpointed = SupervisedModule(network, ["a", "b"], GREY, execution=Execution(checkpoint_modules=[BLOCK]))
+    plain = SupervisedModule(network, ["a", "b"], GREY)
     plain.load_state_dict(checkpointed.state_dict())
     batch = torch.randint(0, 256, (8, 1, 8, 8), dtype=torch.uint8), torch.tensor([0, 1] * 4)
     assert torch.equal(checkpointed.training_step(batch, 0), plain.training_step(batch, 0))

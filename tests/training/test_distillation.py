@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from leyden import Classifier, UserError
+from leyden import SupervisedModule, UserError
 from leyden.cli import main
 from leyden.models.image_model import ImageModel
 from leyden.models.sequence_model import SequenceModel
@@ -23,7 +23,7 @@ IMAGES = torch.randint(0, 256, (6, 1, 8, 8), dtype=torch.uint8, generator=torch.
 def save(path: Path, labels: list[str], input: dict, network: dict = NETWORK) -> str:
     """Write a checkpoint of random weights."""
     torch.manual_seed(1)
-    model = Classifier(network, labels, input)
+    model = SupervisedModule(network, labels, input)
     checkpoint: dict = {"state_dict": model.state_dict()}
     model.on_save_checkpoint(checkpoint)
     torch.save(checkpoint, path)
@@ -71,13 +71,16 @@ def test_the_teachers_logits_are_those_of_the_raw_sequences(tmp_path):
 
 def test_the_teacher_is_not_a_submodule_of_the_student(tmp_path):
     path = save(tmp_path / "t.ckpt", ["a", "b"], GREY)
-    plain, student = Classifier(NETWORK, ["a", "b"], GREY), Classifier(NETWORK, ["a", "b"], GREY, teacher=path)
+    plain, student = (
+        SupervisedModule(NETWORK, ["a", "b"], GREY),
+        SupervisedModule(NETWORK, ["a", "b"], GREY, teacher=path),
+    )
     assert plain.state_dict().keys() == student.state_dict().keys()
     assert len(list(plain.parameters())) == len(list(student.parameters()))
 
 
 def test_only_the_student_is_trained(tmp_path):
-    student = Classifier(NETWORK, ["a", "b"], GREY, teacher=save(tmp_path / "t.ckpt", ["a", "b"], GREY))
+    student = SupervisedModule(NETWORK, ["a", "b"], GREY, teacher=save(tmp_path / "t.ckpt", ["a", "b"], GREY))
     before = {key: value.clone() for key, value in student.distiller.teacher.state_dict().items()}
     student.train().training_step((IMAGES, torch.tensor([0, 1] * 3)), 0).backward()
     after = student.distiller.teacher.state_dict()
@@ -88,7 +91,7 @@ def test_only_the_student_is_trained(tmp_path):
 def test_with_a_weight_of_one_the_loss_does_not_depend_on_the_labels(tmp_path):
     path = save(tmp_path / "t.ckpt", ["a", "b"], GREY)
     torch.manual_seed(0)
-    model = Classifier(
+    model = SupervisedModule(
         NETWORK, ["a", "b"], GREY, teacher=Teacher(path, weight=1.0, temperature=1.0), mixing=Mixing(mixup_alpha=0.2)
     )
     losses = {
@@ -113,7 +116,7 @@ def test_teachers_that_do_not_fit_are_refused(tmp_path, monkeypatch, teacher, ex
     save(Path("colour.ckpt"), ["a", "b"], GREY | {"channels": 3, "mean": [0.3] * 3, "std": [0.4] * 3})
     save(Path("sequences.ckpt"), ["a", "b"], SEQUENCES, GRU)
     with pytest.raises(UserError, match=expected):
-        Classifier(NETWORK, ["a", "b"], GREY, teacher=teacher)
+        SupervisedModule(NETWORK, ["a", "b"], GREY, teacher=teacher)
 
 
 @pytest.mark.parametrize("settings", [{"weight": 1.5}, {"temperature": 0.0}])

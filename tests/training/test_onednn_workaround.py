@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from leyden import Classifier
+from leyden import SupervisedModule
 from leyden.training.onednn_workaround import apply_onednn_workaround
 
 
@@ -33,7 +33,7 @@ def test_gradients_are_correct_and_reproducible(channels):
 
 def test_a_classifier_has_the_workaround_only_where_it_is_needed():
     spec = {"class_path": "leyden.models.ResNet", "init_args": {"width": 8}}
-    model = Classifier(spec, ["a", "b"], {"channels": 1, "image_size": [8, 8], "mean": [0.5], "std": [0.5]})
+    model = SupervisedModule(spec, ["a", "b"], {"channels": 1, "image_size": [8, 8], "mean": [0.5], "std": [0.5]})
     modules = dict(model.named_modules())
     hooked = {name for name, module in modules.items() if module._forward_pre_hooks}
     pointwise = [name for name, each in modules.items() if isinstance(each, nn.Conv2d) and each.kernel_size == (1, 1)]

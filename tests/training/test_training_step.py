@@ -9,7 +9,7 @@ from lightning.pytorch.plugins import MixedPrecision
 from torch import nn
 from torch.utils.data import DataLoader
 
-from leyden import Classifier
+from leyden import SupervisedModule
 from leyden.training.adversarial import attack
 from leyden.training.mixing import Mixing
 from leyden.training.schedules import Schedule
@@ -42,7 +42,7 @@ def train(
     torch.manual_seed(0)
     network = {"class_path": f"{__name__}.MLP", "init_args": {}}
     sgd = lambda parameters: torch.optim.SGD(parameters, lr=lr)  # noqa: E731
-    model = Classifier(
+    model = SupervisedModule(
         network, ["a", "b"], GREY, sgd, schedule=Schedule(schedule, warmup_fraction=0.0), **(classifier or {})
     )
     before = nn.utils.parameters_to_vector(model.parameters()).detach().clone()

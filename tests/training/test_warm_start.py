@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from leyden import Classifier, UserError
+from leyden import SupervisedModule, UserError
 from leyden.cli import main
 from leyden.models.build import build_model
 from leyden.training.warm_start import InheritedWeights, WarmStart, head_names
@@ -103,7 +103,7 @@ def test_a_warm_start_saves_epochs(workspace):
 
 
 def test_same_labels_keep_their_head(workspace):
-    before = Classifier(*spec_of("old.ckpt"), start_from="old.ckpt")
+    before = SupervisedModule(*spec_of("old.ckpt"), start_from="old.ckpt")
     assert all(torch.equal(value, before.state_dict()[key]) for key, value in network_weights("old.ckpt").items())
 
 
@@ -170,7 +170,7 @@ def test_fixed_parameters_stay_fixed_and_inherited_ones_are_not_initialised_agai
         {"state_dict": {f"model.{key}": value for key, value in old.state_dict().items()}, "leyden": old.spec},
         path := tmp_path / "given.ckpt",
     )
-    model = Classifier(network, ["a", "b"], GREY, start_from=str(path))
+    model = SupervisedModule(network, ["a", "b"], GREY, start_from=str(path))
     fixed = fixed_parameters(model)
     assert fixed
     model.inherited.freeze(1, drops_gradients=False)
@@ -182,12 +182,12 @@ def test_fixed_parameters_stay_fixed_and_inherited_ones_are_not_initialised_agai
     assert all(torch.equal(value, old.state_dict()[name]) for name, value in model.model.state_dict().items())
 
 
-def fixed_parameters(model: Classifier) -> set[str]:
+def fixed_parameters(model: SupervisedModule) -> set[str]:
     return {name for name, parameter in model.model.named_parameters() if not parameter.requires_grad}
 
 
 def test_continuing_inherits_the_moments_but_not_the_schedule(workspace):
-    model = Classifier(*spec_of("old.ckpt"), start_from=WarmStart("old_last.ckpt", mode="continue"))
+    model = SupervisedModule(*spec_of("old.ckpt"), start_from=WarmStart("old_last.ckpt", mode="continue"))
     earlier = torch.load("old_last.ckpt", weights_only=True)["optimizer_states"][0]
     optimizer = model.optimizer(model.parameters())
     model.inherited.restore_optimizer(optimizer)

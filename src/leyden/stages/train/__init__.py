@@ -14,11 +14,11 @@ from leyden.files.outputs import check_output
 from leyden.models.checkpoint import check_lightning_entries, read_checkpoint
 from leyden.stages.train.publishing import PUBLISHED, publish
 from leyden.stages.train.tuning import tune
-from leyden.training.classifier import Classifier
 from leyden.training.cli import LeydenCLI, as_list, lightning_errors, options
 from leyden.training.config_checks import check_monitors
 from leyden.training.resumption import SIGNAL_EXIT_CODES, newest_checkpoint
 from leyden.training.run_folder import locked
+from leyden.training.supervised_module import SupervisedModule
 
 __all__ = ["main", "options"]
 
@@ -64,9 +64,9 @@ def check_fit(cli: LeydenCLI) -> None:
             f"expected no --ckpt_path; got {cli.config.ckpt_path}; leave it out to resume, "
             "or set model.start_from to inherit the weights of an earlier model"
         )
-    if not isinstance(cli.model, Classifier):
+    if not isinstance(cli.model, SupervisedModule):
         raise UserError(
-            "expected leyden.Classifier or a subclass of it, which describes its network in checkpoints; "
+            "expected leyden.SupervisedModule or a subclass of it, which describes its network in checkpoints; "
             f"got {type(cli.model).__name__}; set --model"
         )
     check_monitored(cli)
@@ -88,7 +88,7 @@ def check_fit(cli: LeydenCLI) -> None:
 def check_monitored(cli: LeydenCLI) -> None:
     """Check what epochs are compared by, if all scores are known: further callbacks and subclasses may log others."""
     configured = {each.class_path.rpartition(".")[2] for each in as_list(cli.config.trainer.callbacks)}
-    if type(cli.model) is Classifier and configured <= {"EarlyStopping", "ModelCheckpoint"}:
+    if type(cli.model) is SupervisedModule and configured <= {"EarlyStopping", "ModelCheckpoint"}:
         callbacks = cli.trainer.callbacks  # type: ignore[attr-defined]
         monitored = [each.monitor for each in callbacks if getattr(each, "monitor", None)]
         check_monitors(monitored, {*map(str, cli.model.val_scores), "train/loss", "epoch", "step"})
@@ -101,7 +101,7 @@ def score(cli: LeydenCLI, verb: str) -> None:
         raise UserError(f"expected a checkpoint at {path}; not found; run `leyden fit` first, or set --ckpt_path")
     checkpoint = read_checkpoint(path)
     check_lightning_entries(checkpoint, path)
-    spec = cli.model.model.spec if isinstance(cli.model, Classifier) else {}
+    spec = cli.model.model.spec if isinstance(cli.model, SupervisedModule) else {}
     if all(checkpoint["leyden"][part] == spec.get(part) for part in ("network", "labels", "input")):
         check_weights_fit(checkpoint["state_dict"], cli.model.state_dict(), path)
     score_model = cli.trainer.test if verb == "test" else cli.trainer.validate

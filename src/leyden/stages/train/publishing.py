@@ -13,9 +13,9 @@ from leyden.files import replaced_folder, sha256, write_json
 from leyden.files.tables import read_table
 from leyden.models.checkpoint import check_checkpoint, unpickle_checkpoint, write_checkpoint
 from leyden.stages.train.kept_epoch import KeptEpoch, describe_kept_epoch
-from leyden.training.classifier import Classifier
 from leyden.training.cli import LeydenCLI
 from leyden.training.monitoring import peak_memory_mb
+from leyden.training.supervised_module import SupervisedModule
 from leyden.trust.records import record_published
 
 PUBLISHED = Path("artifacts/train")
@@ -67,7 +67,7 @@ def publish(cli: LeydenCLI, seconds: float) -> None:
 def judge_kept_epoch(cli: LeydenCLI, rows: list[dict[str, str]], kept: dict[str, str]) -> KeptEpoch:
     """Describe why the epoch of the row `kept` was chosen."""
     checkpoint = cli.config_init.checkpoint
-    schedule = cli.model.schedule if isinstance(cli.model, Classifier) else None
+    schedule = cli.model.schedule if isinstance(cli.model, SupervisedModule) else None
     num_warmup_steps = schedule.warmup_fraction * float(cli.trainer.estimated_stepping_batches) if schedule else 0.0
     folder = (cli.config.data.get("init_args") or {}).get("folder")  # a custom DataModule may have none
     # Of a part of the validation split, the frequencies of the labels are not known.

@@ -36,7 +36,7 @@ from leyden.training.warm_start import InheritedWeights, WarmStart
 Batch = tuple[Tensor | FusedImages | Sequence[Tensor], Tensor]
 
 
-class Classifier(LightningModule):
+class SupervisedModule(LightningModule):
     """Trains an `ImageModel` or a `SequenceModel` by cross-entropy.
 
     Its checkpoints are self-sufficient: `leyden.load` rebuilds the model from any of them. They contain no Lightning

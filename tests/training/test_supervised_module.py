@@ -1,9 +1,9 @@
-"""The Classifier's arguments: what they change, and which are refused."""
+"""The SupervisedModule's arguments: what they change, and which are refused."""
 
 import pytest
 import torch
 
-from leyden import Classifier, UserError
+from leyden import SupervisedModule, UserError
 from leyden.training.execution import Execution
 from leyden.training.mixing import Mixing
 from leyden.training.schedules import Schedule
@@ -14,7 +14,7 @@ GREY = {"channels": 1, "image_size": [8, 8], "mean": [0.3], "std": [0.4]}
 
 def test_loss_falls_on_one_batch():
     torch.manual_seed(0)
-    model = Classifier(NETWORK, ["a", "b"], GREY)
+    model = SupervisedModule(NETWORK, ["a", "b"], GREY)
     images, labels = torch.randint(0, 256, (16, 1, 8, 8), dtype=torch.uint8), torch.arange(16) % 2
     optimizer = model.optimizer(model.parameters())
     losses = []
@@ -29,7 +29,7 @@ def test_loss_falls_on_one_batch():
 
 def test_images_are_normalised_by_the_model_alone():
     """Floats might be normalised already, or not: only raw pixels are unambiguous."""
-    model = Classifier(NETWORK, ["a", "b"], GREY)
+    model = SupervisedModule(NETWORK, ["a", "b"], GREY)
     images, labels = torch.randint(0, 256, (4, 1, 8, 8), dtype=torch.uint8), torch.tensor([0, 1, 0, 1])
     (inputs,), _ = model.prepare_inputs((images, labels), 0)
     assert torch.allclose(inputs, (images / 255 - 0.3) / 0.4)
@@ -39,20 +39,20 @@ def test_images_are_normalised_by_the_model_alone():
 
 def test_a_checkpoint_of_other_labels_is_refused():
     checkpoint: dict = {}
-    Classifier(NETWORK, ["a", "c"], GREY).on_save_checkpoint(checkpoint)
+    SupervisedModule(NETWORK, ["a", "c"], GREY).on_save_checkpoint(checkpoint)
     with pytest.raises(UserError, match="expected a checkpoint of labels"):
-        Classifier(NETWORK, ["a", "b"], GREY).on_load_checkpoint(checkpoint)
+        SupervisedModule(NETWORK, ["a", "b"], GREY).on_load_checkpoint(checkpoint)
 
 
 def test_a_checkpoint_that_does_not_describe_its_network_is_refused():
     with pytest.raises(UserError, match="does not describe its network"):
-        Classifier(NETWORK, ["a", "b"], GREY).on_load_checkpoint({})
+        SupervisedModule(NETWORK, ["a", "b"], GREY).on_load_checkpoint({})
 
 
 def test_channels_last_can_be_turned_off():
     colour = {**GREY, "channels": 3, "mean": [0.3] * 3, "std": [0.4] * 3}
     stems = [
-        Classifier(NETWORK, ["a", "b"], colour, execution=Execution(channels_last=flag)).model.network.stem[0]
+        SupervisedModule(NETWORK, ["a", "b"], colour, execution=Execution(channels_last=flag)).model.network.stem[0]
         for flag in (True, False)
     ]
     assert [stem.weight.is_contiguous(memory_format=torch.channels_last) for stem in stems] == [True, False]
@@ -74,28 +74,28 @@ def test_channels_last_can_be_turned_off():
 )
 def test_arguments_out_of_range_are_refused(make_arguments, expected):
     with pytest.raises(UserError, match=expected):
-        Classifier(NETWORK, ["a", "b"], GREY, **make_arguments())
+        SupervisedModule(NETWORK, ["a", "b"], GREY, **make_arguments())
 
 
 def test_an_adversarial_epsilon_of_one_is_allowed():
-    Classifier(NETWORK, ["a", "b"], GREY, adversarial_epsilon=1)
+    SupervisedModule(NETWORK, ["a", "b"], GREY, adversarial_epsilon=1)
 
 
 def test_class_weights_by_name_and_by_count():
-    assert Classifier(NETWORK, ["a", "b"], GREY).class_weights is None
-    assert Classifier(NETWORK, ["a", "b"], GREY, class_weights={"b": 3.0}).class_weights.tolist() == [1.0, 3.0]
-    assert Classifier(NETWORK, ["2", "3"], GREY, class_weights={3: 2.0}).class_weights.tolist() == [1.0, 2.0]
-    automatic = Classifier(NETWORK, ["a", "b"], GREY, class_weights="auto", class_counts=[30, 10]).class_weights
+    assert SupervisedModule(NETWORK, ["a", "b"], GREY).class_weights is None
+    assert SupervisedModule(NETWORK, ["a", "b"], GREY, class_weights={"b": 3.0}).class_weights.tolist() == [1.0, 3.0]
+    assert SupervisedModule(NETWORK, ["2", "3"], GREY, class_weights={3: 2.0}).class_weights.tolist() == [1.0, 2.0]
+    automatic = SupervisedModule(NETWORK, ["a", "b"], GREY, class_weights="auto", class_counts=[30, 10]).class_weights
     assert torch.allclose(automatic, torch.tensor([40 / 60, 2.0]))
     with pytest.raises(UserError, match="expected class_weights by class name"):
-        Classifier(NETWORK, ["a", "b"], GREY, class_weights={"c": 3.0})
+        SupervisedModule(NETWORK, ["a", "b"], GREY, class_weights={"c": 3.0})
     with pytest.raises(UserError, match="expected class_counts for class_weights: auto"):
-        Classifier(NETWORK, ["a", "b"], GREY, class_weights="auto")
+        SupervisedModule(NETWORK, ["a", "b"], GREY, class_weights="auto")
 
 
 def test_the_weighted_loss_of_a_batch_is_the_mean_of_its_parts_losses():
     """Otherwise several processes or accumulated batches would train differently from one large batch."""
-    weighted = Classifier(NETWORK, ["a", "b"], GREY, class_weights={"b": 9.0})
+    weighted = SupervisedModule(NETWORK, ["a", "b"], GREY, class_weights={"b": 9.0})
     logits, labels = torch.randn(6, 2), torch.tensor([0, 0, 0, 0, 1, 1])
     halves = [weighted._loss(logits[part], labels[part]) for part in (slice(3), slice(3, 6))]
     assert torch.allclose(torch.stack(halves).mean(), weighted._loss(logits, labels))
@@ -104,7 +104,9 @@ def test_the_weighted_loss_of_a_batch_is_the_mean_of_its_parts_losses():
 def test_class_weights_change_the_training_loss_only():
     torch.manual_seed(0)
     batch = torch.randint(0, 256, (8, 1, 8, 8), dtype=torch.uint8), torch.tensor([0, 1] * 4)
-    plain, weighted = (Classifier(NETWORK, ["a", "b"], GREY, class_weights=weights) for weights in (None, {"b": 9.0}))
+    plain, weighted = (
+        SupervisedModule(NETWORK, ["a", "b"], GREY, class_weights=weights) for weights in (None, {"b": 9.0})
+    )
     weighted.load_state_dict(plain.state_dict())
     assert plain.training_step(batch, 0) != weighted.training_step(batch, 0)
     for model in (plain.eval(), weighted.eval()):
