@@ -67,7 +67,7 @@ def early_exit_flops(artifacts: Path) -> tuple[float, float, float, float, float
     assert isinstance(network, EarlyExitNet)
     splits = [read_split(artifacts / "prepare", name) for name in ("train", "val", "test")]
     *seen, images = (model.preprocess(torch.tensor(split.images).permute(0, 3, 1, 2)) for split in splits)
-    labels = torch.from_numpy(splits[-1].labels)
+    labels = torch.from_numpy(splits[-1].targets)
     threshold = select_threshold(network, torch.cat(seen))
     whole_flops, expected = run(network, WHOLE, images)
     flops, predictions = run(network, threshold, images)

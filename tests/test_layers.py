@@ -49,6 +49,7 @@ def files_in(prefix: str) -> dict[str, Path]:
 # From the lowest to the highest. Packages of one layer do not import each other, except as listed below.
 LAYERS = (
     ("errors", "files", "trust", "artifacts", "ops", "statistics"),
+    ("tasks", "outputs"),
     ("data", "models", "runtimes"),
     ("training",),
     ("stages",),

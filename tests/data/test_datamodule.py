@@ -39,7 +39,7 @@ def test_batches_hold_the_packed_pixels(in_trained):
     assert images.shape == (128, 1, 8, 8)
     assert images.is_contiguous(memory_format=torch.channels_last)
     assert np.array_equal(images.permute(0, 2, 3, 1).numpy(), split.images[:128])
-    assert np.array_equal(labels.numpy(), split.labels[:128])
+    assert np.array_equal(labels.numpy(), split.targets[:128])
 
 
 def test_workers_return_the_same_batches(in_trained):
@@ -88,7 +88,7 @@ def test_only_training_is_augmented(in_trained):
 
 
 def test_class_counts_are_of_training_examples(in_trained):
-    assert ImageData().class_counts == np.bincount(read_split("artifacts/prepare", "train").labels).tolist()
+    assert ImageData().class_counts == np.bincount(read_split("artifacts/prepare", "train").targets).tolist()
 
 
 def test_fusing_unsupported_augmentation_is_rejected(in_trained):

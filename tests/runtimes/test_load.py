@@ -41,7 +41,7 @@ def test_checkpoint_is_plain_data_with_its_provenance(in_trained):
 def test_loaded_model_classifies_the_digits(in_trained):
     split = read_split("artifacts/prepare", "test")
     logits = predict_logits(leyden.load(CKPT), split.images, 50)
-    assert float((logits.argmax(1).numpy() == split.labels).mean()) > 0.85
+    assert float((logits.argmax(1).numpy() == split.targets).mean()) > 0.85
 
 
 def test_batch_size_does_not_change_the_logits(in_trained):

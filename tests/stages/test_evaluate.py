@@ -67,7 +67,7 @@ def test_probabilities_are_calibrated_by_the_temperature_in_the_checkpoint(in_tr
     assert main(["evaluate", f"--out={tmp_path}/out"]) == 0
     model = leyden.load("artifacts/train/model.ckpt")
     split = read_split(Path("artifacts/prepare"), "val")
-    logits, labels = predict_logits(model, split.images, 256).double(), torch.from_numpy(split.labels)
+    logits, labels = predict_logits(model, split.images, 256).double(), torch.from_numpy(split.targets)
     losses = {t: float(torch.nn.functional.cross_entropy(logits / t, labels)) for t in (model.temperature, 1.0)}
     assert model.temperature != 1
     assert losses[model.temperature] < losses[1.0]

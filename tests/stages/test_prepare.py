@@ -305,7 +305,7 @@ def test_report_has_sizes_and_modes_and_each_class_has_a_contact_sheet(shapes, t
     with Image.open(tmp_path / "out/contact/1.png") as sheet:
         for row, column in ((0, 0), (0, 3), (2, 1)):
             cell = np.asarray(sheet)[row * (height + 2) :, column * (width + 2) :][:height, :width]
-            assert np.array_equal(cell, train.images[train.labels == 1][row * 4 + column])
+            assert np.array_equal(cell, train.images[train.targets == 1][row * 4 + column])
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from leyden import SupervisedModule, UserError
 from leyden.models import ResNet, TorchvisionNet
 from leyden.training.activation_checkpointing import checkpoint_modules
 from leyden.training.execution import Execution
-from tests.training.test_classifier import GREY
+from tests.training.test_supervised_module import GREY
 
 BLOCK = "leyden.models.resnet.ResidualBlock"
 

@@ -45,7 +45,7 @@ def test_the_published_weights_are_the_averaged_ones_and_were_scored(name, works
     model = load("artifacts/train/model.ckpt")
     assert torch.equal(model.network.stem[0].weight, published[key])
     split = read_split(Path("artifacts/prepare"), "val")
-    accuracy = (predict_logits(model, split.images, 64).argmax(1) == torch.from_numpy(split.labels)).float().mean()
+    accuracy = (predict_logits(model, split.images, 64).argmax(1) == torch.from_numpy(split.targets)).float().mean()
     with open("artifacts/train/curves.csv", newline="") as file:
         row = list(csv.DictReader(file))[-1]
     assert float(row["val/accuracy"]) == pytest.approx(float(accuracy))

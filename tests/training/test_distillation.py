@@ -13,7 +13,7 @@ from leyden.models.image_model import ImageModel
 from leyden.models.sequence_model import SequenceModel
 from leyden.training.distillation import Distiller, Teacher
 from leyden.training.mixing import Mixing
-from tests.training.test_classifier import GREY, NETWORK
+from tests.training.test_supervised_module import GREY, NETWORK
 
 SEQUENCES = {"features": 2, "mean": [1.0, -1.0], "std": [2.0, 0.5]}
 GRU = {"class_path": "leyden.models.GRUClassifier", "init_args": {"width": 3}}

@@ -3,25 +3,27 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import one_hot
 
 from leyden.training.mixing import Mixing, draw_partners, mix
 
 INPUTS = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 3, 16, 16).clone()
 LABELS = torch.tensor([0, 1, 2, 3])
+TARGETS = one_hot(LABELS).float()
 
 
 @pytest.mark.parametrize("alphas", [(1.0, 0.0), (0.0, 1.0), (0.5, 0.5)])
 def test_targets_are_the_fractions_of_the_pixels(alphas):
     for step in range(20):
-        inputs, targets = mix(INPUTS, LABELS, 4, Mixing(*alphas), seed=[0, step])
+        inputs, targets = mix(INPUTS, TARGETS, Mixing(*alphas), seed=[0, step])
         assert torch.allclose(targets.sum(1), torch.ones(4))
         # Each image's pixels equal its label, so that the means of pixels and labels must agree.
         assert torch.allclose(inputs.mean(dim=(1, 2, 3)), (targets * LABELS).sum(1), atol=1e-5)
 
 
 def test_mixup_blends_and_cutmix_pastes():
-    blended, _ = mix(INPUTS, LABELS, 4, Mixing(1.0, 0.0), seed=[1])
-    pasted, _ = mix(INPUTS, LABELS, 4, Mixing(0.0, 1.0), seed=[1])
+    blended, _ = mix(INPUTS, TARGETS, Mixing(1.0, 0.0), seed=[1])
+    pasted, _ = mix(INPUTS, TARGETS, Mixing(0.0, 1.0), seed=[1])
     assert all(len(image.unique()) == 1 for image in blended)
     assert set(pasted.unique().tolist()) <= {0.0, 1.0, 2.0, 3.0}
 
@@ -29,8 +31,8 @@ def test_mixup_blends_and_cutmix_pastes():
 def test_the_seed_determines_the_mix_and_the_inputs_are_not_changed():
     before = INPUTS.clone()
     cutmix, mixup = Mixing(0.0, 1.0), Mixing(1.0, 0.0)
-    assert torch.equal(mix(INPUTS, LABELS, 4, cutmix, [3])[0], mix(INPUTS, LABELS, 4, cutmix, [3])[0])
-    assert not torch.equal(mix(INPUTS, LABELS, 4, mixup, [3])[0], mix(INPUTS, LABELS, 4, mixup, [4])[0])
+    assert torch.equal(mix(INPUTS, TARGETS, cutmix, [3])[0], mix(INPUTS, TARGETS, cutmix, [3])[0])
+    assert not torch.equal(mix(INPUTS, TARGETS, mixup, [3])[0], mix(INPUTS, TARGETS, mixup, [4])[0])
     assert torch.equal(INPUTS, before)
 
 
@@ -46,10 +48,10 @@ def test_partners_are_a_permutation(count):
 @pytest.mark.parametrize("alphas", [(1.0, 0.0), (0.0, 1.0)])
 def test_processes_mix_their_parts_as_one_process_mixes_the_whole(world_size, count, alphas):
     generator = torch.Generator().manual_seed(0)
-    inputs, labels = torch.rand(count, 3, 8, 8, generator=generator), torch.randint(0, 4, (count,), generator=generator)
-    whole = mix(inputs, labels, 4, Mixing(*alphas), [7])
+    inputs, targets = (torch.rand(count, *shape, generator=generator) for shape in ((3, 8, 8), (4,)))
+    whole = mix(inputs, targets, Mixing(*alphas), [7])
     for rank in range(world_size):
-        part = mix(inputs[rank::world_size], labels[rank::world_size], 4, Mixing(*alphas), [7], rank, world_size)
+        part = mix(inputs[rank::world_size], targets[rank::world_size], Mixing(*alphas), [7], rank, world_size)
         assert all(torch.equal(got, expected[rank::world_size]) for got, expected in zip(part, whole, strict=True))
 
 

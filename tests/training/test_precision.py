@@ -66,7 +66,7 @@ def test_weights_of_a_lower_precision_load_in_float32(args, workspace):
     if is_fp16:
         assert last["MixedPrecision"]["scale"] > 1  # gradients are scaled, also on a CPU
     else:
-        labels = torch.from_numpy(read_split(Path("artifacts/prepare"), "val").labels)
+        labels = torch.from_numpy(read_split(Path("artifacts/prepare"), "val").targets)
         assert (logits.argmax(1) == labels).float().mean() > 0.8
 
 

@@ -82,10 +82,15 @@ def test_an_adversarial_epsilon_of_one_is_allowed():
 
 
 def test_class_weights_by_name_and_by_count():
-    assert SupervisedModule(NETWORK, ["a", "b"], GREY).class_weights is None
-    assert SupervisedModule(NETWORK, ["a", "b"], GREY, class_weights={"b": 3.0}).class_weights.tolist() == [1.0, 3.0]
-    assert SupervisedModule(NETWORK, ["2", "3"], GREY, class_weights={3: 2.0}).class_weights.tolist() == [1.0, 2.0]
-    automatic = SupervisedModule(NETWORK, ["a", "b"], GREY, class_weights="auto", class_counts=[30, 10]).class_weights
+    assert SupervisedModule(NETWORK, ["a", "b"], GREY).loss.class_weights is None
+    assert SupervisedModule(NETWORK, ["a", "b"], GREY, class_weights={"b": 3.0}).loss.class_weights.tolist() == [
+        1.0,
+        3.0,
+    ]
+    assert SupervisedModule(NETWORK, ["2", "3"], GREY, class_weights={3: 2.0}).loss.class_weights.tolist() == [1.0, 2.0]
+    automatic = SupervisedModule(
+        NETWORK, ["a", "b"], GREY, class_weights="auto", class_counts=[30, 10]
+    ).loss.class_weights
     assert torch.allclose(automatic, torch.tensor([40 / 60, 2.0]))
     with pytest.raises(UserError, match="expected class_weights by class name"):
         SupervisedModule(NETWORK, ["a", "b"], GREY, class_weights={"c": 3.0})

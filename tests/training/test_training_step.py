@@ -13,7 +13,7 @@ from leyden import SupervisedModule
 from leyden.training.adversarial import attack
 from leyden.training.mixing import Mixing
 from leyden.training.schedules import Schedule
-from tests.training.test_classifier import GREY
+from tests.training.test_supervised_module import GREY
 
 FP16 = "16-mixed on the CPU"
 

@@ -14,8 +14,8 @@ from leyden.cli import main
 from leyden.models.build import build_model
 from leyden.training.warm_start import InheritedWeights, WarmStart, head_names
 from tests.conftest import REPO
-from tests.training.test_classifier import GREY
 from tests.training.test_interruption import differences, run_killed
+from tests.training.test_supervised_module import GREY
 
 SMALL = ("-c", "configs/train.yaml", "--network.init_args.width=4", "--trainer.precision=32-true")
 

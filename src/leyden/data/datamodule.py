@@ -20,11 +20,12 @@ from leyden.data.jpeg import JpegImages
 from leyden.data.loader import check_loader_settings, make_loader, next_batch_index
 from leyden.data.packed import Images, open_images, read_report, read_split
 from leyden.data.replica import rank_and_world_size
-from leyden.data.sampler import BatchIndex, BatchSampler, balancing_weights
+from leyden.data.sampler import BatchIndex, BatchSampler
 from leyden.errors import UserError
-from leyden.files.arrays import load_labels
+from leyden.files.arrays import load_targets
+from leyden.tasks import CLASSIFICATION, load_task
 
-# images uint8 (B, C, H, W), or their row numbers int64 (B,); labels int64 (B,); the seed
+# images uint8 (B, C, H, W), or their row numbers int64 (B,); targets of the task; the seed
 Batch = tuple[Tensor, Tensor, int]
 Auto = Literal["auto", "yes", "no"]
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
@@ -34,11 +35,11 @@ RESIDENT_FRACTION = 0.4  # of the device's free memory, which resident training 
 class ImageBatches(Dataset[Batch]):
     """Reads a whole batch at a time, without Python work per example."""
 
-    def __init__(self, read: Callable[[BatchIndex], Tensor], labels: np.ndarray) -> None:
-        self._read, self._labels = read, labels
+    def __init__(self, read: Callable[[BatchIndex], Tensor], targets: np.ndarray) -> None:
+        self._read, self._targets = read, targets
 
     def __getitem__(self, index: BatchIndex) -> Batch:
-        return self._read(index), torch.from_numpy(self._labels[index.rows]), index.seed
+        return self._read(index), torch.from_numpy(np.ascontiguousarray(self._targets[index.rows])), index.seed
 
 
 def read_images(images: Images, index: BatchIndex) -> Tensor:
@@ -120,6 +121,8 @@ class ImageData(LightningDataModule):
         self.input: dict[str, Any] = report["input"]
         self._size: tuple[int, int] = tuple(self.input["image_size"])
         self._stored_size: tuple[int, int] = tuple(report.get("stored_size", self._size))
+        self.task: dict[str, Any] = report.get("task") or CLASSIFICATION
+        self._task = load_task(report)
         self.class_counts: list[int] = [report["counts"]["train"][label] for label in self.labels]
         self.data_hash: str = report["data_hash"]
         check_loader_settings(batch_size, num_workers, seed)
@@ -149,7 +152,7 @@ class ImageData(LightningDataModule):
         if device.type == "cpu":
             keep_freed_memory()
         images = open_images(self._folder, "train", self._stored_size, self.input["channels"])
-        labels = load_labels(self._folder, "train", len(images))
+        targets = load_targets(self._folder, "train", len(images))
         is_wanted = self._fused == "yes" or (self._fused == "auto" and device.type == "cpu")
         self._is_fused = is_wanted and self._augment.is_fusable
         self._train_images = self._load_train_images(images, device)
@@ -161,7 +164,7 @@ class ImageData(LightningDataModule):
             read = partial(read_resized_crops, images, self._batch_augment)
         else:
             read = partial(read_images, images)
-        return self._loader(read, labels, self._batch_size, is_training=True)
+        return self._loader(read, targets, self._batch_size, is_training=True)
 
     def _load_train_images(self, images: Images, device: torch.device) -> Tensor | None:
         """Return all training images (N, H, W, C), if batches are gathered from them after the transfer; else None."""
@@ -182,30 +185,35 @@ class ImageData(LightningDataModule):
         return self._scoring_loader("test")
 
     def _scoring_loader(self, name: str) -> DataLoader[Batch]:
-        images, labels = read_split(self._folder, name)
-        return self._loader(partial(read_images, images), labels, 4 * self._batch_size)  # no gradients are kept
+        images, targets = read_split(self._folder, name)
+        return self._loader(partial(read_images, images), targets, 4 * self._batch_size)  # no gradients are kept
 
     def _loader(
-        self, read: Callable[[BatchIndex], Tensor], labels: np.ndarray, batch_size: int, is_training: bool = False
+        self, read: Callable[[BatchIndex], Tensor], targets: np.ndarray, batch_size: int, is_training: bool = False
     ) -> DataLoader[Batch]:
         sampler = BatchSampler(
-            len(labels),
+            len(targets),
             batch_size,
             self._seed,
             is_training,
-            balancing_weights(labels) if is_training and self._sampler == "balanced" else None,
+            self._task.sampling_weights(targets) if is_training and self._sampler == "balanced" else None,
             *rank_and_world_size(self.trainer),
             first_step=partial(next_batch_index, self.trainer) if is_training else int,
         )
-        return make_loader(ImageBatches(read, labels), sampler, self._num_workers)
+        return make_loader(ImageBatches(read, targets), sampler, self._num_workers)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> tuple[Tensor | FusedImages, Tensor]:
-        """Return images and labels: raw uint8 images (B, C, H, W), or, in training on the fused path, `FusedImages`."""
-        images, labels, seed = batch
+        """Return images and targets: raw uint8 images (B, C, H, W), or, in training on the fused path, `FusedImages`.
+
+        Targets with a value per pixel are cropped and mirrored with their images.
+        """
+        images, targets, seed = batch
         if not (self.trainer and self.trainer.training):
-            return images, labels
-        params = self._batch_augment.make_params(len(labels), seed)
+            return images, targets
+        params = self._batch_augment.make_params(len(targets), seed)
         augment, margin = self._augment, self._margin
+        if self._task.is_dense:
+            targets = augment.apply_to_masks(targets, params, margin)
         if self._is_cropped_by_decoder:
             augment, margin = replace(augment, resized_crop=None, crop_padding_fraction=0), (0, 0)
         if self._is_fused:
@@ -213,10 +221,10 @@ class ImageData(LightningDataModule):
                 stored, rows = self._train_images, images
             else:
                 stored, rows = images.permute(0, 2, 3, 1), torch.arange(len(images), device=images.device)
-            return FusedImages(stored, rows, params, augment, self._size, margin), labels
+            return FusedImages(stored, rows, params, augment, self._size, margin), targets
         if self._train_images is not None:
             images = self._train_images[images].permute(0, 3, 1, 2)
-        return augment(images, params, torch.tensor(self.input["mean"]), margin), labels
+        return augment(images, params, torch.tensor(self.input["mean"]), margin), targets
 
 
 def keep_freed_memory() -> None:

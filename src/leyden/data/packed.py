@@ -1,7 +1,7 @@
 """The folder that `leyden prepare` writes: tables, and .npy files for each split, which later stages memory-map.
 
-Images are `<split>.labels.npy` and either `<split>.images.npy` (pixels) or `<split>.jpeg.npy` with
-`<split>.offsets.npy` (JPEG files); sequences are `<split>.labels.npy`, `<split>.values.npy` and `<split>.offsets.npy`.
+Images are `<split>.images.npy` (pixels), or `<split>.jpeg.npy` with `<split>.offsets.npy` (JPEG files); sequences are
+`<split>.values.npy` and `<split>.offsets.npy`. `<split>.targets.npy` are the targets of either.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,8 +14,9 @@ from leyden.data.jpeg import Box, JpegImages
 from leyden.data.sequences import SequenceSplit, read_sequence_split
 from leyden.errors import UserError
 from leyden.files import read_json
-from leyden.files.arrays import load_array, load_labels
+from leyden.files.arrays import load_array, load_targets
 from leyden.files.tables import read_columns
+from leyden.tasks import load_task
 from leyden.trust.description import are_labels, is_input, is_list_of
 
 SPLITS = ("train", "val", "test")
@@ -28,14 +29,14 @@ Images = np.ndarray | JpegImages  # uint8 (N, H, W, C), indexed by rows: a memor
 
 
 class Split(NamedTuple):
-    """One split: images uint8 (N, H, W, C) as the model takes them; labels int64 (N,)."""
+    """One split: images uint8 (N, H, W, C) as the model takes them; targets (N, ...) in the form of the task."""
 
     images: Images
-    labels: np.ndarray
+    targets: np.ndarray
 
 
 def read_report(folder: Path) -> dict[str, Any]:
-    """Read the description of the data: `labels`, `input`, `stored_size`, `data_hash`, counts.
+    """Read the description of the data: `labels`, `task`, `input`, `stored_size`, `data_hash`, counts.
 
     Raises:
         UserError: if the folder was not prepared, or an entry is missing or invalid.
@@ -54,13 +55,15 @@ def read_report(folder: Path) -> dict[str, Any]:
 
 
 def are_counts(value: Any) -> bool:
-    """Return whether a value holds the number of examples by split and label."""
+    """Return whether a value holds the number of examples with each label, by split and label."""
     counts = [value.get(split) for split in SPLITS] if isinstance(value, dict) else [None]
     return all(isinstance(each, dict) and is_list_of(int, list(each.values()), above=-1) for each in counts)
 
 
 CHECKS: dict[str, Callable[[Any], bool]] = {  # of the entries that other stages rely on
     "labels": are_labels,
+    "task": lambda value: value is None or (isinstance(value, dict) and isinstance(value.get("name"), str)),
+    "sizes": lambda value: value is None or (isinstance(value, dict) and value.keys() >= set(SPLITS)),
     "input": is_input,
     "counts": are_counts,
     "data_hash": lambda value: isinstance(value, str),
@@ -96,9 +99,12 @@ def read_split(folder: Path, split: str) -> Split:
         )
     size = report["input"]["image_size"]
     stored_size = report.get("stored_size", size)
-    window = [(stored - side) // 2 for stored, side in zip(stored_size, size, strict=True)] + size
-    images = open_images(folder, split, stored_size, report["input"]["channels"], window)
-    return Split(images, load_labels(Path(folder), split, len(images)))
+    top, left = ((stored - side) // 2 for stored, side in zip(stored_size, size, strict=True))
+    images = open_images(folder, split, stored_size, report["input"]["channels"], [top, left, *size])
+    targets = load_targets(Path(folder), split, len(images))
+    if load_task(report).is_dense:
+        targets = targets[:, top : top + size[0], left : left + size[1]]
+    return Split(images, targets)
 
 
 def open_images(

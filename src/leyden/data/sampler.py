@@ -104,8 +104,3 @@ def bucket_by_length(
     by_length = [rows[np.argsort(lengths[rows], kind="stable")] for rows in windows]
     batches = np.concatenate(by_length or [order[:0]]).reshape(-1, batch_size)
     return np.concatenate([generator.permutation(batches).reshape(-1), order[num_full:]])
-
-
-def balancing_weights(labels: np.ndarray) -> np.ndarray:
-    """Return weights (N,) that make all classes equally likely."""
-    return 1.0 / np.bincount(labels)[labels]

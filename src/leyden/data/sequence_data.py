@@ -4,6 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
@@ -12,12 +13,13 @@ from torch.utils.data import DataLoader, Dataset
 from leyden.data.loader import check_loader_settings, make_loader, next_batch_index
 from leyden.data.packed import read_report
 from leyden.data.replica import rank_and_world_size
-from leyden.data.sampler import BatchIndex, BatchSampler, balancing_weights
+from leyden.data.sampler import BatchIndex, BatchSampler
 from leyden.data.sequences import SequenceSplit, read_sequence_split
 from leyden.errors import UserError
 from leyden.ranges import check_range
+from leyden.tasks import CLASSIFICATION, load_task
 
-# values float32 (B, T, F), zero after each sequence's end, and lengths int64 (B,); labels int64 (B,)
+# values float32 (B, T, F), zero after each sequence's end, and lengths int64 (B,); targets of the task
 Batch = tuple[tuple[Tensor, Tensor], Tensor]
 
 
@@ -29,7 +31,7 @@ class PackedSequences(Dataset[Batch]):
 
     def __getitem__(self, index: BatchIndex) -> Batch:
         values, lengths = self._split.sequences[index.rows]
-        return (torch.from_numpy(values), torch.from_numpy(lengths)), torch.from_numpy(self._split.labels[index.rows])
+        return (torch.from_numpy(values), torch.from_numpy(lengths)), torch.from_numpy(self._split.targets[index.rows])
 
 
 class SequenceData(LightningDataModule):
@@ -66,6 +68,7 @@ class SequenceData(LightningDataModule):
             )
         self.labels: list[str] = report["labels"]
         self.input: dict[str, Any] = report["input"]
+        self.task: dict[str, Any] = report.get("task") or CLASSIFICATION
         self.class_counts: list[int] = [report["counts"]["train"][label] for label in self.labels]
         self.data_hash: str = report["data_hash"]
         check_loader_settings(batch_size, num_workers, seed)
@@ -84,14 +87,17 @@ class SequenceData(LightningDataModule):
     def test_dataloader(self) -> DataLoader[Batch]:
         return self._loader("test", 4 * self._batch_size)
 
+    def _sampling_weights(self, targets: np.ndarray) -> np.ndarray:
+        return load_task({"labels": self.labels, "task": self.task}).sampling_weights(targets)
+
     def _loader(self, name: str, batch_size: int, shuffle: bool = False) -> DataLoader[Batch]:
         split = read_sequence_split(self._folder, name)
         sampler = BatchSampler(
-            len(split.labels),
+            len(split.targets),
             batch_size,
             self._seed,
             shuffle,
-            balancing_weights(split.labels) if shuffle and self._sampler == "balanced" else None,
+            self._sampling_weights(split.targets) if shuffle and self._sampler == "balanced" else None,
             *rank_and_world_size(self.trainer),
             lengths=split.sequences.lengths if shuffle else None,
             bucket_batches=self._bucket_batches,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from leyden.errors import one_line
-from leyden.files.arrays import load_array, load_labels
+from leyden.files.arrays import load_array, load_targets
 
 SUFFIXES = frozenset({".csv", ".npy"})
 MAX_VALUES = 250_000_000  # 1 GB as float32
@@ -58,17 +58,17 @@ class Sequences:
 
 
 class SequenceSplit(NamedTuple):
-    """One split: its sequences; labels int64 (N,)."""
+    """One split: its sequences; targets (N, ...) in the form of the task."""
 
     sequences: Sequences
-    labels: np.ndarray
+    targets: np.ndarray
 
 
 def read_sequence_split(folder: Path, split: str) -> SequenceSplit:
     """Open one split without reading its values."""
     values = load_array(folder / f"{split}.values.npy", 2, "r")
     sequences = Sequences(values, load_array(folder / f"{split}.offsets.npy", 1))
-    return SequenceSplit(sequences, load_labels(folder, split, len(sequences)))
+    return SequenceSplit(sequences, load_targets(folder, split, len(sequences)))
 
 
 def pad(sequences: list[np.ndarray]) -> Padded:

@@ -164,7 +164,7 @@ class StreamedImageData(LightningDataModule):
         check_range("data", "(0, inf)", max_cache_gb=max_cache_gb)
         self._packed = packed = ImageData(folder, batch_size=batch_size, num_workers=num_workers, seed=seed)
         self.labels, self.input, self.class_counts = packed.labels, packed.input, packed.class_counts
-        self.data_hash = packed.data_hash
+        self.task, self.data_hash = packed.task, packed.data_hash
         shape = (*self.input["image_size"], self.input["channels"])
         self._shards = ShardFolder(shards or report["shards"], shape, Path(cache), int(max_cache_gb * 1e9))
         self._shards.check(sum(self.class_counts), shuffle_window)

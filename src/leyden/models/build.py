@@ -15,6 +15,7 @@ from leyden.errors import UserError, one_line
 from leyden.models.image_model import ImageModel
 from leyden.models.network_spec import NetworkSpec
 from leyden.models.sequence_model import SequenceModel
+from leyden.tasks import CLASSIFICATION
 from leyden.trust.network_classes import building_from_file, is_in_library
 from leyden.trust.offline import offline
 
@@ -23,9 +24,12 @@ Model = ImageModel | SequenceModel
 REPLACED_PARAMETERS_RATIO, REPLACED_PARAMETERS = 10, 1000
 
 
-def build_model(network: NetworkSpec, labels: list[str], input: dict[str, Any]) -> Model:
+def build_model(
+    network: NetworkSpec, labels: list[str], input: dict[str, Any], task: Mapping[str, Any] = CLASSIFICATION
+) -> Model:
     """Build a network with the preprocessing for its data; only the description of sequences has `features`."""
-    return SequenceModel(network, labels, input) if "features" in input else ImageModel(network, labels, input)
+    model = SequenceModel if "features" in input else ImageModel
+    return model(network, labels, input, task)
 
 
 def rebuild_model(
@@ -38,7 +42,7 @@ def rebuild_model(
     """Build the model that a file describes, with its weights, in evaluation mode; nothing is downloaded for it.
 
     Args:
-        description: `network`, `labels` and `input`, validated by `check_description`.
+        description: `network`, `labels`, `input` and `task`, validated by `check_description`.
         weights: The file's tensors by the model's names.
         path: The file.
         trust: Whether the user trusts the file: it may then name any class that can be imported.
@@ -48,11 +52,12 @@ def rebuild_model(
         UserError: if the file names code that is not trusted, the model cannot be built, or the weights do not fit it.
     """
     network, labels, input = (description[key] for key in ("network", "labels", "input"))
+    task = description.get("task", CLASSIFICATION)
     with building_from_file(path, trust, allowed_class_paths), offline() as refused_addresses:
         try:
             if is_in_library(network["class_path"]):
-                check_shapes(network, labels, input, weights, path)
-            model = build_model(network, labels, input)
+                check_shapes(description, weights, path)
+            model = build_model(network, labels, input, task)
         except Exception as error:  # a network's own code may raise anything on unchecked arguments
             if isinstance(error, UserError) and not refused_addresses:
                 raise
@@ -66,19 +71,18 @@ def rebuild_model(
     return model.eval()
 
 
-def check_shapes(
-    network: NetworkSpec, labels: list[str], input: dict[str, Any], weights: Mapping[str, Tensor], path: Path
-) -> None:
+def check_shapes(description: Mapping[str, Any], weights: Mapping[str, Tensor], path: Path) -> None:
     """Check that weights fit a network, before memory is reserved for it: its description may request any size.
 
     Raises:
         UserError: if they do not fit.
     """
+    network, task = description["network"], description.get("task", CLASSIFICATION)
     max_parameters = REPLACED_PARAMETERS_RATIO * len(weights) + REPLACED_PARAMETERS
     try:
         with torch.device("meta"), limited_parameters(max_parameters, network, path), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # as of layers without weights
-            expected = build_model(network, labels, input).state_dict()
+            expected = build_model(network, description["labels"], description["input"], task).state_dict()
     except NotImplementedError:  # the network computes with values of tensors, as torchvision's RegNet does
         return
     if difference := find_difference(expected, weights):

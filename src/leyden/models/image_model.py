@@ -1,4 +1,4 @@
-"""A network together with its preprocessing and labels: what is trained, saved, exported and explained."""
+"""A network together with its preprocessing, task and labels: what is trained, saved, exported and explained."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,7 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from leyden.errors import UserError
+from leyden.models.description import describe_model
 from leyden.models.network_spec import NetworkSpec, build_network
+from leyden.tasks import CLASSIFICATION, load_task
 
 
 class Preprocess(nn.Module):
@@ -62,19 +64,26 @@ class Preprocess(nn.Module):
 
 
 class ImageModel(nn.Module):
-    """A network with its preprocessing and labels: maps raw uint8 images of any size to logits."""
+    """A network with its preprocessing, task and labels: maps raw uint8 images of any size to the task's outputs."""
 
-    def __init__(self, network: NetworkSpec, labels: Sequence[str], input: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        network: NetworkSpec,
+        labels: Sequence[str],
+        input: dict[str, Any],
+        task: Mapping[str, Any] = CLASSIFICATION,
+    ) -> None:
         """Build the network for these labels and images.
 
         Args:
             network: `class_path` and `init_args` of any torch module, or of a function that returns one.
-            labels: Class names, in the order of the logits.
+            labels: Names of the outputs: classes, for example.
             input: Description of the images by `leyden prepare`: `channels`, `image_size`, `mean`, `std`, and how files
                 are read (`reader`).
+            task: Name of the task, and its facts.
         """
         super().__init__()
-        self.spec: dict[str, Any] = {"network": network, "labels": list(labels), "input": dict(input)}
+        self.spec: dict[str, Any] = describe_model(network, labels, input, task)
         self.labels = list(labels)
         self.provenance: dict[str, Any] = {}  # config, data hash and code version, if a checkpoint has them
         data_args = {
@@ -84,6 +93,7 @@ class ImageModel(nn.Module):
         }
         self.network, accepted = build_network(network, data_args)
         self.preprocess = Preprocess(input, expand=input["channels"] == 1 and "in_channels" not in accepted)
+        self.output = load_task(self.spec).make_output()
         self.channels, self.image_size = self.preprocess.channels, self.preprocess.image_size
 
     @property
@@ -97,5 +107,5 @@ class ImageModel(nn.Module):
         return float(self.spec.get("temperature", 1.0))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map uint8 images (B, C, H, W) to logits (B, K)."""
-        return self.network(self.preprocess(images))
+        """Map uint8 images (B, C, H, W) to outputs (B, K), or (B, K, height, width) for a value per pixel."""
+        return self.output(self.network(self.preprocess(images)))

@@ -1,13 +1,15 @@
 """A network for sequences together with its preprocessing and labels."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from leyden.errors import UserError
+from leyden.models.description import describe_model
 from leyden.models.network_spec import NetworkSpec, build_network
+from leyden.tasks import CLASSIFICATION, load_task
 
 
 class Standardize(nn.Module):
@@ -42,26 +44,34 @@ class Standardize(nn.Module):
 
 
 class SequenceModel(nn.Module):
-    """A network with its preprocessing and labels: maps raw sequences of any length to logits."""
+    """A network with its preprocessing, task and labels: maps raw sequences of any length to the task's outputs."""
 
     __jit_unused_properties__ = ("input", "temperature")  # otherwise torch.jit.script would compile them
 
-    def __init__(self, network: NetworkSpec, labels: Sequence[str], input: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        network: NetworkSpec,
+        labels: Sequence[str],
+        input: dict[str, Any],
+        task: Mapping[str, Any] = CLASSIFICATION,
+    ) -> None:
         """Build the network for these labels and sequences.
 
         Args:
             network: `class_path` and `init_args` of a torch module whose forward accepts values (B, T, F) and lengths
                 (B,).
-            labels: Class names, in the order of the logits.
+            labels: Names of the outputs: classes, for example.
             input: Description of the sequences by `leyden prepare`: `features`, `mean`, `std`.
+            task: Name of the task, and its facts.
         """
         super().__init__()
-        self.spec: dict[str, Any] = {"network": network, "labels": list(labels), "input": dict(input)}
+        self.spec: dict[str, Any] = describe_model(network, labels, input, task)
         self.labels, self.features = list(labels), input["features"]
         self.provenance: dict[str, Any] = {}
         data_args = {"num_classes": len(labels), "in_features": self.features}
         self.network, _ = build_network(network, data_args, required=list(data_args))
         self.preprocess = Standardize(**input)
+        self.output = load_task(self.spec).make_output()
 
     @property
     def input(self) -> dict[str, Any]:
@@ -74,5 +84,5 @@ class SequenceModel(nn.Module):
         return float(self.spec.get("temperature", 1.0))
 
     def forward(self, values: Tensor, lengths: Tensor) -> Tensor:
-        """Map values (B, T, F), padded to the longest, and lengths (B,) to logits (B, K)."""
-        return self.network(self.preprocess(values, lengths), lengths)
+        """Map values (B, T, F), padded to the longest, and lengths (B,) to outputs (B, K)."""
+        return self.output(self.network(self.preprocess(values, lengths), lengths))

@@ -54,6 +54,7 @@ LINKS = {
     "model.init_args.network": "network",
     "model.init_args.labels": "the data",
     "model.init_args.input": "the data",
+    "model.init_args.task": "the data",
     "model.init_args.class_counts": "the data",
     "data.init_args.seed": "seed_everything",
 }
@@ -111,6 +112,7 @@ class LeydenCLI(LightningCLI):
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=check_seed)
         parser.link_arguments("data.labels", "model.init_args.labels", apply_on="instantiate")
         parser.link_arguments("data.input", "model.init_args.input", apply_on="instantiate")
+        parser.link_arguments("data.task", "model.init_args.task", apply_on="instantiate")
         parser.link_arguments("data.class_counts", "model.init_args.class_counts", apply_on="instantiate")
         parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
         parser.add_lightning_class_args(Resume, "resume")

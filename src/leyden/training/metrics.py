@@ -1,12 +1,10 @@
-"""Metrics that the classifier logs: the mean training loss, and scores on the validation and test splits."""
+"""The mean of the training loss."""
 
 from typing import Any
 
 import torch
 from lightning.pytorch.strategies import Strategy
 from torch import Tensor
-from torchmetrics import MeanMetric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy
 
 
 class RunningMean:
@@ -49,12 +47,3 @@ class RunningMean:
         values = torch.tensor(sums, dtype=torch.float64)
         own = values[rank] if len(values) == world_size else values.sum(0) * (rank == 0)
         self.total, self.weight = own[0].float(), int(own[1])
-
-
-def make_scores(num_classes: int, prefix: str) -> MetricCollection:
-    """Return the metrics that are logged as `prefix` + loss, accuracy and balanced_accuracy."""
-    accuracy = MulticlassAccuracy(num_classes, average="micro")
-    balanced = MulticlassAccuracy(num_classes, average="macro")
-    return MetricCollection(
-        {"loss": MeanMetric(), "accuracy": accuracy, "balanced_accuracy": balanced}, compute_groups=False, prefix=prefix
-    )

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from leyden.ranges import check_range
 
@@ -37,25 +36,23 @@ class Mixing:
 
 def mix(
     inputs: Tensor,
-    labels: Tensor,
-    num_classes: int,
+    targets: Tensor,
     mixing: Mixing,
     seed: list[int],
     rank: int = 0,
     world_size: int = 1,
 ) -> tuple[Tensor, Tensor]:
-    """Mix preprocessed images (B, C, H, W) and labels (B,) with partners in their batch; at least one kind must be on.
+    """Mix preprocessed images (B, C, H, W) and targets float32 (B, K) with partners in their batch; a kind must be on.
 
     All processes use the same seed; this one has every `world_size`-th example of the global batch, from `rank` on.
 
     Returns:
-        Mixed images, and soft targets (B, K).
+        Mixed images and targets.
 
     Source: Zhang et al., "mixup", 2018, equation 1; Yun et al., "CutMix", 2019, equations 1 and 2.
     """
     generator = np.random.default_rng(seed)
     partners = torch.from_numpy(draw_partners(len(inputs), seed, rank, world_size)).to(inputs.device)
-    targets = F.one_hot(labels, num_classes).float()  # bfloat16 would round the mixing ratio
     use_cutmix = bool(mixing.cutmix_alpha) and (not mixing.mixup_alpha or generator.random() < 0.5)
     alpha = mixing.cutmix_alpha if use_cutmix else mixing.mixup_alpha
     ratio = float(generator.beta(alpha, alpha))

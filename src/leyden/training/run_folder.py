@@ -20,7 +20,7 @@ from leyden.files.outputs import one_line_errors, resolved
 RUNS = Path("runs")
 MAX_LISTED_CHANGES = 5
 # Packages whose code determines a training's result; an edit elsewhere retrains nothing.
-SOURCES = ("data", "models", "ops", "training")
+SOURCES = ("data", "models", "ops", "tasks", "training")
 # Settings of the Trainer that show a training without changing its result: changing them resumes an interrupted one.
 NON_DETERMINING_KEYS = {"logger", "profiler", "enable_progress_bar", "enable_model_summary", "log_every_n_steps"}
 

@@ -1,4 +1,4 @@
-"""The LightningModule that trains a classification network."""
+"""The LightningModule that composes a network, a task and the training techniques."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +9,6 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from torch.nn import functional as F
 from torchmetrics import MetricCollection
 
 from leyden.data.fused import FusedImages
@@ -19,40 +18,39 @@ from leyden.models.build import build_model
 from leyden.models.image_model import ImageModel
 from leyden.models.sequence_model import SequenceModel
 from leyden.ranges import check_range
+from leyden.tasks import load_task
+from leyden.tasks.targets import LossOptions
 from leyden.training.adversarial import attack
-from leyden.training.classification_loss import check_logits, classification_loss, weigh_classes
 from leyden.training.distillation import Distiller, Teacher
 from leyden.training.execution import Execution, apply_execution
-from leyden.training.metrics import RunningMean, make_scores
+from leyden.training.metrics import RunningMean
 from leyden.training.mixing import Mixing, mix
 from leyden.training.network_errors import network_errors
 from leyden.training.optimizers import build_optimizer
 from leyden.training.schedules import Schedule, accumulation_size, make_schedule, scale_learning_rate
 from leyden.training.sharding import shard
-from leyden.training.temperature import Temperature
 from leyden.training.warm_start import InheritedWeights, WarmStart
 
-# Inputs: raw images uint8 (B, C, H, W), or `FusedImages`, or values (B, T, F) and lengths (B,). Labels: int64 (B,).
+# Inputs: raw images uint8 (B, C, H, W), or `FusedImages`, or values (B, T, F) and lengths (B,). Targets: the task's.
 Batch = tuple[Tensor | FusedImages | Sequence[Tensor], Tensor]
 
 
 class SupervisedModule(LightningModule):
-    """Trains an `ImageModel` or a `SequenceModel` by cross-entropy.
+    """Trains an `ImageModel` or a `SequenceModel` on a task.
 
     Its checkpoints are self-sufficient: `leyden.load` rebuilds the model from any of them. They contain no Lightning
     hyper-parameters, so that a checkpoint cannot override the command line.
     """
 
-    class_weights: Tensor | None
-
     def __init__(
         self,
-        network: dict[str, Any],
+        network: dict[str, Any] | None,
         labels: list[str],
         input: dict[str, Any],
+        task: dict[str, Any] | None = None,
         optimizer: OptimizerCallable = lambda parameters: torch.optim.AdamW(parameters, lr=4e-3, weight_decay=0.05),
         schedule: Schedule = Schedule(),
-        label_smoothing: float = 0.1,
+        label_smoothing: float | None = None,
         class_weights: Literal["auto"] | dict[str, float] | None = None,
         class_counts: list[int] | None = None,
         mixing: Mixing = Mixing(),
@@ -64,14 +62,17 @@ class SupervisedModule(LightningModule):
         """Build the model.
 
         Args:
-            network: `class_path` and `init_args` of the network (linked from the top-level `network`).
-            labels: Class names (linked from the data).
+            network: `class_path` and `init_args` of the network (linked from the top-level `network`); null is the
+                task's default.
+            labels: Names of the outputs: classes, for example (linked from the data).
             input: Description of the examples by `leyden prepare` (linked from the data).
+            task: Name of the task and its facts (linked from the data); null is classification.
             optimizer: Builds the optimizer from the parameters; its `lr` is the peak of the schedule.
             schedule: The learning-rate schedule.
-            label_smoothing: Share of the target that is spread over all classes, in [0, 1).
+            label_smoothing: Share of the target that is spread over all classes, in [0, 1); null is 0.1 for
+                classification.
             class_weights: Weight of each class in the training loss, by name; auto is inverse to its frequency.
-            class_counts: Number of training examples of each class (linked from the data).
+            class_counts: Number of training examples with each label (linked from the data).
             mixing: Mixup and CutMix.
             adversarial_epsilon: Train on adversarial examples, in which each pixel changes by at most this fraction of
                 its range, in [0, 1]; 0 is off.
@@ -80,9 +81,12 @@ class SupervisedModule(LightningModule):
             execution: Memory layout, compilation and activation checkpointing.
         """
         super().__init__()
-        check_range("model", "[0, 1)", label_smoothing=label_smoothing)
         check_range("model", "[0, 1]", adversarial_epsilon=adversarial_epsilon)
-        self.model = build_model(network, labels, input)
+        self.task = load_task({"labels": labels, "task": task})
+        network = network or self.task.default_network("features" in input)
+        self.model = build_model(network, labels, input, self.task.describe())
+        if mixing.is_on and not self.task.can_mix:
+            raise UserError(f"expected no mixing for {self.task.name}; set model.mixing to 0")
         if (mixing.is_on or adversarial_epsilon) and isinstance(self.model, SequenceModel):
             raise UserError("expected images for mixing and adversarial_epsilon; got sequences; set them to 0")
         if callable(load_pretrained := getattr(self.model.network, "load_pretrained", None)):
@@ -98,11 +102,11 @@ class SupervisedModule(LightningModule):
         apply_execution(self.model, execution)
         build_optimizer(optimizer, self.parameters())  # to report wrong arguments before anything is written
         self.optimizer, self.schedule = optimizer, schedule
-        self.label_smoothing, self.mixing, self.adversarial_epsilon = label_smoothing, mixing, adversarial_epsilon
-        self.register_buffer("class_weights", weigh_classes(class_weights, labels, class_counts), persistent=False)
+        self.mixing, self.adversarial_epsilon = mixing, adversarial_epsilon
+        self.loss = self.task.make_loss(LossOptions(label_smoothing, class_weights, class_counts))
         self.provenance: dict[str, Any] = {}
-        self.train_loss, self.temperature = RunningMean(), Temperature(len(labels))
-        self.val_scores, self.test_scores = make_scores(len(labels), "val/"), make_scores(len(labels), "test/")
+        self.train_loss, self.calibration = RunningMean(), self.task.make_calibration()
+        self.val_scores, self.test_scores = self.task.make_scores("val/"), self.task.make_scores("test/")
         self._sharded = False
         self._seed = torch.initial_seed() % 2**32  # the same in all processes, unlike the seeds during training
 
@@ -112,7 +116,7 @@ class SupervisedModule(LightningModule):
             self._sharded = True
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """Map uint8 images (B, C, H, W), or values (B, T, F) and lengths (B,), to logits (B, K)."""
+        """Map uint8 images (B, C, H, W), or values (B, T, F) and lengths (B,), to the task's outputs."""
         return self.model(*inputs)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -120,12 +124,10 @@ class SupervisedModule(LightningModule):
         if self.adversarial_epsilon:
             inputs = (self.make_adversarial(inputs[0], targets),)
         with network_errors(self.model.network):
-            logits = self.model.network(*inputs)
-        heads = logits if isinstance(logits, tuple | list) else [logits]
-        check_logits(heads, len(targets), len(self.model.labels))
-        loss = self._loss(logits, targets)
+            outputs = self.model.network(*inputs)
+        loss = self._loss(outputs, targets)
         if self.distiller:
-            loss = self.distiller.blend(loss, logits, inputs)
+            loss = self.distiller.blend(loss, outputs, inputs)
         self.train_loss.update(loss.detach(), len(targets))
         return loss
 
@@ -147,7 +149,7 @@ class SupervisedModule(LightningModule):
             return (images,), labels
         seed = [self._seed, self.current_epoch, batch_idx]
         rank, world_size = rank_and_world_size(self._trainer)
-        images, targets = mix(images, labels, len(self.model.labels), self.mixing, seed, rank, world_size)
+        images, targets = mix(images, self.task.soft_targets(labels), self.mixing, seed, rank, world_size)
         return (images,), targets
 
     def _normalize(self, images: FusedImages) -> Tensor:
@@ -171,8 +173,22 @@ class SupervisedModule(LightningModule):
             attack(pixels, loss_of, self.adversarial_epsilon, preprocess.mean, preprocess.std)
         )
 
-    def _loss(self, logits: Tensor | Sequence[Tensor], targets: Tensor) -> Tensor:
-        return classification_loss(logits, targets, self.class_weights, self.label_smoothing)
+    def _loss(self, outputs: Tensor | Sequence[Tensor], targets: Tensor) -> Tensor:
+        """Return the loss of the network's outputs; of those of several heads, the mean of their losses."""
+        heads: list[Any] = list(outputs) if isinstance(outputs, tuple | list) else [outputs]
+        for head in heads or [None]:
+            self._check_outputs(head, targets)
+        losses = [self.loss(self.model.output(head.float()), targets) for head in heads]
+        return losses[0] if len(losses) == 1 else torch.stack(losses).mean()
+
+    def _check_outputs(self, outputs: Any, targets: Tensor) -> None:
+        expected = self.task.output_shape(targets)
+        if not (isinstance(outputs, Tensor) and tuple(outputs.shape) == expected):
+            got = f"shape {tuple(outputs.shape)}" if isinstance(outputs, Tensor) else type(outputs).__name__
+            raise UserError(
+                f"expected a network that returns outputs of shape {self.task.shape_legend}, here {expected}; got "
+                f"{got}; correct its forward, or choose another network"
+            )
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Average over accumulated batches: Lightning divides an epoch's last group by the size of a full one."""
@@ -183,25 +199,23 @@ class SupervisedModule(LightningModule):
         super().backward(loss, *args, **kwargs)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        if (scored := self._score(self.val_scores, batch)) is not None:
-            self.temperature.update(*scored)
+        if (scored := self._score(self.val_scores, batch)) is not None and self.calibration is not None:
+            self.calibration.update(*scored)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         self._score(self.test_scores, batch)
 
     def _score(self, scores: MetricCollection, batch: Batch) -> tuple[Tensor, Tensor] | None:
-        inputs, labels = batch
-        if not len(labels):
+        inputs, targets = batch
+        if not len(targets):
             return None  # the last batch may have fewer examples than there are processes
         assert not isinstance(inputs, FusedImages)  # only training batches are fused
         with network_errors(self.model.network):
-            logits = self(inputs) if isinstance(inputs, Tensor) else self(*inputs)
-        check_logits([logits], len(labels), len(self.model.labels))
-        logits = logits.float()
-        scores["accuracy"].update(logits, labels)
-        scores["balanced_accuracy"].update(logits, labels)
-        scores["loss"].update(F.cross_entropy(logits, labels), len(labels))
-        return logits, labels
+            outputs = self(inputs) if isinstance(inputs, Tensor) else self(*inputs)
+        self._check_outputs(outputs, targets)
+        outputs = outputs.float()
+        scores.update(outputs, targets)
+        return outputs, targets
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         if self.trainer.global_step == batch_idx == 0 and hasattr(self.model.network, "initialize"):
@@ -230,8 +244,9 @@ class SupervisedModule(LightningModule):
     def on_validation_epoch_end(self) -> None:
         self.log_dict(self.val_scores.compute(), prog_bar=True)
         self.val_scores.reset()
-        self.model.spec["temperature"] = float(self.temperature.compute())  # part of every checkpoint
-        self.temperature.reset()
+        if self.calibration is not None:  # what it finds is part of every checkpoint
+            self.model.spec |= self.task.describe_calibration(self.calibration.compute())
+            self.calibration.reset()
 
     def on_test_epoch_end(self) -> None:
         self.log_dict(self.test_scores.compute())
@@ -263,6 +278,6 @@ class SupervisedModule(LightningModule):
                     f"expected a checkpoint of {part} {self.model.spec[part]}; got {spec[part]}; "
                     "set the checkpoint's own config with -c"
                 )
-        self.model.spec["temperature"] = spec.get("temperature", 1.0)
+        self.model.spec |= {key: spec[key] for key in ("temperature", "task") if key in spec}
         sums = checkpoint.get("train_loss", [[0.0, 0.0]])
         self.train_loss.restore(sums, self.global_rank, self.trainer.world_size)

@@ -16,7 +16,7 @@ MAX_SIZE = 1 << 16  # number of channels or features; height and width in pixels
 BIT_DEPTHS = (8, 10, 12, 14, 16)  # of sensors: how many of the 16 bits per channel images use
 MAX_INPUT_VALUES = 1 << 28  # of one image
 MAX_DEPTH, MAX_VALUES, MAX_BITS = 32, 1_000_000, 1024  # of a description, and of an integer in it
-DEFAULTS = {"temperature": 1.0, "provenance": {}}
+DEFAULTS = {"temperature": 1.0, "provenance": {}, "task": {"name": "classification"}}
 MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-3, 1e3  # `leyden fit` chooses between 1/16 and 16
 
 
@@ -140,6 +140,7 @@ def is_list_of(kind: type, values: Any, length: int | None = None, above: float 
 
 CHECKS = (
     ("labels", "a list of different class names", are_labels),
+    ("task", "the name of a task", lambda value: isinstance(value, dict) and isinstance(value.get("name"), str)),
     ("input", "channels, image_size, mean and std of images, or features, mean and std of sequences,", is_input),
     (
         "temperature",

@@ -14,7 +14,7 @@ from tests.stages.evaluate.fake_predictions import make_predictions
 
 def write_manifest(folder: Path, groups: list[str]) -> None:
     np.save(folder / "test.images.npy", np.arange(len(groups), dtype=np.uint8).reshape(-1, 1, 1, 1).repeat(16, 1))
-    np.save(folder / "test.labels.npy", np.zeros(len(groups), np.int64))
+    np.save(folder / "test.targets.npy", np.zeros(len(groups), np.int64))
     spec = {"image_size": [16, 1], "channels": 1, "mean": [0.5], "std": [0.2]}
     counts = {split: {"a": len(groups)} for split in ("train", "val", "test")}
     report = {"labels": ["a"], "input": spec, "counts": counts, "data_hash": "", "files": {}, "stored": "", "bytes": 0}

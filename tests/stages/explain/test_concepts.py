@@ -64,7 +64,7 @@ def prepared(module, tmp_path) -> PreparedData:
         labels = generator.integers(0, 2, count)
         images = np.stack([draw(generator, bool(label), generator.random() < 0.5) for label in labels])
         np.save(tmp_path / f"prepared/{split}.images.npy", images)
-        np.save(tmp_path / f"prepared/{split}.labels.npy", labels)
+        np.save(tmp_path / f"prepared/{split}.targets.npy", labels)
     (tmp_path / "prepared/manifest.csv").write_text("path,split\n")
     return open_prepared_data(tmp_path / "prepared", module, Path("model.ckpt"))
 

@@ -46,36 +46,36 @@ def test_influence_is_the_product_of_the_last_layer_s_gradients(module):
         return torch.autograd.grad(F.cross_entropy(logits, torch.tensor([label])), layer.weight)[0].flatten()
 
     state = torch.get_rng_state()
-    influences = compute_influences(module, layer, inputs, torch.from_numpy(test.labels[rows]), train)
+    influences = compute_influences(module, layer, inputs, torch.from_numpy(test.targets[rows]), train)
     assert torch.equal(torch.get_rng_state(), state)
-    assert influences.shape == (3, len(train.labels))
+    assert influences.shape == (3, len(train.targets))
     test_gradients = torch.stack(
-        [gradient(image, label) for image, label in zip(test.images[rows], test.labels[rows], strict=True)]
+        [gradient(image, label) for image, label in zip(test.images[rows], test.targets[rows], strict=True)]
     )
     rows = [0, 5, 255, 256, 700]  # of several batches
-    train_gradients = torch.stack([gradient(train.images[row], train.labels[row]) for row in rows])
+    train_gradients = torch.stack([gradient(train.images[row], train.targets[row]) for row in rows])
     torch.testing.assert_close(influences[:, rows], test_gradients @ train_gradients.T, rtol=1e-3, atol=1e-6)
 
 
 def influences_with_duplicate(module: ImageModel, row: int, label: int) -> tuple[torch.Tensor, np.ndarray]:
     """Add a test image to the training images with some label; return all influences on it, the copy's last."""
     train, test = read_split("artifacts/prepare", "train"), read_split("artifacts/prepare", "test")
-    split = Split(np.concatenate([train.images, test.images[[row]]]), np.append(train.labels, label))
-    inputs, labels = preprocess(module, test.images[[row]]), torch.from_numpy(test.labels[[row]])
-    return compute_influences(module, module.network.head, inputs, labels, split)[0], split.labels
+    split = Split(np.concatenate([train.images, test.images[[row]]]), np.append(train.targets, label))
+    inputs, labels = preprocess(module, test.images[[row]]), torch.from_numpy(test.targets[[row]])
+    return compute_influences(module, module.network.head, inputs, labels, split)[0], split.targets
 
 
 def test_a_duplicate_of_an_error_helps_and_a_mislabelled_one_harms_most(module):
     test = read_split("artifacts/prepare", "test")
     confidence, predicted = predict_logits(module, test.images, 256).softmax(1).max(1)
-    right = predicted == torch.from_numpy(test.labels)
+    right = predicted == torch.from_numpy(test.targets)
     # The most confident error: for a borderline one, harder examples of its class have more influence.
     error = int(confidence.masked_fill(right, 0).argmax())
-    influences, labels = influences_with_duplicate(module, error, test.labels[error])
+    influences, labels = influences_with_duplicate(module, error, test.targets[error])
     assert (influences > influences[-1]).sum() < 3
-    assert set(labels[influences.argsort()[-5:]]) == {test.labels[error]}
+    assert set(labels[influences.argsort()[-5:]]) == {test.targets[error]}
     confident = int(confidence.masked_fill(~right, 0).argmax())
-    for wrong in (test.labels[confident] + 1) % 10, (test.labels[confident] + 5) % 10:
+    for wrong in (test.targets[confident] + 1) % 10, (test.targets[confident] + 5) % 10:
         influences, _ = influences_with_duplicate(module, confident, wrong)
         assert (influences < influences[-1]).sum() < 3
         assert influences[-1] < 0
@@ -83,7 +83,7 @@ def test_a_duplicate_of_an_error_helps_and_a_mislabelled_one_harms_most(module):
 
 def write(folder: Path, module: ImageModel, count: int, reasons: list[str]) -> list[dict[str, str]]:
     prepared = open_prepared_data(Path("artifacts/prepare"), module, Path("model.ckpt"))
-    rows = describe_examples(module, torch.eye(10)[[1, 2]], ["a.png", "b.png"], prepared.test.labels[[4, 9]], reasons)
+    rows = describe_examples(module, torch.eye(10)[[1, 2]], ["a.png", "b.png"], prepared.test.targets[[4, 9]], reasons)
     write_influence(folder, module, prepared, [4, 9], rows, count)
     return read_table(folder / "influence.csv", "explain")
 
@@ -97,7 +97,7 @@ def test_the_table_lists_training_examples_for_errors_or_else_for_unsure_predict
     assert values[0] >= values[1] >= values[2] > 0 > values[5] >= values[4] >= values[3]
     train = read_split("artifacts/prepare", "train")
     assert all(
-        module.labels[train.labels[int(row["training_row"])]]
+        module.labels[train.targets[int(row["training_row"])]]
         == row["training_label"]
         == row["training_path"].split("/")[0]
         for row in rows

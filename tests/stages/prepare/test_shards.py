@@ -36,12 +36,12 @@ def test_shards_hold_the_same_examples_as_the_training_array(shapes, tmp_path):
     found = examples_of(sharded["shards"], (20, 30, 3))
     assert sorted(found) == sorted(expected)
     assert found != expected
-    for name in ("manifest.csv", "labels.json", "rejected.csv", "val.images.npy", "test.labels.npy"):
+    for name in ("manifest.csv", "labels.json", "rejected.csv", "val.images.npy", "test.targets.npy"):
         assert (tmp_path / "packed" / name).read_bytes() == (tmp_path / "sharded" / name).read_bytes(), name
     assert sharded["input"] == packed["input"]
     assert sharded["counts"] == packed["counts"]
     packed_names, sharded_names = ({path.name for path in (tmp_path / n).rglob("*")} for n in ("packed", "sharded"))
-    assert packed_names - sharded_names == {"train.images.npy", "train.labels.npy"}
+    assert packed_names - sharded_names == {"train.images.npy", "train.targets.npy"}
 
 
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # litdata's reader does not close its files

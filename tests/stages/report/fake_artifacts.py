@@ -53,7 +53,7 @@ class Artifacts:
         for number, split in enumerate(SPLITS):
             images = np.random.default_rng(number).integers(0, 256, (len(self.truth), *self.shape), dtype=np.uint8)
             np.save(folder / f"{split}.images.npy", images)
-            np.save(folder / f"{split}.labels.npy", self.truth)
+            np.save(folder / f"{split}.targets.npy", self.truth)
         rows = [
             [path if split == "test" else f"{split} {path}", "", split, "", ""]
             for split in SPLITS

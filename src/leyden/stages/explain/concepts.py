@@ -93,7 +93,7 @@ def list_concepts(
     module: ImageModel, layer: str, concepts: Concepts, train_images: Images, test: Split, seed: int
 ) -> list[dict[str, Any]]:
     """Return the rows of concepts.csv, by concept and class; p-values are corrected for the number of rows."""
-    labels = np.unique(test.labels).tolist()
+    labels = np.unique(test.targets).tolist()
     rows = []
     for number, (name, images) in enumerate(concepts.items()):
         generator = np.random.default_rng([seed, number])
@@ -101,7 +101,7 @@ def list_concepts(
         random_rows = (generator.choice(len(train_images), size, replace=False) for _ in range(2 * NUM_RANDOM))
         directions = concept_directions(module, layer, [images, *(train_images[np.sort(each)] for each in random_rows)])
         for label in labels:
-            inputs = preprocess(module, test.images[np.flatnonzero(test.labels == label)[:MAX_IMAGES]])[0]
+            inputs = preprocess(module, test.images[np.flatnonzero(test.targets == label)[:MAX_IMAGES]])[0]
             scores, sensitivities = measure_directions(module, layer, inputs, label, directions)
             score, sensitivity = (float(values[:NUM_RANDOM].mean()) for values in (scores, sensitivities))
             rows.append(

@@ -69,7 +69,7 @@ def list_influences(
                         "influence": float(f"{influences[row]:.6g}"),
                         "training_row": row,
                         "training_path": prepared.train_paths[row],
-                        "training_label": module.labels[train.labels[row]],
+                        "training_label": module.labels[train.targets[row]],
                     }
                 )
     return table
@@ -96,9 +96,9 @@ def compute_influences(
 
     def load_batch(start: Any) -> tuple[Tensor, ...]:
         rows = slice(start, start + BATCH_SIZE)
-        return *preprocess(module, train[0][rows]), torch.from_numpy(train.labels[rows])
+        return *preprocess(module, train[0][rows]), torch.from_numpy(train.targets[rows])
 
-    starts: Any = range(0, len(train.labels), BATCH_SIZE)  # any sequence serves as a data set
+    starts: Any = range(0, len(train.targets), BATCH_SIZE)  # any sequence serves as a data set
     # With its own generator, the loader does not draw from torch's global one.
     batches: DataLoader[Any] = DataLoader(starts, batch_size=None, collate_fn=load_batch, generator=torch.Generator())
     tracer = TracInCPFast(

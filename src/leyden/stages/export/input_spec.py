@@ -70,8 +70,8 @@ class SequenceInputSpec:
     def read(self, folder: Path, split: str, count: int) -> tuple[Examples, np.ndarray]:
         prepared = read_examples(folder, split)
         assert isinstance(prepared, SequenceSplit)  # check_fits has compared the model with the data
-        rows = spread_rows(len(prepared.labels), count)
-        return SequenceExamples(*prepared.sequences[rows]), prepared.labels[rows]
+        rows = spread_rows(len(prepared.targets), count)
+        return SequenceExamples(*prepared.sequences[rows]), prepared.targets[rows]
 
 
 InputSpec = ImageInputSpec | SequenceInputSpec

@@ -4,9 +4,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from leyden.data.images import ImageReader
 from leyden.data.listing import LeftOut
-from leyden.data.packed import LABELS, REPORT
+from leyden.data.packed import LABELS, REPORT, SPLITS
 from leyden.files import replaced_folder, write_json
 from leyden.files.outputs import check_output
 from leyden.stages.prepare.discovery import are_sequences, find_candidates
@@ -21,12 +23,16 @@ from leyden.stages.prepare.sequences import SequencePacker
 from leyden.stages.prepare.settings import Storage, check_rejected, check_settings
 from leyden.stages.prepare.shards import check_location, check_shards
 from leyden.stages.prepare.splits import assign_splits, check_leakage
+from leyden.tasks.targets import TargetSettings
 
 
 def prepare(
     data: Path = Path("data"),
     out: Path = Path("artifacts/prepare"),
+    task: str | None = None,
     class_depth: Literal[1, 2] | None = None,
+    units: dict[str, str] = {},
+    ignore_value: int = 255,
     val_fraction: float = 0.15,
     test_fraction: float = 0.2,
     seed: int = 0,
@@ -46,12 +52,17 @@ def prepare(
     """Read, check, split and pack labelled images, or sequences (.npy, .csv) of shape (time steps, features).
 
     Args:
-        data: Folder of class folders, which may be under train/, val/, test/ or in archives; or with a manifest.csv of
-            path,label[,group][,split].
+        data: Folder of class folders, which may be under train/, val/, test/ or in archives; or with images/ and masks/;
+            or with a manifest.csv of path, label (or labels, target, target_NAME, mask, grade), and optionally group
+            and split.
         out: Folder for manifest.csv, rejected.csv, duplicates.csv, labels.json, report.json, contact sheets and the
             packed arrays.
+        task: What is to be predicted (classification, multilabel, regression, segmentation, ordinal); null finds out
+            from the data.
         class_depth: 1 if the top folders of data are the classes, 2 if those inside are; null finds out, and refuses
             folders that could be either.
+        units: Unit of each regression target by its name, if the name does not end in it: {angle: deg}.
+        ignore_value: Value of the pixels of masks that belong to no class.
         val_fraction: Fraction of the examples for validation, in (0, 1).
         test_fraction: Fraction of the examples for the test, in (0, 1).
         seed: Decides, with each image's pixels or its group's name, which split it belongs to; a few of a small class
@@ -90,30 +101,36 @@ def prepare(
         near_duplicate_distance=near_duplicate_distance,
         shard_mb=shard_mb,
     )
-    candidates = find_candidates(data, left_out := LeftOut(), class_depth)
+    targets = TargetSettings(units, ignore_value)
+    candidates, found = find_candidates(data, left_out := LeftOut(), task, class_depth, targets)
     if str(left_out):
         warn(f"left out: {left_out}")
-    labels = sorted({candidate.label for candidate in candidates})
     if shards:
-        check_shards(shards, crop_margin, storage, candidates)
+        check_shards(shards, crop_margin, storage, candidates, found)
     settings = PackSettings(image_size, max_image_size, crop_margin, storage, shards, shard_mb)
     packer = SequencePacker() if are_sequences(candidates) else ImagePacker(settings)
     with report_disk_full(out), replaced_folder(out, "prepare") as folder, closing(PixelCache(folder)) as cache:
         source = Source(data, num_workers, cache, ImageReader(min_image_side, max_pixels, bit_depth=None))
-        examples, rejected = packer.read(source, candidates, labels)
+        examples, rejected = packer.read(source, candidates, found)
         check_rejected(rejected, len(candidates), max_rejected_fraction)
         duplicates = find_duplicates(examples, near_duplicate_distance)
-        assign_splits(examples, seed, val_fraction, test_fraction)
+        texts = [example.label for example in examples]
+        assign_splits(examples, found.strata(texts), seed, val_fraction, test_fraction)
+        for issue in found.find_issues(texts):
+            warn(issue)
         num_leaks = check_leakage(examples, duplicates.pairs, allow_leakage)
         findings = {
-            "counts": count_examples(examples, labels),
+            "counts": count_examples(examples, found.labels),
+            "sizes": {split: sum(example.split == split for example in examples) for split in SPLITS},
             "rejected": len(rejected),
             "left_out": left_out.rows(),
             "duplicates": describe_duplicates(duplicates, examples, num_leaks),
         }
         write_tables(folder, examples, rejected, duplicates.pairs)
-        write_json(folder / LABELS, labels)
-        report = packer.pack(folder, source, examples, labels) | findings
+        write_json(folder / LABELS, found.labels)
+        report = packer.pack(folder, source, examples, found) | findings
+        fitted = found.fitted(np.load(folder / f"{SPLITS[0]}.targets.npy", mmap_mode="r")) if not shards else found
+        report |= {"labels": found.labels, "task": fitted.describe()}
         write_json(folder / REPORT, report)
-        packer.draw(folder, len(labels))
-    print(summary(report))
+        packer.draw(folder, found)
+    print(summary(report, found))

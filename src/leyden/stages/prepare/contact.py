@@ -1,4 +1,4 @@
-"""Contact sheets: a first look at the images of each class."""
+"""Contact sheets: a first look at the examples of each label."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -9,6 +9,7 @@ from PIL import Image
 
 from leyden.data.packed import Images
 from leyden.stages.prepare.pixel_cache import as_image
+from leyden.tasks.task import Task
 
 PER_SIDE = 4
 MAX_CELL_PX = 64
@@ -18,30 +19,30 @@ Examples = TypeVar("Examples")
 
 def write_contact_sheets(
     packed: Path,
-    num_classes: int,
+    task: Task,
     splits: Iterable[tuple[Examples, np.ndarray]],
     draw: Callable[[Examples, int], Image.Image],
     gap_px: int = 2,
     background: str = "grey",
 ) -> None:
-    """Write contact/`<class index>.png` with up to 16 examples of each class, those of the first split first.
+    """Write contact/`<label index>.png` with up to 16 examples of each label, those of the first split first.
 
     `draw` makes a cell from a split's examples and a row; all cells have the same size.
     """
-    cells_by_class: list[list[Image.Image]] = [[] for _ in range(num_classes)]
-    for examples, labels in splits:
-        for class_index, cells in enumerate(cells_by_class):
-            of_class = np.flatnonzero(labels == class_index)[: PER_SIDE**2 - len(cells)]
-            cells += [draw(examples, row) for row in of_class.tolist()]
+    cells_by_label: list[list[Image.Image]] = [[] for _ in task.labels]
+    for examples, targets in splits:
+        for index, cells in enumerate(cells_by_label):
+            shown = task.rows_with(targets, index)[: PER_SIDE**2 - len(cells)]
+            cells += [draw(examples, row) for row in shown.tolist()]
     (packed / "contact").mkdir()
-    for class_index, cells in enumerate(cells_by_class):
+    for label_index, cells in enumerate(cells_by_label):
         width, height = (side + gap_px for side in cells[0].size)
         columns = min(PER_SIDE, len(cells))
         rows = -(-len(cells) // columns)
         sheet = Image.new("RGB", (columns * width - gap_px, rows * height - gap_px), background)
         for index, cell in enumerate(cells):
             sheet.paste(cell, (index % columns * width, index // columns * height))
-        sheet.save(packed / "contact" / f"{class_index}.png", optimize=True)
+        sheet.save(packed / "contact" / f"{label_index}.png", optimize=True)
 
 
 def draw_image(images: Images, row: int) -> Image.Image:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from leyden.data.images import SUFFIXES as IMAGE_SUFFIXES
@@ -22,7 +22,10 @@ from leyden.stages.prepare.layout import (
     warn,
     warn_of_similar,
 )
-from leyden.stages.prepare.manifest import FileIndex, check_inside, read_manifest
+from leyden.stages.prepare.manifest import FileIndex, Manifest, check_inside, read_manifest
+from leyden.tasks import TASKS, task_class
+from leyden.tasks.targets import TargetSettings, TargetSource
+from leyden.tasks.task import Task
 
 OUTSIDE = "files outside of the class folders"
 
@@ -31,7 +34,7 @@ class Candidate(NamedTuple):
     """A file that may become an example; `split` is None if it is to be drawn, `group` is empty if there is none."""
 
     file: FileEntry
-    label: str
+    label: str  # the target as a text: of a mask, its path
     split: str | None
     group: str = ""
 
@@ -40,15 +43,23 @@ class Candidate(NamedTuple):
         return self.file.path
 
 
-def find_candidates(data: Path, left_out: LeftOut, class_depth: int | None = None) -> list[Candidate]:
-    """List the images or sequences of a folder with their labels, and count what is left out.
+def find_candidates(
+    data: Path,
+    left_out: LeftOut,
+    task_name: str | None = None,
+    class_depth: int | None = None,
+    settings: TargetSettings = TargetSettings(),
+) -> tuple[list[Candidate], Task]:
+    """List the images or sequences of a folder with their targets and the task, and count what is left out.
 
     If the user's own splits lack val or test, training examples lose their split, so that it is drawn. `class_depth` is
-    1 if the top folders are the classes, 2 if those inside are; None finds out.
+    1 if the top folders are the classes, 2 if those inside are; None finds out, and so does a `task_name` of None.
 
     Raises:
         UserError: if there is no folder, no image, only one class, or an inconsistent manifest.
     """
+    if task_name:
+        task_class(task_name)  # to report an unknown one before anything is read
     if not data.is_dir():
         raise UserError(
             f"expected a folder of images or sequences at {data}; {'it is a file' if data.exists() else 'not found'}; "
@@ -57,25 +68,88 @@ def find_candidates(data: Path, left_out: LeftOut, class_depth: int | None = Non
     manifest = find_manifest(data)
     if manifest and class_depth:
         warn(f"class_depth is of no effect: {manifest} says what the classes are")
-    candidates = (
-        find_in_manifest(data, manifest, left_out) if manifest else find_in_folders(data, left_out, class_depth)
-    )
+    columns: tuple[str, ...] = ()
+    task: type[Task]
+    if manifest:
+        rows = read_manifest(data / manifest, task_name)
+        candidates, task, columns = find_in_manifest(data, manifest, rows, left_out), rows.task, rows.target_columns
+    elif paired := find_paired_folders(data, task_name):
+        candidates, task = find_pairs(data, paired, left_out), paired.task
+    else:
+        task = task_class(task_name or TASKS[0])
+        if task.folders or not task.has_class_folders:
+            raise UserError(
+                f"expected {describe_layout(task)} in {data} for the task {task.name}; got neither; see docs/data.md"
+            )
+        candidates = find_in_folders(data, left_out, class_depth)
     if not candidates:
         known = ", ".join(sorted(IMAGE_SUFFIXES | SEQUENCE_SUFFIXES))
-        found = f"left out: {left_out}; " * bool(str(left_out))
+        others = f"left out: {left_out}; " * bool(str(left_out))
         raise UserError(
-            f"expected images or sequences in class folders under {data}; found none ({known}); {found}"
+            f"expected images or sequences in class folders under {data}; found none ({known}); {others}"
             "see README, 'Your own data'"
         )
     labels = {candidate.label for candidate in candidates}
-    if len(labels) < 2:
-        advice = "label them differently" if manifest else advise_on_one_class(candidates)
+    if len(labels) < 2 and not manifest and task.has_class_folders:
+        advice = advise_on_one_class(candidates)
         raise UserError(f"expected examples of two classes or more in {data}; got only {labels.pop()!r}; {advice}")
-    check_has_training(candidates)
+    source = TargetSource(data, columns, settings)
+    found = task.from_texts([candidate.label for candidate in candidates], source)
+    if found.has_one_label:
+        check_has_training(candidates)
     user_splits = {candidate.split for candidate in candidates}
-    if None in user_splits or user_splits == set(SPLITS):
-        return candidates
-    return [candidate._replace(split=None) if candidate.split == "train" else candidate for candidate in candidates]
+    if None not in user_splits and user_splits != set(SPLITS):
+        candidates = [each._replace(split=None) if each.split == "train" else each for each in candidates]
+    return candidates, found
+
+
+class PairedFolders(NamedTuple):
+    """Two folders that hold an image and its target under the same stem."""
+
+    task: type[Task]
+    images: str
+    targets: str
+
+
+def find_paired_folders(data: Path, task_name: str | None) -> PairedFolders | None:
+    """Return the folders of a task whose targets are files, such as images/ and masks/, if the data has them."""
+    with one_line_errors(data):
+        names = {path.name.lower(): path.name for path in data.iterdir() if path.is_dir()}
+    for task in map(task_class, [task_name] if task_name else TASKS):
+        if task.folders and all(folder in names for folder in task.folders):
+            return PairedFolders(task, *(names[folder] for folder in task.folders))
+    return None
+
+
+def find_pairs(data: Path, folders: PairedFolders, left_out: LeftOut) -> list[Candidate]:
+    """List the images that have a target of the same stem; images and targets without the other are left out."""
+    files = list(list_files(data, left_out))
+    targets = {stem_of(file): file for file in files if file.parts[0] == folders.targets and not file.archive}
+    candidates, used = [], set()
+    for file in files:
+        stem = stem_of(file)
+        if file.parts[0] != folders.images or not has_suffix(file, IMAGE_SUFFIXES):
+            continue
+        if stem in targets:
+            candidates.append(Candidate(file, targets[stem].path, split_of(stem[0]) if len(stem) > 1 else None))
+            used.add(stem)
+        else:
+            left_out.add(f"images without a file in {folders.targets}/", file.path)
+    for stem, file in targets.items():
+        if stem not in used:
+            left_out.add(f"files in {folders.targets}/ without an image", file.path)
+    return candidates
+
+
+def stem_of(file: FileEntry) -> tuple[str, ...]:
+    """Return a path below the first folder, without its suffix."""
+    return (*file.parts[1:-1], PurePosixPath(file.parts[-1]).stem)
+
+
+def describe_layout(task: type[Task]) -> str:
+    """Describe how data of a task is laid out."""
+    folders = f"{task.folders[0]}/ and {task.folders[1]}/, or " if task.folders else ""
+    return f"{folders}a {MANIFEST} of path,{task.columns[0]}"
 
 
 def find_manifest(data: Path) -> str | None:
@@ -173,7 +247,7 @@ def list_folders(data: Path, level: int, parts: tuple[str, ...] = ()) -> Iterato
                 yield from list_folders(path, level - 1, (*parts, path.name))
 
 
-def find_in_manifest(data: Path, manifest: str, left_out: LeftOut) -> list[Candidate]:
+def find_in_manifest(data: Path, manifest: str, content: Manifest, left_out: LeftOut) -> list[Candidate]:
     """List the files of the user's manifest.csv; all others are left out.
 
     Raises:
@@ -181,10 +255,11 @@ def find_in_manifest(data: Path, manifest: str, left_out: LeftOut) -> list[Candi
     """
     index = FileIndex(file for file in list_files(data, left_out) if file.path != manifest)
     candidates: dict[int, Candidate] = {}
-    rows = list(read_manifest(data / manifest))
+    rows = content.rows
     if not rows:
         raise UserError(
-            f"expected rows of path,label in {data / manifest}; got none; write some, or remove it to use class folders"
+            f"expected rows of path,{content.target_columns[0]} in {data / manifest}; got none; write some, or remove "
+            "it to use class folders"
         )
     missing = []
     for row in rows:
@@ -201,10 +276,12 @@ def find_in_manifest(data: Path, manifest: str, left_out: LeftOut) -> list[Candi
             f"expected the files of {data / manifest} under {data}; {len(missing)} of {len(rows)} are missing "
             f"({', '.join(missing[:3])}{index.suggest(missing[0])}); add them, or correct or remove their rows"
         )
-    check_labels({row.label for row in rows})
+    if content.task.has_one_label:
+        check_labels({row.label for row in rows})
     warn_of_similar({row.group for row in rows}, "groups")
+    named = {row.label for row in rows} if content.task.folders else set()  # the paths of masks
     for position, file in enumerate(index.files):
-        if position not in candidates:
+        if position not in candidates and file.path not in named:
             left_out.add("files that the manifest does not name", file.path)
     return [candidates[position] for position in sorted(candidates)]  # in the order in which archives are read
 

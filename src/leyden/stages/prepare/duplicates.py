@@ -61,7 +61,8 @@ def find_duplicates(examples: Sequence[Example], max_distance: int) -> Duplicate
     buffer = b"".join(examples[index].content.thumbnail for index in rows)
     thumbnails = np.frombuffer(buffer, np.uint8).reshape(-1, *THUMBNAIL_SHAPE)
     sides = np.array([examples[index].content.side for index in rows])
-    labels = np.array([examples[index].class_index for index in rows])
+    keys = [examples[index].target.key for index in rows]
+    labels = np.unique(keys, return_inverse=True)[1]
     least_correlation = max((example.content.least_correlation for example in examples), default=0.0)
     near = near_pairs(thumbnails, sides, labels, max_distance, least_correlation)
     if near is None:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from leyden.stages.prepare.discovery import Candidate
 from leyden.stages.prepare.pixel_cache import CacheEntry
+from leyden.tasks.targets import TargetSummary
 
 Shape = tuple[int, int, int]  # height, width and channels
 
@@ -14,7 +15,7 @@ class Example:
     """A usable image or sequence."""
 
     candidate: Candidate
-    class_index: int
+    target: TargetSummary
     content: Any  # `ValidImage` or `ValidSequence`
     cached: CacheEntry | None  # its pixels or values in the cache; None for images that are read again
     key: str = ""  # of examples that must be in the same split; it and `split` are empty until `assign_splits`
@@ -26,6 +27,7 @@ class Example:
 
     @property
     def label(self) -> str:
+        """The target as a text: the label of a class, a number, or the path of a mask."""
         return self.candidate.label
 
 

@@ -13,6 +13,7 @@ from leyden.files import sha256
 from leyden.stages.prepare.duplicates import Duplicates
 from leyden.stages.prepare.examples import Example, Shape
 from leyden.stages.prepare.packing import channel_statistics
+from leyden.tasks.task import Task
 
 MAX_NAMED = 5  # classes in a warning
 TOO_SIMILAR = "too many look alike at the small size at which they are compared"
@@ -20,7 +21,7 @@ TOO_SIMILAR = "too many look alike at the small size at which they are compared"
 
 def describe_arrays(folder: Path, shape: Shape, stored: Shape) -> dict[str, Any]:
     """Describe the packed arrays; `input` is what a model needs to know about them."""
-    kinds = ("images", "jpeg", "offsets", "labels")
+    kinds = ("images", "jpeg", "offsets", "targets")
     arrays = [path for split in SPLITS for kind in kinds if (path := folder / f"{split}.{kind}.npy").is_file()]
     # Of the training images alone: the model must not depend on the others.
     mean, deviation = channel_statistics(open_images(folder, "train", stored[:2], shape[2]))
@@ -33,11 +34,11 @@ def describe_arrays(folder: Path, shape: Shape, stored: Shape) -> dict[str, Any]
 
 
 def count_examples(examples: Sequence[Example], labels: list[str]) -> dict[str, dict[str, int]]:
-    """Count the examples of each class in each split.
+    """Count the examples with each label in each split.
 
-    A class without examples in val or test is a warning; one without training examples, or an empty split, is an error.
+    A label without examples in val or test is a warning; one without training examples, or an empty split, is an error.
     """
-    counter = Counter((example.split, example.label) for example in examples)
+    counter = Counter((example.split, label) for example in examples for label in example.target.labels)
     counts = {split: {label: counter[split, label] for label in labels} for split in SPLITS}
     for split, by_label in counts.items():
         absent = [label for label, count in by_label.items() if not count]
@@ -69,9 +70,9 @@ def reasons_for_absence(examples: Sequence[Example], labels: Sequence[str], spli
         return dict.fromkeys(labels, f"your own {split} split has none")
     drawn: dict[str, list[Example]] = {label: [] for label in labels}
     for example in examples:
-        if example.label in drawn and not example.candidate.split:
-            drawn[example.label].append(example)
-    usable = {example.label for example in examples}
+        for label in drawn.keys() & set(() if example.candidate.split else example.target.labels):
+            drawn[label].append(example)
+    usable = {label for example in examples for label in example.target.labels}
     return {
         label: reason_for_absence(members) if label in usable else "no file is usable"
         for label, members in drawn.items()
@@ -131,7 +132,9 @@ def describe_duplicates(duplicates: Duplicates, examples: Sequence[Example], num
     """
     pairs = duplicates.pairs
     kinds = Counter(pair.kind for pair in pairs)
-    conflicts = Counter(pair.kind for pair in pairs if examples[pair.first].label != examples[pair.second].label)
+    conflicts = Counter(
+        pair.kind for pair in pairs if examples[pair.first].target.key != examples[pair.second].target.key
+    )
     leaks = Counter(pair.kind for pair in pairs if examples[pair.first].split != examples[pair.second].split)
     return {
         "exact": kinds["exact"],
@@ -155,13 +158,12 @@ def describe_examples(report: dict[str, Any]) -> str:
     return f"images of {size}{margin}, {spec['channels']} channel(s)"
 
 
-def summary(report: dict[str, Any]) -> str:
+def summary(report: dict[str, Any], task: Task) -> str:
     """Describe in a few lines what was packed, and the duplicates that need attention."""
-    counts = {split: sum(by_label.values()) for split, by_label in report["counts"].items()}
-    total = " + ".join(f"{count:,} {split}" for split, count in counts.items())
+    total = " + ".join(f"{count:,} {split}" for split, count in report["sizes"].items())
     duplicates = report["duplicates"]
     lines = [
-        f"prepare: {len(report['labels'])} classes, {total} {describe_examples(report)}, "
+        f"prepare: {task.name} of {len(task.labels)} {task.noun}, {total} {describe_examples(report)}, "
         f"{report['stored']}, {report['bytes'] / 1e6:.1f} MB packed; {report['rejected']} rejected"
     ]
     if duplicates["exact"] or duplicates["near"] or duplicates["leaks"]:

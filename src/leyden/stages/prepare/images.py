@@ -12,11 +12,12 @@ from leyden.stages.prepare.contact import draw_image, write_contact_sheets
 from leyden.stages.prepare.discovery import Candidate
 from leyden.stages.prepare.examples import Example, RejectedFile, Shape
 from leyden.stages.prepare.findings import describe_arrays, describe_files, describe_storage
-from leyden.stages.prepare.packing import write_jpegs, write_labels, write_pixels
+from leyden.stages.prepare.packing import write_jpegs, write_pixels, write_targets
 from leyden.stages.prepare.reading import Source, jpeg_files, packed_rows, packed_shape, read_examples
 from leyden.stages.prepare.settings import Storage, choose_storage, with_margin
 from leyden.stages.prepare.shards import HELD_OUT_SPLITS, SAMPLE, remove_sample, shard_location, write_sharded
 from leyden.stages.prepare.validation import Limits, validate_images
+from leyden.tasks.task import Task
 
 
 class PackSettings(NamedTuple):
@@ -37,44 +38,48 @@ class ImagePacker:
         self.settings = settings
 
     def read(
-        self, source: Source, candidates: Sequence[Candidate], labels: Sequence[str]
+        self, source: Source, candidates: Sequence[Candidate], task: Task
     ) -> tuple[list[Example], list[RejectedFile]]:
         """Decode every file once; return the usable ones, and the others with the reason."""
         size, max_kept_pixels = pixels_to_keep(self.settings)
         validate = partial(validate_images, Limits(source.reader, size, max_kept_pixels))
-        return read_examples(source, candidates, labels, validate, size)
+        return read_examples(source, candidates, task, validate, size)
 
-    def pack(self, folder: Path, source: Source, examples: Sequence[Example], labels: list[str]) -> dict[str, Any]:
-        """Write images and labels, and return their description for report.json."""
+    def pack(self, folder: Path, source: Source, examples: Sequence[Example], task: Task) -> dict[str, Any]:
+        """Write images and targets, and return their description for report.json."""
         source = source._replace(reader=source.reader._replace(bit_depth=find_bit_depth(examples)))
         shape = packed_shape(examples, self.settings.image_size, self.settings.max_image_size)
         write = self._write_shards if self.settings.shards else self._write_arrays
-        description = write(folder, source, examples, shape)
+        description = write(folder, source, examples, shape, task)
         description["input"]["reader"] = source.reader._asdict()
-        return {"labels": labels, "files": describe_files(examples), **description}
+        return {"files": describe_files(examples), **description}
 
-    def draw(self, folder: Path, num_classes: int) -> None:
+    def draw(self, folder: Path, task: Task) -> None:
         """Write contact sheets of what was packed."""
         drawn = (SAMPLE, *HELD_OUT_SPLITS) if self.settings.shards else SPLITS
-        write_contact_sheets(folder, num_classes, (read_split(folder, name) for name in drawn), draw_image)
+        write_contact_sheets(folder, task, (read_split(folder, name) for name in drawn), draw_image)
         remove_sample(folder)
 
-    def _write_arrays(self, folder: Path, source: Source, examples: Sequence[Example], shape: Shape) -> dict[str, Any]:
+    def _write_arrays(
+        self, folder: Path, source: Source, examples: Sequence[Example], shape: Shape, task: Task
+    ) -> dict[str, Any]:
         stored = *with_margin(shape[:2], self.settings.crop_margin), shape[2]
         num_encoded = None
         if choose_storage(self.settings.storage, len(examples), stored) == "jpeg":
             num_encoded = write_jpegs(folder, jpeg_files(source, examples, stored[2]), examples)
         else:
             write_pixels(folder, packed_rows(source, examples, stored), examples, stored)
-        write_labels(folder, examples)
+        write_targets(folder, source.data, examples, task, stored[:2])
         storage = describe_storage(examples, stored, num_encoded)
         return {**describe_arrays(folder, shape, stored), "stored": storage}
 
-    def _write_shards(self, folder: Path, source: Source, examples: Sequence[Example], shape: Shape) -> dict[str, Any]:
+    def _write_shards(
+        self, folder: Path, source: Source, examples: Sequence[Example], shape: Shape, task: Task
+    ) -> dict[str, Any]:
         assert self.settings.shards is not None
         location = shard_location(self.settings.shards, folder / MANIFEST, shape, self.settings.shard_mb)
         read_rows = partial(packed_rows, source, shape=shape)
-        description = write_sharded(folder, location, examples, read_rows, shape, self.settings.shard_mb)
+        description = write_sharded(folder, location, examples, read_rows, shape, self.settings.shard_mb, task)
         storage = f"{describe_storage(examples, shape, None)}, training images in shards at {location}"
         return {**description, "stored": storage}
 

@@ -13,6 +13,8 @@ from leyden.files.tables import write_table
 from leyden.stages.prepare.duplicates import Pair
 from leyden.stages.prepare.examples import Example, RejectedFile
 from leyden.stages.prepare.validation import ValidImage
+from leyden.tasks.targets import TargetFile
+from leyden.tasks.task import Task
 
 ROWS_PER_BLOCK = 256
 MAX_DECODED = 10_000
@@ -75,10 +77,20 @@ def array_writers(
         yield writers
 
 
-def write_labels(folder: Path, examples: Sequence[Example], splits: Sequence[str] = SPLITS) -> None:
-    for split in splits:
-        labels = [example.class_index for example in examples if example.split == split]
-        np.save(folder / f"{split}.labels.npy", np.array(labels, np.int64))
+def write_targets(
+    folder: Path,
+    data: Path,
+    examples: Sequence[Example],
+    task: Task,
+    stored_size: tuple[int, int] = (1, 1),
+    splits: Sequence[str] = SPLITS,
+) -> None:
+    """Write each example's target to the array of its split; `stored_size` is the images' height and width."""
+    with array_writers(folder, "targets", task.target_shape(stored_size), splits, task.dtype) as writers:
+        for example in examples:
+            if example.split in splits:
+                file = TargetFile(data, example.content.shape[:2], stored_size)
+                writers[example.split].append(task.encode(example.label, file))
 
 
 def write_tables(

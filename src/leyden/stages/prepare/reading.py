@@ -19,6 +19,8 @@ from leyden.stages.prepare.examples import Example, RejectedFile, Shape
 from leyden.stages.prepare.pixel_cache import PixelCache, as_image
 from leyden.stages.prepare.validation import Job, convert_images, to_jpeg, to_pixels
 from leyden.stages.prepare.workers import ITEMS_PER_CHUNK, run_chunks, split_into_chunks
+from leyden.tasks.targets import TargetFile, UnusableTargetError
+from leyden.tasks.task import Task
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -36,7 +38,7 @@ class Source(NamedTuple):
 def read_examples(
     source: Source,
     candidates: Sequence[Candidate],
-    labels: Sequence[str],
+    task: Task,
     validate: Callable[[Job], Sequence[tuple[Any, bytes] | str]],
     image_size: tuple[int, int] | None,
 ) -> tuple[list[Example], list[RejectedFile]]:
@@ -45,7 +47,6 @@ def read_examples(
     What will be packed goes to the cache, so that memory holds a few hundred bytes per file. `image_size` is the height
     and width of the pixels that `validate` returns; None for the images' own, and for sequences.
     """
-    class_indices = {label: index for index, label in enumerate(labels)}
     examples: list[Example] = []
     rejected: list[RejectedFile] = []
     results = apply_to_files(validate, source, [candidate.file for candidate in candidates])
@@ -55,8 +56,13 @@ def read_examples(
             continue
         content, pixels = result
         shape = (*image_size, content.shape[2]) if image_size else content.shape
+        try:
+            target = task.inspect(candidate.label, TargetFile(source.data, content.shape[:2], content.shape[:2]))
+        except UnusableTargetError as error:
+            rejected.append(RejectedFile(candidate.path, str(error)))
+            continue
         cached = source.cache.put(pixels, shape) if pixels else None
-        examples.append(Example(candidate, class_indices[candidate.label], content, cached))
+        examples.append(Example(candidate, target, content, cached))
     return examples, rejected
 
 

@@ -17,9 +17,10 @@ from leyden.stages.prepare.contact import write_contact_sheets
 from leyden.stages.prepare.discovery import Candidate
 from leyden.stages.prepare.examples import Example, RejectedFile
 from leyden.stages.prepare.findings import count_modes, summarize
-from leyden.stages.prepare.packing import array_writers, write_labels
+from leyden.stages.prepare.packing import array_writers, write_targets
 from leyden.stages.prepare.reading import Source, read_examples
 from leyden.stages.prepare.validation import THUMBNAIL_SHAPE, convert_files
+from leyden.tasks.task import Task
 
 BYTES_PER_VALUE = 4
 STEPS_PER_BLOCK = 1 << 16
@@ -56,14 +57,14 @@ class SequencePacker:
     """Reads and packs sequences, as `ImagePacker` does images."""
 
     def read(
-        self, source: Source, candidates: Sequence[Candidate], labels: Sequence[str]
+        self, source: Source, candidates: Sequence[Candidate], task: Task
     ) -> tuple[list[Example], list[RejectedFile]]:
         """Read every file; return the usable ones, and the others with the reason."""
         validate = partial(convert_files, validate_sequence)
-        return reject_other_widths(*read_examples(source, candidates, labels, validate, image_size=None))
+        return reject_other_widths(*read_examples(source, candidates, task, validate, image_size=None))
 
-    def pack(self, folder: Path, source: Source, examples: Sequence[Example], labels: list[str]) -> dict[str, Any]:
-        """Write values, offsets and labels, and return their description for report.json."""
+    def pack(self, folder: Path, source: Source, examples: Sequence[Example], task: Task) -> dict[str, Any]:
+        """Write values, offsets and targets, and return their description for report.json."""
         with array_writers(folder, "values", (examples[0].content.features,), dtype="float32") as writers:
             for example in examples:
                 assert example.cached is not None
@@ -71,14 +72,13 @@ class SequencePacker:
         for split in SPLITS:
             lengths = np.array([example.content.length for example in examples if example.split == split], np.int64)
             np.save(folder / f"{split}.offsets.npy", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
-        write_labels(folder, examples)
-        arrays = [folder / f"{split}.{kind}.npy" for split in SPLITS for kind in ("values", "offsets", "labels")]
+        write_targets(folder, source.data, examples, task)
+        arrays = [folder / f"{split}.{kind}.npy" for split in SPLITS for kind in ("values", "offsets", "targets")]
         values = np.load(folder / "train.values.npy", mmap_mode="r")
         # Of the training sequences alone: models must not depend on others.
         mean, deviation = feature_statistics(values)
         all_lengths = [example.content.length for example in examples]
         return {
-            "labels": labels,
             "input": {"features": values.shape[1], "mean": mean, "std": deviation},
             "bytes": sum(array.stat().st_size for array in arrays),
             "data_hash": sha256(folder / MANIFEST, *arrays),
@@ -90,10 +90,10 @@ class SequencePacker:
             "stored": f"float32, {sum(all_lengths):,} time steps one after the other",
         }
 
-    def draw(self, folder: Path, num_classes: int) -> None:
+    def draw(self, folder: Path, task: Task) -> None:
         """Write contact sheets of what was packed."""
         splits = (read_sequence_split(folder, split) for split in SPLITS)
-        write_contact_sheets(folder, num_classes, splits, draw_curve, gap_px=0, background="white")
+        write_contact_sheets(folder, task, splits, draw_curve, gap_px=0, background="white")
 
 
 def validate_sequence(content: bytes) -> tuple[ValidSequence, bytes]:

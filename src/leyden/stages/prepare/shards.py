@@ -17,7 +17,8 @@ from leyden.files.outputs import check_file, check_no_overlap
 from leyden.stages.prepare.contact import PER_SIDE
 from leyden.stages.prepare.discovery import Candidate, are_sequences
 from leyden.stages.prepare.examples import Example, Shape
-from leyden.stages.prepare.packing import count_values, statistics_of_counts, write_labels, write_pixels
+from leyden.stages.prepare.packing import count_values, statistics_of_counts, write_pixels, write_targets
+from leyden.tasks.task import Task
 
 HELD_OUT_SPLITS = ("val", "test")  # packed as arrays: later stages read all of them, and every epoch reads val
 SAMPLE = "sample"  # name of the arrays that contact sheets are drawn from
@@ -31,8 +32,13 @@ def check_location(shards: str, others: Sequence[Path]) -> None:
         check_file(Path(shards, "index.json"))
 
 
-def check_shards(shards: str, crop_margin: float, storage: str, candidates: Sequence[Candidate]) -> None:
+def check_shards(shards: str, crop_margin: float, storage: str, candidates: Sequence[Candidate], task: Task) -> None:
     """Check before any image is read that litdata is installed, and that settings and data are suitable for shards."""
+    if not task.has_one_label:
+        raise UserError(
+            f"expected one label for each example in shards; got the task {task.name}; set shards to null in "
+            "configs/prepare.yaml"
+        )
     if crop_margin != 1 or storage == "jpeg":
         raise UserError(
             f"expected crop_margin 1 and storage auto or pixels for shards; got {crop_margin} and {storage}; "
@@ -93,22 +99,28 @@ class ShardWriter:
 
 
 def write_sharded(
-    folder: Path, location: str, examples: Sequence[Example], read_rows: RowReader, shape: Shape, shard_mb: float
+    folder: Path,
+    location: str,
+    examples: Sequence[Example],
+    read_rows: RowReader,
+    shape: Shape,
+    shard_mb: float,
+    task: Task,
 ) -> dict[str, Any]:
     """Write training images to shards and the others to arrays, and return their description for report.json."""
     held_out = [example for example in examples if example.split != "train"]
     write_pixels(folder, read_rows(held_out), held_out, shape, HELD_OUT_SPLITS)
-    write_labels(folder, held_out, HELD_OUT_SPLITS)
+    write_targets(folder, Path(), held_out, task, splits=HELD_OUT_SPLITS)
     training = [example for example in examples if example.split == "train"]
     # In a random order, so that every shard holds all classes.
     training = [training[index] for index in np.random.default_rng(0).permutation(len(training))]
-    labels = [example.class_index for example in training]
+    labels = [task.labels.index(example.label) for example in training]
     with shard_folder(folder, location) as (local, url):
         writer = ShardWriter(local, url, shape, shard_mb)
         for row, label in zip(keep_sample(folder, read_rows(training), labels, shape), labels, strict=True):
             writer.append(row, label)
         written = writer.close()  # writes the index last, so that shards are complete or not readable
-    arrays = [folder / f"{split}.{kind}.npy" for split in HELD_OUT_SPLITS for kind in ("images", "labels")]
+    arrays = [folder / f"{split}.{kind}.npy" for split in HELD_OUT_SPLITS for kind in ("images", "targets")]
     height, width, channels = shape
     data_hash = hashlib.sha256((sha256(folder / MANIFEST, *arrays) + written["sha256"]).encode()).hexdigest()
     return {
@@ -131,12 +143,12 @@ def keep_sample(folder: Path, rows: Iterator[np.ndarray], labels: Sequence[int],
                 sample_labels.append(label)
                 counts[label] += 1
             yield row
-    np.save(folder / f"{SAMPLE}.labels.npy", np.array(sample_labels, np.int64))
+    np.save(folder / f"{SAMPLE}.targets.npy", np.array(sample_labels, np.int64))
 
 
 def remove_sample(folder: Path) -> None:
     """Remove what contact sheets were drawn from, if it exists."""
-    for kind in ("images", "labels"):
+    for kind in ("images", "targets"):
         (folder / f"{SAMPLE}.{kind}.npy").unlink(missing_ok=True)
 
 

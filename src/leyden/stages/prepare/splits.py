@@ -9,7 +9,9 @@ from leyden.stages.prepare.examples import Example
 from leyden.stages.prepare.strata import Strata, Unit, draw_unit
 
 
-def assign_splits(examples: Sequence[Example], seed: int, val_fraction: float, test_fraction: float) -> None:
+def assign_splits(
+    examples: Sequence[Example], strata: Sequence[str], seed: int, val_fraction: float, test_fraction: float
+) -> None:
     """Set each example's split to the user's or draw it; test and val are not drawn if the user has assigned some."""
     user_splits = {example.candidate.split for example in examples}
     fractions = {"test": test_fraction, "val": val_fraction}
@@ -17,15 +19,15 @@ def assign_splits(examples: Sequence[Example], seed: int, val_fraction: float, t
     groups = [example.candidate.group for example in examples]
     keys = split_keys(groups, [example.content.digest for example in examples])
     units: dict[str, Unit] = {}
-    num_training: Counter[str] = Counter()  # by label, of those that the user assigned
-    for example, key in zip(examples, keys, strict=True):
+    num_training: Counter[str] = Counter()  # by stratum, of those that the user assigned
+    for example, key, stratum in zip(examples, keys, strata, strict=True):
         example.key = key
         if not example.candidate.split:
             if key not in units:
                 units[key] = draw_unit(key, seed, fractions)
-            units[key].counts[example.label] += 1
+            units[key].counts[stratum] += 1
         elif example.candidate.split == "train":
-            num_training[example.label] += 1
+            num_training[stratum] += 1
     Strata(units.values(), fractions, num_training).repair()
     for example in examples:
         example.split = example.candidate.split or units[example.key].split

@@ -24,7 +24,9 @@ class Unit:
 
     position: float  # in [0, 1), from a hash
     split: str
-    counts: Counter[str] = field(default_factory=Counter)  # examples by label
+    counts: Counter[str] = field(
+        default_factory=Counter
+    )  # examples by stratum, which is their label or one of its kind
 
 
 def draw_unit(key: str, seed: int, fractions: Mapping[str, float]) -> Unit:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from leyden.training.temperature import Temperature
+from leyden.tasks.temperature import Temperature
 
 
 def sample(scale: float, count: int = 2000, num_classes: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
