@@ -6,16 +6,23 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, stdtrit
 
-from leyden.statistics.measures import AnyMeasure, FloatArray, Measure
-from leyden.statistics.resampling import Units, measure_values, resample_weights
-from leyden.statistics.score_intervals import fraction_interval
+from leyden.statistics.mcnemar import mcnemar_p_value, paired_change_interval
+from leyden.statistics.measures import AnyMeasure, Measure, has_bounds
+from leyden.statistics.resampled_intervals import (
+    bootstrap_t_interval,
+    bounded_interval,
+    percentile_interval,
+    resampled_variance,
+    student_interval,
+    student_p_value,
+)
+from leyden.statistics.resampling import Resampler
 from leyden.statistics.wilson import wilson_interval
 
 
 class Estimate(NamedTuple):
-    """A measure's value on the examples, and the interval of the value on infinitely many examples of the same kind."""
+    """A measure's value on the examples, and the interval of its value on infinitely many examples of the same kind."""
 
     value: float
     low: float
@@ -23,7 +30,7 @@ class Estimate(NamedTuple):
 
 
 class Change(NamedTuple):
-    """By how much a measure of a new model exceeds an old one's: the interval, and the p-value of no difference."""
+    """The values of two models, the change from the old to the new, its interval, and the p-value of no change."""
 
     old: float
     new: float
@@ -42,74 +49,43 @@ def bootstrap_intervals(
 ) -> dict[str, Estimate]:
     """Compute each measure with an interval, from the same resamples for all; by name.
 
-    A measure is left out where it is undefined (NaN), or where fewer than two units play a part in one without bounds.
+    The interval of a fraction of the examples is Wilson's; of another measure with two bounds, Wilson's for as many
+    examples as have the same variance, which is that of the resamples; of others, bootstrap-t, or percentiles where no
+    standard error is known. A measure is left out where it is undefined (NaN), and one without bounds also where fewer
+    than two units play a part.
 
     Args:
         measures: Of the same N examples.
         confidence_level: In (0, 1).
         num_resamples: Time and precision grow with it.
-        seed: Of the resamples; the same seed gives the same intervals.
-        groups: Group of each example, int (N,): groups are resampled as a whole. None if examples are independent.
+        seed: Of the resamples.
+        groups: Group of each example, int (N,), such as its patient: groups are drawn as a whole. None if the examples
+            are independent.
     """
-    if not measures:
+    if not measures or not measures[0].num_examples:
         return {}
-    units = Units(measures[0].num_examples, groups)
-    values = measure_values(measures, np.ones((1, units.count)), units)[0].tolist()
-    resampled = resample_values(measures, units, num_resamples, seed)
+    resampler = Resampler(measures, groups, has_errors=True)
+    draws = resampler.draw(num_resamples, seed)
+    values, errors = (array[0].tolist() for array in resampler.estimate())
     estimates = {}
-    for measure, value, draws in zip(measures, values, resampled.T, strict=True):
-        size = units.count_any(measure.counted)
-        if math.isfinite(value) and (size > 1 or has_bounds(measure)):
-            low, high = measure_interval(measure, value, draws, size, groups is not None, confidence_level)
-            estimates[measure.name] = Estimate(value, low, high)
+    for index, (measure, value, error) in enumerate(zip(measures, values, errors, strict=True)):
+        size = resampler.count_units(measure.counted)
+        if not math.isfinite(value) or (size < 2 and not has_bounds(measure)):
+            continue
+        resampled = draws.values[:, index]
+        if isinstance(measure, Measure) and measure.is_proportion and groups is None:
+            successes, trials = measure.statistics.sum(axis=0).tolist()
+            low, high = wilson_interval(int(successes), int(trials), confidence_level)
+        elif has_bounds(measure):
+            low, high = bounded_interval(value, resampled, measure.bounds, size, confidence_level)
+        elif math.isfinite(error) and error > 0 and value not in measure.bounds:
+            low, high = bootstrap_t_interval(
+                value, error, resampled, draws.errors[:, index], measure.bounds, confidence_level
+            )
+        else:
+            low, high = percentile_interval(value, resampled, size, confidence_level)
+        estimates[measure.name] = Estimate(value, low, high)
     return estimates
-
-
-def has_bounds(measure: AnyMeasure) -> bool:
-    """Return whether a measure has a smallest and a largest possible value."""
-    return all(math.isfinite(bound) for bound in measure.bounds)
-
-
-def resample_values(measures: Sequence[AnyMeasure], units: Units, num_resamples: int, seed: int) -> FloatArray:
-    """Compute the measures' values in each resample, (num_resamples, measures)."""
-    blocks = resample_weights(units.count, num_resamples, seed)
-    return np.concatenate([measure_values(measures, weights, units) for weights in blocks])
-
-
-def measure_interval(
-    measure: AnyMeasure, value: float, draws: FloatArray, size: int, is_grouped: bool, confidence_level: float
-) -> tuple[float, float]:
-    """Compute a measure's interval.
-
-    Args:
-        measure: Its bounds decide how the interval is computed.
-        value: Of the measure; the interval contains it.
-        draws: Its values in the resamples, (R,).
-        size: Number of units that play a part.
-        is_grouped: Whether units are groups of examples.
-        confidence_level: In (0, 1).
-    """
-    if isinstance(measure, Measure) and measure.is_proportion and not is_grouped:
-        successes, trials = measure.statistics.sum(axis=0).tolist()
-        return wilson_interval(int(successes), int(trials), confidence_level)
-    draws = draws[np.isfinite(draws)]
-    if has_bounds(measure):
-        low, width = measure.bounds[0], measure.bounds[1] - measure.bounds[0]
-        variance = float(draws.var()) / width**2 if len(draws) else 0.0
-        interval = fraction_interval((value - low) / width, (0.0, 0.0), variance, size, confidence_level)
-        return low + width * interval[0], low + width * interval[1]
-    return percentile_interval(value, draws, size, confidence_level)
-
-
-def percentile_interval(value: float, draws: FloatArray, size: int, confidence_level: float) -> tuple[float, float]:
-    """Compute the interval between percentiles of the resamples' values, as much further out as Student's t is.
-
-    Source: Hesterberg, "What teachers should know about the bootstrap", 2015, section 5.3 (expanded percentiles).
-    """
-    quantile = stdtrit(size - 1, (1 - confidence_level) / 2) * math.sqrt(size / (size - 1))
-    tail = float(ndtr(quantile))
-    low, high = np.quantile(draws, [tail, 1 - tail]).tolist()
-    return min(low, value), max(high, value)
 
 
 def paired_bootstrap(
@@ -122,35 +98,52 @@ def paired_bootstrap(
 ) -> dict[str, Change]:
     """Compare two models' measures on the same examples, from the same resamples for all; by name.
 
-    The p-value is two-sided. A fraction of examples is compared by McNemar's exact test.
+    The interval and the two-sided p-value are Student's, with the standard deviation of the change in the resamples;
+    of fractions of the same examples, they are Bonett and Price's and McNemar's. Measures that are left out of
+    `bootstrap_intervals` for either model are left out.
 
     Args:
         old: The old model's measures of N examples.
-        new: The new model's, of the same examples in the same order, and of the same names.
-        confidence_level: Of the intervals of the changes, in (0, 1).
-        num_resamples: The smallest p-value is 2 / (num_resamples + 1).
+        new: The new model's, of the same examples in the same order, with the same names in the same order.
+        confidence_level: Of the intervals, in (0, 1).
+        num_resamples: Time and precision grow with it.
         seed: Of the resamples.
-        groups: Group of each example, int (N,); None if examples are independent.
+        groups: Group of each example, int (N,); None if the examples are independent.
     """
-    if not old:
+    if not old or not old[0].num_examples:
         return {}
-    units = Units(old[0].num_examples, groups)
-    both = [*old, *new]
-    values = measure_values(both, np.ones((1, units.count)), units)[0].reshape(2, -1)
-    resampled = resample_values(both, units, num_resamples, seed).reshape(num_resamples, 2, -1)
+    resampler = Resampler([*old, *new], groups, has_errors=False)
+    draws = resampler.draw(num_resamples, seed).values.reshape(num_resamples, 2, -1)
+    values = resampler.estimate().values.reshape(2, -1)
     changes = {}
     for index, (before, after) in enumerate(zip(old, new, strict=True)):
+        size = resampler.count_units(before.counted | after.counted)
         first, second = values[:, index].tolist()
-        size = units.count_any(before.counted | after.counted)
-        if math.isfinite(first) and math.isfinite(second) and size > 1:
-            draws = resampled[:, 1, index] - resampled[:, 0, index]
-            result = compare_draws(second - first, draws[np.isfinite(draws)], size, confidence_level)
-            changes[before.name] = Change(first, second, second - first, *result)
+        if not math.isfinite(second - first) or size < 2:
+            continue
+        discordant = discordant_counts(before, after) if groups is None else None
+        if discordant:
+            low, high = paired_change_interval(*discordant, size, confidence_level)
+            p_value = mcnemar_p_value(*discordant)
+        else:
+            variance = resampled_variance(draws[:, 1, index] - draws[:, 0, index], size)
+            low, high = student_interval(second - first, variance, size, confidence_level)
+            p_value = student_p_value(second - first, variance, size)
+            if variance == 0 and has_bounds(before):  # models that differ nowhere among these examples may elsewhere
+                margin = paired_change_interval(0, 0, size, confidence_level)[1]
+                low, high = -margin * np.ptp(before.bounds), margin * np.ptp(before.bounds)
+        changes[before.name] = Change(first, second, second - first, low, high, p_value)
     return changes
 
 
-def compare_draws(change: float, draws: FloatArray, size: int, confidence_level: float) -> tuple[float, float, float]:
-    """Return the interval of a change, and the p-value of no change, from the changes in the resamples (R,)."""
-    low, high = percentile_interval(change, draws, size, confidence_level)
-    tail = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
-    return low, high, min(1.0, 2 * (tail + 1) / (len(draws) + 1))
+def discordant_counts(old: AnyMeasure, new: AnyMeasure) -> tuple[int, int] | None:
+    """Return how many examples are successes only of the old, and only of the new, fraction of the same examples.
+
+    None if the measures are not both such fractions.
+    """
+    if not (isinstance(old, Measure) and isinstance(new, Measure) and old.is_proportion and new.is_proportion):
+        return None
+    if not np.array_equal(old.statistics[:, 1], new.statistics[:, 1]):
+        return None
+    change = new.statistics[:, 0] - old.statistics[:, 0]
+    return int((change < 0).sum()), int((change > 0).sum())

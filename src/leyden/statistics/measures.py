@@ -50,16 +50,20 @@ class Measure:
 class WeightedMeasure:
     """A metric that is no function of sums, such as average precision or a median.
 
+    Measures that share one `statistics` function call it once.
+
     Args:
         name: Key of the metric.
-        value: From weights (R, N), how often each example counts, to values (R,). NaN where the metric is undefined.
+        statistics: From weights (R, N), how often each example counts, to statistics (R, S).
+        combine: From statistics (R, S) to values (R,). NaN where the metric is undefined.
         counted: Which examples the metric rests on, such as the positive ones, bool (N,).
         higher_is_better: Whether larger values are better.
         bounds: Smallest and largest possible value.
     """
 
     name: str
-    value: Callable[[FloatArray], FloatArray] = field(repr=False)
+    statistics: Callable[[FloatArray], FloatArray] = field(repr=False)
+    combine: Callable[[FloatArray], FloatArray] = field(repr=False)
     counted: NDArray[np.bool_] = field(repr=False)
     higher_is_better: bool
     bounds: tuple[float, float] = UNBOUNDED
@@ -72,6 +76,11 @@ class WeightedMeasure:
 AnyMeasure = Measure | WeightedMeasure
 
 
+def has_bounds(measure: AnyMeasure) -> bool:
+    """Return whether a measure has a smallest and a largest possible value."""
+    return all(math.isfinite(bound) for bound in measure.bounds)
+
+
 def ratio(sums: FloatArray) -> FloatArray:
     """Return the first sum divided by the second, (..., 2) to (...,); NaN where that is 0."""
     return divide(sums[..., 0], sums[..., 1])
@@ -82,6 +91,12 @@ def divide(numerator: ArrayLike, denominator: ArrayLike) -> FloatArray:
     numerator, denominator = np.broadcast_arrays(numerator, denominator)
     quotient = np.full(numerator.shape, np.nan)
     return np.divide(numerator, denominator, out=quotient, where=denominator != 0)
+
+
+def defined_mean(values: FloatArray) -> FloatArray:
+    """Return the mean over the last axis of the values that are not NaN, (..., S) to (...,); NaN if all are."""
+    is_defined = ~np.isnan(values)
+    return divide(np.where(is_defined, values, 0).sum(axis=-1), is_defined.sum(axis=-1))
 
 
 def mean_measure(

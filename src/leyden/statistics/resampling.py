@@ -1,45 +1,81 @@
-"""Bootstrap resamples: how often each example, or group of examples, is drawn, and the measures' values then."""
+"""Bootstrap resamples, and the measures and their standard errors in each."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from leyden.statistics.measures import AnyMeasure, FloatArray, Measure
+from leyden.statistics.measures import AnyMeasure, FloatArray, Measure, divide, has_bounds
 
 WEIGHTS_PER_BLOCK = 2**21  # 16 MB
+MAX_STUDENTIZED_UNITS = 2000  # with more, measures are so nearly normal that percentiles suffice
 
 
-class Units:
-    """What is drawn: the examples, or groups of them (a cluster bootstrap).
+class Draws(NamedTuple):
+    """Measures in R resamples, (R, M), and their standard errors, NaN where these are not used."""
+
+    values: FloatArray
+    errors: FloatArray
+
+
+class Resampler:
+    """Draws the same resamples for several measures. The units that are drawn are the examples, or groups of them.
 
     Args:
-        num_examples: N.
-        groups: The group of each example, int (N,), such as a patient; None if examples are independent.
+        measures: M measures of the same N examples.
+        groups: Group of each example, int (N,); None if the examples are independent.
+        has_errors: Whether standard errors are computed, of measures that lack a bound.
     """
 
-    def __init__(self, num_examples: int, groups: NDArray[np.integer] | None = None) -> None:
-        self.index = None if groups is None else np.unique(groups, return_inverse=True)[1]
-        self.count = num_examples if self.index is None else int(self.index.max(initial=-1)) + 1
+    def __init__(self, measures: Sequence[AnyMeasure], groups: NDArray[np.integer] | None, has_errors: bool) -> None:
+        self.measures = measures
+        self.unit_of_example = None if groups is None else np.unique(groups, return_inverse=True)[1]
+        self.num_units = measures[0].num_examples if groups is None else len(np.unique(groups))
+        self.has_errors = has_errors and self.num_units <= MAX_STUDENTIZED_UNITS
+        arrays = {id(measure.statistics): measure.statistics for measure in measures if isinstance(measure, Measure)}
+        self.unit_statistics = {key: self._sum_by_unit(array) for key, array in arrays.items()}
 
-    def sum(self, statistics: FloatArray) -> FloatArray:
-        """Sum the statistics of each unit's examples, (N, S) to (units, S)."""
-        if self.index is None:
+    def estimate(self) -> Draws:
+        """Compute the measures on the examples themselves, with R = 1."""
+        return self._evaluate(np.ones((1, self.num_units)))
+
+    def draw(self, num_resamples: int, seed: int) -> Draws:
+        """Compute the measures in each resample."""
+        blocks = [self._evaluate(weights) for weights in draw_weights(self.num_units, num_resamples, seed)]
+        return Draws(*(np.concatenate(arrays) for arrays in zip(*blocks, strict=True)))
+
+    def count_units(self, is_counted: NDArray[np.bool_]) -> int:
+        """Return the number of units with any of the examples that are counted, bool (N,)."""
+        unit = self.unit_of_example
+        return int(is_counted.sum()) if unit is None else len(np.unique(unit[is_counted]))
+
+    def _sum_by_unit(self, statistics: FloatArray) -> FloatArray:
+        if self.unit_of_example is None:
             return statistics
-        sums = np.zeros((self.count, statistics.shape[1]))
-        np.add.at(sums, self.index, statistics)
+        sums = np.zeros((self.num_units, statistics.shape[1]))
+        np.add.at(sums, self.unit_of_example, statistics)
         return sums
 
-    def count_any(self, is_counted: NDArray[np.bool_]) -> int:
-        """Return the number of units with any of the counted examples, bool (N,)."""
-        return int(is_counted.sum()) if self.index is None else len(np.unique(self.index[is_counted]))
+    def _evaluate(self, weights: FloatArray) -> Draws:
+        """Compute the measures and their standard errors for each row of the units' weights, (R, units)."""
+        statistics: dict[int, FloatArray] = {}
+        values, errors = (np.full((len(weights), len(self.measures)), np.nan) for _ in range(2))
+        for column, measure in enumerate(self.measures):
+            key = id(measure.statistics)
+            if key not in statistics:
+                if isinstance(measure, Measure):
+                    statistics[key] = weights @ self.unit_statistics[key]
+                else:
+                    unit = self.unit_of_example
+                    statistics[key] = measure.statistics(weights if unit is None else weights[:, unit])
+            values[:, column] = measure.combine(statistics[key])
+            if self.has_errors and isinstance(measure, Measure) and not has_bounds(measure):
+                errors[:, column] = delta_errors(measure.combine, statistics[key], weights, self.unit_statistics[key])
+        return Draws(values, errors)
 
-    def expand(self, weights: FloatArray) -> FloatArray:
-        """Return each example's weight, (R, units) to (R, N)."""
-        return weights if self.index is None else weights[:, self.index]
 
-
-def resample_weights(num_units: int, num_resamples: int, seed: int) -> Iterator[FloatArray]:
+def draw_weights(num_units: int, num_resamples: int, seed: int) -> Iterator[FloatArray]:
     """Draw how often each unit is in each resample of as many units, in blocks (R, units).
 
     Source: Efron, "Bootstrap methods: another look at the jackknife", 1979.
@@ -54,16 +90,21 @@ def resample_weights(num_units: int, num_resamples: int, seed: int) -> Iterator[
         yield counts.reshape(size, num_units).astype(np.float64)
 
 
-def measure_values(measures: Sequence[AnyMeasure], weights: FloatArray, units: Units) -> FloatArray:
-    """Compute the measures' values for each row of the units' weights, (R, units) to (R, measures)."""
-    sums: dict[int, FloatArray] = {}
-    values = np.empty((len(weights), len(measures)))
-    for column, measure in enumerate(measures):
-        if isinstance(measure, Measure):
-            key = id(measure.statistics)
-            if key not in sums:
-                sums[key] = weights @ units.sum(measure.statistics)
-            values[:, column] = measure.combine(sums[key])
-        else:
-            values[:, column] = measure.value(units.expand(weights))
-    return values
+def delta_errors(
+    combine: Callable[[FloatArray], FloatArray], sums: FloatArray, weights: FloatArray, unit_statistics: FloatArray
+) -> FloatArray:
+    """Estimate the standard errors of a function of weighted sums by the delta method, (R,).
+
+    Args:
+        combine: From sums (..., S) to values (...,).
+        sums: The weighted sums, (R, S).
+        weights: Of the units, (R, units).
+        unit_statistics: What each unit adds to the sums, (units, S).
+
+    Source: Efron and Tibshirani, "An introduction to the bootstrap", 1993, section 21.3.
+    """
+    steps = 1e-5 * np.maximum(np.abs(sums), 1e-3 * np.abs(sums).max(axis=1, keepdims=True))
+    changes = np.eye(sums.shape[1]) * steps[:, None]
+    gradients = divide(combine(sums[:, None] + changes) - combine(sums[:, None] - changes), 2 * steps)
+    influences = gradients @ unit_statistics.T
+    return np.sqrt(np.einsum("ru,ru,ru->r", weights, influences, influences))
