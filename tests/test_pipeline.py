@@ -22,7 +22,7 @@ def weights_of(folder: Path) -> dict[str, torch.Tensor]:
 
 # The stages that DVC runs again after an edit of a file. Neither statistics/, runtimes/ nor doctor/ retrains.
 INVALIDATED_BY = {
-    "statistics/wilson.py": {"evaluate", "export", "report"},
+    "statistics/wilson.py": {"evaluate", "export", "explain", "report"},
     "runtimes/onnx_runtime.py": {"evaluate", "export", "explain"},
     "stages/doctor/memory.py": set(),
     "stages/export/pt2.py": {"export"},

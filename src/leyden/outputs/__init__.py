@@ -22,7 +22,8 @@ def load_reader(description: Mapping[str, Any]) -> OutputReader:
     if not (name.isidentifier() and (Path(__file__).with_name(f"{name}.py")).is_file()):
         raise UserError(f"expected a known task; got {name!r}; use the version of leyden that made this file")
     try:
-        return importlib.import_module(f"{__name__}.{name}").READER(list(description["labels"]), **facts)
+        reader = importlib.import_module(f"{__name__}.{name}").READER
+        return reader(list(description["labels"]), float(description.get("temperature", 1.0)), **facts)
     except (TypeError, ValueError) as error:
         raise UserError(
             f"expected a valid description of the task {name}; got {error}; run `leyden prepare` again, or create the "

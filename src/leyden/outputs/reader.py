@@ -2,17 +2,23 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from leyden.statistics.measures import Measure
+from leyden.statistics.measures import AnyMeasure
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Row = dict[str, str]
 
 
 class OutputReader(ABC):
     """Reads a model's outputs: decisions, how wrong they are, by what they are scored, and how they are written.
 
-    It is built from the labels (the names of the outputs) and the facts of the task that a model file holds.
+    It is built from the labels (the names of the outputs), the temperature and the facts of the task, which a model
+    file holds. It needs numpy only; what explains a model computes with the tensors that it is given.
 
     Shapes: N examples, K outputs. Outputs are what a model returns for raw examples: float32 (N, K), or (N, K, H, W)
     for a value per pixel. Targets are as they are packed.
@@ -20,14 +26,22 @@ class OutputReader(ABC):
 
     name: ClassVar[str]  # of the task
     noun: ClassVar[str]  # what the labels are: classes, labels, targets
-    verb: ClassVar[str]  # what a model does, as in "classifies images"
+    verb: ClassVar[str]  # what a model does with an example, as in "a model that classifies images"
     output_name: ClassVar[str] = "logits"  # in exported files
     has_one_label: ClassVar[bool] = False  # each example has exactly one of the labels; targets are indices, (N,)
     is_dense: ClassVar[bool] = False  # outputs and targets have a value for each pixel
-    headline: ClassVar[str]  # the measure that sums up a model
+    headline: str  # the measure that sums up a model
+    error_noun: ClassVar[str]  # what `errors` are, with their unit: "absolute error"
 
-    def __init__(self, labels: Sequence[str], **facts: Any) -> None:
-        self.labels = list(labels)
+    def __init__(self, labels: Sequence[str], temperature: float = 1.0, **facts: Any) -> None:
+        """Store what a model file says about its outputs.
+
+        Raises:
+            TypeError: for a fact that the task does not have.
+        """
+        if facts:
+            raise TypeError(f"unknown facts: {', '.join(sorted(facts))}")
+        self.labels, self.temperature = list(labels), temperature
 
     @abstractmethod
     def decide(self, outputs: np.ndarray) -> np.ndarray:
@@ -42,22 +56,29 @@ class OutputReader(ABC):
         """Return to what fraction the decisions of two models are the same, float64 (N,) in [0, 1]."""
 
     @abstractmethod
-    def measures(self, outputs: np.ndarray, targets: np.ndarray) -> list[Measure]:
+    def measures(self, outputs: np.ndarray, targets: np.ndarray) -> list[AnyMeasure]:
         """Return what a split is scored by; `headline` names one of them."""
 
     @abstractmethod
-    def explained_scalars(self, outputs: Any, decisions: np.ndarray) -> Any:
-        """Return the number (N,) that explanations attribute to the input, given outputs as a tensor."""
-
-    @property
-    @abstractmethod
-    def columns(self) -> list[str]:
-        """The columns of a prediction in a table."""
+    def columns(self, limit: int) -> list[str]:
+        """Return the columns of a prediction in a table; at most `limit` labels are listed where they are ranked."""
 
     @abstractmethod
-    def rows(self, outputs: np.ndarray) -> list[dict[str, str]]:
+    def rows(self, outputs: np.ndarray, limit: int) -> list[Row]:
         """Return the predictions as rows of `columns`."""
 
     @abstractmethod
-    def target_rows(self, targets: np.ndarray) -> list[dict[str, str]]:
+    def target_rows(self, targets: np.ndarray) -> list[Row]:
         """Return targets as cells, for a table that shows them beside the predictions."""
+
+    def explained_outputs(self, outputs: "Tensor") -> "Tensor":
+        """Return the network's outputs as a number for each example and label, (N, K), which attributions explain."""
+        return outputs
+
+    @abstractmethod
+    def explained_labels(self, outputs: np.ndarray) -> np.ndarray:
+        """Return which label's number is explained, int64 (N,)."""
+
+    @abstractmethod
+    def response(self, explained: "Tensor") -> "Tensor":
+        """Return what deletion and insertion curves follow, (N, K), given `explained_outputs`."""

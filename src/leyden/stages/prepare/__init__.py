@@ -52,9 +52,9 @@ def prepare(
     """Read, check, split and pack labelled images, or sequences (.npy, .csv) of shape (time steps, features).
 
     Args:
-        data: Folder of class folders, which may be under train/, val/, test/ or in archives; or with images/ and masks/;
-            or with a manifest.csv of path, label (or labels, target, target_NAME, mask, grade), and optionally group
-            and split.
+        data: Folder of class folders, which may be under train/, val/, test/ or in archives; or with images/ and
+            masks/; or with a manifest.csv of path, label (or labels, target, target_NAME, mask, grade), and optionally
+            group and split.
         out: Folder for manifest.csv, rejected.csv, duplicates.csv, labels.json, report.json, contact sheets and the
             packed arrays.
         task: What is to be predicted (classification, multilabel, regression, segmentation, ordinal); null finds out

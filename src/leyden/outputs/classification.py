@@ -1,0 +1,64 @@
+"""Logits of classification: each example belongs to one class."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from leyden.outputs.reader import OutputReader, Row
+from leyden.statistics.measures import AnyMeasure, fraction_measure
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class ClassificationReader(OutputReader):
+    """Reads logits (N, K); targets are class indices, int64 (N,)."""
+
+    name = "classification"
+    noun = "classes"
+    verb = "classifies"
+    has_one_label = True
+    headline = "accuracy"
+    error_noun = "wrong class"
+
+    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
+        """Return calibrated probabilities, (N, K)."""
+        scaled = outputs / self.temperature
+        exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True, initial=-np.inf))
+        return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+    def decide(self, outputs: np.ndarray) -> np.ndarray:
+        return outputs.argmax(axis=1)
+
+    def errors(self, outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        return (self.decide(outputs) != targets).astype(np.float64)
+
+    def agreement(self, outputs: np.ndarray, others: np.ndarray) -> np.ndarray:
+        return (self.decide(outputs) == self.decide(others)).astype(np.float64)
+
+    def measures(self, outputs: np.ndarray, targets: np.ndarray) -> list[AnyMeasure]:
+        return [fraction_measure("accuracy", self.decide(outputs) == targets)]
+
+    def columns(self, limit: int) -> list[str]:
+        suffixes = ("", *(f"_{rank}" for rank in range(2, min(limit, len(self.labels)) + 1)))
+        return [f"{name}{suffix}" for suffix in suffixes for name in ("prediction", "confidence")]
+
+    def rows(self, outputs: np.ndarray, limit: int) -> list[Row]:
+        probabilities, columns = self.probabilities(outputs), self.columns(limit)
+        ranked = np.argsort(-probabilities, axis=1, kind="stable")[:, : len(columns) // 2]
+        return [
+            dict(zip(columns, (cell for i in best for cell in (self.labels[i], f"{row[i]:.6f}")), strict=True))
+            for row, best in zip(probabilities, ranked.tolist(), strict=True)
+        ]
+
+    def target_rows(self, targets: np.ndarray) -> list[Row]:
+        return [{"label": self.labels[target]} for target in targets]
+
+    def explained_labels(self, outputs: np.ndarray) -> np.ndarray:
+        return self.decide(outputs)
+
+    def response(self, explained: "Tensor") -> "Tensor":
+        return explained.softmax(1)
+
+
+READER = ClassificationReader

@@ -1,0 +1,87 @@
+"""Numbers that a regression model predicts, in the units of its targets."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from leyden.outputs.reader import OutputReader, Row
+from leyden.statistics.conformal import coverage_measure
+from leyden.statistics.measures import AnyMeasure
+from leyden.statistics.regression import regression_measures
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+AGREEMENT = 0.05  # of a target's standard deviation: predictions that differ less are the same
+
+
+class RegressionReader(OutputReader):
+    """Reads predicted numbers (N, K); targets are numbers in the same units, float32 (N, K)."""
+
+    name = "regression"
+    noun = "targets"
+    verb = "measures"
+    output_name = "targets"
+    error_noun = "absolute error"
+
+    def __init__(
+        self,
+        labels: Sequence[str],
+        temperature: float = 1.0,
+        units: Sequence[str] = (),
+        mean: Sequence[float] = (),
+        std: Sequence[float] = (),
+        radius: Sequence[float] | None = None,
+    ) -> None:
+        """Store the facts of the task, which `leyden.tasks.regression` describes."""
+        super().__init__(labels, temperature)
+        self.units = list(units) or [""] * len(self.labels)
+        self.std = np.array(list(std) or [1.0] * len(self.labels))
+        self.radius = None if radius is None else np.array(radius)
+        self._share_unit = len(set(self.units)) == 1 and self.units[0] != ""
+        self.headline = "mae" if len(self.labels) == 1 or self._share_unit else "r2"
+
+    def decide(self, outputs: np.ndarray) -> np.ndarray:
+        return outputs
+
+    def errors(self, outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """Return the absolute error; of several targets, the mean in units of their standard deviations."""
+        differences = np.abs(outputs.astype(np.float64) - targets)
+        return differences[:, 0] if len(self.labels) == 1 else (differences / self.std).mean(axis=1)
+
+    def agreement(self, outputs: np.ndarray, others: np.ndarray) -> np.ndarray:
+        return (np.abs(outputs - others) <= AGREEMENT * self.std).mean(axis=1)
+
+    def measures(self, outputs: np.ndarray, targets: np.ndarray) -> list[AnyMeasure]:
+        measures: list[AnyMeasure] = regression_measures(outputs, targets, self.labels, self._share_unit)
+        if self.radius is not None:
+            names = ["coverage"] if len(self.labels) == 1 else [f"coverage/{label}" for label in self.labels]
+            residuals = np.abs(outputs.astype(np.float64) - targets)
+            measures += [coverage_measure(name, residuals[:, k], self.radius[k]) for k, name in enumerate(names)]
+        return measures
+
+    def columns(self, limit: int) -> list[str]:
+        ends = ("", "_low", "_high") if self.radius is not None else ("",)
+        return [f"{label}{end}" for label in self.labels for end in ends]
+
+    def rows(self, outputs: np.ndarray, limit: int) -> list[Row]:
+        radius = np.zeros((1, len(self.labels))) if self.radius is None else self.radius
+        bounds = (outputs, outputs - radius, outputs + radius)[: 1 if self.radius is None else 3]
+        cells = np.stack(bounds, axis=2).reshape(len(outputs), -1)
+        return [dict(zip(self.columns(limit), (f"{cell:.6g}" for cell in row), strict=True)) for row in cells]
+
+    def target_rows(self, targets: np.ndarray) -> list[Row]:
+        return [
+            {f"true_{label}": f"{value:.6g}" for label, value in zip(self.labels, row, strict=True)} for row in targets
+        ]
+
+    def explained_labels(self, outputs: np.ndarray) -> np.ndarray:
+        """Return the first target: the maps of several are drawn one by one."""
+        return np.zeros(len(outputs), np.int64)
+
+    def response(self, explained: "Tensor") -> "Tensor":
+        return explained
+
+
+READER = RegressionReader
