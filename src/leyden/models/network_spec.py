@@ -68,19 +68,26 @@ def build_network(
         raise UserError(
             f"expected a torch.nn.Module from {spec['class_path']}; got {type(network).__name__}; correct its code"
         )
+    if spec["class_path"].startswith("torchvision."):
+        from leyden.models.torchvision_segmentation import adapt_segmentation
+
+        if adapted := adapt_segmentation(network, data_args["in_channels"], args):
+            return adapted, {*accepted, "in_channels"}
     return network, set(accepted)
 
 
 def list_arguments(spec: NetworkSpec, parameters: Collection[str], accepts_any: bool) -> dict[str, Any]:
-    """Return the `init_args`, without a request for pretrained weights if the specification is from a model file.
+    """Return the `init_args`, in which only those that the user set request pretrained weights.
+
+    A model file holds all weights: building its network must not start a download.
 
     Raises:
         UserError: if an argument is unknown.
     """
     args = dict(spec.get("init_args") or {})
-    # A model file holds all weights: building its network must not start a download.
-    if current_source.get() and spec["class_path"].startswith(DOWNLOADING_LIBRARIES):
-        args |= {key: value for key, value in NOT_PRETRAINED.items() if key in parameters or key in args}
+    if spec["class_path"].startswith(DOWNLOADING_LIBRARIES):
+        not_pretrained = {key: value for key, value in NOT_PRETRAINED.items() if key in parameters or key in args}
+        args = args | not_pretrained if current_source.get() else not_pretrained | args
     for key in args:
         if key not in parameters and not accepts_any:
             raise UserError(
