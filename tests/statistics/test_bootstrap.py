@@ -127,3 +127,16 @@ def test_no_examples_and_no_measures():
     assert bootstrap_intervals([], 0.95) == {}
     assert bootstrap_intervals([mean_measure("mean", [], True)], 0.95) == {}
     assert paired_bootstrap([], [], 0.95) == {}
+
+
+def test_a_missing_value_plays_no_part_in_a_mean():
+    measures = [mean_measure("mean", [1.0, np.nan, 3.0, 8.0], True)]
+    expected = bootstrap_intervals([mean_measure("mean", [1.0, 3.0, 8.0], True)], 0.95)["mean"]
+    assert tuple(bootstrap_intervals(measures, 0.95)["mean"]) == pytest.approx(tuple(expected))
+
+
+def test_fractions_of_grouped_examples_are_not_compared_as_if_these_were_independent():
+    old, new = (np.repeat(np.arange(20) < count, 10) for count in (12, 15))
+    measures = [fraction_measure("accuracy", old)], [fraction_measure("accuracy", new)]
+    assert paired_bootstrap(*measures, 0.95)["accuracy"].p_value < 1e-6
+    assert paired_bootstrap(*measures, 0.95, groups=np.repeat(np.arange(20), 10))["accuracy"].p_value > 0.05

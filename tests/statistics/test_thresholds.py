@@ -38,7 +38,18 @@ def test_threshold_of_few_positives_is_better_for_new_examples_than_the_best_one
 
 def test_threshold_separates_examples_that_can_be_separated():
     scores = np.array([0.1, 0.2, 0.3, 0.7, 0.8, 0.9] * 5)
-    assert 0.3 < choose_threshold(scores, scores > 0.5) < 0.7
+    assert choose_threshold(scores, scores > 0.5) == pytest.approx(0.5, abs=0.01)
+
+
+def test_threshold_of_a_single_positive_example_is_half_way_to_the_next_score():
+    scores = np.linspace(0.9, 0.1, 17)
+    assert choose_threshold(scores, np.arange(17) == 4) == pytest.approx(0.675)
+
+
+def test_examples_of_equal_scores_are_predicted_alike():
+    scores, targets = np.array([0.9] * 20 + [0.6] * 2 + [0.2] * 20), np.array([True] * 2 + [False] * 38 + [False] * 2)
+    targets[20:22] = True
+    assert choose_threshold(scores, targets) < 0.6
 
 
 @pytest.mark.parametrize("targets", [[False] * 4, [True] * 4, []])

@@ -80,8 +80,6 @@ def boundary_f1(sums: FloatArray) -> FloatArray:
     0 if only one of prediction and target has a boundary; NaN if neither has.
     """
     matched_predicted, predicted, matched_actual, actual = np.moveaxis(sums, -1, 0)
-    precision, recall = (
-        np.nan_to_num(divide(*pair)) for pair in ((matched_predicted, predicted), (matched_actual, actual))
-    )
+    precision, recall = divide(matched_predicted, predicted), divide(matched_actual, actual)
     f1 = np.nan_to_num(divide(2 * precision * recall, precision + recall))
     return np.where(predicted + actual > 0, f1, np.nan)
