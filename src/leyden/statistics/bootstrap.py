@@ -53,8 +53,8 @@ def bootstrap_intervals(
 
     The interval of a fraction of the examples is Wilson's; of another measure with two bounds, Wilson's for as many
     examples as have the same variance, which is that of the resamples; of others, the hull of the percentile and the
-    bootstrap-t interval, and of 2000 and more units, and of `WeightedMeasure`s, the former. A measure is left out
-    where it is undefined (NaN), and one without bounds also where fewer than two units play a part.
+    bootstrap-t interval, or the former alone: of a `WeightedMeasure`, and of fewer than 10 or more than 2000 units. A
+    measure is left out where it is undefined (NaN), and one without bounds where fewer than two units play a part.
 
     In 400 simulated test splits each, intervals at 95% contained the true value this often, in %, with a standard error
     of 1 (`tests/statistics/test_interval_coverage.py`):
