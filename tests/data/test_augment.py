@@ -1,9 +1,13 @@
 """Augmentation: parameters per example, a function of the seed, and only the operations that are turned on."""
 
+from dataclasses import replace
+from fractions import Fraction
+
 import pytest
 import torch
 
-from leyden.data.augment import Augment, pixel_boxes
+from leyden.data.augment import Augment, AugmentParams, pixel_boxes
+from leyden.data.fused import FusedImages
 from leyden.errors import UserError
 
 IMAGES = torch.arange(6 * 3 * 8 * 16, dtype=torch.int64).remainder(251).to(torch.uint8).view(6, 3, 8, 16) + 1
@@ -164,3 +168,162 @@ def test_boxes_of_resized_crops_have_the_requested_areas_and_reach_every_corner(
     ends = boxes[:, :2] + boxes[:, 2:]
     assert (boxes[:, :2].amin(0) == 0).all()
     assert (ends.amax(0) == 100).all()
+
+
+MARGIN = (2, 4)
+MASKS = torch.randint(0, 20, (64, 8, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(7))
+GEOMETRIES = [  # augmentation, margin
+    (Augment(0), (0, 0)),
+    (Augment(0), MARGIN),
+    (Augment(0.25), (0, 0)),
+    (Augment(0.25, horizontal_flip=True), MARGIN),
+    (Augment(0, horizontal_flip=True), (0, 0)),
+    (Augment(0.25, True, cutout_fraction=0.5), MARGIN),
+]
+HALF = Fraction(1, 2)
+ZERO_IS_BLACK, IDENTITY = torch.zeros(3), torch.ones(3)
+
+
+def rotation(**init_args: object) -> dict[str, object]:
+    return {"class_path": "torchvision.transforms.v2.RandomRotation", "init_args": {"degrees": 40, **init_args}}
+
+
+def as_images(masks: torch.Tensor) -> torch.Tensor:
+    """Return images whose pixels show a mask's values, and are never black."""
+    return (masks + 1)[:, None].repeat(1, 3, 1, 1)
+
+
+def draw(augment: Augment, margin: tuple[int, int], seed: int = 0) -> AugmentParams:
+    return augment.make_params(64, 8 - margin[0], 16 - margin[1], seed, margin)
+
+
+def fuse(augment: Augment, images: torch.Tensor, params: AugmentParams, margin: tuple[int, int]) -> torch.Tensor:
+    """Return images of the fused path, with pixels from 0 to 255."""
+    size = images.shape[2] - margin[0], images.shape[3] - margin[1]
+    stored = images.permute(0, 2, 3, 1).contiguous()
+    fused = FusedImages(stored, torch.arange(len(images)), params, augment, size, margin)
+    return fused.normalize(IDENTITY, ZERO_IS_BLACK, torch.float32)
+
+
+def expected_masks(images: torch.Tensor) -> torch.Tensor:
+    """Return the masks that images of `as_images` show; black is padding."""
+    return torch.where(images[:, 0] == 0, 255, images[:, 0] - 1).to(torch.uint8)
+
+
+@pytest.mark.parametrize(("augment", "margin"), GEOMETRIES)
+@pytest.mark.parametrize("is_fused", [False, True])
+def test_masks_are_shifted_and_flipped_with_their_images(augment, margin, is_fused):
+    params, images = draw(augment, margin), as_images(MASKS)
+    masks = augment.apply_to_masks(MASKS, params, margin)
+    without_cutout = replace(augment, cutout_fraction=0)
+    if is_fused:
+        params = params._replace(cutout_box=torch.zeros_like(params.cutout_box))
+        moved = fuse(augment, images, params, margin)
+    else:
+        moved = without_cutout(images, params, MEAN, margin)
+    assert masks.shape == (64, 8 - margin[0], 16 - margin[1])
+    assert masks.dtype == torch.uint8
+    assert torch.equal(masks, expected_masks(moved))
+
+
+def test_padding_of_masks_is_ignored():
+    augment = Augment(0.25)
+    masks = augment.apply_to_masks(torch.zeros_like(MASKS), draw(augment, (0, 0)))
+    assert masks.unique().tolist() == [0, 255]
+
+
+def test_cutout_leaves_masks_as_they_are():
+    augment = Augment(0, cutout_fraction=0.5)
+    params = draw(augment, (0, 0))
+    images, masks = augment.apply_to_pairs(as_images(MASKS), MASKS, params, MEAN)
+    assert not torch.equal(images, as_images(MASKS))
+    assert torch.equal(masks, MASKS)
+
+
+@pytest.mark.parametrize("margin", [(0, 0), MARGIN])
+@pytest.mark.parametrize("is_fused", [False, True])
+def test_resized_crops_of_masks_follow_their_images(margin, is_fused):
+    """Each row or column holds one value: a crop shows where it came from, up to half a pixel of interpolation."""
+    augment = Augment(0, True, resized_crop=(0.2, 1.0))
+    params = draw(augment, margin)
+    for ramp in (torch.arange(16).expand(8, 16), torch.arange(8)[:, None].expand(8, 16)):
+        masks = (10 * ramp).to(torch.uint8).expand(64, 8, 16).contiguous()
+        images = masks[:, None].repeat(1, 3, 1, 1)
+        resized = fuse(augment, images, params, margin) if is_fused else augment(images, params, MEAN, margin)
+        moved = augment.apply_to_masks(masks, params, margin)
+        assert moved.shape == resized[:, 0].shape
+        assert (moved.float() - resized[:, 0].float()).abs().max() <= 5.51
+
+
+def test_resized_crops_of_masks_take_the_nearest_pixel_of_the_box():
+    augment = Augment(0, resized_crop=(0.2, 1.0))
+    params = draw(augment, MARGIN)
+    boxes = pixel_boxes(params.relative_box, 8, 16).tolist()
+    resized = augment.apply_to_masks(MASKS, params, MARGIN)
+
+    def nearest(start: int, length: int, size: int) -> list[int]:
+        centres = [Fraction(2 * index + 1, 2) * length / size for index in range(size)]
+        return [start + max(range(length), key=lambda pixel: (-abs(pixel + HALF - at), pixel)) for at in centres]
+
+    for mask, actual, (top, left, height, width) in zip(MASKS, resized, boxes, strict=True):
+        assert torch.equal(actual, mask[nearest(top, height, 6)][:, nearest(left, width, 12)])
+
+
+@pytest.mark.parametrize(
+    "specs",
+    [
+        [rotation()],
+        [{"class_path": "torchvision.transforms.v2.RandomHorizontalFlip"}, rotation()],
+        [
+            {
+                "class_path": "torchvision.transforms.v2.RandomAffine",
+                "init_args": {"degrees": 20, "translate": [0.2, 0.2]},
+            }
+        ],
+    ],
+)
+def test_transforms_move_masks_with_their_images(specs):
+    augment = Augment(0.25, True, transforms=specs)
+    params, images = draw(augment, MARGIN), as_images(MASKS)
+    moved, masks = augment.apply_to_pairs(images, MASKS, params, MEAN, MARGIN)
+    assert torch.equal(moved, augment(images, params, MEAN, MARGIN))  # the same images as without masks
+    assert torch.equal(masks, expected_masks(moved))
+    assert not torch.equal(masks, replace(augment, transforms=[]).apply_to_masks(MASKS, params, MARGIN))
+    assert type(moved) is type(masks) is torch.Tensor
+
+
+def test_a_fill_of_images_does_not_become_a_class():
+    augment = Augment(0, transforms=[rotation(fill=3)])
+    images, masks = augment.apply_to_pairs(as_images(MASKS), torch.zeros_like(MASKS), draw(augment, (0, 0)), MEAN)
+    assert masks.unique().tolist() == [0, 255]
+    assert (images.permute(0, 2, 3, 1)[masks == 255] == 3).all()
+
+
+def test_colours_of_transforms_and_jitter_leave_masks_as_they_are():
+    invert = {"class_path": "torchvision.transforms.v2.RandomInvert"}
+    augment = Augment(0, colour_jitter=0.5, transforms=[invert])
+    images, masks = augment.apply_to_pairs(as_images(MASKS), MASKS, draw(augment, (0, 0)), MEAN)
+    assert not torch.equal(images, as_images(MASKS))
+    assert torch.equal(masks, MASKS)
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("torchvision.transforms.v2.RandAugment", "RandAugment fails with TypeError: .*Mask"),
+        ("torchvision.transforms.RandomHorizontalFlip", "RandomHorizontalFlip fails with TypeError"),
+    ],
+)
+def test_transforms_that_do_not_take_masks_are_reported(path, reason):
+    augment = Augment(0, transforms=[{"class_path": path}])
+    with pytest.raises(UserError, match=f"expected transforms of an image and its mask.*{reason}"):
+        augment.apply_to_pairs(as_images(MASKS), MASKS, draw(augment, (0, 0)), MEAN)
+
+
+def test_two_processes_augment_masks_like_one():
+    augment = Augment(0.25, True, transforms=[rotation()])
+    params, images = draw(augment, (0, 0)), as_images(MASKS)
+    _, expected = augment.apply_to_pairs(images, MASKS, params, MEAN)
+    part = slice(1, None, 2)
+    _, masks = augment.apply_to_pairs(images[part], MASKS[part], params.select(part), MEAN)
+    assert torch.equal(masks, expected[part])

@@ -1,11 +1,12 @@
-"""Augment batches on their device, with separate random parameters for each example.
+"""Augment batches on their device, with separate random parameters for each example; masks move with their images.
 
 Parameters are drawn on the CPU from a seed, before they are applied: they are the same on every device, and the fused
 operators of `leyden.ops` take the same parameters as the plain-torch path here.
 """
 
+import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from torch.nn import functional as F
 
 from leyden.class_paths import import_path
 from leyden.data.colour import jitter
+from leyden.data.mask_classes import IGNORED
 from leyden.errors import UserError, one_line
 from leyden.ops.resample import resample_normalize
 from leyden.ranges import check_range
@@ -137,17 +139,63 @@ class Augment:
             uint8 images (B, C, H - margin[0], W - margin[1]).
         """
         params = params.to(images.device)
-        height, width = images.shape[2] - margin[0], images.shape[3] - margin[1]
-        pad_y, pad_x = self.padding(height, width, margin)
-        if self.resized_crop:
-            images = resize_crops(images, params.relative_box, height, width)
-        if pad_y or pad_x or self.horizontal_flip or images.shape[2:] != (height, width):
-            images = crop(F.pad(images, (pad_x, pad_x, pad_y, pad_y)), params, height, width)
-        if self.colour_jitter:
-            images = jitter(images, params.colour)
+        images = self._crop_and_jitter(images, params, margin)
         if self.transforms:
             images = transform_each(images, self.transforms, params.seed)
         return cut_out(images, params.cutout_box, mean) if self.cutout_fraction else images
+
+    def apply_to_pairs(
+        self, images: Tensor, masks: Tensor, params: AugmentParams, mean: Tensor, margin: Margin = (0, 0)
+    ) -> tuple[Tensor, Tensor]:
+        """Augment images (B, C, H, W) as `__call__` does, and their masks (B, H, W) as `apply_to_masks` does.
+
+        `transforms` take an image and its mask in one call, and move both alike: those of torchvision v2 tell them
+        apart by their types in `torchvision.tv_tensors`.
+
+        Raises:
+            UserError: if a transform does not take masks, as RandAugment does not.
+        """
+        params = params.to(images.device)
+        images, masks = self._crop_and_jitter(images, params, margin), self.apply_to_masks(masks, params, margin)
+        if self.transforms:
+            images, masks = transform_pairs(images, masks, self.transforms, params.seed)
+        return cut_out(images, params.cutout_box, mean) if self.cutout_fraction else images, masks
+
+    def apply_to_masks(self, masks: Tensor, params: AugmentParams, margin: Margin = (0, 0)) -> Tensor:
+        """Move masks as their images are moved, by all but `transforms`: also for images on the fused path.
+
+        Pixels of the padding are ignored. Colours do not concern masks, and neither does cutout: what is under the box
+        is still to be predicted, from its surroundings.
+
+        Args:
+            masks: Class indices, uint8 (B, H, W), `IGNORED` (255) where there is none; margin included.
+            params: Those of the images.
+            margin: That of the images.
+
+        Returns:
+            uint8 masks (B, H - margin[0], W - margin[1]).
+        """
+        params = params.to(masks.device)
+        height, width = masks.shape[1] - margin[0], masks.shape[2] - margin[1]
+        if self.resized_crop:
+            masks = resize_mask_crops(masks, params.relative_box, height, width)
+        return self._shift_and_flip(masks[:, None], params, (height, width), margin, fill=IGNORED)[:, 0]
+
+    def _crop_and_jitter(self, images: Tensor, params: AugmentParams, margin: Margin) -> Tensor:
+        height, width = images.shape[2] - margin[0], images.shape[3] - margin[1]
+        if self.resized_crop:
+            images = resize_crops(images, params.relative_box, height, width)
+        images = self._shift_and_flip(images, params, (height, width), margin, fill=0)
+        return jitter(images, params.colour) if self.colour_jitter else images
+
+    def _shift_and_flip(
+        self, images: Tensor, params: AugmentParams, size: tuple[int, int], margin: Margin, fill: int
+    ) -> Tensor:
+        """Cut crops of `size` from images (B, C, H, W), padded with the value `fill`, and mirror those with `flip`."""
+        pad_y, pad_x = self.padding(*size, margin)
+        if pad_y or pad_x or self.horizontal_flip or images.shape[2:] != size:
+            images = crop(F.pad(images, (pad_x, pad_x, pad_y, pad_y), value=fill), params, *size)
+        return images
 
 
 def crop(images: Tensor, params: AugmentParams, height: int, width: int) -> Tensor:
@@ -188,32 +236,87 @@ def resize_crops(images: Tensor, relative_box: Tensor, height: int, width: int) 
     return resized.round().to(torch.uint8)
 
 
+def resize_mask_crops(masks: Tensor, relative_box: Tensor, height: int, width: int) -> Tensor:
+    """Crop the boxes of `resize_crops` from masks uint8 (B, H, W), and resize them to height by width: nearest pixel.
+
+    Of two pixels that are equally near, it is the lower or right one.
+    """
+    top, left, *sides = pixel_boxes(relative_box, *masks.shape[1:]).T[:, :, None]
+    rows, columns = (
+        start + (2 * torch.arange(size, device=masks.device) + 1) * side // (2 * size)
+        for start, side, size in zip((top, left), sides, (height, width), strict=True)
+    )
+    examples = torch.arange(len(masks), device=masks.device)[:, None, None]
+    return masks[examples, rows[:, :, None], columns[:, None, :]]
+
+
 def transform_each(images: Tensor, specs: list[dict[str, Any]], seeds: Tensor) -> Tensor:
     """Apply transforms to uint8 images (B, C, H, W) one by one, with torch's generator seeded for each image."""
     transforms = [make_transform(spec) for spec in specs]
+    return torch.stack([image for (image,) in apply_seeded(transforms, list(zip(images, strict=True)), seeds)])
+
+
+def transform_pairs(images: Tensor, masks: Tensor, specs: list[dict[str, Any]], seeds: Tensor) -> tuple[Tensor, Tensor]:
+    """Apply transforms to each of the uint8 images (B, C, H, W) together with its mask uint8 (B, H, W)."""
+    from torchvision import tv_tensors
+
+    transforms = [make_transform(ignore_fill(spec)) for spec in specs]
+    pairs = [(tv_tensors.Image(image), tv_tensors.Mask(mask[None])) for image, mask in zip(images, masks, strict=True)]
+    transformed_images, transformed_masks = zip(*apply_seeded(transforms, pairs, seeds), strict=True)
+    return torch.stack(transformed_images), torch.cat(transformed_masks)
+
+
+def ignore_fill(spec: dict[str, Any]) -> dict[str, Any]:
+    """Make a transform of torchvision fill masks with `IGNORED`, where it fills images with its `fill`."""
+    from torchvision import tv_tensors
+
+    path, arguments = spec["class_path"], spec.get("init_args") or {}
+    if not path.startswith("torchvision.transforms.v2."):
+        return spec
+    fill = inspect.signature(import_path(path)).parameters.get("fill")
+    if fill is None:
+        return spec
+    by_type = {tv_tensors.Image: arguments.get("fill", fill.default), tv_tensors.Mask: IGNORED}
+    return spec | {"init_args": arguments | {"fill": by_type}}
+
+
+def apply_seeded(
+    transforms: Sequence[Callable[..., Any]], examples: Sequence[tuple[Tensor, ...]], seeds: Tensor
+) -> list[tuple[Tensor, ...]]:
+    """Apply transforms to the tensors of each example in one call, with torch's generator seeded for each example."""
     transformed = []
     with torch.random.fork_rng(devices=[]):
-        for image, seed in zip(images, seeds.tolist(), strict=True):
+        for example, seed in zip(examples, seeds.tolist(), strict=True):
             torch.manual_seed(seed)
+            outputs = example
             for transform in transforms:
-                image = apply_transform(transform, image)
-            if not (isinstance(image, Tensor) and image.dtype == images.dtype and image.shape == images.shape[1:]):
+                outputs = apply_transform(transform, outputs)
+            if len(outputs) != len(example):
                 raise UserError(
-                    f"expected transforms that keep an image's type and size, uint8 {tuple(images.shape[1:])}; got "
-                    f"{describe_output(image)}; correct data.augment.transforms"
+                    f"expected transforms that return an image and its mask; got {len(outputs)} values; "
+                    "correct data.augment.transforms"
                 )
-            transformed.append(image)
-    return torch.stack(transformed)
+            for before, after in zip(example, outputs, strict=True):
+                if not (isinstance(after, Tensor) and after.dtype == before.dtype and after.shape == before.shape):
+                    raise UserError(
+                        f"expected transforms that keep an image's type and size, uint8 {tuple(before.shape)}; got "
+                        f"{describe_output(after)}; correct data.augment.transforms"
+                    )
+            transformed.append(outputs)
+    return transformed
 
 
-def apply_transform(transform: Callable[[Any], Any], image: Any) -> Any:
+def apply_transform(transform: Callable[..., Any], tensors: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Apply a transform to an image, or to an image and its mask."""
     try:
-        return transform(image)
+        outputs = transform(*tensors)
     except Exception as error:  # of any kind, if a transform does not suit the images
+        expected = "uint8 images" if len(tensors) == 1 else "an image and its mask, as in torchvision.transforms.v2"
         raise UserError(
-            f"expected transforms of uint8 images; {type(transform).__name__} fails with {type(error).__name__}: "
+            f"expected transforms of {expected}; {type(transform).__name__} fails with {type(error).__name__}: "
             f"{one_line(error, 200)}; correct data.augment.transforms"
         ) from error
+    return outputs if len(tensors) > 1 and isinstance(outputs, tuple) else (outputs,)
 
 
 def describe_output(value: Any) -> str:

@@ -16,6 +16,7 @@ __all__ = [
     "SwitchingClassifier",
     "TorchvisionNet",
     "TransformerClassifier",
+    "UNet",
 ]
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from leyden.models.sequence_transformer import TransformerClassifier
     from leyden.models.switching import SwitchingClassifier
     from leyden.models.torchvision_net import TorchvisionNet
+    from leyden.models.unet import UNet
 
 __getattr__ = import_on_first_use(
     __name__,
@@ -39,5 +41,6 @@ __getattr__ = import_on_first_use(
         "SwitchingClassifier": "leyden.models.switching",
         "TorchvisionNet": "leyden.models.torchvision_net",
         "TransformerClassifier": "leyden.models.sequence_transformer",
+        "UNet": "leyden.models.unet",
     },
 )

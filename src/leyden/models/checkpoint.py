@@ -14,7 +14,7 @@ from torch import Tensor
 from leyden.errors import UserError, one_line
 from leyden.models.build import Model, has_invalid_values, rebuild_model
 from leyden.trust.archives import check_archive
-from leyden.trust.description import check_description
+from leyden.trust.description import check_description, check_module_description
 
 LIGHTNING_VERSION = re.compile(r"[2-9]\.\d+(\.\w+)*", re.ASCII)  # the format of 1.x had no entries for some loops
 LOOPS = ("fit_loop", "validate_loop", "test_loop", "predict_loop")
@@ -35,12 +35,32 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
+def read_supervised(path: Path) -> dict[str, Any]:
+    """Read a checkpoint of leyden.SupervisedModule, which describes a network, labels and input, and check it.
+
+    Raises:
+        UserError: see `read_checkpoint`; or if it holds another LightningModule.
+    """
+    checkpoint = read_checkpoint(path)
+    if "module" in checkpoint["leyden"]:
+        class_path = checkpoint["leyden"]["module"]["class_path"]
+        raise UserError(
+            f"expected a checkpoint of leyden.SupervisedModule; {path} holds {class_path}; "
+            "use one that `leyden fit` made without --model"
+        )
+    return checkpoint
+
+
 def check_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
     """Check a checkpoint's description of its model, and its weights.
 
     Raises:
         UserError: if an entry is missing or invalid, a weight is NaN, or the two disagree.
     """
+    if "module" in checkpoint["leyden"]:
+        check_module_description(checkpoint["leyden"], path)
+        check_weights(checkpoint.get("state_dict"), path)
+        return
     check_description(checkpoint["leyden"], path, names_network=True)
     check_weights(checkpoint.get("state_dict"), path)
     check_statistics(checkpoint["state_dict"], checkpoint["leyden"]["input"], path)
@@ -187,7 +207,17 @@ def load_checkpoint(
     Raises:
         UserError: if it is damaged, does not fit the current code, or is not trusted.
     """
-    checkpoint = read_checkpoint(path)
+    return rebuild_checkpoint(read_supervised(path), path, device, trust, allowed_class_paths)
+
+
+def rebuild_checkpoint(
+    checkpoint: dict[str, Any],
+    path: Path,
+    device: str = "cpu",
+    trust: bool = False,
+    allowed_class_paths: Iterable[str] = (),
+) -> Model:
+    """Rebuild the model of a checkpoint that `read_supervised` has read; see `load_checkpoint`."""
     description, prefix = checkpoint["leyden"], "model."
     named = checkpoint["state_dict"].items()
     weights = {name.removeprefix(prefix): value for name, value in named if name.startswith(prefix)}

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from leyden.cost import announce_cost
 from leyden.errors import UserError, one_line
-from leyden.models.checkpoint import load_checkpoint
+from leyden.models.checkpoint import read_checkpoint, rebuild_checkpoint
 from leyden.runtimes import OpenedModel, open_model
 
 
@@ -33,12 +33,14 @@ def load(path: str | Path, device: str = "cpu", trust: bool = False) -> Any:
         path: The file.
         device: The device for a checkpoint's weights.
         trust: Whether to load it even if it runs code: TorchScript, a library compiled by AOTInductor, or a network
-            that is not part of leyden, torchvision or timm. Files that this project has published do not need it.
+            or LightningModule that is not part of leyden, torchvision or timm. Files that this project has published do
+            not need it.
 
     Returns:
         A callable from uint8 images (B, C, H, W) to logits (B, K), with `.labels`, `.channels` and `.image_size`; for
         sequences, a callable from values (B, T, F) and lengths (B,), with `.labels` and `.features`. For a checkpoint,
-        it is an `ImageModel` or a `SequenceModel` in evaluation mode.
+        it is an `ImageModel` or a `SequenceModel` in evaluation mode, or the LightningModule itself if that is not a
+        `leyden.SupervisedModule`.
 
     Raises:
         UserError: if the file is missing, damaged, of an unknown format, or holds code that is not trusted.
@@ -47,7 +49,12 @@ def load(path: str | Path, device: str = "cpu", trust: bool = False) -> Any:
     if not path.is_file():
         raise UserError(f"expected a model at {path}; not found; run `leyden fit` first (or `make repro`)")
     if path.suffix == ".ckpt":
-        return load_checkpoint(path, device, trust)
+        checkpoint = read_checkpoint(path)
+        if "module" not in checkpoint["leyden"]:
+            return rebuild_checkpoint(checkpoint, path, device, trust)
+        from leyden.models.module_checkpoint import rebuild_module  # it needs Lightning, which takes seconds to import
+
+        return rebuild_module(checkpoint, path, device, trust)
     try:
         return ExportedModel(open_model(path, trust))
     except (UserError, ImportError):

@@ -21,14 +21,17 @@ from torch import nn
 
 from leyden.errors import UserError, one_line
 from leyden.files import replaced_file, sha256
-from leyden.parsing import StrictParser, check_configs, dropped_keys, one_line_errors
+from leyden.parsing import StrictParser, check_configs, dropped_keys, filling_in, one_line_errors
+from leyden.training.auto import AutoClasses
 from leyden.training.config_checks import check_seed, check_torchrun_restarts, check_trainer
 from leyden.training.devices import computes_bf16_natively, default_device_type, disable_nvml_check, runs_on_cpu
+from leyden.training.module_description import describe_module
 from leyden.training.monitoring import TensorBoard, ThroughputProgressBar
 from leyden.training.provenance import describe_provenance
 from leyden.training.resumption import AtomicCheckpointIO, Resume
 from leyden.training.run_checkpoint import RunCheckpoint
 from leyden.training.run_folder import Run, result_config
+from leyden.training.supervised_module import SupervisedModule
 from leyden.training.warning_filters import filter_warnings
 
 ESSENTIALS = """Train, tune, validate, test or examine a model.
@@ -68,6 +71,7 @@ class LeydenCLI(LightningCLI):
     """Parses the config and instantiates data, model and trainer; the verbs call the trainer themselves."""
 
     run: Run
+    provenance: dict[str, Any]
 
     @classmethod
     def parse(cls, verb: str, args: list[str]) -> "LeydenCLI":
@@ -119,8 +123,9 @@ class LeydenCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         check_configs(parser, args, LINKS)
-        with one_line_errors(parser):
-            super().parse_arguments(parser, args)
+        auto = AutoClasses(args)
+        with one_line_errors(parser), filling_in(auto.fill_in):
+            super().parse_arguments(parser, auto.fill_in_options(args))
         if dropped := ", ".join(dict.fromkeys(dropped_keys(args, self.config))):
             rank_zero_info(
                 f"{parser.prog.split()[1]}: note: left out, as the class now set does not have it: {dropped}"
@@ -144,7 +149,13 @@ class LeydenCLI(LightningCLI):
         config = json.loads(self.parser.dump(self.config, format="json"))
         input_files = {path: sha256(Path(path)) for path in getattr(self.model, "input_files", [])}
         data_hash = getattr(self.datamodule, "data_hash", "")
-        self.model.provenance = describe_provenance(config, data_hash, input_files)
+        self.provenance = describe_provenance(config, data_hash, input_files)
+        if isinstance(self.model, SupervisedModule):
+            self.model.provenance = self.provenance
+        else:
+            settings = json.loads(self.parser.dump(self.config, format="json", skip_none=False))
+            description = describe_module(settings, self.model, self.datamodule, self.provenance)
+            self.config_init.checkpoint.description = description
         # A different teacher or earlier model makes it a different run.
         self.run = Run(result_config(config) | input_files, data_hash)
         self._set_run_folder()

@@ -41,6 +41,7 @@ class RunCheckpoint(ModelCheckpoint):
         self._rows: list[dict[str, float]] = []
         self._started, self._is_cost_stated = 0.0, False
         self._scores: dict[str, Tensor] = {}
+        self.description: dict[str, Any] = {}  # of a module that does not describe itself, set by LeydenCLI
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         check_validation_interval(trainer)
@@ -69,6 +70,8 @@ class RunCheckpoint(ModelCheckpoint):
         super().on_train_epoch_end(trainer, pl_module)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if self.description:
+            checkpoint["leyden"] = self.description
         checkpoint["scores"] = {name: value.detach().cpu() for name, value in trainer.callback_metrics.items()}
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:

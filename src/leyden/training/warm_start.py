@@ -13,7 +13,7 @@ from leyden.class_paths import class_paths_of
 from leyden.errors import UserError
 from leyden.models.build import Model, build_model
 from leyden.models.channel_pruning import select_channels
-from leyden.models.checkpoint import load_checkpoint, read_checkpoint
+from leyden.models.checkpoint import load_checkpoint, read_supervised
 
 
 @dataclass
@@ -49,7 +49,7 @@ class InheritedWeights:
                 f"expected a checkpoint to start from at {start.path}; not found; "
                 "train it with `leyden fit` and copy it"
             )
-        checkpoint = read_checkpoint(Path(start.path))
+        checkpoint = read_supervised(Path(start.path))
         new = {name: value for name, value in model.state_dict().items() if name.startswith("network.")}
         earlier = earlier_weights(start, checkpoint, model)
         fitting = (name for name, value in new.items() if name in earlier and earlier[name].shape == value.shape)

@@ -4,6 +4,7 @@ import math
 import re
 import reprlib
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ MAX_SIZE = 1 << 16  # number of channels or features; height and width in pixels
 BIT_DEPTHS = (8, 10, 12, 14, 16)  # of sensors: how many of the 16 bits per channel images use
 MAX_INPUT_VALUES = 1 << 28  # of one image
 MAX_DEPTH, MAX_VALUES, MAX_BITS = 32, 1_000_000, 1024  # of a description, and of an integer in it
+Checks = tuple[tuple[str, str, Callable[[Any], bool]], ...]  # key, what is expected, whether a value is valid
 DEFAULTS = {"temperature": 1.0, "provenance": {}, "task": {"name": "classification"}}
 MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-3, 1e3  # `leyden fit` chooses between 1/16 and 16
 
@@ -28,13 +30,22 @@ def check_description(description: Any, path: Path, names_network: bool = False)
     Raises:
         UserError: for the first entry that is missing or invalid, or if the description is not plain values.
     """
-    if not is_plain(description):
-        raise UserError(
-            f"expected a description of plain values (numbers, strings, lists, dicts) in {path}; got other values, or "
-            "too many or too deeply nested ones; the file is damaged or was edited: create it again with `leyden fit` "
-            "or `leyden export`"
-        )
-    for key, expected, is_valid in CHECKS if names_network else CHECKS[:-1]:
+    check_plain(description, path)
+    check_entries(description, CHECKS if names_network else CHECKS[:-1], path)
+
+
+def check_module_description(description: Any, path: Path) -> None:
+    """Check the description that the checkpoint of any LightningModule holds.
+
+    Raises:
+        UserError: for the first entry that is missing or invalid, or if the description is not plain values.
+    """
+    check_plain(description, path)
+    check_entries(description, MODULE_CHECKS, path)
+
+
+def check_entries(description: Any, checks: Checks, path: Path) -> None:
+    for key, expected, is_valid in checks:
         value = description.get(key, DEFAULTS.get(key)) if isinstance(description, dict) else description
         if not is_valid(value):
             shown = " ".join(reprlib.repr(value).split())
@@ -42,6 +53,15 @@ def check_description(description: Any, path: Path, names_network: bool = False)
                 f"expected {expected} in {path}; got {key}: {shown[:80]}{'...' * (len(shown) > 80)}; "
                 "the file is damaged or was edited: create it again with `leyden fit` or `leyden export`"
             )
+
+
+def check_plain(description: Any, path: Path) -> None:
+    if not is_plain(description):
+        raise UserError(
+            f"expected a description of plain values (numbers, strings, lists, dicts) in {path}; got other values, or "
+            "too many or too deeply nested ones; the file is damaged or was edited: create it again with `leyden fit` "
+            "or `leyden export`"
+        )
 
 
 def is_plain(description: Any) -> bool:
@@ -109,7 +129,7 @@ def is_reader(value: Any) -> bool:
     )
 
 
-def is_network(value: Any) -> bool:
+def is_class_spec(value: Any) -> bool:
     return (
         isinstance(value, dict)
         and isinstance(value.get("class_path"), str)
@@ -138,7 +158,7 @@ def is_list_of(kind: type, values: Any, length: int | None = None, above: float 
     )
 
 
-CHECKS = (
+CHECKS: Checks = (
     ("labels", "a list of different class names", are_labels),
     ("task", "the name of a task", lambda value: isinstance(value, dict) and isinstance(value.get("name"), str)),
     ("input", "channels, image_size, mean and std of images, or features, mean and std of sequences,", is_input),
@@ -148,5 +168,10 @@ CHECKS = (
         lambda value: is_list_of(float, [value]) and MIN_TEMPERATURE <= value <= MAX_TEMPERATURE,
     ),
     ("provenance", "a dict", lambda value: isinstance(value, dict)),
-    ("network", "the class_path and init_args of a network", is_network),
+    ("network", "the class_path and init_args of a network", is_class_spec),
+)
+MODULE_CHECKS: Checks = (
+    ("module", "the class_path and init_args of a LightningModule", is_class_spec),
+    ("data", "the class_path and init_args of a LightningDataModule", is_class_spec),
+    ("provenance", "a dict", lambda value: isinstance(value, dict)),
 )

@@ -1,4 +1,4 @@
-"""Which network classes a model file may have imported when its network is built."""
+"""Which classes a model file may have imported when its model is built."""
 
 import importlib.util
 import sysconfig
@@ -41,11 +41,20 @@ def check_network_class(class_path: str) -> None:
     Raises:
         UserError: if only a file names the class, no known library has it, and the file is not trusted.
     """
+    check_class(class_path, "network")
+
+
+def check_class(class_path: str, kind: str = "class") -> None:
+    """Check that any class or function may be imported, by the rules of `check_network_class`.
+
+    Raises:
+        UserError: if only a file names it, no known library has it, and the file is not trusted.
+    """
     source = current_source.get()
     if source is None or class_path in source.allowed_class_paths:
         return
     if not is_in_library(class_path):
-        require_trust(source.path, source.trust, f"the network {class_path}")
+        require_trust(source.path, source.trust, f"the {kind} {class_path}")
 
 
 def is_in_library(class_path: str) -> bool:

@@ -22,6 +22,10 @@ def test_between_pixels_it_weights_them():
     assert read(0.5, 0.5) == 85  # of 85.25
 
 
+def test_rounds_to_the_nearest():
+    assert read(1, 1.25) == 31  # of 30.75
+
+
 def test_outside_it_is_0():
     assert read(0, 1.5) == 50
     assert read(-1, 1) == 0

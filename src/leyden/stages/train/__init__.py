@@ -64,18 +64,13 @@ def check_fit(cli: LeydenCLI) -> None:
             f"expected no --ckpt_path; got {cli.config.ckpt_path}; leave it out to resume, "
             "or set model.start_from to inherit the weights of an earlier model"
         )
-    if not isinstance(cli.model, SupervisedModule):
-        raise UserError(
-            "expected leyden.SupervisedModule or a subclass of it, which describes its network in checkpoints; "
-            f"got {type(cli.model).__name__}; set --model"
-        )
     check_monitored(cli)
     if cli.config.trainer.fast_dev_run:
         return
     for name in ("limit_train_batches", "limit_val_batches"):
         if cli.config.trainer[name] == 0:
             raise UserError(f"expected batches to train on and to validate; got trainer.{name}: 0; set it above 0")
-    for path in cli.model.input_files:
+    for path in getattr(cli.model, "input_files", []):
         if Path(path).resolve().is_relative_to(PUBLISHED.resolve()):
             raise UserError(
                 f"expected a teacher or start_from outside {PUBLISHED}, which this training replaces; got {path}; "

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 
 from leyden.data.packed import read_report
@@ -19,8 +20,19 @@ from leyden.training.supervised_module import SupervisedModule
 from leyden.trust.records import record_published
 
 PUBLISHED = Path("artifacts/train")
-# Keys of a checkpoint that are published: not the optimizer's state.
-PUBLISHED_KEYS = ("epoch", "global_step", "pytorch-lightning_version", "state_dict", "leyden")
+# Entries of a checkpoint that only resume a training: they are not published.
+TRAINING_KEYS = {
+    "averaging_state",
+    "callbacks",
+    "current_model_state",
+    "loops",
+    "lr_schedulers",
+    "optimizer_states",
+    "scores",
+    "train_loss",
+    MixedPrecision.__qualname__,
+}
+NOT_SCORES = {"epoch", "step", "learning_rate"}  # of the columns of curves.csv
 
 
 @rank_zero_only
@@ -39,7 +51,8 @@ def publish(cli: LeydenCLI, seconds: float) -> None:
     best = unpickle_checkpoint(run.best)
     rows = read_table(run.folder / "curves.csv", "fit")
     best_row = next(row for row in rows if int(row["epoch"]) == best["epoch"])
-    metrics: dict[str, Any] = {name: float(value) for name, value in best_row.items() if "/" in name}
+    scores = {name: float(value) for name, value in best_row.items() if value and name not in NOT_SCORES}
+    metrics: dict[str, Any] = dict(scores)
     if not math.isfinite(metrics.get(cli.config.checkpoint.monitor, 0)):
         raise UserError(
             f"expected a finite {cli.config.checkpoint.monitor} in some epoch; got none; nothing is published; "
@@ -50,16 +63,17 @@ def publish(cli: LeydenCLI, seconds: float) -> None:
     metrics |= {"seconds": round(seconds, 2), "peak_memory_mb": round(peak_memory_mb())}
     kept = judge_kept_epoch(cli, rows, best_row)
     with replaced_folder(PUBLISHED, "train") as folder:
-        write_checkpoint({key: best[key] for key in PUBLISHED_KEYS}, folder / "model.ckpt")
+        write_checkpoint({key: best[key] for key in best if key not in TRAINING_KEYS}, folder / "model.ckpt")
         digest = sha256(folder / "model.ckpt")
         record_published([digest])
         for name in ("curves.csv", "config.yaml"):
             (folder / name).write_bytes((run.folder / name).read_bytes())
         write_json(folder / "metrics.json", metrics)
-        provenance = {key: value for key, value in cli.model.provenance.items() if key != "config"}
+        provenance = {key: value for key, value in cli.provenance.items() if key != "config"}
         write_json(folder / "provenance.json", provenance | {"model_sha256": digest, "kept_epoch": kept._asdict()})
-    scores = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items() if name.startswith("val/"))
-    rank_zero_info(f"fit: {kept.reason}: {scores}; {PUBLISHED}/model.ckpt written in {seconds:.1f} s")
+    shown = [name for name in scores if name.startswith("val")] or [*scores]
+    listed = ", ".join(f"{name} {scores[name]:.4f}" for name in shown)
+    rank_zero_info(f"fit: {kept.reason}: {listed}; {PUBLISHED}/model.ckpt written in {seconds:.1f} s")
     for warning in kept.warnings:
         print(f"fit: warning: {warning}", file=sys.stderr)
 

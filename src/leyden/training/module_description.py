@@ -1,0 +1,57 @@
+"""What the checkpoint of any LightningModule holds besides its weights, so that it can be rebuilt from it alone."""
+
+import inspect
+from typing import Any
+
+from lightning.pytorch import LightningDataModule, LightningModule
+
+from leyden.errors import UserError
+from leyden.trust.description import is_plain
+
+LINKED = ("labels", "input", "class_counts")  # attributes of the data that are passed to a module with such arguments
+DATA_FACTS = ("labels", "input")
+NOT_SERIALIZABLE = "Unable to serialize instance"  # by jsonargparse: of defaults that are objects, such as nn.ReLU()
+
+
+def describe_module(
+    config: dict[str, Any], module: LightningModule, data: LightningDataModule, provenance: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the entry `leyden` of a checkpoint: class paths and arguments of module and data, and facts of the data.
+
+    Args:
+        config: The resolved configuration as plain values.
+        module: The module, whose arguments `labels`, `input` and `class_counts` come from the data.
+        data: The data module.
+        provenance: Where the model comes from.
+
+    Raises:
+        UserError: if what the data passes to the module is not plain values, which a checkpoint can hold.
+    """
+    description = {"module": describe_class(config["model"]), "data": describe_class(config["data"])}
+    parameters = inspect.signature(type(module)).parameters
+    for name in LINKED:
+        if name in parameters and hasattr(data, name):
+            value = getattr(data, name)
+            if not is_plain(value):
+                raise UserError(
+                    f"expected plain values (numbers, texts, lists, dicts) as {type(data).__name__}.{name}, an "
+                    f"argument of {type(module).__name__}; got {type(value).__name__}; convert it"
+                )
+            description["module"]["init_args"][name] = value
+    facts = {name: getattr(data, name, None) for name in DATA_FACTS}
+    return description | {"provenance": provenance} | {k: v for k, v in facts.items() if v is not None and is_plain(v)}
+
+
+def describe_class(spec: dict[str, Any]) -> dict[str, Any]:
+    """Return a class's specification without the arguments whose defaults are objects: the class has them anyway."""
+    return {**without_objects(spec), "init_args": without_objects(spec.get("init_args") or {})}
+
+
+def without_objects(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: without_objects(each) for key, each in value.items() if not is_object(each)}
+    return [without_objects(each) for each in value] if isinstance(value, list) else value
+
+
+def is_object(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith(NOT_SERIALIZABLE)
