@@ -1,6 +1,6 @@
 """Logits of classification: each example belongs to one class."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -50,6 +50,9 @@ class ClassificationReader(OutputReader):
             dict(zip(columns, (cell for i in best for cell in (self.labels[i], f"{row[i]:.6f}")), strict=True))
             for row, best in zip(probabilities, ranked.tolist(), strict=True)
         ]
+
+    def to_json(self, row: Row) -> dict[str, Any]:
+        return {column: cell if column.startswith("prediction") else float(cell) for column, cell in row.items()}
 
     def target_rows(self, targets: np.ndarray) -> list[Row]:
         return [{"label": self.labels[target]} for target in targets]

@@ -53,6 +53,10 @@ class RegressionReader(OutputReader):
     def agreement(self, outputs: np.ndarray, others: np.ndarray) -> np.ndarray:
         return (np.abs(outputs - others) <= AGREEMENT * self.std).mean(axis=1)
 
+    def spread(self, outputs: np.ndarray) -> np.ndarray | float:
+        """Return the standard deviation of each target over the training examples: their units may differ."""
+        return self.std
+
     def measures(self, outputs: np.ndarray, targets: np.ndarray) -> list[AnyMeasure]:
         measures: list[AnyMeasure] = regression_measures(outputs, targets, self.labels, self._share_unit)
         if self.radius is not None:
