@@ -7,7 +7,7 @@ import torch
 from leyden.artifacts import SCORE_PREFIX
 from leyden.cli import main
 from leyden.files.tables import read_table
-from leyden.stages.compare import read_predictions
+from leyden.stages.compare.predictions import read_predictions
 from leyden.stages.evaluate.metrics import metrics_with_intervals
 from leyden.stages.evaluate.predictions import Predictions
 from leyden.stages.evaluate.results import write_results

@@ -20,6 +20,7 @@ from leyden.stages.evaluate.robustness import mean_scores, measure_robustness, r
 from leyden.stages.evaluate.scored_split import Estimated, ScoredSplit, as_metrics, estimate, score_split
 from leyden.stages.evaluate.settings import Settings
 from leyden.stages.evaluate.slices import summarise_slices
+from leyden.statistics.joined_measures import find_measure
 from leyden.statistics.measures import AnyMeasure
 from leyden.tasks.targets import LossOptions
 from leyden.tasks.task import Task
@@ -92,10 +93,6 @@ def draw_predictions(reader: OutputReader, test: ScoredSplit) -> dict[str, Calla
                 plot, labels=reader.labels, predicted=test.predictions, true=test.targets
             )
     return pictures
-
-
-def find_measure(name: str, measures: Sequence[AnyMeasure]) -> AnyMeasure:
-    return next(measure for measure in measures if measure.name == name)
 
 
 def summarise_headline(headline: AnyMeasure, metrics: dict[str, Any]) -> str:

@@ -17,8 +17,9 @@ from leyden.outputs.reader import OutputReader
 from leyden.runtimes.load import Predictor
 from leyden.stages.evaluate.attacks import ATTACKS, EPSILONS, Loss, attack, from_pixels
 from leyden.stages.evaluate.results import Row
-from leyden.stages.evaluate.scored_split import estimate, join_measures
+from leyden.stages.evaluate.scored_split import estimate
 from leyden.stages.evaluate.settings import Settings
+from leyden.statistics.joined_measures import join_measures
 from leyden.statistics.measures import AnyMeasure
 
 MAX_EXAMPLES = 512  # drawn from the test split; at 95%, their accuracy is known to within 4.4 points

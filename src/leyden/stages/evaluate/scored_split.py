@@ -1,18 +1,18 @@
 """A model's predictions of one split, scored by the reader of its outputs."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from leyden.cost import announce_cost
 from leyden.data.packed import read_examples, read_paths
 from leyden.outputs.reader import OutputReader, Row
-from leyden.runtimes.load import Predictor, predict_logits
+from leyden.runtimes.load import Predictor
+from leyden.runtimes.output_parts import predict_parts
 from leyden.statistics.bootstrap import bootstrap_intervals
-from leyden.statistics.measures import AnyMeasure, FloatArray, Measure
+from leyden.statistics.joined_measures import join_measures
+from leyden.statistics.measures import AnyMeasure
 from leyden.statistics.resampling import Resampler
 
 
@@ -57,9 +57,9 @@ def score_split(
         batch_size: Number of examples per batch.
         limit: How many labels are listed for each example where they are ranked.
     """
-    targets = read_examples(data, split)[1]
+    examples, targets = read_examples(data, split)
     parts = []
-    for rows, outputs in predict_parts(predictor, reader, data, split, batch_size):
+    for rows, outputs in predict_parts(predictor, reader, examples, batch_size, "evaluate"):
         predictions = reader.decide(outputs) if reader.is_dense else outputs
         errors, measures = reader.errors(outputs, targets[rows]), reader.measures(outputs, targets[rows])
         parts.append((reader.rows(outputs, limit), errors, measures, predictions))
@@ -72,39 +72,6 @@ def score_split(
         join_measures(measures_of_parts),
         np.concatenate(predictions_of_parts),
     )
-
-
-def predict_parts(
-    predictor: Predictor, reader: OutputReader, data: Path, split: str, batch_size: int
-) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yield the outputs of some examples at a time, with their rows: of all, unless there is a value per pixel."""
-    examples = read_examples(data, split)[0]
-    if not reader.is_dense:
-        yield slice(None), predict_logits(predictor, examples, batch_size, "evaluate").numpy()
-        return
-    starts = range(0, len(examples), batch_size)
-    for start in announce_cost(starts, "evaluate", f"predictions of {len(examples):,} examples"):
-        rows = slice(start, start + batch_size)
-        yield rows, predict_logits(predictor, examples[rows], batch_size).numpy()
-
-
-def join_measures(parts: Sequence[Sequence[AnyMeasure]]) -> list[AnyMeasure]:
-    """Return the measures of all examples, given those of some at a time.
-
-    Only for measures whose statistics of an example do not depend on the other examples; a single part is returned.
-    """
-    if len(parts) == 1:
-        return list(parts[0])
-    joined: dict[tuple[int, ...], FloatArray] = {}  # measures that share their statistics must go on sharing them
-    measures: list[AnyMeasure] = []
-    for same in zip(*parts, strict=True):
-        arrays = [each.statistics for each in same if isinstance(each, Measure)]
-        assert len(arrays) == len(same), f"{same[0].name} is not a function of sums"
-        key = tuple(id(array) for array in arrays)
-        if key not in joined:
-            joined[key] = np.concatenate(arrays)
-        measures.append(replace(same[0], statistics=joined[key]))
-    return measures
 
 
 def estimate(measures: Sequence[AnyMeasure], num_resamples: int, confidence_level: float, seed: int) -> list[Estimated]:
