@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
@@ -35,10 +36,25 @@ CONTEXT_LINE = re.compile(
 )
 
 
+fill_in: ContextVar[Callable[[Any], Any]] = ContextVar("fill_in", default=lambda settings: settings)
+
+
+@contextmanager
+def filling_in(function: Callable[[Any], Any]) -> Iterator[None]:
+    """Apply a function to the settings of each config file that is loaded until the block ends."""
+    token = fill_in.set(function)
+    try:
+        yield
+    finally:
+        fill_in.reset(token)
+
+
 def load_value(text: str, path: str = "") -> Any:
     """Load a config file, or a value of an option: there, a mapping without values, such as `note:`, is text."""
     value = load_yaml(text)
-    is_text = not path and isinstance(value, dict) and value and all(each is None for each in value.values())
+    if path:
+        return fill_in.get()(value)
+    is_text = isinstance(value, dict) and value and all(each is None for each in value.values())
     return text if is_text else value
 
 

@@ -21,7 +21,8 @@ from torch import nn
 
 from leyden.errors import UserError, one_line
 from leyden.files import replaced_file, sha256
-from leyden.parsing import StrictParser, check_configs, dropped_keys, one_line_errors
+from leyden.parsing import StrictParser, check_configs, dropped_keys, filling_in, one_line_errors
+from leyden.training.auto import AutoClasses
 from leyden.training.config_checks import check_seed, check_torchrun_restarts, check_trainer
 from leyden.training.devices import computes_bf16_natively, default_device_type, disable_nvml_check, runs_on_cpu
 from leyden.training.module_description import describe_module
@@ -122,8 +123,9 @@ class LeydenCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         check_configs(parser, args, LINKS)
-        with one_line_errors(parser):
-            super().parse_arguments(parser, args)
+        auto = AutoClasses(args)
+        with one_line_errors(parser), filling_in(auto.fill_in):
+            super().parse_arguments(parser, auto.fill_in_options(args))
         if dropped := ", ".join(dict.fromkeys(dropped_keys(args, self.config))):
             rank_zero_info(
                 f"{parser.prog.split()[1]}: note: left out, as the class now set does not have it: {dropped}"
