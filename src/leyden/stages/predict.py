@@ -11,8 +11,6 @@ import torch
 from tqdm import tqdm
 
 from leyden.cost import announce_cost
-from leyden.data.images import SUFFIXES as IMAGE_SUFFIXES
-from leyden.data.images import ImageReader, UnreadableImageError, decoder_limits, read_image
 from leyden.data.listing import LeftOut, find_files
 from leyden.data.sequences import SUFFIXES as SEQUENCE_SUFFIXES
 from leyden.data.sequences import Sequences, UnreadableSequenceError, read_sequence
@@ -22,6 +20,8 @@ from leyden.files.names import printable
 from leyden.files.outputs import check_file, check_no_overlap, is_stream
 from leyden.files.regular_files import read_regular_file
 from leyden.files.tables import TableWriter
+from leyden.imaging.images import SUFFIXES as IMAGE_SUFFIXES
+from leyden.imaging.images import ImageReader, UnreadableImageError, decoder_limits, read_image
 from leyden.ranges import check_range
 from leyden.runtimes.load import Predictor, SliceableExamples, calibrated, load, run_model
 

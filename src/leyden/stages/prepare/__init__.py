@@ -6,11 +6,11 @@ from typing import Literal
 
 import numpy as np
 
-from leyden.data.images import ImageReader
 from leyden.data.listing import LeftOut
 from leyden.data.packed import LABELS, REPORT, SPLITS
 from leyden.files import replaced_folder, write_json
 from leyden.files.outputs import check_output
+from leyden.imaging.images import ImageReader
 from leyden.stages.prepare.discovery import are_sequences, find_candidates
 from leyden.stages.prepare.duplicates import find_duplicates
 from leyden.stages.prepare.findings import count_examples, describe_duplicates, summary

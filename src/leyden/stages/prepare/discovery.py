@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from leyden.data.images import SUFFIXES as IMAGE_SUFFIXES
 from leyden.data.listing import LeftOut, is_hidden
 from leyden.data.packed import SPLITS
 from leyden.data.sequences import SUFFIXES as SEQUENCE_SUFFIXES
 from leyden.errors import UserError
+from leyden.imaging.images import SUFFIXES as IMAGE_SUFFIXES
 from leyden.stages.prepare.archives import FileEntry, list_files, one_line_errors
 from leyden.stages.prepare.layout import (
     MANIFEST,

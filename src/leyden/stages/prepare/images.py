@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from leyden.data.bit_depth import smallest_bit_depth
 from leyden.data.packed import MANIFEST, SPLITS, read_split
+from leyden.imaging.bit_depth import smallest_bit_depth
 from leyden.stages.prepare.contact import draw_image, write_contact_sheets
 from leyden.stages.prepare.discovery import Candidate
 from leyden.stages.prepare.examples import Example, RejectedFile, Shape
