@@ -35,6 +35,7 @@ class Task(ABC):
     noun: ClassVar[str]  # what the labels are: classes, labels, targets
     columns: ClassVar[tuple[str, ...]]  # of a manifest that hold the target; `target_*` stands for several
     folders: ClassVar[tuple[str, str] | None] = None  # of images and of targets with the same file stems
+    label_files: ClassVar[tuple[str, ...]] = ()  # of the data folder, which describe the labels
     has_class_folders: ClassVar[bool] = False  # folders may stand for the targets
     can_be_empty: ClassVar[bool] = False  # a target may be an empty text
     has_one_label: ClassVar[bool] = False  # each example has exactly one of the labels, as its index: int64 (N,)
