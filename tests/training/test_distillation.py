@@ -53,19 +53,19 @@ def test_the_loss_is_hintons(tmp_path):
         ({"class_path": "torchvision.models.resnet18"}, GREY),  # grey images in an RGB network
     ],
 )
-def test_the_teachers_logits_are_those_of_the_raw_images(tmp_path, network, teacher_input):
+def test_the_teachers_outputs_are_those_of_the_raw_images(tmp_path, network, teacher_input):
     """Also if it was trained with a different normalisation or size than the student."""
     student = ImageModel(network, ["a", "b"], GREY)
     distiller = Distiller(Teacher(save(tmp_path / "t.ckpt", ["a", "b"], teacher_input, network)), student)
-    assert torch.allclose(distiller.teacher_logits([student.preprocess(IMAGES)]), distiller.teacher(IMAGES), atol=1e-4)
+    assert torch.allclose(distiller.teacher_outputs([student.preprocess(IMAGES)]), distiller.teacher(IMAGES), atol=1e-4)
 
 
-def test_the_teachers_logits_are_those_of_the_raw_sequences(tmp_path):
+def test_the_teachers_outputs_are_those_of_the_raw_sequences(tmp_path):
     student = SequenceModel(GRU, ["a", "b"], SEQUENCES)
     path = save(tmp_path / "s.ckpt", ["a", "b"], SEQUENCES | {"mean": [0.0, 0.0]}, GRU)
     distiller = Distiller(Teacher(path), student)
     values, lengths = torch.randn(3, 5, 2), torch.tensor([5, 2, 1])
-    logits = distiller.teacher_logits([student.preprocess(values, lengths), lengths])
+    logits = distiller.teacher_outputs([student.preprocess(values, lengths), lengths])
     assert torch.allclose(logits, distiller.teacher(values, lengths), atol=1e-5)
 
 

@@ -160,6 +160,12 @@ class Regression(Task):
         radius = values.reshape(-1).tolist()  # torchmetrics squeezes one value to a scalar
         return {"task": self.describe() | ({"radius": radius} if all(map(math.isfinite, radius)) else {})}
 
+    def distance(self, outputs: "Tensor", others: "Tensor", temperature: float) -> "Tensor":
+        """Return the Huber loss with the teacher's outputs as targets; the temperature has no effect."""
+        from leyden.tasks.destandardize import ScaledHuber
+
+        return ScaledHuber(self.std).to(outputs.device)(outputs, others)
+
 
 def parse(texts: Sequence[str]) -> np.ndarray:
     """Return targets as numbers, float64 (N, K)."""

@@ -162,6 +162,20 @@ class Task(ABC):
             f"expected data.sampler: uniform for {self.name}, whose targets have no classes to balance; got balanced"
         )
 
+    def distance(self, outputs: "Tensor", others: "Tensor", temperature: float) -> "Tensor":
+        """Return how far a student's outputs are from its teacher's, of the same shape, for distillation: float32 ().
+
+        It is T^2 KL(others || outputs) of the distributions over the labels (in each pixel), softened by the
+        temperature T; at 0, outputs are equal.
+
+        Source: Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, section 2.
+        """
+        from torch.nn import functional as F
+
+        log_q, log_p = ((each.float() / temperature).log_softmax(dim=1) for each in (outputs, others))
+        divergence = F.kl_div(log_q, log_p, reduction="sum", log_target=True)
+        return temperature**2 * divergence / log_q[:, 0].numel()
+
     def soft_targets(self, targets: "Tensor") -> "Tensor":
         """Return targets as float32 (B, K) that can be mixed; only if `can_mix`."""
         return targets.float()

@@ -14,6 +14,7 @@ from leyden.models.build import Model
 from leyden.models.checkpoint import load_checkpoint
 from leyden.models.image_model import ImageModel
 from leyden.models.sequence_model import SequenceModel
+from leyden.tasks import load_task
 
 
 @dataclass
@@ -22,8 +23,8 @@ class Teacher:
 
     Args:
         path: A checkpoint made by `leyden fit`, of the same labels.
-        temperature: Divides both models' logits before the softmax, above 0: a high one emphasises how the teacher
-            ranks the wrong classes.
+        temperature: Divides both models' logits, above 0: a high one emphasises how the teacher ranks the wrong
+            classes. It has no effect on regression.
         weight: Share of the loss that follows the teacher instead of the labels, in [0, 1].
         trust: Whether the checkpoint may name a network of your own that differs from the student's.
     """
@@ -66,27 +67,30 @@ class Distiller:
             raise UserError(
                 f"expected a teacher of the labels {expected}; {teacher.path} has {got}; train it on this data"
             )
+        self.task = load_task(student.spec)
+        if (name := load_task(self.teacher.spec).name) != self.task.name:
+            raise UserError(f"expected a teacher of {self.task.name}; {teacher.path} is one of {name}; choose another")
         expected, got = (describe_input(model) for model in (student, self.teacher))
         if expected != got:
             raise UserError(f"expected a teacher of {expected}; {teacher.path} is one of {got}; train it on this data")
 
-    def blend(self, loss: Tensor, logits: Tensor | Sequence[Tensor], inputs: Sequence[Tensor]) -> Tensor:
-        """Return (1 - weight) loss + weight T^2 KL(teacher || student), both softened by the temperature T.
+    def blend(self, loss: Tensor, outputs: Tensor | Sequence[Tensor], inputs: Sequence[Tensor]) -> Tensor:
+        """Return (1 - weight) loss + weight distance(student, teacher); the task defines the distance of outputs.
 
-        Logits (B, K) are the student's, or those of several heads, whose divergences are averaged. Inputs are the
+        Outputs are those of the student's network, or of its heads, whose distances are averaged. Inputs are the
         student's: normalised images (B, C, H, W), or normalised values (B, T, F) and lengths (B,).
-
-        Source: Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, section 2.
         """
-        targets = (self.teacher_logits(inputs) / self.temperature).log_softmax(dim=1)
-        heads = [logits] if isinstance(logits, Tensor) else logits
-        outputs = [(each.float() / self.temperature).log_softmax(dim=1) for each in heads]
-        divergences = [F.kl_div(each, targets, reduction="batchmean", log_target=True) for each in outputs]
-        return (1 - self.weight) * loss + self.weight * self.temperature**2 * torch.stack(divergences).mean()
+        heads = [outputs] if isinstance(outputs, Tensor) else outputs
+        targets = self.teacher_outputs(inputs)
+        distances = [self.task.distance(self.student.output(each.float()), targets, self.temperature) for each in heads]
+        return (1 - self.weight) * loss + self.weight * torch.stack(distances).mean()
 
     @torch.no_grad()
-    def teacher_logits(self, inputs: Sequence[Tensor]) -> Tensor:
-        """Return the teacher's logits (B, K) for the student's inputs, with its own normalisation and size."""
+    def teacher_outputs(self, inputs: Sequence[Tensor]) -> Tensor:
+        """Return the teacher's outputs, (B, K) or (B, K, H, W), for the student's inputs.
+
+        The teacher normalises and resizes them as it was trained.
+        """
         if (device := inputs[0].device) != self.teacher.preprocess.mean.device:
             self.teacher.to(device)
         own = self.student.preprocess
@@ -97,7 +101,10 @@ class Distiller:
         pixels = inputs[0][:, : self.teacher.channels].float() * own.std + own.mean
         if pixels.shape[2:] != self.teacher.image_size:
             pixels = F.interpolate(pixels, self.teacher.image_size, mode="bilinear", antialias=True)
-        return self.teacher.network(self.teacher.preprocess.normalize(pixels)).float()
+        outputs = self.teacher.output(self.teacher.network(self.teacher.preprocess.normalize(pixels)).float())
+        if self.task.is_dense and outputs.shape[2:] != inputs[0].shape[2:]:
+            outputs = F.interpolate(outputs, inputs[0].shape[2:], mode="bilinear")
+        return outputs
 
 
 def describe_input(model: Model) -> str:
