@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from leyden.imaging.mask_classes import IGNORED, Colour, MaskClass, make_palette, to_colour
+from leyden.imaging.mask_classes import IGNORED, Colour, MaskClass, from_hex, make_palette
 from leyden.outputs.reader import OutputReader, Row
 from leyden.statistics.boundaries import boundary_counts, boundary_measures
 from leyden.statistics.measures import AnyMeasure, defined_mean
@@ -44,8 +44,9 @@ class SegmentationReader(OutputReader):
         """
         super().__init__(labels, temperature)
         self.values, self.ignore_value = values, ignore_value
-        colours = None if palette is None else [to_colour(int(code.removeprefix("#"), 16)) for code in palette]
-        self.palette: list[Colour] = colours or make_palette([MaskClass(None, label) for label in self.labels])
+        self.palette: list[Colour] = list(map(from_hex, palette or ())) or make_palette(
+            [MaskClass(None, label) for label in self.labels]
+        )
 
     def decide(self, outputs: np.ndarray) -> np.ndarray:
         return outputs.argmax(axis=1).astype(np.uint8)

@@ -89,6 +89,7 @@ def find_candidates(
             f"expected images or sequences in class folders under {data}; found none ({known}); {others}"
             "see README, 'Your own data'"
         )
+    task.default_network(are_sequences(candidates))  # to refuse sequences before anything is read
     labels = {candidate.label for candidate in candidates}
     if len(labels) < 2 and not manifest and task.has_class_folders:
         advice = advise_on_one_class(candidates)
