@@ -9,9 +9,9 @@ from markupsafe import Markup
 
 from leyden.artifacts import LESS_IS_BETTER
 from leyden.stages.report.charts import draw_curves
-from leyden.stages.report.evaluation import Score, format_score, score_names
 from leyden.stages.report.exports import file_label
 from leyden.stages.report.formatting import UNKNOWN, parse_number, percent, percentage_points, plural, two_digits
+from leyden.stages.report.measures import Score, format_score, score_names
 from leyden.stages.report.runs import Run
 from leyden.statistics.mcnemar import compare_paired
 

@@ -10,6 +10,7 @@ from leyden.data.packed import MANIFEST, REPORT, read_report
 from leyden.errors import UserError
 from leyden.files import read_json
 from leyden.files.tables import read_table
+from leyden.outputs import load_reader
 from leyden.stages.report.exports import Exports, read_exports
 from leyden.stages.report.predictions import Prediction, read_predictions
 from leyden.stages.report.training import Curves, group_curves, read_curves, read_provenance
@@ -76,7 +77,7 @@ def read_run(name: str, folders: list[Path], noun: str) -> Run:
         curves=group_curves(read_curves(train)) if has_training else {},
         config=flatten_config(config or {}),
         provenance=read_provenance(train),
-        exports=read_exports(export, noun) if (export / EXPORT_REPORT).is_file() else None,
+        exports=read_exports(export, noun, load_reader(report)) if (export / EXPORT_REPORT).is_file() else None,
     )
 
 
