@@ -89,6 +89,11 @@ def as_words(identifier: str) -> str:
     return identifier.replace("_", " ")
 
 
+def property_name(by: str) -> str:
+    """Format what slices are by as words; the name of a label, after a space, stays as it is."""
+    return by if " " in by else as_words(by)
+
+
 def capitalize_first(text: str) -> str:
     """Capitalise the first letter and leave the others, unlike `str.capitalize`."""
     return text[:1].upper() + text[1:]

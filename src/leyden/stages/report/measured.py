@@ -13,9 +13,10 @@ from leyden.files.tables import read_table
 from leyden.outputs.reader import OutputReader
 from leyden.stages.report.dataset import Dataset
 from leyden.stages.report.evaluation import MIN_TEST_EXAMPLES, Evaluation
-from leyden.stages.report.formatting import capitalize_first, plural
+from leyden.stages.report.formatting import capitalize_first, four_digits, plural
 from leyden.stages.report.measures import OTHER_DESCRIPTIONS, Score, format_value, score_title
 from leyden.stages.report.pictures import Picture, encode_file, encode_rows
+from leyden.stages.report.runs import read_lower_is_better
 from leyden.stages.report.slices import Slices, read_slices
 from leyden.stages.report.tables import read_optional_table
 
@@ -156,13 +157,13 @@ def read_measured(evaluate: Path, prepare: Path, num_errors: int, dataset: Datas
             f"expected predictions of the test examples in {prepare}; {evaluate / PREDICTIONS} has others; "
             "run `leyden evaluate` again"
         )
-    measures = read_table(evaluate / MEASURES, "evaluate", ["measure", "higher_is_better"])
+    measures = read_table(evaluate / MEASURES, "evaluate", ["measure"])
     robustness = read_optional_table(evaluate / f"robustness/{metrics['headline']}.csv", "evaluate")
     kinds = dict.fromkeys(row["kind"] for row in robustness)
     evaluation = MeasuredEvaluation(
         reader=reader,
         metrics=metrics,
-        lower_is_better={row["measure"] for row in measures if row["higher_is_better"] == "False"},
+        lower_is_better=read_lower_is_better(evaluate),
         scores=[],
         label_measures=[],
         labels=[],
@@ -244,8 +245,8 @@ def list_values(reader: OutputReader, row: Row) -> list[tuple[str, str, str]]:
     values = []
     for label in reader.labels:
         low, high = row.get(f"{label}_low"), row.get(f"{label}_high")
-        interval = f" ({low} to {high})" if low and high else ""
-        values.append((label, row[f"true_{label}"], f"{row[label]}{interval}"))
+        interval = f" ({four_digits(low)} to {four_digits(high)})" if low and high else ""
+        values.append((label, four_digits(row[f"true_{label}"]), f"{four_digits(row[label])}{interval}"))
     return values
 
 
@@ -254,7 +255,7 @@ def describe_baseline(evaluation: MeasuredEvaluation, baseline: Baseline) -> str
     score = evaluation.format(baseline.name)
     verb = "clearly above" if evaluation.beats(baseline) else "not clearly above"
     interval = f" ({score.interval})" if score.interval and baseline.name != evaluation.headline else ""
-    value = evaluation.text(baseline.name, baseline.value)
+    value = evaluation.text(baseline.name, baseline.value) if baseline.value else "0"
     subject = (
         "" if baseline.name == evaluation.headline else f"{capitalize_first(score.title)} {score.value}{interval} is "
     )

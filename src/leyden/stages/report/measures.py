@@ -20,7 +20,7 @@ DESCRIPTIONS = {
 }
 OTHER_DESCRIPTIONS = {  # of tasks without one label for each example
     "mae": "mean distance from the true value; 0 is best",
-    "rmse": "the same, with large errors weighted more; 0 is best",
+    "rmse": "distance from the true value, with large errors weighted more; 0 is best",
     "median_absolute_error": "half of the errors are smaller; 0 is best",
     "r2": "fraction of the variance that the predictions explain; 1 is best, 0 is always predicting the mean",
     "coverage": "fraction of the true values inside of the predicted intervals",

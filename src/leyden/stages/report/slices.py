@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from leyden.artifacts import SLICES
-from leyden.stages.report.formatting import as_words, isolate, join_names, percent, plural, three_digits
+from leyden.stages.report.formatting import isolate, join_names, percent, plural, property_name, three_digits
 from leyden.stages.report.tables import read_optional_table
 
 Row = dict[str, str]
@@ -59,7 +59,7 @@ class Slices:
     @property
     def properties(self) -> str:
         """What the examples were sliced by, as in prose."""
-        return join_names(list(dict.fromkeys(as_words(row["by"]) for row in self.rows)))
+        return join_names(list(dict.fromkeys(property_name(row["by"]) for row in self.rows)))
 
     def summary(self) -> str:
         """Report in a few sentences what the tests found, and how many slices could not be tested."""
@@ -92,4 +92,4 @@ def read_slices(evaluate: Path, noun: str, error_noun: str = "") -> Slices:
 
 
 def name_slice(row: Row) -> str:
-    return f"{as_words(row['by'])} {isolate(row['slice'])}"
+    return f"{property_name(row['by'])} {isolate(row['slice'])}"
