@@ -33,6 +33,7 @@ class OutputReader(ABC):
     predicts_numbers: ClassVar[bool] = False  # outputs and targets are numbers in the same units, (N, K)
     is_dense: ClassVar[bool] = False  # outputs and targets have a value for each pixel
     allows_rotation: ClassVar[bool] = False  # a rotated image has the same target
+    palette: Sequence[str] = ()  # colour of each label as #rrggbb, in which masks are drawn; empty: any
     headline: str  # the measure that sums up a model
     error_noun: ClassVar[str]  # what `errors` are, with their unit: "absolute error"
 
@@ -45,6 +46,10 @@ class OutputReader(ABC):
         if facts:
             raise TypeError(f"unknown facts: {', '.join(sorted(facts))}")
         self.labels, self.temperature = list(labels), temperature
+
+    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
+        """Return calibrated probabilities of the labels, (N, K); only with `has_one_label` or `has_label_set`."""
+        raise NotImplementedError
 
     @abstractmethod
     def decide(self, outputs: np.ndarray) -> np.ndarray:
