@@ -97,5 +97,5 @@ def test_outputs_are_read_from_the_rows_of_a_table(reader, outputs):
     with pytest.raises(ValueError, match="there is no column"):
         reader.parse_rows([{"path": "a.png"}])
     column = next(column for column in reversed(reader.columns(3)) if not column.endswith(("_low", "_high")))
-    with pytest.raises(ValueError, match="a prediction is not a finite number|a cell is not a probability"):
+    with pytest.raises(ValueError, match=r"a prediction is not a finite number|a cell is not a probability"):
         reader.parse_rows([rows[0] | {column: "nan"}])
