@@ -51,6 +51,10 @@ class OutputReader(ABC):
         """Return the shape of one example's outputs, given the height and width of the model's images."""
         return (len(self.labels), *(image_size if self.is_dense else ()))
 
+    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
+        """Return calibrated probabilities of the labels, (N, K); only with `has_one_label` or `has_label_set`."""
+        raise NotImplementedError
+
     @abstractmethod
     def decide(self, outputs: np.ndarray) -> np.ndarray:
         """Return predictions in the form of targets."""
