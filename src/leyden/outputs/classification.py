@@ -1,6 +1,6 @@
 """Logits of classification: each example belongs to one class."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,7 @@ class ClassificationReader(OutputReader):
     noun = "classes"
     verb = "classifies"
     has_one_label = True
+    allows_rotation = True
     headline = "accuracy"
     error_noun = "wrong class"
 
@@ -50,6 +51,9 @@ class ClassificationReader(OutputReader):
             dict(zip(columns, (cell for i in best for cell in (self.labels[i], f"{row[i]:.6f}")), strict=True))
             for row, best in zip(probabilities, ranked.tolist(), strict=True)
         ]
+
+    def to_json(self, row: Row) -> dict[str, Any]:
+        return {column: cell if column.startswith("prediction") else float(cell) for column, cell in row.items()}
 
     def target_rows(self, targets: np.ndarray) -> list[Row]:
         return [{"label": self.labels[target]} for target in targets]

@@ -28,9 +28,13 @@ class OutputReader(ABC):
     noun: ClassVar[str]  # what the labels are: classes, labels, targets
     verb: ClassVar[str]  # what a model does with an example, as in "a model that classifies images"
     output_name: ClassVar[str] = "logits"  # in exported files
-    has_one_label: ClassVar[bool] = False  # each example has exactly one of the labels; targets are indices, (N,)
+    has_one_label: ClassVar[bool] = False  # outputs are logits of classes (softmax); targets are indices, (N,)
+    has_label_set: ClassVar[bool] = False  # each example has any number of the labels; targets are 0 or 1, (N, K)
+    predicts_numbers: ClassVar[bool] = False  # outputs and targets are numbers in the same units, (N, K)
     is_dense: ClassVar[bool] = False  # outputs and targets have a value for each pixel
+    allows_rotation: ClassVar[bool] = False  # a rotated image has the same target
     headline: str  # the measure that sums up a model
+    palette: Sequence[tuple[int, int, int]]  # colour of each label, if `is_dense`
     error_noun: ClassVar[str]  # what `errors` are, with their unit: "absolute error"
 
     def __init__(self, labels: Sequence[str], temperature: float = 1.0, **facts: Any) -> None:
@@ -42,6 +46,10 @@ class OutputReader(ABC):
         if facts:
             raise TypeError(f"unknown facts: {', '.join(sorted(facts))}")
         self.labels, self.temperature = list(labels), temperature
+
+    def output_shape(self, image_size: Sequence[int] = ()) -> tuple[int, ...]:
+        """Return the shape of one example's outputs, given the height and width of the model's images."""
+        return (len(self.labels), *(image_size if self.is_dense else ()))
 
     @abstractmethod
     def decide(self, outputs: np.ndarray) -> np.ndarray:
@@ -55,6 +63,13 @@ class OutputReader(ABC):
     def agreement(self, outputs: np.ndarray, others: np.ndarray) -> np.ndarray:
         """Return to what fraction the decisions of two models are the same, float64 (N,) in [0, 1]."""
 
+    def spread(self, outputs: np.ndarray) -> np.ndarray | float:
+        """Return the unit of differences between two models' outputs: one number, or float64 (K,).
+
+        By default, it is the standard deviation of the outputs of all examples and labels.
+        """
+        return float(outputs.std(dtype=np.float64))
+
     @abstractmethod
     def measures(self, outputs: np.ndarray, targets: np.ndarray) -> list[AnyMeasure]:
         """Return what a split is scored by; `headline` names one of them."""
@@ -67,9 +82,21 @@ class OutputReader(ABC):
     def rows(self, outputs: np.ndarray, limit: int) -> list[Row]:
         """Return the predictions as rows of `columns`."""
 
+    def to_json(self, row: Row) -> dict[str, Any]:
+        """Return a row as JSON holds it: numbers as numbers, sets of labels as lists."""
+        return {column: as_number(cell) for column, cell in row.items()}
+
     @abstractmethod
     def target_rows(self, targets: np.ndarray) -> list[Row]:
         """Return targets as cells, for a table that shows them beside the predictions."""
+
+    def parse_rows(self, rows: Sequence[Row]) -> np.ndarray:
+        """Return the outputs that the rows of a table hold, or others that are scored alike.
+
+        Raises:
+            ValueError: if the rows do not hold them.
+        """
+        raise ValueError("the predictions of this task cannot be read from a table")
 
     def explained_outputs(self, outputs: "Tensor") -> "Tensor":
         """Return the network's outputs as a number for each example and label, (N, K), which attributions explain."""
@@ -82,3 +109,11 @@ class OutputReader(ABC):
     @abstractmethod
     def response(self, explained: "Tensor") -> "Tensor":
         """Return what deletion and insertion curves follow, (N, K), given `explained_outputs`."""
+
+
+def as_number(cell: str) -> float | str:
+    """Return a cell as a number, if it is one."""
+    try:
+        return float(cell)
+    except ValueError:
+        return cell
