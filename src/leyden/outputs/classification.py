@@ -18,6 +18,7 @@ class ClassificationReader(OutputReader):
     noun = "classes"
     verb = "classifies"
     has_one_label = True
+    allows_rotation = True
     headline = "accuracy"
     error_noun = "wrong class"
 

@@ -28,8 +28,11 @@ class OutputReader(ABC):
     noun: ClassVar[str]  # what the labels are: classes, labels, targets
     verb: ClassVar[str]  # what a model does with an example, as in "a model that classifies images"
     output_name: ClassVar[str] = "logits"  # in exported files
-    has_one_label: ClassVar[bool] = False  # each example has exactly one of the labels; targets are indices, (N,)
+    has_one_label: ClassVar[bool] = False  # outputs are logits of classes (softmax); targets are indices, (N,)
+    has_label_set: ClassVar[bool] = False  # each example has any number of the labels; targets are 0 or 1, (N, K)
+    predicts_numbers: ClassVar[bool] = False  # outputs and targets are numbers in the same units, (N, K)
     is_dense: ClassVar[bool] = False  # outputs and targets have a value for each pixel
+    allows_rotation: ClassVar[bool] = False  # a rotated image has the same target
     headline: str  # the measure that sums up a model
     palette: Sequence[tuple[int, int, int]]  # colour of each label, if `is_dense`
     error_noun: ClassVar[str]  # what `errors` are, with their unit: "absolute error"
@@ -86,6 +89,14 @@ class OutputReader(ABC):
     @abstractmethod
     def target_rows(self, targets: np.ndarray) -> list[Row]:
         """Return targets as cells, for a table that shows them beside the predictions."""
+
+    def parse_rows(self, rows: Sequence[Row]) -> np.ndarray:
+        """Return the outputs that the rows of a table hold, or others that are scored alike.
+
+        Raises:
+            ValueError: if the rows do not hold them.
+        """
+        raise ValueError("the predictions of this task cannot be read from a table")
 
     def explained_outputs(self, outputs: "Tensor") -> "Tensor":
         """Return the network's outputs as a number for each example and label, (N, K), which attributions explain."""

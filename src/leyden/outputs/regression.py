@@ -23,6 +23,7 @@ class RegressionReader(OutputReader):
     noun = "targets"
     verb = "measures"
     output_name = "targets"
+    predicts_numbers = True
     error_noun = "absolute error"
 
     def __init__(
@@ -79,6 +80,14 @@ class RegressionReader(OutputReader):
         return [
             {f"true_{label}": f"{value:.6g}" for label, value in zip(self.labels, row, strict=True)} for row in targets
         ]
+
+    def parse_rows(self, rows: Sequence[Row]) -> np.ndarray:
+        if missing := [label for label in self.labels if label not in (rows[0] if rows else {})]:
+            raise ValueError(f"there is no column {missing[0]}")
+        outputs = np.array([[float(row[label]) for label in self.labels] for row in rows])
+        if not np.isfinite(outputs).all():
+            raise ValueError("a prediction is not a finite number")
+        return outputs
 
     def explained_labels(self, outputs: np.ndarray) -> np.ndarray:
         """Return the first target: the maps of several are drawn one by one."""

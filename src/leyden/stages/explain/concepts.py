@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from leyden.artifacts import CONCEPTS
-from leyden.data.images import ImageReader, UnreadableImageError, decoder_limits, read_image
 from leyden.data.listing import find_files
 from leyden.data.packed import Images, Split
 from leyden.errors import UserError
 from leyden.files.names import printable
 from leyden.files.tables import write_table
+from leyden.imaging.images import ImageReader, UnreadableImageError, decoder_limits, read_image
 from leyden.models.build import Model
 from leyden.models.image_model import ImageModel
 from leyden.stages.explain.batch import PreparedData, preprocess

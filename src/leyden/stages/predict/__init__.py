@@ -11,12 +11,12 @@ import numpy as np
 from tqdm import tqdm
 
 from leyden.cost import announce_cost
-from leyden.data.images import ImageReader, decoder_limits
 from leyden.data.listing import LeftOut
 from leyden.errors import UserError
 from leyden.files import replaced_file, replaced_folder
 from leyden.files.names import printable
 from leyden.files.outputs import check_no_overlap, check_output, is_stream
+from leyden.imaging.images import ImageReader, decoder_limits
 from leyden.outputs.reader import OutputReader, Row
 from leyden.ranges import check_range
 from leyden.runtimes.load import Predictor, load, reader_of, run_model

@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from leyden.data.images import SUFFIXES as IMAGE_SUFFIXES
-from leyden.data.images import ImageReader, UnreadableImageError, as_unreadable, decode, to_array
 from leyden.data.listing import LeftOut, find_files
 from leyden.data.sequences import SUFFIXES as SEQUENCE_SUFFIXES
 from leyden.data.sequences import Sequences, UnreadableSequenceError, read_sequence
 from leyden.errors import UserError, one_line
 from leyden.files.regular_files import read_regular_file
+from leyden.imaging.images import SUFFIXES as IMAGE_SUFFIXES
+from leyden.imaging.images import ImageReader, UnreadableImageError, as_unreadable, decode, to_array
 from leyden.runtimes.load import Predictor, SliceableExamples
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from leyden.data.masks import resize_mask, write_mask_png
+from leyden.imaging.masks import resize_mask, write_mask_png
 from leyden.outputs.reader import OutputReader
 from leyden.stages.predict.inputs import InputFile
 
