@@ -1,5 +1,7 @@
 """Exported files of a network with a value for each pixel, and their comparison with the checkpoint."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -14,11 +16,10 @@ from leyden.stages.export.export_job import ExportJob
 from leyden.stages.export.export_request import ExportRequest
 from leyden.stages.export.input_spec import MAX_OUTPUT_VALUES, ImageInputSpec, limit_examples
 from leyden.stages.export.verification import ModelOutputs, compare_outputs
-from tests.stages.dense_model import PixelReader
+from tests.stages.dense_model import DESCRIPTION, READER
 
 SIZE = (16, 24)
 IMAGES = np.random.default_rng(0).integers(0, 256, (70, 3, *SIZE), dtype=np.uint8)
-READER = PixelReader(["dark", "bright"])
 LOGITS = np.random.default_rng(0).normal(size=(70, 2, 4, 5)).astype(np.float32)
 
 
@@ -27,7 +28,7 @@ def model() -> ImageModel:
     torch.manual_seed(0)
     network = {"class_path": "leyden.models.UNet", "init_args": {"width": 4, "depth": 2}}
     input = {"channels": 3, "image_size": list(SIZE), "mean": [0.5] * 3, "std": [0.25] * 3}
-    return ImageModel(network, ["dark", "bright"], input).eval()  # type: ignore[arg-type]
+    return ImageModel(network, DESCRIPTION["labels"], input, DESCRIPTION["task"]).eval()  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -65,8 +66,8 @@ def test_agreement_is_the_mean_fraction_of_pixels_with_the_same_class():
     metrics = compare_outputs(outputs_of(swapped), outputs_of(LOGITS), targets, READER)
     assert metrics["agreement"] == pytest.approx(0.75)
     assert metrics["agreement_low"] < 0.75 < metrics["agreement_high"]
-    assert metrics["score_name"] == "pixel_accuracy"
-    assert metrics["score"] == pytest.approx(0.75)
+    assert metrics["score_name"] == "mean_iou"
+    assert metrics["score"] == pytest.approx(0.6, abs=0.01)  # 0.75 / (0.75 + 2 * 0.25) of each class
 
 
 def test_rounding_of_two_equal_values_of_a_pixel_is_no_disagreement():
@@ -79,17 +80,8 @@ def test_rounding_of_two_equal_values_of_a_pixel_is_no_disagreement():
     assert (Comparison(READER, expected).agreement(different) == 0.75).all()
 
 
-def test_the_checkpoint_is_compared_on_no_more_examples_than_fit_into_memory(model):
-    spec = ImageInputSpec(model)
-    assert limit_examples(spec, 512) == 512
-    spec.shape = [3, 4096, 4096]
-    assert spec.output_shape == [2]  # the model's task has no value for each pixel
-    assert limit_examples(spec, 512) == 512
-
-
 @pytest.mark.parametrize(("size", "count"), [(64, 512), (512, 128), (8192, 1)])
-def test_large_masks_leave_fewer_examples(size, count, model, monkeypatch):
-    monkeypatch.setattr("leyden.stages.export.input_spec.load_reader", lambda _: READER)
+def test_large_masks_leave_fewer_examples(size, count, model):
     spec = ImageInputSpec(model)
     spec.shape = [3, size, size]
     assert spec.output_shape == [2, size, size]
@@ -97,10 +89,10 @@ def test_large_masks_leave_fewer_examples(size, count, model, monkeypatch):
     assert count == 1 or count * 2 * size**2 <= MAX_OUTPUT_VALUES
 
 
-def test_metadata_names_the_shape_of_the_output(model, monkeypatch):
-    for module in ("", ".input_spec"):
-        monkeypatch.setattr(f"leyden.stages.export{module}.load_reader", lambda _: READER)
-    assert '"shape": ["batch", 2, 16, 24]' in describe(model, "fp32", "MIT")
+def test_metadata_names_the_shape_of_the_output_and_the_palette(model):
+    description = json.loads(describe(model, "fp32", "MIT"))
+    assert description["output"] == {"name": "logits", "dtype": "float32", "shape": ["batch", 2, 16, 24]}
+    assert description["task"] == DESCRIPTION["task"]
 
 
 def test_outputs_are_written_batch_by_batch(tmp_path):

@@ -12,15 +12,13 @@ from leyden.cli import main
 from leyden.files.tables import read_table
 from leyden.stages.predict.inputs import InputFile
 from leyden.stages.predict.masks import name_masks
-from tests.stages.dense_model import PixelModel, PixelReader
+from tests.stages.dense_model import PixelModel
 
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     """Change to a folder with images of which the right third is bright, and a model that finds it."""
     monkeypatch.setattr(leyden.stages.predict, "load", lambda *_, **__: PixelModel())
-    monkeypatch.setattr(leyden.stages.predict, "reader_of", lambda _: PixelReader(["dark", "bright"]))
-    monkeypatch.setattr("leyden.runtimes.load.load_reader", lambda _: PixelReader(["dark", "bright"]))
     monkeypatch.chdir(tmp_path)
     for name, (height, width) in {"a.png": (6, 8), "sub/b.bmp": (24, 32), "sub/a.png": (12, 16)}.items():
         pixels = np.full((height, width), 20, np.uint8)
