@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -72,6 +72,10 @@ class MultilabelReader(OutputReader):
         columns = self.columns(limit)
         cells = zip(self._join(self.decide(outputs)), self.probabilities(outputs), strict=True)
         return [dict(zip(columns, (names, *(f"{p:.6f}" for p in row)), strict=True)) for names, row in cells]
+
+    def to_json(self, row: Row) -> dict[str, Any]:
+        labels = {"labels": [label for label in row["labels"].split(";") if label]}
+        return {column: float(cell) for column, cell in row.items() if column not in labels} | labels
 
     def target_rows(self, targets: np.ndarray) -> list[Row]:
         return [{"true_labels": names} for names in self._join(targets)]
