@@ -94,8 +94,8 @@ class MultilabelReader(OutputReader):
         """Return the most probable label."""
         return self.probabilities(outputs).argmax(axis=1)
 
-    def response(self, explained: "Tensor") -> "Tensor":
-        return explained.sigmoid()
+    def response(self, outputs: "Tensor", reference: "Tensor") -> "Tensor":
+        return outputs.sigmoid()
 
     def _join(self, targets: np.ndarray) -> list[str]:
         return [";".join(self.labels[index] for index in np.flatnonzero(row)) for row in targets]
