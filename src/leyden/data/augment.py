@@ -16,8 +16,8 @@ from torch.nn import functional as F
 
 from leyden.class_paths import import_path
 from leyden.data.colour import jitter
-from leyden.data.mask_classes import IGNORED
 from leyden.errors import UserError, one_line
+from leyden.imaging.mask_classes import IGNORED
 from leyden.ops.resample import resample_normalize
 from leyden.ranges import check_range
 

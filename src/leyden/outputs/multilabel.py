@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -73,6 +73,10 @@ class MultilabelReader(OutputReader):
         cells = zip(self._join(self.decide(outputs)), self.probabilities(outputs), strict=True)
         return [dict(zip(columns, (names, *(f"{p:.6f}" for p in row)), strict=True)) for names, row in cells]
 
+    def to_json(self, row: Row) -> dict[str, Any]:
+        labels = {"labels": [label for label in row["labels"].split(";") if label]}
+        return {column: float(cell) for column, cell in row.items() if column not in labels} | labels
+
     def target_rows(self, targets: np.ndarray) -> list[Row]:
         return [{"true_labels": names} for names in self._join(targets)]
 
@@ -90,8 +94,8 @@ class MultilabelReader(OutputReader):
         """Return the most probable label."""
         return self.probabilities(outputs).argmax(axis=1)
 
-    def response(self, explained: "Tensor") -> "Tensor":
-        return explained.sigmoid()
+    def response(self, outputs: "Tensor", reference: "Tensor") -> "Tensor":
+        return outputs.sigmoid()
 
     def _join(self, targets: np.ndarray) -> list[str]:
         return [";".join(self.labels[index] for index in np.flatnonzero(row)) for row in targets]

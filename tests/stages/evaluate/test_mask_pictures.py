@@ -19,7 +19,7 @@ class MaskReader(RegressionReader):
 
     is_dense = True
     predicts_numbers = False
-    palette = ("#000000", "#ff0000")
+    palette = ((0, 0, 0), (255, 0, 0))
 
     def target_rows(self, targets: np.ndarray) -> list[dict[str, str]]:
         return [{"true_fraction": f"{mask.mean():.6g}"} for mask in targets]

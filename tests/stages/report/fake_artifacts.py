@@ -148,8 +148,9 @@ class Artifacts:
             "bytes": 2_000_000,
             "status": "checked",
             "reason": "",
-            "top1_agreement": 1.0,
-            "accuracy": 0.8,
+            "agreement": 1.0,
+            "score_name": "accuracy",
+            "score": 0.8,
         }
         keys = ("format", "file", "max_abs_diff", "latency_ms_b1_p50", "latency_ms_b64_p50")
         rows = [("onnx", "model.onnx", 2e-6, 0.5, 4.0), ("eager", "", 0.0, 4.0, 20.0)]

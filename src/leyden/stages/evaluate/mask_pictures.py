@@ -5,12 +5,12 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageColor
+from PIL import Image
 
 from leyden.artifacts import OVERLAYS
-from leyden.data.mask_classes import Colour, MaskClass, make_palette
-from leyden.data.masks import draw_overlay, write_mask_png
 from leyden.data.packed import read_split
+from leyden.imaging.mask_classes import Colour
+from leyden.imaging.masks import draw_overlay, write_mask_png
 from leyden.outputs.reader import OutputReader
 from leyden.stages.evaluate.example_tables import mask_file, rank_errors
 from leyden.stages.evaluate.scored_split import ScoredSplit
@@ -20,7 +20,7 @@ NUM_OVERLAYS = 24
 
 def draw_masks(reader: OutputReader, test: ScoredSplit, data: Path) -> Mapping[str, Callable[[Path], None]]:
     """Return functions that write the masks of all test examples, and overlays of those with the largest errors."""
-    palette = read_palette(reader)
+    palette = reader.palette
     pictures: dict[str, Callable[[Path], None]] = {
         mask_file(row): partial(write_mask_png, mask=mask.astype(np.uint8), palette=palette)
         for row, mask in enumerate(test.predictions)
@@ -32,14 +32,6 @@ def draw_masks(reader: OutputReader, test: ScoredSplit, data: Path) -> Mapping[s
             write_overlays, image=np.asarray(images[row : row + 1])[0], masks=masks, palette=palette
         )
     return pictures
-
-
-def read_palette(reader: OutputReader) -> list[Colour]:
-    """Return the colour of each label: the reader's, or distinct ones."""
-    if not reader.palette:
-        return make_palette([MaskClass(None, label) for label in reader.labels])
-    colours = (ImageColor.getrgb(colour) for colour in reader.palette)
-    return [(colour[0], colour[1], colour[2]) for colour in colours]
 
 
 def write_overlays(path: Path, image: np.ndarray, masks: Sequence[np.ndarray], palette: Sequence[Colour]) -> None:

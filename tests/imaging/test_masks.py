@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from leyden.data.images import UnreadableImageError, read_image
-from leyden.data.mask_classes import MaskClass, find_classes, make_palette, read_classes
-from leyden.data.masks import MaskReader, draw_overlay, read_mask, resize_mask, scan_mask, write_mask_png
 from leyden.errors import UserError
-from tests.data.image_files import png, tiff
+from leyden.imaging.images import UnreadableImageError, read_image
+from leyden.imaging.mask_classes import MaskClass, find_classes, make_palette, read_classes
+from leyden.imaging.masks import MaskReader, draw_overlay, read_mask, resize_mask, scan_mask, write_mask_png
+from tests.imaging.image_files import png, tiff
 
 RED, GREEN, BLUE, BLACK = (255, 0, 0), (0, 128, 0), (0, 0, 255), (0, 0, 0)
 CLASSES = (MaskClass(0, "ground", BLACK), MaskClass(3, "cat", RED), MaskClass(7, "dog", GREEN))
