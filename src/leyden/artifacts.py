@@ -14,11 +14,17 @@ METRICS = "metrics.json"  # of train, evaluate and explain
 # Files of artifacts/evaluate
 PREDICTIONS = "predictions.csv"
 SCORE_PREFIX = "score:"  # of the columns of predictions.csv that hold each class's probability
-PER_CLASS = "per_class.csv"
-CALIBRATION = "calibration.csv"
+MEASURES = "tables/measures.csv"
+PER_CLASS = "tables/per_class.csv"
+PER_LABEL = "tables/per_label.csv"
+RELIABILITY = "tables/reliability.csv"
+CALIBRATION = "tables/calibration.csv"
+LARGEST_ERRORS = "errors/largest.csv"
 SUSPECTS = "errors/suspects.csv"
 SLICES = "errors/slices.csv"
-ROBUSTNESS = "robustness/accuracy.csv"
+ROBUSTNESS = "robustness/accuracy.csv"  # of other tasks, the file is named after the headline measure
+MASKS = "pictures/masks"
+OVERLAYS = "pictures/overlays"
 
 # Files of artifacts/export
 EXPORT_REPORT = "report.json"

@@ -117,6 +117,34 @@ def check_configs(parser: Any, args: Sequence[str], links: Mapping[str, str] = M
                 raise UserError(f"expected no {key} in {path}, which {links[key]} sets; remove it")
 
 
+def class_named_last(args: Sequence[str], section: str) -> Any:
+    """Return the class that options and config files name last for a section; None if it cannot be imported."""
+    class_path: Any = None
+    for value in settings_of(args, section):
+        class_path = value.get("class_path", class_path) if isinstance(value, dict) else value
+    with suppress(ImportError):
+        return import_path(class_path) if isinstance(class_path, str) else None
+    return None
+
+
+def settings_of(args: Sequence[str], section: str) -> Iterator[Any]:
+    """Yield what config files and options set for a section (`model`), or its class path, from left to right."""
+    for option, following in zip(args, [*args, ""][1:], strict=True):
+        for name in filter(None, config_paths([option, following] if option in ("-c", "--config") else [option])):
+            if (path := Path(name).expanduser()).is_file():
+                yield read_yaml(path).get(section, {})
+        if option == f"--{section}":
+            yield following
+        elif named := re.fullmatch(rf"--{section}(?:\.class_path)?=(.+)", option):
+            yield named[1]
+
+
+def names_setting(args: Sequence[str], section: str, name: str) -> bool:
+    """Return whether a command line or its config files set an argument of a section's class."""
+    is_option = any(re.match(rf"--{section}(?:\.init_args)?\.{name}(?:[.=+]|$)", arg) for arg in args)
+    return is_option or any(is_set(f"init_args.{name}", settings) for settings in settings_of(args, section))
+
+
 def is_set(key: str, settings: Any) -> bool:
     """Return whether nested settings hold a value of a dotted key."""
     for part in key.split("."):

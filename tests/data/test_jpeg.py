@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from leyden.data.images import decode, to_array
 from leyden.data.jpeg import JpegImages
+from leyden.imaging.images import decode, to_array
 from tests.conftest import SHAPES, draw_shape
 
 

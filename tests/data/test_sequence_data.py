@@ -89,5 +89,5 @@ def test_data_of_the_other_kind_is_rejected(in_trained, sequences_prepared, erro
     with pytest.raises(UserError, match=r"holds images; set data to leyden.ImageData"):
         SequenceData()
     assert "holds sequences; set data to leyden.SequenceData" in error_of(
-        "fit", f"--data.folder={sequences_prepared}/artifacts/prepare"
+        "fit", "--data=leyden.ImageData", f"--data.folder={sequences_prepared}/artifacts/prepare"
     )

@@ -204,7 +204,7 @@ def test_a_card_without_an_evaluation_does_not_claim_one(tmp_path: Path) -> None
 def test_a_refused_file_states_its_difference(tmp_path: Path, difference: float | None, text: str) -> None:
     artifacts = Artifacts(tmp_path, LABELS)
     rows = json.loads((artifacts.root / "export/report.json").read_text())
-    refused = {"format": "onnx", "precision": "int8", "status": "refused", "reason": "", "top1_agreement": 0.5}
+    refused = {"format": "onnx", "precision": "int8", "status": "refused", "reason": "", "agreement": 0.5}
     write_json(artifacts.root / "export/report.json", [*rows, refused | {"max_relative_diff": difference}])
     assert f"the largest logit difference is {text}" in Elements(artifacts.report()[0]).text
 

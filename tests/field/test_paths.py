@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import leyden.stages.export.safetensors
-import leyden.stages.predict
+import leyden.stages.predict.inputs
 from leyden.cli import main
 from leyden.files.tables import read_table
 from leyden.models import GRUClassifier
@@ -306,7 +306,7 @@ class TestDamagedFiles:
             return np.zeros((5, 1), np.float32), "npy"
 
         monkeypatch.setattr(leyden.stages.predict, "load", lambda *_, **__: FirstLabel())
-        monkeypatch.setattr(leyden.stages.predict, "read_sequence", read)
+        monkeypatch.setattr(leyden.stages.predict.inputs, "read_sequence", read)
         files = [tmp_path / "good.npy", tmp_path / "bad.npy"]
         for file in files:
             file.write_text(file.name)
@@ -319,7 +319,7 @@ class TestDamagedFiles:
 class FirstLabel:
     """A model of sequences that always answers its first label."""
 
-    labels, features, input = ("a", "b"), 1, {"features": 1}
+    labels, features, input, spec = ("a", "b"), 1, {"features": 1}, {"labels": ["a", "b"]}
 
     def __call__(self, values: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         return torch.tensor([[1.0, 0.0]]).expand(len(values), 2)

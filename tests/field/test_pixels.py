@@ -16,7 +16,7 @@ from leyden.cli import main
 from leyden.data.packed import SPLITS, read_paths, read_report, read_split
 from leyden.files.tables import read_table
 from leyden.models.build import build_model
-from tests.data.image_files import move_outside, png, tiff
+from tests.imaging.image_files import move_outside, png, tiff
 
 SIDE = 12
 CUT_JPEG = io.BytesIO()

@@ -60,7 +60,6 @@ TRAINING = [
     ("--trainer.strategy=ddp_spawn", "expected a strategy whose processes are started by popen"),
     ("--trainer.strategy=ddp_fork_find_unused_parameters_true", "expected a strategy whose processes are started by"),
     ("--checkpoint.monitor=val/accuraci", "got monitor: val/accuraci (did you mean 'val/accuracy'?)"),
-    ("--checkpoint.monitor=null", "got monitor: null"),
     ("--trainer.callbacks+=EarlyStopping --trainer.callbacks.monitor=nonsense", "got monitor: nonsense"),
     (f"{MODEL}.network.class_path=leyden.models.FastCNN", "expected no --model.init_args.network, which network sets"),
     (f"{MODEL}.labels=[a]", "expected no --model.init_args.labels, which the data sets; leave it out"),

@@ -7,10 +7,11 @@ import torch
 from leyden.artifacts import SCORE_PREFIX
 from leyden.cli import main
 from leyden.files.tables import read_table
-from leyden.stages.compare import read_predictions
+from leyden.stages.compare.predictions import read_predictions
 from leyden.stages.evaluate.metrics import metrics_with_intervals
 from leyden.stages.evaluate.predictions import Predictions
 from leyden.stages.evaluate.results import write_results
+from leyden.stages.evaluate.single_label import describe_results
 from leyden.stages.evaluate.suspects import list_suspects
 
 
@@ -19,7 +20,8 @@ def predict(num_classes: int, count: int, skill: float) -> Predictions:
     logits = torch.randn(count, num_classes, generator=torch.Generator().manual_seed(0))
     logits[torch.arange(count), labels] += skill
     names = [f"class {number}" for number in range(num_classes)]
-    return Predictions([f"{number}.png" for number in range(count)], names, labels, (skill * logits).log_softmax(dim=1))
+    scores = (skill * logits).log_softmax(dim=1)
+    return Predictions([f"{number}.png" for number in range(count)], names, labels, scores, scores.argmax(dim=1))
 
 
 def test_macro_scores_of_4_images_a_class_lie_well_inside_their_intervals():
@@ -67,7 +69,8 @@ def test_a_long_training_says_so_after_its_first_epoch(workspace, monkeypatch, c
 def test_tables_and_plots_of_1000_classes_are_bounded(tmp_path):
     predictions = predict(1000, 2000, 3.0)
     metrics = metrics_with_intervals(predictions, 3, 100, 0.95, 0)
-    write_results(tmp_path, predictions, metrics, [], list_suspects(predictions, "test", 0.95), [])
+    suspects = list_suspects(predictions, "test", 0.95)
+    write_results(tmp_path, describe_results(predictions, metrics, [], suspects, []))
     with open(tmp_path / "predictions.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     filled = [
@@ -79,7 +82,7 @@ def test_tables_and_plots_of_1000_classes_are_bounded(tmp_path):
         for row, scores in zip(rows, filled, strict=True)
     )
     assert sum(file.stat().st_size for file in tmp_path.rglob("*.png")) < 1e6
-    assert len((tmp_path / "per_class.csv").read_text().splitlines()) == 1001
+    assert len((tmp_path / "tables/per_class.csv").read_text().splitlines()) == 1001
 
     saved = read_predictions(tmp_path / "predictions.csv", predictions.paths)
     assert torch.equal(saved.probabilities.argmax(dim=1), predictions.predicted)

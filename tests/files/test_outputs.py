@@ -306,9 +306,8 @@ def test_predictions_beside_sequences_are_refused_because_they_could_be_read_as_
     in_sequences, tmp_path, monkeypatch, error_of
 ):
     shutil.copytree("data", tmp_path / "data")
-    monkeypatch.setattr(
-        leyden.stages.predict, "load", lambda *_, **__: SimpleNamespace(labels=["down", "up"], features=2)
-    )
+    model = SimpleNamespace(labels=["down", "up"], features=2, spec={"labels": ["down", "up"]})
+    monkeypatch.setattr(leyden.stages.predict, "load", lambda *_, **__: model)
     monkeypatch.chdir(tmp_path / "data")
     line = error_of("predict", "model.ckpt", ".")
     assert "predictions.csv is inside .; choose a different --out" in line

@@ -12,7 +12,7 @@ import leyden
 from leyden import SupervisedModule, UserError
 from leyden.models import TorchvisionNet
 from leyden.models.checkpoint import load_checkpoint
-from leyden.models.torchvision_net import find_first_convolution
+from leyden.models.torchvision_stem import find_first_convolution
 
 SMALL_NETWORKS = [
     "resnet18",

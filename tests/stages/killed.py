@@ -21,6 +21,7 @@ from torch import Tensor, nn
 import leyden
 import leyden.stages.train
 from leyden.cli import main
+from leyden.training.resumption import Resume
 
 
 class DropoutNet(nn.Module):
@@ -63,6 +64,7 @@ KILL_POINTS: dict[str, tuple[Any, str, bool, Callable[..., None]]] = {
     "optimizer": (torch.optim.AdamW, "step", True, die),
     "validation": (leyden.SupervisedModule, "validation_step", False, die),
     "epoch_end": (leyden.SupervisedModule, "on_train_epoch_end", True, die),
+    "resumable": (Resume, "save", True, die),
     "half_saved": (torch, "save", False, save_half),
     "saved": (torch, "save", True, die),
     "before_rename": (Path, "replace", False, die),

@@ -9,7 +9,7 @@ import torch
 
 from leyden.cli import main
 from leyden.data.packed import read_paths
-from leyden.stages.compare import find_correct
+from leyden.stages.compare.accuracy import find_correct
 
 MODEL = "artifacts/train/model.ckpt"
 

@@ -33,7 +33,7 @@ def test_every_test_example_is_predicted_and_the_files_agree(in_trained, tmp_pat
     confidence = [float(row["confidence"]) for row in rows]
     assert confidence == pytest.approx(scores.max(1).tolist(), abs=1e-6)
     assert (min(confidence) >= metrics["abstain_below"]) == (metrics["abstain_coverage"] == 1)
-    assert [path.name for path in (tmp_path / "out").glob("*.png")] == ["calibration.png"]  # no names drawn as boxes
+    assert [path.name for path in (tmp_path / "out").rglob("*.png")] == ["calibration.png"]  # no names drawn as boxes
 
 
 def test_predict_and_evaluate_agree_on_the_same_file(in_trained, tmp_path):

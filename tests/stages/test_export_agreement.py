@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 import torch
 
+from leyden.outputs import load_reader
 from leyden.runtimes.examples import ImageExamples
-from leyden.stages.export.agreement import Tolerance, divide_by_spread, find_agreeing, largest_diff, logit_spread
+from leyden.stages.export.agreement import Comparison, Tolerance, largest_diff
 from leyden.stages.export.export_request import Candidates, Quantisation
 from leyden.stages.export.layer_search import LayerSearch
 from leyden.stages.export.verification import ModelOutputs, compare_outputs
 
 LOGITS = np.random.default_rng(0).normal(size=(200, 4)).astype(np.float32)
+READER = load_reader({"labels": list("abcd")})
 LAYERS = [f"layer{number}" for number in range(8)]
 
 
@@ -24,28 +26,29 @@ def outputs(logits: np.ndarray) -> ModelOutputs:
 def test_fp32_is_judged_alike_for_large_and_small_logits(scale):
     expected, wrong, rounded = LOGITS * scale, LOGITS * scale * 1.001, LOGITS * scale * (1 + 1e-6)
     for values, is_allowed in ((wrong, False), (rounded, True)):
-        metrics = compare_outputs(outputs(values), outputs(expected), np.zeros(200, int))
-        assert Tolerance().allows(metrics["max_relative_diff"], metrics["top1_agreement"]) is is_allowed
+        metrics = compare_outputs(outputs(values), outputs(expected), np.zeros(200, int), READER)
+        assert Tolerance().allows(metrics["max_relative_diff"], metrics["agreement"]) is is_allowed
 
 
 def test_constant_logits_have_no_spread():
-    assert divide_by_spread(0.0, logit_spread(np.ones((3, 2)))) == 0
-    assert divide_by_spread(1e-9, logit_spread(np.ones((3, 2)))) == math.inf
+    comparison = Comparison(READER, np.ones((3, 4)))
+    assert comparison.relative_diff(np.ones((3, 4))) == 0
+    assert comparison.relative_diff(np.ones((3, 4)) + 1e-9) == math.inf
 
 
 def test_a_tie_of_the_checkpoint_is_no_disagreement():
     expected = np.array([[1.0, 1.0 + 1e-6, -3.0], [1.0, 1.1, -3.0]], np.float32)
     swapped = expected[:, [1, 0, 2]]
-    assert find_agreeing(swapped, expected, logit_spread(expected)).tolist() == [True, False]
+    assert Comparison(READER, expected).agreement(swapped).tolist() == [1, 0]
 
 
 def test_agreement_has_an_interval_over_the_examples_of_all_batch_sizes():
     wrong = LOGITS.copy()
     wrong[:3] *= -1
-    metrics = compare_outputs(outputs(wrong), outputs(LOGITS), np.zeros(200, int))
-    assert metrics["top1_agreement"] == 0.985
-    assert metrics["top1_agreement_low"] == pytest.approx(0.95683, abs=1e-5)
-    assert metrics["top1_agreement_high"] == pytest.approx(0.99591, abs=1e-5)
+    metrics = compare_outputs(outputs(wrong), outputs(LOGITS), np.zeros(200, int), READER)
+    assert metrics["agreement"] == 0.985
+    assert metrics["agreement_low"] == pytest.approx(0.95683, abs=1e-5)
+    assert metrics["agreement_high"] == pytest.approx(0.99591, abs=1e-5)
 
 
 def search(harm: dict[str, float], percentile_helps: float = 1.0) -> LayerSearch:
@@ -57,7 +60,13 @@ def search(harm: dict[str, float], percentile_helps: float = 1.0) -> LayerSearch
         return lambda images: torch.from_numpy(LOGITS[:64] + np.float32(error))
 
     examples = ImageExamples(np.zeros((64, 1, 2, 2), np.uint8))
-    return LayerSearch("f", Candidates(LAYERS, ("minmax", "percentile"), build), examples, LOGITS[:64], Tolerance(1, 0))
+    return LayerSearch(
+        "f",
+        Candidates(LAYERS, ("minmax", "percentile"), build),
+        examples,
+        Comparison(READER, LOGITS[:64]),
+        Tolerance(1, 0),
+    )
 
 
 def test_the_search_keeps_the_harmful_layers_and_no_others_in_float32():
@@ -104,7 +113,7 @@ def test_the_old_name_of_a_tolerance_is_one_line(in_trained, error_of):
 
 
 def test_the_old_name_in_a_config_is_one_line(in_trained, error_of, tmp_path):
-    (tmp_path / "export.yaml").write_text("tolerance: {int8: {max_abs_diff: 2.0, top1_agreement: 0.98}}\n")
+    (tmp_path / "export.yaml").write_text("tolerance: {int8: {max_abs_diff: 2.0, agreement: 0.98}}\n")
     line = error_of("export", "-c", str(tmp_path / "export.yaml"))
     assert "max_abs_diff" in line
     assert "max_relative_diff" in line

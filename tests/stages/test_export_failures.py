@@ -14,6 +14,7 @@ from torch import nn
 from leyden.cli import main
 from leyden.models.checkpoint import load_checkpoint
 from leyden.models.image_model import ImageModel
+from leyden.outputs import load_reader
 from leyden.runtimes import open_model
 from leyden.runtimes.examples import ImageExamples
 from leyden.stages.export import describe, pt2
@@ -110,16 +111,16 @@ def test_a_file_with_a_fixed_batch_size_fails_with_its_name(failure, monkeypatch
 def test_one_batch_size_with_wrong_outputs_is_detected(wrong_at):
     logits = np.random.default_rng(0).normal(size=(80, 4)).astype(np.float32)
     by_batch_size = {64: logits, 7: logits, 1: logits[:64]}
-    labels, expected = logits.argmax(1), ModelOutputs(by_batch_size, {"labels": list("abcd")})
+    labels, expected, reader = logits.argmax(1), ModelOutputs(by_batch_size, {}), load_reader({"labels": list("abcd")})
 
     def compare_changed(values: np.ndarray) -> dict:
-        return compare_outputs(ModelOutputs(by_batch_size | {wrong_at: values}, {}), expected, labels)
+        return compare_outputs(ModelOutputs(by_batch_size | {wrong_at: values}, {}), expected, labels, reader)
 
     assert compare_changed(by_batch_size[wrong_at])["max_abs_diff"] == 0
     wrong = compare_changed(-by_batch_size[wrong_at])
     assert wrong["max_abs_diff"] > 1
-    assert wrong["top1_agreement"] < 0.5
-    assert wrong["accuracy"] < 0.5 or wrong_at == 1
+    assert wrong["agreement"] < 0.5
+    assert wrong["score"] < 0.5 or wrong_at == 1
     nan = compare_changed(by_batch_size[wrong_at] * np.nan)
     assert nan["max_abs_diff"] == np.inf
     assert nan["mean_abs_diff"] == np.inf

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from leyden.cli import main
-from leyden.data.images import read_image
 from leyden.data.packed import SPLITS, ArrayWriter, read_paths, read_report, read_split
+from leyden.imaging.images import read_image
 from leyden.stages.prepare.duplicates import Duplicates
 from leyden.stages.prepare.pixel_cache import PixelCache
 from leyden.stages.prepare.settings import choose_storage

@@ -37,7 +37,7 @@ def are_equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 
 class CustomModule(LightningModule):
-    """Has no training step."""
+    """Has no steps."""
 
 
 def test_fit_publishes_model_scores_and_curves(in_trained):
@@ -151,7 +151,7 @@ def test_help_lists_the_essential_options_first(workspace, capsys):
         (["--trainer.overfit_batches=2"], "expected overfit_batches: 0"),
         (["--trainer.max_epochs=-1"], "set trainer.max_epochs or max_steps"),
         (["--ckpt_path=nowhere.ckpt"], "expected no --ckpt_path; got nowhere.ckpt"),
-        (["--model=tests.stages.test_train.CustomModule"], "No `training_step()` method defined"),
+        (["--model=tests.stages.test_train.CustomModule"], "CustomModule has no validation_step"),
     ],
 )
 def test_mistakes_are_one_line_errors(workspace, error_of, args, expected):

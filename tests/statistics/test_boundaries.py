@@ -44,9 +44,10 @@ def test_edges_of_the_image_and_of_ignored_regions_are_no_boundary():
     assert boundary_counts(np.zeros_like(target), target, 2, 1, ignore_value=255).sum() == 0
 
 
-def test_ignored_pixels_are_no_boundary():
+@pytest.mark.parametrize("edge", [4, 6])
+def test_ignored_pixels_are_no_boundary(edge):
     target = np.where(np.arange(8) < 4, 0, 255) * np.ones((6, 1), dtype=np.int64)
-    prediction = np.where(np.arange(8) < 6, 0, 1) * np.ones((6, 1), dtype=np.int64)
+    prediction = np.where(np.arange(8) < edge, 0, 1) * np.ones((6, 1), dtype=np.int64)
     assert boundary_counts(prediction, target, 2, 1, ignore_value=255).sum() == 0
 
 

@@ -8,7 +8,9 @@ from leyden.statistics.conformal import conformal_radius, coverage_measure
 from leyden.statistics.wilson import wilson_interval
 
 
-@pytest.mark.parametrize(("count", "coverage", "rank"), [(9, 0.9, 9), (19, 0.9, 18), (20, 0.9, 19), (99, 0.95, 95)])
+@pytest.mark.parametrize(
+    ("count", "coverage", "rank"), [(9, 0.9, 9), (19, 0.9, 18), (20, 0.9, 19), (99, 0.95, 95), (99, 0.55, 55)]
+)
 def test_radius_is_the_residual_of_the_finite_sample_rank(count, coverage, rank):
     residuals = np.random.default_rng(0).permutation(np.arange(1, count + 1)) * np.where(np.arange(count) % 2, 1, -1)
     assert conformal_radius(residuals, coverage) == rank

@@ -88,3 +88,21 @@ def test_a_perfect_score_has_an_interval():
         "hamming_loss": 0,
     }
     assert all(0.01 < estimate.high - estimate.low < 0.04 for estimate in estimates.values())
+
+
+def test_scores_of_an_unsigned_type():
+    targets = np.arange(12).reshape(6, 2) % 3 == 0
+    scores = np.array([[3, 0], [2, 4], [0, 1], [9, 7], [5, 5], [1, 8]], dtype=np.uint8)
+    arguments = [targets, targets]
+    for measures in (multilabel_measures, lambda *args: per_label_measures(*args, ["a", "b"])):
+        first, second = (bootstrap_intervals(measures(each, *arguments), 0.95, 50) for each in (scores, scores / 9))
+        assert first == second
+
+
+def test_groups_of_two_equal_examples_have_the_average_precision_of_one():
+    targets = np.random.default_rng(0).random((40, 1)) < 0.4
+    scores = np.random.default_rng(1).normal(targets)
+    alone = bootstrap_intervals(multilabel_measures(scores, targets, targets), 0.95, 300)
+    doubled = multilabel_measures(*(array.repeat(2, axis=0) for array in (scores, targets, targets)))
+    grouped = bootstrap_intervals(doubled, 0.95, 300, groups=np.arange(40).repeat(2))
+    assert tuple(grouped["mean_average_precision"]) == pytest.approx(tuple(alone["mean_average_precision"]))

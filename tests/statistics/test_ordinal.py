@@ -29,7 +29,7 @@ def test_measures_agree_with_scikit_learn(missing):
 
 
 def test_grades_of_an_unsigned_type():
-    assert values_of(np.array([0, 3], dtype=np.uint8), np.array([3, 0]), 4) == {
+    assert values_of(np.array([0, 3], dtype=np.uint8), np.array([3, 0], dtype=np.uint8), 4) == {
         "quadratic_kappa": -1,
         "mean_absolute_grade_error": 3,
         "within_one_accuracy": 0,

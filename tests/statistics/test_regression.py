@@ -15,7 +15,7 @@ def values_of(measures):
 @pytest.fixture
 def predictions_and_targets():
     generator = np.random.default_rng(0)
-    targets = generator.normal(1e4, [1, 20], size=(101, 2))
+    targets = generator.normal(1e8, [1, 20], size=(101, 2))
     return targets + generator.standard_t(3, size=(101, 2)), targets
 
 

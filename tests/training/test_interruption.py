@@ -104,7 +104,7 @@ def differences(a, b, path="") -> list[str]:
 def draw_kills(seed: int) -> list[tuple[str, int]]:
     """Draw each kill point twice, with a number of calls; the first kill is after a save, the last in publishing."""
     generator = random.Random(seed)
-    points = [point for point in killed.KILL_POINTS if point != "publishing"] * 2
+    points = [point for point in killed.KILL_POINTS if point not in ("publishing", "resumable")] * 2
     generator.shuffle(points)
     max_calls = {"step": 30, "optimizer": 30, "validation": 2, "epoch_end": 1, "loading": 1}
     kills = [(point, generator.randint(1, max_calls.get(point, 3))) for point in points]

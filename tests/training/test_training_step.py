@@ -43,7 +43,7 @@ def train(
     network = {"class_path": f"{__name__}.MLP", "init_args": {}}
     sgd = lambda parameters: torch.optim.SGD(parameters, lr=lr)  # noqa: E731
     model = SupervisedModule(
-        network, ["a", "b"], GREY, sgd, schedule=Schedule(schedule, warmup_fraction=0.0), **(classifier or {})
+        network, ["a", "b"], GREY, optimizer=sgd, schedule=Schedule(schedule, warmup_fraction=0.0), **(classifier or {})
     )
     before = nn.utils.parameters_to_vector(model.parameters()).detach().clone()
     plugins, precision = ([MixedPrecision("16-mixed", "cpu")], None) if precision == FP16 else ([], precision)

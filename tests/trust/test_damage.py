@@ -170,7 +170,7 @@ def test_a_sequence_with_infinite_outputs_is_a_row_with_the_reason(in_sequences,
     from leyden.stages import predict as stage
 
     class OverflowingModel:
-        labels, features, input = ["a", "b"], 2, {}
+        labels, features, input, spec = ["a", "b"], 2, {}, {"labels": ["a", "b"]}
 
         def __call__(self, values, lengths):
             return values[:, 0] * 1e10  # the first step's values

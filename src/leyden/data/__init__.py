@@ -1,1 +1,1 @@
-"""Examples as tensors: reading images, the packed arrays, the LightningDataModule, batched augmentation."""
+"""Examples as tensors: the packed arrays, the LightningDataModule, batched augmentation."""

@@ -16,8 +16,8 @@ from torch.nn import functional as F
 
 from leyden.class_paths import import_path
 from leyden.data.colour import jitter
-from leyden.data.mask_classes import IGNORED
 from leyden.errors import UserError, one_line
+from leyden.imaging.mask_classes import IGNORED
 from leyden.ops.resample import resample_normalize
 from leyden.ranges import check_range
 
@@ -60,7 +60,8 @@ class Augment:
         resized_crop: Smallest and largest fraction of the area that a crop covers before it is resized, for example
             (0.25, 1); it replaces the shift. null is off.
         colour_jitter: Largest relative change of brightness, contrast and saturation, in [0, 1); 0 is off.
-        transforms: torchvision v2 transforms applied to each example after the others, as `class_path` and `init_args`.
+        transforms: torchvision v2 transforms applied to each example after the others, as `class_path` and `init_args`;
+            with masks, those that take them.
 
     Raises:
         UserError: if a number is out of range, or a transform cannot be made.

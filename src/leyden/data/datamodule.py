@@ -14,7 +14,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from leyden.data.augment import Augment, AugmentParams, Margin, pixel_boxes
+from leyden.data.augment import Augment, AugmentParams, Margin, pixel_boxes, resize_mask_crops
 from leyden.data.fused import FusedImages
 from leyden.data.jpeg import JpegImages
 from leyden.data.loader import check_loader_settings, make_loader, next_batch_index
@@ -205,26 +205,30 @@ class ImageData(LightningDataModule):
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> tuple[Tensor | FusedImages, Tensor]:
         """Return images and targets: raw uint8 images (B, C, H, W), or, in training on the fused path, `FusedImages`.
 
-        Targets with a value per pixel are cropped and mirrored with their images.
+        Targets with a value per pixel move with their images.
         """
         images, targets, seed = batch
         if not (self.trainer and self.trainer.training):
             return images, targets
         params = self._batch_augment.make_params(len(targets), seed)
         augment, margin = self._augment, self._margin
-        if self._task.is_dense:
-            targets = augment.apply_to_masks(targets, params, margin)
         if self._is_cropped_by_decoder:
+            if self._task.is_dense:
+                targets = resize_mask_crops(targets, params.to(targets.device).relative_box, *self._size)
             augment, margin = replace(augment, resized_crop=None, crop_padding_fraction=0), (0, 0)
         if self._is_fused:
             if self._train_images is not None:
                 stored, rows = self._train_images, images
             else:
                 stored, rows = images.permute(0, 2, 3, 1), torch.arange(len(images), device=images.device)
+            targets = augment.apply_to_masks(targets, params, margin) if self._task.is_dense else targets
             return FusedImages(stored, rows, params, augment, self._size, margin), targets
         if self._train_images is not None:
             images = self._train_images[images].permute(0, 3, 1, 2)
-        return augment(images, params, torch.tensor(self.input["mean"]), margin), targets
+        mean = torch.tensor(self.input["mean"])
+        if self._task.is_dense:
+            return augment.apply_to_pairs(images, targets, params, mean, margin)
+        return augment(images, params, mean, margin), targets
 
 
 def keep_freed_memory() -> None:

@@ -54,33 +54,48 @@ def build_network(
             f"expected a network with an argument {missing[0]}; {spec['class_path']} has none; "
             "wrap it in a class that has one"
         )
+    network = construct(constructor, spec["class_path"], args | accepted)
+    if spec["class_path"].startswith("torchvision."):
+        from leyden.models.torchvision_segmentation import adapt_segmentation
+
+        if adapted := adapt_segmentation(network, data_args["in_channels"], args):
+            return adapted, {*accepted, "in_channels"}
+    return network, set(accepted)
+
+
+def construct(constructor: Callable[..., nn.Module], class_path: str, args: dict[str, Any]) -> nn.Module:
+    """Call a network's constructor.
+
+    Raises:
+        UserError: if it fails, or returns something else.
+    """
     try:
-        network = constructor(**args | accepted)
+        network = constructor(**args)
     except UserError:
         raise
     except Exception as error:  # a network's own code may raise anything on unchecked arguments
         source = current_source.get()
         raise UserError(
-            f"expected arguments that fit {spec['class_path']}; it cannot be built: {one_line(error, 200)}; "
+            f"expected arguments that fit {class_path}; it cannot be built: {one_line(error, 200)}; "
             + (f"create {source.path} again" if source else "see `network` in configs/train.yaml")
         ) from error
     if not isinstance(network, nn.Module):
-        raise UserError(
-            f"expected a torch.nn.Module from {spec['class_path']}; got {type(network).__name__}; correct its code"
-        )
-    return network, set(accepted)
+        raise UserError(f"expected a torch.nn.Module from {class_path}; got {type(network).__name__}; correct its code")
+    return network
 
 
 def list_arguments(spec: NetworkSpec, parameters: Collection[str], accepts_any: bool) -> dict[str, Any]:
-    """Return the `init_args`, without a request for pretrained weights if the specification is from a model file.
+    """Return the `init_args`, in which only those that the user set request pretrained weights.
+
+    A model file holds all weights: building its network must not start a download.
 
     Raises:
         UserError: if an argument is unknown.
     """
     args = dict(spec.get("init_args") or {})
-    # A model file holds all weights: building its network must not start a download.
-    if current_source.get() and spec["class_path"].startswith(DOWNLOADING_LIBRARIES):
-        args |= {key: value for key, value in NOT_PRETRAINED.items() if key in parameters or key in args}
+    if spec["class_path"].startswith(DOWNLOADING_LIBRARIES):
+        not_pretrained = {key: value for key, value in NOT_PRETRAINED.items() if key in parameters or key in args}
+        args = args | not_pretrained if current_source.get() else not_pretrained | args
     for key in args:
         if key not in parameters and not accepts_any:
             raise UserError(

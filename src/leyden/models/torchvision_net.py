@@ -13,11 +13,9 @@ from torchvision import models
 
 from leyden.errors import UserError, did_you_mean, one_line
 from leyden.models.checkpoint import check_weights
+from leyden.models.torchvision_segmentation import HEADS, NAMES, SegmentationNet, build_segmentation, is_segmentation
+from leyden.models.torchvision_stem import find_first_convolution, fit_stem, replace_layer
 from leyden.trust.archives import check_archive
-
-# Minimum side in pixels for torchvision's stems: they reduce the resolution to a quarter or less.
-MIN_SIDE_FOR_COARSE_STEM = 64
-STEM_POOLS = ("maxpool", "features.pool0")  # in ResNets and ShuffleNets, in DenseNets
 
 
 class TorchvisionNet(nn.Module):
@@ -44,9 +42,9 @@ class TorchvisionNet(nn.Module):
             num_classes: Number of logits.
             image_size: Height and width of the images in pixels.
             name: A function in torchvision.models: resnet18, mobilenet_v3_small, efficientnet_b0, convnext_tiny,
-                vit_b_16, ...
+                vit_b_16, ...; or in torchvision.models.segmentation: lraspp_mobilenet_v3_large, fcn_resnet50, ...
             weights: File with a state dict (.pth, .pt or .safetensors) of that network, with any number of classes.
-            options: Further arguments of that function, such as dropout.
+            options: Further arguments of that function, such as dropout, or aux_loss of a segmentation network.
 
         Raises:
             UserError: if torchvision has no such network, or the images are too small for it.
@@ -62,7 +60,7 @@ class TorchvisionNet(nn.Module):
         check_size(self.body, name, in_channels, image_size)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map normalised images (B, C, H, W) to logits (B, K)."""
+        """Map normalised images (B, C, H, W) to logits (B, K), or (B, K, H, W) of a segmentation network."""
         return self.body(images)
 
     def load_pretrained(self) -> None:
@@ -75,9 +73,10 @@ class TorchvisionNet(nn.Module):
             return
         from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-        pretrained = adapt_weights(self.body, read_weights(Path(self.weights)))
-        own = self.body.state_dict()
-        may_differ = find_head_keys(self.body) | {f"{find_first_convolution(self.body)[0]}.weight"}
+        body = self.body.body if isinstance(self.body, SegmentationNet) else self.body
+        pretrained = adapt_weights(body, read_weights(Path(self.weights)))
+        own = body.state_dict()
+        may_differ = find_head_keys(body) | {f"{find_first_convolution(body)[0]}.weight"}
         loaded = {
             key: value
             for key, value in pretrained.items()
@@ -86,7 +85,7 @@ class TorchvisionNet(nn.Module):
         expectation = f"expected weights of {self.name}; {self.weights}"
         remedy = "set network.init_args.name to the network that they belong to"
         try:
-            missing, unexpected = self.body.load_state_dict(loaded, strict=False)
+            missing, unexpected = body.load_state_dict(loaded, strict=False)
         except RuntimeError as error:
             raise UserError(f"{expectation} does not fit ({str(error).splitlines()[1].strip()}); {remedy}") from error
         if problems := [
@@ -104,12 +103,14 @@ def build_body(name: str, num_classes: int, image_size: tuple[int, int], options
     Raises:
         UserError: if none has this name, or a vision transformer cannot divide the images into patches.
     """
-    names = models.list_models(module=models)
+    names = models.list_models(module=models) + NAMES
     if name not in names:
         raise UserError(
             f"expected the name of a torchvision network; got {name!r}{did_you_mean(name, names)}; "
             "see torchvision.models"
         )
+    if name in NAMES:
+        return build_segmentation(name, num_classes, options)
     if name.startswith("vit_"):
         height, width = image_size
         patch = int(name.rpartition("_")[2])
@@ -122,37 +123,14 @@ def build_body(name: str, num_classes: int, image_size: tuple[int, int], options
     return models.get_model(name, weights=None, num_classes=num_classes, **options)
 
 
-def find_first_convolution(body: nn.Module) -> tuple[str, nn.Conv2d]:
-    return next((name, layer) for name, layer in body.named_modules() if isinstance(layer, nn.Conv2d))
-
-
 def find_head_keys(body: nn.Module) -> set[str]:
-    """Return the names of the head's weights: of the last linear layer, or convolution (in SqueezeNet)."""
-    name = [name for name, layer in body.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
-    return {f"{name}.weight", f"{name}.bias"}
+    """Return the names of the head's weights: of the last linear layer, or convolution (in SqueezeNet).
 
-
-def fit_stem(body: nn.Module, in_channels: int, image_size: tuple[int, int]) -> None:
-    """Replace the first convolution by one for these channels and this image size."""
-    name, old = find_first_convolution(body)
-    is_patch_embedding = old.kernel_size == old.stride
-    keeps_shape = is_patch_embedding or min(image_size) >= MIN_SIDE_FOR_COARSE_STEM
-    shape: dict[str, Any] = {"kernel_size": old.kernel_size, "stride": old.stride, "padding": old.padding}
-    if not keeps_shape:
-        shape = {"kernel_size": 3, "stride": 1, "padding": 1}
-        for pool in STEM_POOLS:
-            replace_layer(body, pool, nn.Identity())
-    if in_channels != old.in_channels or not keeps_shape:
-        new = nn.Conv2d(in_channels, old.out_channels, bias=old.bias is not None, **shape)
-        nn.init.kaiming_normal_(new.weight, mode="fan_out", nonlinearity="relu")
-        replace_layer(body, name, new)
-
-
-def replace_layer(body: nn.Module, path: str, layer: nn.Module) -> None:
-    """Replace the layer at a path, if there is one."""
-    parent, _, name = path.rpartition(".")
-    if any(path == other for other, _ in body.named_modules()):
-        setattr(body.get_submodule(parent), name, layer)
+    Segmentation networks have several heads.
+    """
+    names = [name for name, layer in body.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+    heads = [name for name in names if name.endswith(HEADS)] if is_segmentation(body) else names[-1:]
+    return {f"{name}.{kind}" for name in heads for kind in ("weight", "bias")}
 
 
 def separate_activations(body: nn.Module) -> None:
@@ -235,6 +213,8 @@ def read_file(path: Path) -> Any:
 def adapt_weights(body: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Adapt pretrained weights to greyscale images, and a vision transformer's position embeddings to the image size.
 
+    Weights of an auxiliary head are left out if the network has none: torchvision's segmentation weights contain them.
+
     The first kernel is summed over its channels: the output is then that of the pretrained network for the grey images
     repeated in red, green and blue.
     """
@@ -244,4 +224,6 @@ def adapt_weights(body: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tens
         weights[key] = weights[key].sum(dim=1, keepdim=True)
     if isinstance(body, models.VisionTransformer) and "encoder.pos_embedding" in weights:
         weights = dict(models.vision_transformer.interpolate_embeddings(body.image_size, body.patch_size, weights))
+    if is_segmentation(body) and getattr(body, "aux_classifier", None) is None:
+        weights = {name: value for name, value in weights.items() if not name.startswith("aux_classifier.")}
     return weights

@@ -1,14 +1,11 @@
 """Logits of classification: each example belongs to one class."""
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
 from leyden.outputs.reader import OutputReader, Row
 from leyden.statistics.measures import AnyMeasure, fraction_measure
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 class ClassificationReader(OutputReader):
@@ -18,6 +15,7 @@ class ClassificationReader(OutputReader):
     noun = "classes"
     verb = "classifies"
     has_one_label = True
+    allows_rotation = True
     headline = "accuracy"
     error_noun = "wrong class"
 
@@ -51,14 +49,14 @@ class ClassificationReader(OutputReader):
             for row, best in zip(probabilities, ranked.tolist(), strict=True)
         ]
 
+    def to_json(self, row: Row) -> dict[str, Any]:
+        return {column: cell if column.startswith("prediction") else float(cell) for column, cell in row.items()}
+
     def target_rows(self, targets: np.ndarray) -> list[Row]:
         return [{"label": self.labels[target]} for target in targets]
 
     def explained_labels(self, outputs: np.ndarray) -> np.ndarray:
         return self.decide(outputs)
-
-    def response(self, explained: "Tensor") -> "Tensor":
-        return explained.softmax(1)
 
 
 READER = ClassificationReader

@@ -23,7 +23,9 @@ class RegressionReader(OutputReader):
     noun = "targets"
     verb = "measures"
     output_name = "targets"
+    predicts_numbers = True
     error_noun = "absolute error"
+    evidence = ("higher", "lower")
 
     def __init__(
         self,
@@ -53,6 +55,10 @@ class RegressionReader(OutputReader):
     def agreement(self, outputs: np.ndarray, others: np.ndarray) -> np.ndarray:
         return (np.abs(outputs - others) <= AGREEMENT * self.std).mean(axis=1)
 
+    def spread(self, outputs: np.ndarray) -> np.ndarray | float:
+        """Return the standard deviation of each target over the training examples: their units may differ."""
+        return self.std
+
     def measures(self, outputs: np.ndarray, targets: np.ndarray) -> list[AnyMeasure]:
         measures: list[AnyMeasure] = regression_measures(outputs, targets, self.labels, self._share_unit)
         if self.radius is not None:
@@ -76,12 +82,28 @@ class RegressionReader(OutputReader):
             {f"true_{label}": f"{value:.6g}" for label, value in zip(self.labels, row, strict=True)} for row in targets
         ]
 
+    def parse_rows(self, rows: Sequence[Row]) -> np.ndarray:
+        if missing := [label for label in self.labels if label not in (rows[0] if rows else {})]:
+            raise ValueError(f"there is no column {missing[0]}")
+        outputs = np.array([[float(row[label]) for label in self.labels] for row in rows])
+        if not np.isfinite(outputs).all():
+            raise ValueError("a prediction is not a finite number")
+        return outputs
+
     def explained_labels(self, outputs: np.ndarray) -> np.ndarray:
         """Return the first target: the maps of several are drawn one by one."""
         return np.zeros(len(outputs), np.int64)
 
-    def response(self, explained: "Tensor") -> "Tensor":
-        return explained
+    def response(self, outputs: "Tensor", reference: "Tensor") -> "Tensor":
+        """Return exp(-|change|): 1 at the prediction for the whole input, less with the distance from it.
+
+        The network's outputs, and so their change, are in units of the targets' standard deviations.
+        """
+        return (outputs - reference).abs().neg().exp()
+
+    def importance(self, maps: "Tensor") -> "Tensor":
+        """Return absolute values: what lowers a number matters as much as what raises it."""
+        return maps.abs()
 
 
 READER = RegressionReader

@@ -16,8 +16,9 @@ from leyden.errors import UserError
 from leyden.trust.checksum import verify_checksum
 from leyden.trust.description import check_description
 
-ModelFunction = Callable[..., np.ndarray]  # takes one array for each input of the model, returns logits
+ModelFunction = Callable[..., np.ndarray]  # takes one array for each input of the model, returns its outputs
 
+DEFAULT_OUTPUT = {"name": "logits"}
 INPUTS = (["images"], ["values", "lengths"])
 MAX_SHOWN = 80  # characters of names in messages
 
@@ -36,7 +37,8 @@ RUNTIMES = {
 class OpenedModel(NamedTuple):
     """A model file ready to run.
 
-    `run` maps uint8 images (B, C, H, W), or values (B, T, F) and lengths (B,), to float32 logits (B, K).
+    `run` maps uint8 images (B, C, H, W), or values (B, T, F) and lengths (B,), to the task's outputs: float32 (B, K) or
+    (B, K, H, W).
     """
 
     run: ModelFunction
@@ -95,16 +97,17 @@ def check_companion(path: Path) -> None:
         raise UserError(f"expected the weights of {path} in {weights}; not found; copy both files")
 
 
-def check_signature(path: Path, inputs: Sequence[str], outputs: Sequence[str]) -> None:
-    """Check the names of a model's inputs and outputs.
+def check_signature(path: Path, inputs: Sequence[str], outputs: Sequence[str], description: str) -> None:
+    """Check the names of a model's inputs, and that its only output is the one that its description (JSON) names.
 
     Raises:
         UserError: if it is not a model of images or sequences.
     """
-    if list(inputs) not in INPUTS or list(outputs) != ["logits"]:
+    name = json.loads(description or "{}").get("output", DEFAULT_OUTPUT)["name"]
+    if list(inputs) not in INPUTS or list(outputs) != [name]:
         got, result = (", ".join(names)[:MAX_SHOWN] for names in (inputs, outputs))
         raise UserError(
-            f"expected a model from images, or values and lengths, to logits; {path} maps {got} to {result}; "
+            f"expected a model from images, or values and lengths, to {name}; {path} maps {got} to {result}; "
             "export it with `leyden export`"
         )
 

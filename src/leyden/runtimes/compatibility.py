@@ -7,14 +7,47 @@ from typing import Any
 from leyden.errors import UserError
 
 MAX_LISTED = 5
+DEFAULT_TASK = {"name": "classification"}  # of descriptions without a task
+
+
+def description_of(predictor: Any, model: Path) -> dict[str, Any]:
+    """Return the description of a loaded model: labels, task, input.
+
+    Raises:
+        UserError: if it has none, as a LightningModule that is not leyden's.
+    """
+    description = getattr(predictor, "spec", None) or getattr(predictor, "description", None)
+    if not isinstance(description, dict):
+        raise UserError(
+            f"expected a model that describes its labels and input; {model} holds {type(predictor).__name__}, which "
+            "does not; score it by `leyden test`, or train it as a network of leyden.SupervisedModule"
+        )
+    return description
+
+
+def check_task(predictor: Any, report: dict[str, Any], model: Path, data: Path) -> None:
+    """Check that a model is for the task of prepared data.
+
+    Raises:
+        UserError: if it is not.
+    """
+    expected, got = (
+        (each.get("task") or DEFAULT_TASK).get("name") for each in (report, description_of(predictor, model))
+    )
+    if expected != got:
+        raise UserError(
+            f"expected a model for {expected}, as {data} is prepared for; {model} is for {got}; train it on this "
+            "data, or name other data"
+        )
 
 
 def check_fits(predictor: Any, report: dict[str, Any], model: Path, data: Path, can_resize: bool = True) -> None:
-    """Check that a model has the labels of prepared data, whose `report` is given, and accepts its examples.
+    """Check that a model is for the task and labels of prepared data (its `report`), and accepts its examples.
 
     Raises:
-        UserError: if it does not.
+        UserError: if it does not, or is for another task.
     """
+    check_task(predictor, report, model, data)
     check_inputs(predictor, report, model, data, can_resize)
     check_labels(predictor, report["labels"], model)
 

@@ -1,6 +1,6 @@
 """Models loaded from checkpoints or exported files, with one interface for both."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,11 +11,14 @@ from torch import Tensor
 from leyden.cost import announce_cost
 from leyden.errors import UserError, one_line
 from leyden.models.checkpoint import read_checkpoint, rebuild_checkpoint
+from leyden.outputs import load_reader
+from leyden.outputs.reader import OutputReader
 from leyden.runtimes import OpenedModel, open_model
+from leyden.trust.description import DEFAULTS
 
 
 class Predictor(Protocol):
-    """Maps uint8 images (B, C, H, W), or values (B, T, F) and lengths (B,), to logits (B, K) of its labels."""
+    """Maps uint8 images (B, C, H, W), or values (B, T, F) and lengths (B,), to outputs (B, K) or (B, K, H, W)."""
 
     labels: list[str]
 
@@ -37,10 +40,11 @@ def load(path: str | Path, device: str = "cpu", trust: bool = False) -> Any:
             not need it.
 
     Returns:
-        A callable from uint8 images (B, C, H, W) to logits (B, K), with `.labels`, `.channels` and `.image_size`; for
-        sequences, a callable from values (B, T, F) and lengths (B,), with `.labels` and `.features`. For a checkpoint,
-        it is an `ImageModel` or a `SequenceModel` in evaluation mode, or the LightningModule itself if that is not a
-        `leyden.SupervisedModule`.
+        A callable from uint8 images (B, C, H, W) to the task's outputs, (B, K) or (B, K, H, W), with `.labels`,
+        `.channels` and `.image_size`; for sequences, a callable from values (B, T, F) and lengths (B,), with `.labels`
+        and `.features`. An exported file's also has `.task`, the task's name and facts, and `.reader`, which reads the
+        outputs. For a checkpoint, it is an `ImageModel` or a `SequenceModel` in evaluation mode, or the LightningModule
+        itself if that is not a `leyden.SupervisedModule`.
 
     Raises:
         UserError: if the file is missing, damaged, of an unknown format, or holds code that is not trusted.
@@ -74,55 +78,83 @@ class SliceableExamples(Protocol):
     def __getitem__(self, indices: slice, /) -> Any: ...
 
 
+def reader_of(predictor: Any) -> OutputReader:
+    """Build the reader of a model's outputs, of a checkpoint's model or an exported file."""
+    return load_reader(getattr(predictor, "spec", None) or predictor.description)
+
+
 def predict_logits(
     predictor: Predictor, examples: SliceableExamples, batch_size: int, stage: str | None = None
 ) -> Tensor:
-    """Run a model over examples: finite float32 logits (N, K). With the name of a stage, announce what it will cost.
+    """Run a model over examples: finite float32 outputs (N, K) or (N, K, H, W).
+
+    With the name of a stage, announce what it will cost. Outputs with a value for each pixel may not fit into memory:
+    take them from `output_parts.predict_parts`.
 
     Raises:
-        UserError: if a logit is NaN or infinite, or there are not as many logits as labels.
+        UserError: if an output is NaN or infinite, or the outputs' shape is not the task's.
     """
-    logits = run_model(predictor, examples, batch_size, stage)
-    if count := int((~logits.isfinite().all(dim=1)).sum()):
+    outputs = run_model(predictor, examples, batch_size, stage)
+    if count := int((~outputs.flatten(1).isfinite().all(dim=1)).sum()):
         raise UserError(
-            f"expected finite logits; got NaN or infinity for {count:,} of {len(logits):,} examples, because of "
-            "the model's weights or its precision; train or export it again"
+            f"expected finite {reader_of(predictor).output_name}; got NaN or infinity for {count:,} of "
+            f"{len(outputs):,} examples, because of the model's weights or its precision; train or export it again"
         )
-    return logits
+    return outputs
 
 
 def run_model(predictor: Predictor, examples: SliceableExamples, batch_size: int, stage: str | None = None) -> Tensor:
-    """Run a model over examples: float32 logits (N, K), finite or not.
+    """Run a model over examples: float32 outputs (N, K) or (N, K, H, W), finite or not.
 
     Raises:
-        UserError: if there are not as many logits as labels.
+        UserError: if the outputs' shape is not the task's.
     """
-    all_logits = torch.empty(len(examples), len(predictor.labels))
+    all_outputs = torch.empty(len(examples), *output_shape(predictor))
+    start = 0
+    for outputs in run_batches(predictor, examples, batch_size, stage):
+        all_outputs[start : start + len(outputs)] = outputs
+        start += len(outputs)
+    return all_outputs
+
+
+def run_batches(
+    predictor: Predictor, examples: SliceableExamples, batch_size: int, stage: str | None = None
+) -> Iterator[Tensor]:
+    """Run a model over examples, and yield the outputs of each batch: float32 (B, K) or (B, K, H, W), finite or not.
+
+    Raises:
+        UserError: if the outputs' shape is not the task's.
+    """
+    shape, name = output_shape(predictor), reader_of(predictor).output_name
     starts = range(0, len(examples), batch_size)
-    with torch.inference_mode():
-        for start in announce_cost(starts, stage, f"predictions of {len(examples):,} examples") if stage else starts:
-            batch = examples[start : start + batch_size]
-            if isinstance(batch, tuple):
-                inputs = [torch.from_numpy(part) for part in batch]
-            else:
-                pixels = np.array(batch)  # a copy: torch requires writable memory
-                inputs = [torch.from_numpy(pixels).permute(0, 3, 1, 2)]
-            try:
-                logits = predictor(*inputs).float()
-            except UserError:
-                raise
-            except Exception as error:  # each runtime raises its own exceptions, and a network's code may raise any
-                raise UserError(
-                    f"expected a model that runs on these examples; it failed ({one_line(error, 200)}); "
-                    "train or export it again"
-                ) from error
-            if logits.shape != (expected := (len(inputs[0]), len(predictor.labels))):
-                raise UserError(
-                    f"expected logits of shape {expected}, one for each label; got {tuple(logits.shape)}; "
-                    "export the model again"
-                )
-            all_logits[start : start + batch_size] = logits
-    return all_logits
+    for start in announce_cost(starts, stage, f"predictions of {len(examples):,} examples") if stage else starts:
+        batch = examples[start : start + batch_size]
+        if isinstance(batch, tuple):
+            inputs = [torch.from_numpy(part) for part in batch]
+        else:
+            pixels = np.array(batch)  # a copy: torch requires writable memory
+            inputs = [torch.from_numpy(pixels).permute(0, 3, 1, 2)]
+        try:
+            with torch.inference_mode():
+                outputs = predictor(*inputs).float()
+        except UserError:
+            raise
+        except Exception as error:  # each runtime raises its own exceptions, and a network's code may raise any
+            raise UserError(
+                f"expected a model that runs on these examples; it failed ({one_line(error, 200)}); "
+                "train or export it again"
+            ) from error
+        if outputs.shape != (expected := (len(inputs[0]), *shape)):
+            raise UserError(
+                f"expected {name} of shape {expected}, one for each label; got {tuple(outputs.shape)}; "
+                "export the model again"
+            )
+        yield outputs
+
+
+def output_shape(predictor: Any) -> tuple[int, ...]:
+    """Return the shape of one example's outputs."""
+    return reader_of(predictor).output_shape(getattr(predictor, "image_size", ()))
 
 
 def calibrated(predictor: Predictor, logits: Tensor) -> Tensor:
@@ -137,6 +169,8 @@ class ExportedModel:
         self._run, self.description = opened
         self.labels: list[str] = self.description["labels"]
         self.input: dict[str, Any] = self.description["input"]
+        self.task: dict[str, Any] = self.description.get("task", DEFAULTS["task"])  # its name and facts
+        self.reader = load_reader(self.description)
         if "features" in self.input:
             self.features: int = self.input["features"]
         else:
@@ -146,7 +180,7 @@ class ExportedModel:
         self.temperature = float(self.description.get("temperature", 1.0))
 
     def __call__(self, *inputs: Tensor) -> Tensor:
-        """Map images (B, C, H, W), or values (B, T, F) and lengths (B,), to logits (B, K).
+        """Map images (B, C, H, W), or values (B, T, F) and lengths (B,), to outputs (B, K) or (B, K, H, W).
 
         Raises:
             UserError: if their type or shape differs from what the file accepts.

@@ -1,13 +1,15 @@
-"""Run a model file in a separate process: `python -m leyden.runtimes.measure FILE EXAMPLES.npz RESULTS.npz`.
+"""Run a model file in a separate process: `python -m leyden.runtimes.measure FILE EXAMPLES.npz RESULTS`.
 
-The results hold the logits at each batch size (`logits_1`, ...), those of the edge cases (`edge_cases`), and `figures`,
-a JSON text with labels, load time, latencies and peak memory.
+The folder of results gets the outputs at each batch size (`batch_1.npy`, ...), those of the edge cases
+(`edge_cases.npy`), and `figures.json` with labels, task, load time, latencies and peak memory. Outputs are written
+batch by batch: with a value for each pixel, those of all examples would decide the peak memory.
 """
 
 import json
 import math
 import sys
 import time
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,9 @@ import numpy as np
 from leyden.memory import process_peak_memory_mb
 from leyden.runtimes import ModelFunction, import_runtime, open_model
 from leyden.runtimes.examples import Batch, Examples, batches, load_examples
+from leyden.trust.description import DEFAULTS
 
+FIGURES, EDGE_CASES = "figures.json", "edge_cases"
 BATCH_SIZES = (64, 7, 1)  # 64 is larger than the example batch of any export, 7 is odd
 TIMED_BATCH_SIZES = (1, 64)
 NUM_SINGLES = 64  # examples to run one by one
@@ -25,25 +29,37 @@ NUM_WARM_UP, NUM_REPEATS, MAX_SECONDS = 3, 30, 2.0
 
 
 def main(file: Path, examples: Examples, results: Path) -> None:
-    """Write a model's logits on examples, with its load time, latencies and peak memory."""
+    """Write a model's outputs on examples, with its load time, latencies and peak memory, to a folder."""
     import_runtime(file)  # before the clock starts
     started = time.perf_counter()
     run, description = open_model(file, trust=True)  # `leyden export` has just written it, or has the user's consent
-    figures = {"labels": description["labels"], "load_ms": (time.perf_counter() - started) * 1000}
-    logits: dict[str, Any] = {f"logits_{size}": predict(run, examples, size) for size in BATCH_SIZES}
-    empty = np.empty((0, len(description["labels"])), np.float32)
-    logits["edge_cases"] = np.concatenate([empty, *(run(*batch) for batch in examples.edge_cases())])
+    figures: dict[str, Any] = {"load_ms": (time.perf_counter() - started) * 1000, "labels": description["labels"]}
+    figures["task"] = description.get("task", DEFAULTS["task"])
+    for size in BATCH_SIZES:
+        max_batches = NUM_SINGLES if size == 1 else None
+        write_outputs(results, f"batch_{size}", run, islice(batches(examples, size), max_batches))
+    write_outputs(results, EDGE_CASES, run, examples.edge_cases())
     for size in TIMED_BATCH_SIZES:
         p50, p95 = measure_latency_ms(run, examples.batch(np.resize(np.arange(len(examples)), size)))
         figures |= {f"latency_ms_b{size}_p50": p50, f"latency_ms_b{size}_p95": p95}
     figures["peak_memory_mb"] = process_peak_memory_mb()
-    np.savez(results, figures=json.dumps(figures), **logits)
+    (results / FIGURES).write_text(json.dumps(figures), encoding="utf-8")
 
 
-def predict(run: ModelFunction, examples: Examples, batch_size: int) -> np.ndarray:
-    """Return the logits of all examples; one by one, only of the first ones."""
-    max_batches = NUM_SINGLES if batch_size == 1 else None
-    return np.concatenate([run(*batch) for batch in islice(batches(examples, batch_size), max_batches)])
+def write_outputs(folder: Path, name: str, run: ModelFunction, inputs: Iterable[Batch]) -> None:
+    """Write the outputs of batches, one after another."""
+    with open(folder / f"{name}.npy", "wb") as file:
+        for batch in inputs:
+            np.save(file, run(*batch))
+
+
+def read_outputs(folder: Path, name: str) -> np.ndarray:
+    """Read the outputs of all batches that `write_outputs` wrote; (0, 1) if there are none."""
+    parts = []
+    with open(folder / f"{name}.npy", "rb") as file:
+        while file.peek(1):
+            parts.append(np.load(file))
+    return np.concatenate(parts) if parts else np.empty((0, 1), np.float32)
 
 
 def measure_latency_ms(run: ModelFunction, batch: Batch) -> tuple[float, float]:

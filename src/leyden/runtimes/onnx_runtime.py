@@ -13,9 +13,10 @@ def read(path: Path, trust: bool) -> tuple[ModelFunction, str]:
     options.log_severity_level = 4  # errors are raised as exceptions; it would also print them
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     names, outputs = ([each.name for each in group] for group in (session.get_inputs(), session.get_outputs()))
-    check_signature(path, names, outputs)
+    description = session.get_modelmeta().custom_metadata_map.get("leyden", "")
+    check_signature(path, names, outputs, description)
 
     def run(*inputs: np.ndarray) -> np.ndarray:
-        return session.run(["logits"], dict(zip(names, inputs, strict=True)))[0]
+        return session.run(None, dict(zip(names, inputs, strict=True)))[0]
 
-    return run, session.get_modelmeta().custom_metadata_map.get("leyden", "")
+    return run, description

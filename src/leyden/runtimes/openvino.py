@@ -18,11 +18,13 @@ def read(path: Path, trust: bool) -> tuple[ModelFunction, str]:
     # `read_model` would also read other formats, whatever the file's name, and print their parsers' messages.
     reader = FrontEndManager().load_by_framework("ir")
     model = reader.convert(reader.load(str(path)))
-    check_signature(path, *([each.get_any_name() for each in group] for group in (model.inputs, model.outputs)))
+    description = model.get_rt_info("leyden").astype(str) if model.has_rt_info("leyden") else ""
+    inputs, outputs = ([each.get_any_name() for each in group] for group in (model.inputs, model.outputs))
+    check_signature(path, inputs, outputs, description)
     # On processors with bfloat16, OpenVINO computes in it by default, whatever the file's precision.
     compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
     def run(images: np.ndarray) -> np.ndarray:
-        return compiled({"images": np.ascontiguousarray(images)})["logits"].copy()
+        return compiled({"images": np.ascontiguousarray(images)})[0].copy()
 
-    return run, model.get_rt_info("leyden").astype(str) if model.has_rt_info("leyden") else ""
+    return run, description

@@ -20,6 +20,8 @@ from leyden.statistics.resampled_intervals import (
 from leyden.statistics.resampling import Resampler
 from leyden.statistics.wilson import wilson_interval
 
+MIN_STUDENTIZED_UNITS = 10  # with fewer, the standard errors of resamples vary too much
+
 
 class Estimate(NamedTuple):
     """A measure's value on the examples, and the interval of its value on infinitely many examples of the same kind."""
@@ -50,9 +52,25 @@ def bootstrap_intervals(
     """Compute each measure with an interval, from the same resamples for all; by name.
 
     The interval of a fraction of the examples is Wilson's; of another measure with two bounds, Wilson's for as many
-    examples as have the same variance, which is that of the resamples; of others, bootstrap-t, or percentiles where no
-    standard error is known. A measure is left out where it is undefined (NaN), and one without bounds also where fewer
-    than two units play a part.
+    examples as have the same variance, which is that of the resamples; of others, the hull of the percentile and the
+    bootstrap-t interval, or the former alone: of a `WeightedMeasure`, and of fewer than 10 or more than 2000 units. A
+    measure is left out where it is undefined (NaN), and one without bounds where fewer than two units play a part.
+
+    In 400 simulated test splits each, intervals at 95% contained the true value this often, in %, with a standard error
+    of 1 (`tests/statistics/test_interval_coverage.py`):
+
+        examples                                     40   100   400
+        exact match                                  94    97    96
+        F1 of a label, 4 to 200 positive         96-100 95-97 94-97
+        mean average precision, 4 labels             92    93    94
+        macro F1, 4 labels                           92    95    96
+        mean IoU, 3 classes of uneven sizes          91    90    94
+        quadratic kappa                              95    95    95
+        MAE, residuals of Student's t with 6 df      96    95    94
+        RMSE, likewise                               94    92    94
+        R2, likewise                                 95    94    94
+        median absolute error, likewise              96    96    92
+        mean of log-normal values                    94    92    95
 
     Args:
         measures: Of the same N examples.
@@ -78,12 +96,13 @@ def bootstrap_intervals(
             low, high = wilson_interval(int(successes), int(trials), confidence_level)
         elif has_bounds(measure):
             low, high = bounded_interval(value, resampled, measure.bounds, size, confidence_level)
-        elif math.isfinite(error) and error > 0 and value not in measure.bounds:
-            low, high = bootstrap_t_interval(
-                value, error, resampled, draws.errors[:, index], measure.bounds, confidence_level
-            )
         else:
             low, high = percentile_interval(value, resampled, size, confidence_level)
+            if error > 0 and size >= MIN_STUDENTIZED_UNITS and value not in measure.bounds:
+                ends = bootstrap_t_interval(
+                    value, error, resampled, draws.errors[:, index], measure.bounds, confidence_level
+                )
+                low, high = min(low, ends[0]), max(high, ends[1])
         estimates[measure.name] = Estimate(value, low, high)
     return estimates
 
@@ -131,7 +150,8 @@ def paired_bootstrap(
             p_value = student_p_value(second - first, variance, size)
             if variance == 0 and has_bounds(before):  # models that differ nowhere among these examples may elsewhere
                 margin = paired_change_interval(0, 0, size, confidence_level)[1]
-                low, high = -margin * np.ptp(before.bounds), margin * np.ptp(before.bounds)
+                width = before.bounds[1] - before.bounds[0]
+                low, high = -margin * width, margin * width
         changes[before.name] = Change(first, second, second - first, low, high, p_value)
     return changes
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.ndimage import binary_erosion, distance_transform_edt
+from scipy.ndimage import binary_erosion
+from scipy.spatial import KDTree
 
 from leyden.statistics.measures import FRACTION, FloatArray, Measure, defined_mean, divide
 
@@ -34,16 +35,20 @@ def boundary_counts(
     is_ignored = target == ignore_value if ignore_value is not None else np.zeros(target.shape, dtype=bool)
     counts = np.zeros((4, num_classes), dtype=np.int64)
     for index in range(num_classes):
-        predicted, actual = (boundary((classes == index) & ~is_ignored, is_ignored) for classes in (prediction, target))
-        num_predicted, num_actual = int(predicted.sum()), int(actual.sum())
-        matched = (0, 0)
-        if num_predicted and num_actual:
-            matched = (
-                int((distance_transform_edt(~actual)[predicted] <= tolerance_px).sum()),
-                int((distance_transform_edt(~predicted)[actual] <= tolerance_px).sum()),
-            )
-        counts[:, index] = matched[0], num_predicted, matched[1], num_actual
+        predicted, actual = (
+            np.argwhere(boundary((classes == index) & ~is_ignored, is_ignored)) for classes in (prediction, target)
+        )
+        counts[0::2, index] = count_near(predicted, actual, tolerance_px), count_near(actual, predicted, tolerance_px)
+        counts[1::2, index] = len(predicted), len(actual)
     return counts
+
+
+def count_near(pixels: NDArray[np.integer], others: NDArray[np.integer], tolerance_px: float) -> int:
+    """Count the pixels (P, 2) within the tolerance of any of the others (Q, 2)."""
+    if not (len(pixels) and len(others)):
+        return 0
+    distances, _ = KDTree(others).query(pixels, distance_upper_bound=tolerance_px + 1e-6)  # the bound is exclusive
+    return int(np.isfinite(distances).sum())
 
 
 def boundary(mask: NDArray[np.bool_], is_ignored: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -80,8 +85,6 @@ def boundary_f1(sums: FloatArray) -> FloatArray:
     0 if only one of prediction and target has a boundary; NaN if neither has.
     """
     matched_predicted, predicted, matched_actual, actual = np.moveaxis(sums, -1, 0)
-    precision, recall = (
-        np.nan_to_num(divide(*pair)) for pair in ((matched_predicted, predicted), (matched_actual, actual))
-    )
+    precision, recall = divide(matched_predicted, predicted), divide(matched_actual, actual)
     f1 = np.nan_to_num(divide(2 * precision * recall, precision + recall))
     return np.where(predicted + actual > 0, f1, np.nan)

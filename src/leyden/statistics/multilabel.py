@@ -113,7 +113,7 @@ def average_precisions(scores: FloatArray, targets: NDArray[np.bool_]) -> Callab
     rankings = [rank_positives(scores[:, index], targets[:, index]) for index in range(targets.shape[1])]
 
     def compute(weights: FloatArray) -> FloatArray:
-        weights_by_example = np.ascontiguousarray(weights.T)
+        weights_by_example = np.ascontiguousarray(weights.T, dtype=np.float32)  # whole numbers: their sums are exact
         return np.stack([weighted_average_precision(ranking, weights_by_example) for ranking in rankings], axis=1)
 
     return compute
@@ -145,12 +145,12 @@ def rank_positives(scores: FloatArray, targets: NDArray[np.bool_]) -> Ranking:
     return Ranking(order[: ends[-1] if len(ends) else 0], np.append(0, ends[:-1]), positives, positive_starts)
 
 
-def weighted_average_precision(ranking: Ranking, weights: FloatArray) -> FloatArray:
+def weighted_average_precision(ranking: Ranking, weights: NDArray[np.float32]) -> FloatArray:
     """Compute a label's average precision, (R,), for weights (N, R)."""
     if not len(ranking.positives):
         return np.full(weights.shape[1], np.nan)
-    new_positives = np.add.reduceat(weights[ranking.positives], ranking.positive_starts, axis=0)
-    retrieved = np.add.reduceat(weights[ranking.order], ranking.starts, axis=0).cumsum(axis=0)
+    new_positives = np.add.reduceat(weights[ranking.positives], ranking.positive_starts, axis=0).astype(np.float64)
+    retrieved = np.add.reduceat(weights[ranking.order], ranking.starts, axis=0).cumsum(axis=0, dtype=np.float64)
     num_correct = new_positives.cumsum(axis=0)
-    precision = num_correct / np.maximum(retrieved, 1e-300)
+    precision = num_correct / retrieved.clip(min=1)
     return divide((new_positives * precision).sum(axis=0), num_correct[-1])

@@ -38,7 +38,6 @@ def quadratic_kappa(predicted: NDArray[Any], actual: NDArray[Any]) -> Measure:
     def combine(sums: FloatArray) -> FloatArray:
         count, of_predicted, of_actual, squared_error, squares = np.moveaxis(sums, -1, 0)
         by_chance = squares - 2 * divide(of_predicted * of_actual, count)
-        # Rounding must not make a few millionths of what is 0.
-        return 1 - divide(squared_error, np.where(by_chance > 1e-9 * squares, by_chance, 0))
+        return 1 - divide(squared_error, by_chance)
 
     return Measure("quadratic_kappa", statistics, combine, True, bounds=(-1.0, 1.0))

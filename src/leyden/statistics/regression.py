@@ -70,7 +70,7 @@ def r2(sums: FloatArray) -> FloatArray:
     """Return the fraction of the targets' variance that the predictions explain; NaN if they are all equal."""
     count, _, squared_error, total, squares = np.moveaxis(sums, -1, 0)
     variation = squares - divide(total**2, count)
-    return 1 - divide(squared_error, np.where(variation > 1e-12 * squares, variation, 0))
+    return 1 - divide(squared_error, np.where(variation > 1e-12 * squares, variation, 0))  # below, it is rounding
 
 
 METRICS: dict[str, tuple[Callable[[FloatArray], FloatArray], bool, tuple[float, float]]] = {

@@ -18,6 +18,9 @@ def bounded_interval(
     """
     low, width = bounds[0], bounds[1] - bounds[0]
     variance = resampled_variance(resampled, size) / width**2
+    if size > 1:  # Wilson's interval is of a known variance; this one was estimated
+        quantiles = stdtrit([size - 1, math.inf], (1 + confidence_level) / 2)
+        variance *= float(quantiles[0] / quantiles[1]) ** 2
     interval = fraction_interval((value - low) / width, (0.0, 0.0), variance, size, confidence_level)
     return low + width * interval[0], low + width * interval[1]
 
@@ -50,7 +53,8 @@ def bootstrap_t_interval(
     def scaled(values: FloatArray) -> FloatArray:
         return values if bound is None else np.log(distance(values))
 
-    is_usable = (resampled_errors > 0) & (distance(resampled) > 0)  # not so if all examples drawn are alike
+    # Where nearly all examples drawn are alike, the deviation is not defined, or meaningless.
+    is_usable = (resampled_errors > 1e-3 * error) & (distance(resampled) > 0)
     resampled, resampled_errors = resampled[is_usable], resampled_errors[is_usable]
     centre, scale = scaled(np.array(value)), error / distance(np.array(value))
     deviations = (scaled(resampled) - centre) / (resampled_errors / distance(resampled))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from leyden.errors import UserError
+from leyden.imaging.images import ImageReader
 
 
 class UnusableTargetError(Exception):
@@ -18,10 +19,12 @@ class TargetSettings:
     Args:
         units: Unit of each regression target by its name, for example {angle: deg}.
         ignore_value: Value of mask pixels that belong to no class, in no metric and no loss.
+        limits: Of the files of masks.
     """
 
     units: dict[str, str] = field(default_factory=dict)
     ignore_value: int = 255
+    limits: ImageReader = field(default_factory=ImageReader)
 
 
 class TargetSource(NamedTuple):

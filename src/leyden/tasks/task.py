@@ -35,10 +35,12 @@ class Task(ABC):
     noun: ClassVar[str]  # what the labels are: classes, labels, targets
     columns: ClassVar[tuple[str, ...]]  # of a manifest that hold the target; `target_*` stands for several
     folders: ClassVar[tuple[str, str] | None] = None  # of images and of targets with the same file stems
+    label_files: ClassVar[tuple[str, ...]] = ()  # of the data folder, which describe the labels
     has_class_folders: ClassVar[bool] = False  # folders may stand for the targets
     can_be_empty: ClassVar[bool] = False  # a target may be an empty text
     has_one_label: ClassVar[bool] = False  # each example has exactly one of the labels, as its index: int64 (N,)
     is_dense: ClassVar[bool] = False  # a target has a value for each pixel
+    palette: Sequence[str] | None = None  # the colour in which each label is drawn, `#rrggbb`, if `is_dense`
     can_mix: ClassVar[bool] = False  # a mixture of two targets is a target
     networks: ClassVar[Mapping[str, Mapping[str, Any]]]  # the default network for images and for sequences
     monitor: ClassVar[str] = "val/loss"  # by which epochs are compared
@@ -128,16 +130,17 @@ class Task(ABC):
         """Return the shape that the network's outputs must have for a batch of targets."""
         return (len(targets), len(self.labels), *(targets.shape[1:] if self.is_dense else ()))
 
-    def default_network(self, for_sequences: bool) -> dict[str, Any]:
+    @classmethod
+    def default_network(cls, for_sequences: bool) -> dict[str, Any]:
         """Return `class_path` and `init_args` of the network that is trained if none is chosen.
 
         Raises:
             UserError: if the task is not for this kind of input.
         """
         kind = "sequences" if for_sequences else "images"
-        if kind not in self.networks:
-            raise UserError(f"expected {', '.join(self.networks)} for {self.name}; got {kind}; choose another task")
-        return dict(self.networks[kind])
+        if kind not in cls.networks:
+            raise UserError(f"expected {', '.join(cls.networks)} for {cls.name}; got {kind}; choose another task")
+        return dict(cls.networks[kind])
 
     @abstractmethod
     def make_scores(self, prefix: str) -> "MetricCollection":

@@ -9,9 +9,8 @@ from typing import Any
 
 from leyden.class_paths import import_path
 from leyden.data.packed import REPORT, read_report
-from leyden.parsing import config_paths
+from leyden.parsing import settings_of
 from leyden.tasks import load_task
-from leyden.yaml_files import read_yaml
 
 AUTO = "auto"
 PREPARED = "artifacts/prepare"
@@ -80,10 +79,6 @@ def find_folder(args: Sequence[str]) -> Path:
     """Return the folder of prepared data that a command line or its config files name."""
     if named := [match[1] for arg in args if (match := FOLDER_OPTION.fullmatch(arg))]:
         return Path(named[-1])
-    folder = PREPARED
-    for name in filter(None, config_paths(args)):
-        if (path := Path(name).expanduser()).is_file():
-            data = read_yaml(path).get("data")
-            init_args = data.get("init_args") if isinstance(data, dict) else None
-            folder = (init_args or {}).get("folder", folder) if isinstance(init_args, dict | None) else folder
-    return Path(folder)
+    sections = [value.get("init_args") for value in settings_of(args, "data") if isinstance(value, dict)]
+    folders = [init_args["folder"] for init_args in sections if isinstance(init_args, dict) and "folder" in init_args]
+    return Path(str(folders[-1]) if folders else PREPARED)

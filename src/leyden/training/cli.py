@@ -19,16 +19,26 @@ from lightning.pytorch.utilities.memory import is_oom_error
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import nn
 
+from leyden.class_paths import import_path
 from leyden.errors import UserError, one_line
 from leyden.files import replaced_file, sha256
-from leyden.parsing import StrictParser, check_configs, dropped_keys, filling_in, one_line_errors
+from leyden.parsing import (
+    StrictParser,
+    check_configs,
+    class_named_last,
+    dropped_keys,
+    filling_in,
+    names_setting,
+    one_line_errors,
+)
 from leyden.training.auto import AutoClasses
+from leyden.training.checkpoint_io import AtomicCheckpointIO
 from leyden.training.config_checks import check_seed, check_torchrun_restarts, check_trainer
 from leyden.training.devices import computes_bf16_natively, default_device_type, disable_nvml_check, runs_on_cpu
-from leyden.training.module_description import describe_module
+from leyden.training.module_description import DATA_ARGUMENTS, describe_module
 from leyden.training.monitoring import TensorBoard, ThroughputProgressBar
 from leyden.training.provenance import describe_provenance
-from leyden.training.resumption import AtomicCheckpointIO, Resume
+from leyden.training.resumption import Resume
 from leyden.training.run_checkpoint import RunCheckpoint
 from leyden.training.run_folder import Run, result_config
 from leyden.training.supervised_module import SupervisedModule
@@ -44,6 +54,7 @@ The essential options (with the defaults of configs/train.yaml):
   --model.init_args.optimizer.init_args.lr=0.004         peak learning rate
   --network=leyden.models.ResNet --network.init_args.width=32
   --network=torchvision.models.resnet18                  any torch module that takes num_classes
+  --model=my_package.MyModule --data=my_package.MyData   any LightningModule, see docs/any-module.md
   --seed_everything=0                                    order, augmentation and initial weights
   --ckpt_path=PATH                                       validate, test: the checkpoint (artifacts/train/model.ckpt)
   --print_config                                         the resolved config, to a file with > my.yaml
@@ -61,6 +72,7 @@ LINKS = {
     "model.init_args.class_counts": "the data",
     "data.init_args.seed": "seed_everything",
 }
+MODULE_LINKS = {"data.init_args.seed": "seed_everything"}  # of a LightningModule of the user's
 
 
 class StrictLightningParser(StrictParser, LightningArgumentParser):
@@ -86,15 +98,13 @@ class LeydenCLI(LightningCLI):
         disable_nvml_check()
         check_torchrun_restarts()
         return cls(
-            LightningModule,
-            LightningDataModule,
             subclass_mode_model=True,
             subclass_mode_data=True,
             save_config_callback=None,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
             seed_everything_default=0,
-            trainer_defaults={"logger": False, "num_sanity_val_steps": 0, "use_distributed_sampler": False},
+            trainer_defaults={"logger": False, "num_sanity_val_steps": 0},
             parser_class=StrictLightningParser,
             parser_kwargs={
                 "prog": f"leyden {verb}",
@@ -106,23 +116,31 @@ class LeydenCLI(LightningCLI):
             run=False,
         )
 
+    def __init__(self, args: list[str], **options: Any) -> None:
+        named = class_named_last(args, "model")
+        is_other = isinstance(named, type) and not issubclass(named, SupervisedModule)
+        self.links = MODULE_LINKS if is_other else LINKS
+        self._command_line = args
+        super().__init__(LightningModule, LightningDataModule, args=args, **options)
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--ckpt_path", type=str | None, default=None, help="Checkpoint to validate or test.")
         linked = {"in_channels", "in_features", "num_classes", "image_size"}  # to the data, by the model
         parser.add_subclass_arguments(
             nn.Module, "network", skip=linked, instantiate=False, required=False, help="The network."
         )
-        parser.link_arguments("network", "model.init_args.network", compute_fn=to_plain_dict)
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=check_seed)
-        parser.link_arguments("data.labels", "model.init_args.labels", apply_on="instantiate")
-        parser.link_arguments("data.input", "model.init_args.input", apply_on="instantiate")
-        parser.link_arguments("data.task", "model.init_args.task", apply_on="instantiate")
-        parser.link_arguments("data.class_counts", "model.init_args.class_counts", apply_on="instantiate")
+        if "model.init_args.network" in self.links:
+            parser.link_arguments("network", "model.init_args.network", compute_fn=to_plain_dict)
+        for name in DATA_ARGUMENTS:
+            # A module of the user's may have arguments of these names that the data does not know.
+            if f"model.init_args.{name}" in self.links or not names_setting(self._command_line, "model", name):
+                parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
         parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
         parser.add_lightning_class_args(Resume, "resume")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        check_configs(parser, args, LINKS)
+        check_configs(parser, args, self.links)
         auto = AutoClasses(args)
         with one_line_errors(parser), filling_in(auto.fill_in):
             super().parse_arguments(parser, auto.fill_in_options(args))
@@ -138,7 +156,8 @@ class LeydenCLI(LightningCLI):
         check_trainer(trainer)
         if trainer.precision is None:
             device_type = "cpu" if runs_on_cpu(trainer.accelerator) else default_device_type()
-            trainer.precision = "bf16-mixed" if computes_bf16_natively(device_type) else "32-true"
+            is_robust = issubclass(import_path(self.config.model.class_path), SupervisedModule)
+            trainer.precision = "bf16-mixed" if is_robust and computes_bf16_natively(device_type) else "32-true"
 
     def instantiate_classes(self) -> None:
         with one_line_errors(self.parser), lightning_errors():
@@ -160,6 +179,8 @@ class LeydenCLI(LightningCLI):
         self.run = Run(result_config(config) | input_files, data_hash)
         self._set_run_folder()
         options = {**self._display_options(), **self._plugin_options(), **kwargs}
+        if reads_prepared_data(self.datamodule):
+            options["use_distributed_sampler"] = False  # each process samples its own part
         return super().instantiate_trainer(default_root_dir=str(self.run.folder), **options)
 
     def _set_run_folder(self) -> None:
@@ -192,7 +213,9 @@ class LeydenCLI(LightningCLI):
 
     def save_config(self, path: Path) -> None:
         with replaced_file(path) as partial:
-            self.parser.save(self.config, partial, skip_validation=True, overwrite=True, multifile=False)
+            self.parser.save(
+                self.config, partial, skip_none=False, skip_validation=True, overwrite=True, multifile=False
+            )
 
 
 def options() -> list[str]:
@@ -217,6 +240,12 @@ def lightning_errors() -> Iterator[None]:
         if not raising.filename.startswith(LIGHTNING):
             raise
         raise UserError(" ".join(str(error).split())) from error
+
+
+def reads_prepared_data(data: LightningDataModule) -> bool:
+    """Return whether a data module is one of this package, or a subclass."""
+    package = f"{__name__.partition('.')[0]}.data."
+    return any(kind.__module__.startswith(package) for kind in type(data).__mro__)
 
 
 def as_list(value: Any) -> list[Any]:

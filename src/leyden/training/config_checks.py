@@ -108,7 +108,7 @@ def check_monitors(monitors: Iterable[str], logged: Collection[str]) -> None:
     for monitor in monitors:
         if monitor not in logged:
             raise UserError(
-                f"expected a score that is logged ({', '.join(sorted(logged))}); got monitor: {monitor}"
+                f"expected a score that is logged ({', '.join(sorted(logged)) or 'none is'}); got monitor: {monitor}"
                 f"{did_you_mean(monitor, logged)}; set checkpoint.monitor, or the callback's, to one of them"
             )
 

@@ -8,8 +8,8 @@ from lightning.pytorch import LightningDataModule, LightningModule
 from leyden.errors import UserError
 from leyden.trust.description import is_plain
 
-LINKED = ("labels", "input", "class_counts")  # attributes of the data that are passed to a module with such arguments
-DATA_FACTS = ("labels", "input")
+DATA_ARGUMENTS = ("labels", "input", "task", "class_counts")  # that a module may take from the data's attributes
+DATA_FACTS = ("labels", "input", "task")
 NOT_SERIALIZABLE = "Unable to serialize instance"  # by jsonargparse: of defaults that are objects, such as nn.ReLU()
 
 
@@ -29,8 +29,15 @@ def describe_module(
     """
     description = {"module": describe_class(config["model"]), "data": describe_class(config["data"])}
     parameters = inspect.signature(type(module)).parameters
-    for name in LINKED:
-        if name in parameters and hasattr(data, name):
+    for name in DATA_ARGUMENTS:
+        if name not in parameters or name in (config["model"].get("init_args") or {}):
+            continue
+        if parameters[name].default is inspect.Parameter.empty and not hasattr(data, name):
+            raise UserError(
+                f"expected {type(data).__name__}.{name}, an argument of {type(module).__name__}; got none; "
+                f"set it in the data, or --model.init_args.{name}"
+            )
+        if hasattr(data, name):
             value = getattr(data, name)
             if not is_plain(value):
                 raise UserError(

@@ -1,5 +1,6 @@
 """Displays of a training in progress: a progress bar, TensorBoard and a profiler."""
 
+import math
 import time
 import warnings
 from datetime import timedelta
@@ -14,6 +15,7 @@ from lightning.pytorch.profilers import PyTorchProfiler
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 from torch.nn import Module
+from torch.utils._pytree import tree_leaves
 
 from leyden.data.replica import rank_and_world_size
 from leyden.memory import process_peak_memory_mb
@@ -44,7 +46,8 @@ class ThroughputProgressBar(TQDMProgressBar):
         self._num_examples, self._num_steps, self._started = 0, 0, time.perf_counter()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self._num_examples += len(batch[-1]) * rank_and_world_size(trainer)[1]
+        sizes = [len(leaf) for leaf in tree_leaves(batch) if isinstance(leaf, Tensor) and leaf.ndim]
+        self._num_examples += (sizes[-1] if sizes else 0) * rank_and_world_size(trainer)[1]  # the last are the labels
         self._num_steps += 1
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
@@ -54,11 +57,10 @@ class ThroughputProgressBar(TQDMProgressBar):
             seconds = time.perf_counter() - self._started
             num_batches = trainer.num_training_batches * (trainer.max_epochs or 0)
             num_left = max(0, num_batches - trainer.fit_loop.epoch_loop.total_batch_idx - 1)
-            metrics |= {
-                "examples/s": f"{self._num_examples / seconds:.0f}",
-                "left": str(timedelta(seconds=round(num_left * seconds / self._num_steps))),
-                "memory": f"{peak_memory_mb():.0f} MB",
-            }
+            metrics["examples/s"] = f"{self._num_examples / seconds:.0f}"
+            if num_left < math.inf:  # else the loader has no length
+                metrics["left"] = str(timedelta(seconds=round(num_left * seconds / self._num_steps)))
+            metrics["memory"] = f"{peak_memory_mb():.0f} MB"
         return metrics
 
 

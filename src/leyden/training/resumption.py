@@ -1,73 +1,41 @@
 """Checkpoints from which an interrupted training resumes bit for bit."""
 
-import random
 import signal
 import sys
 import time
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
 import torch
-from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.loops.loop import _Loop
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from torch.utils._pytree import tree_leaves
 
-from leyden.data.loader import Loader
+from leyden.data.loader import Loader, next_batch_index
 from leyden.data.replica import rank_and_world_size
 from leyden.errors import DISK_FULL, UserError
-from leyden.files import replaced_file
-from leyden.models.checkpoint import write_checkpoint
 from leyden.ranges import check_range
+from leyden.training.random_numbers import (
+    EPOCH,
+    LOADING,
+    STEP,
+    VALIDATION,
+    get_states,
+    seed_generators,
+    seed_loaders,
+    set_states,
+)
 from leyden.training.run_folder import Run
 from leyden.trust.archives import is_intact
-from leyden.trust.description import is_plain
 
 # Exit codes of a stopped training. Lightning would exit with 0, which means a finished training to DVC.
 SIGNAL_EXIT_CODES = (128 + signal.SIGINT, 128 + signal.SIGTERM)
-
-
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its target and renames it, so that a checkpoint is complete or absent.
-
-    Lightning writes to the system's temporary folder, and a move from another disk can be interrupted half-way.
-    """
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        with replaced_file(path) as partial:
-            write_checkpoint(with_plain_hyperparameters(checkpoint), partial)
-            check_loadable(partial)
-
-
-def with_plain_hyperparameters(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """Leave out the saved hyper-parameters that are objects: a file with them could not be loaded as data alone."""
-    changed = {}
-    for name in ("hyper_parameters", "datamodule_hyper_parameters"):
-        if name in checkpoint:
-            changed[name] = {key: to_builtin(value) for key, value in checkpoint[name].items() if is_plain(value)}
-    types = ("hparams_type", "datamodule_hparams_type")  # classes of OmegaConf
-    return {key: value for key, value in (checkpoint | changed).items() if key not in types}
-
-
-def to_builtin(value: Any) -> Any:
-    """Return nested plain values without subclasses of dict and list, such as Lightning's AttributeDict."""
-    if isinstance(value, dict):
-        return {key: to_builtin(each) for key, each in value.items()}
-    return [to_builtin(each) for each in value] if isinstance(value, list | tuple) else value
-
-
-def check_loadable(path: Path) -> None:
-    """Raise UserError if a checkpoint holds objects, so that nothing could resume from it or load it.
-
-    Only a module's or callback's own `on_save_checkpoint` or `state_dict` can add them.
-    """
-    if classes := sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path)):
-        raise UserError(
-            f"expected plain values and tensors in a checkpoint; got {', '.join(classes[:3])}, by on_save_checkpoint "
-            "or state_dict of the module, the data or a callback; convert them there"
-        )
 
 
 class Resume(Checkpoint):
@@ -94,18 +62,64 @@ class Resume(Checkpoint):
         self._has_ended = False  # early, by EarlyStopping for example, which Lightning's checkpoints do not store
         self._saved_at = time.monotonic()
         self._last_step = 0
+        self._is_epoch_over = False
+        self._missed_interval: Literal["epoch", "step"] | None = None  # after resuming
+        self._is_stateful = self._resumes_within_epoch = False  # of the loaders, known when the training starts
+        self._num_starts = 0  # of loaders in this epoch
+        self._states = get_states()
         self._previous_handlers: dict[int, Any] = {}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"ended": self._has_ended}
+        return {"ended": self._has_ended, "epoch_over": self._is_epoch_over}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._has_ended = state_dict["ended"]
+        self._missed_interval = "epoch" if state_dict["epoch_over"] else "step"
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Make the order of a user's loaders, and the random numbers of their workers, depend on the epoch alone."""
+        train = (partial(self._seed_loading, trainer), partial(next_batch_index, trainer))
+        val = (partial(self._seed_validation, trainer), int)
+        for owner in (pl_module, trainer.datamodule):  # type: ignore[attr-defined]
+            for name, seeding in (("train_dataloader", train), ("val_dataloader", val)):
+                if owner and is_overridden(name, owner):
+                    setattr(owner, name, seed_loaders(getattr(owner, name), *seeding))
+
+    def _seed_loading(self, trainer: Trainer, batch_idx: int, generators: Sequence[torch.Generator] = ()) -> None:
+        """Seed what a loader draws when it starts, or after it has resumed within an epoch."""
+        number = batch_idx
+        if batch_idx == 0:  # several loaders, or one that starts again within the epoch, must not draw the same
+            number, self._num_starts = self._num_starts, self._num_starts + 1
+        stream = LOADING if batch_idx else EPOCH
+        seed_generators([self.seed, trainer.current_epoch, number], stream, generators)
+
+    def _seed_validation(self, trainer: Trainer, batch_idx: int, generators: Sequence[torch.Generator] = ()) -> None:
+        seed_generators([self.seed, trainer.global_step], VALIDATION, generators)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._states = get_states()
+        self._seed_validation(trainer, 0)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        set_states(self._states)  # a validation within an epoch does not change the training
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._num_starts = 0
+        seed_generators([self.seed, trainer.current_epoch], EPOCH)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         trainer.should_stop = self._has_ended
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._missed_interval == "epoch" and trainer.fit_loop.restarting:
+            leave_epoch(trainer)
+        if self._missed_interval:
+            step_plateau_schedulers(trainer, self._missed_interval)
+        loaders = tree_leaves(trainer.train_dataloader)
+        self._is_stateful = any(not isinstance(loader, Loader) and tells_position(loader) for loader in loaders)
+        self._resumes_within_epoch = all(map(tells_position, loaders))
+        if not trainer.global_step and (limit := describe_limit(loaders)):
+            rank_zero_info(f"fit: note: {limit}")
         self._saved_at, self._last_step = time.monotonic(), trainer.global_step
         # Lightning's own handler broadcasts from within the signal: one rank's SIGTERM deadlocks the others.
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -130,15 +144,13 @@ class Resume(Checkpoint):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Seed dropout and other random operations, so that no generator state needs to be saved."""
         rank, _ = rank_and_world_size(trainer)
-        sequence = np.random.SeedSequence([self.seed, trainer.current_epoch, batch_idx, rank])
-        torch_seed, numpy_seed, python_seed = sequence.generate_state(3)
-        seed_torch(int(torch_seed))
-        np.random.seed(numpy_seed)
-        random.seed(int(python_seed))
+        seed_generators([self.seed, trainer.current_epoch, batch_idx, rank], STEP)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        if self._is_stateful:
+            self._seed_loading(trainer, batch_idx + 1)
         has_stepped = trainer.global_step != self._last_step
         self._last_step = trainer.global_step
         val_interval = int(min(trainer.val_check_batch or sys.maxsize, sys.maxsize))
@@ -148,15 +160,17 @@ class Resume(Checkpoint):
         if not has_stepped or is_last or (batch_idx + 1) % val_interval == 0:
             return
         should_stop = self._any_process(trainer, self.stop_signal is not None)
-        # Only Leyden's loader can resume in the middle of an epoch.
-        if isinstance(trainer.train_dataloader, Loader) and (should_stop or self._is_due(trainer)):
+        if self._resumes_within_epoch and (should_stop or self._is_due(trainer)):
             self.save(trainer)
         if should_stop:
             self._exit()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._last_step, self._has_ended = trainer.global_step, trainer.should_stop
+        trainer.fit_loop._restarting = False  # else ReduceLROnPlateau misses a step if the epoch was resumed half-way
+        self._is_epoch_over = True
         self.save(trainer)
+        self._is_epoch_over = False
         should_stop = self._any_process(trainer, self.stop_signal is not None)
         if should_stop and trainer.current_epoch + 1 != trainer.max_epochs:
             self._exit()
@@ -195,16 +209,37 @@ class Resume(Checkpoint):
         self._saved_at = time.monotonic()
 
 
-def seed_torch(seed: int) -> None:
-    """Seed torch as torch.manual_seed does, but faster.
+def tells_position(loader: Any) -> bool:
+    """Return whether a loader can resume in the middle of an epoch: Leyden's, or one whose state Lightning saves."""
+    return isinstance(loader, Loader) or (hasattr(loader, "state_dict") and hasattr(loader, "load_state_dict"))
 
-    torch.manual_seed formats a stack trace for each unused kind of device, which takes a third of a small step.
-    """
-    torch.default_generator.manual_seed(seed)
-    if torch.cuda.is_initialized():  # is_available queries the driver each time
-        torch.cuda.manual_seed_all(seed)
-    elif torch.backends.mps.is_available():
-        torch.mps.manual_seed(seed)
+
+def describe_limit(loaders: Sequence[Any]) -> str:
+    """Describe what an interruption within an epoch costs; an empty string if nothing."""
+    if not all(map(tells_position, loaders)):
+        return "the training's loader has no state_dict: an interrupted epoch starts again from its first batch"
+    if any(not isinstance(loader, Loader) and getattr(loader, "num_workers", 0) for loader in loaders):
+        return "what the loader's workers draw, such as augmentation, is not restored within an interrupted epoch"
+    return ""
+
+
+def leave_epoch(trainer: Trainer) -> None:
+    """Go on with the next epoch: with `max_steps`, Lightning would run the end of the last one a second time."""
+    _Loop.restarting.fset(trainer.fit_loop, False)  # type: ignore[attr-defined]  # its own setter leaves it true
+    trainer.fit_loop.reset_restart_stage()
+    trainer.fit_loop.epoch_progress.increment_completed()
+
+
+def step_plateau_schedulers(trainer: Trainer, interval: Literal["epoch", "step"]) -> None:
+    """Step each ReduceLROnPlateau as Lightning does after a checkpoint is saved; on resumption it skips that step."""
+    if not trainer.lightning_module.automatic_optimization:
+        return
+    count = trainer.current_epoch if interval == "epoch" else next_batch_index(trainer)
+    for config in trainer.lr_scheduler_configs:
+        score = trainer.callback_metrics.get(config.monitor or "")
+        is_due = config.reduce_on_plateau and config.interval == interval and count % config.frequency == 0
+        if is_due and score is not None:
+            trainer.lightning_module.lr_scheduler_step(config.scheduler, score)
 
 
 def newest_checkpoint(run: Run) -> Path | None:

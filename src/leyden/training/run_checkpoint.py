@@ -1,5 +1,6 @@
 """The best checkpoint of a run, and a table with one row of scores per epoch."""
 
+import itertools
 import math
 import sys
 import time
@@ -8,12 +9,15 @@ from typing import Any, Literal
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 
 from leyden.cost import print_cost
 from leyden.errors import UserError
 from leyden.files import replaced_file
 from leyden.files.tables import write_table
+from leyden.training.config_checks import check_monitors
+from leyden.training.score_names import guess_mode, is_validation_score
 
 
 class RunCheckpoint(ModelCheckpoint):
@@ -24,17 +28,17 @@ class RunCheckpoint(ModelCheckpoint):
     resumption.)
     """
 
-    def __init__(self, monitor: str = "val/loss", mode: Literal["min", "max"] | None = None) -> None:
+    def __init__(self, monitor: str | None = "val/loss", mode: Literal["min", "max"] | None = None) -> None:
         """Choose which epoch is the best.
 
         Args:
-            monitor: The score to compare epochs by.
-            mode: Whether a lower (min) or higher (max) score is better; null: lower for a loss, higher otherwise.
+            monitor: The score to compare epochs by, of those that are logged; null keeps the last epoch.
+            mode: Whether a lower (min) or higher (max) score is better; null: by the name of the score.
         """
         super().__init__(
             filename="best",
             monitor=monitor,
-            mode=mode or ("min" if "loss" in monitor else "max"),
+            mode=mode or guess_mode(monitor or "") or "min",
             save_on_train_epoch_end=True,  # after validation, when the epoch's scores are complete
             enable_version_counter=False,
         )
@@ -51,11 +55,19 @@ class RunCheckpoint(ModelCheckpoint):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._started = time.perf_counter()
 
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Scores of other names, and those that a module logs later, are checked at the end of the epoch.
+        is_complete = not trainer.sanity_checking and not is_overridden("on_train_epoch_end", pl_module)
+        if self.monitor and is_validation_score(self.monitor) and is_complete:
+            check_monitors([self.monitor], trainer.callback_metrics)
+        super().on_validation_end(trainer, pl_module)
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         scores = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
-        learning_rate = trainer.optimizers[0].param_groups[0]["lr"]
-        row = {"epoch": trainer.current_epoch, "step": trainer.global_step, "learning_rate": learning_rate, **scores}
-        self._rows.append(row)
+        if self.monitor and (trainer.fit_loop.epoch_loop.val_loop._has_run or not trainer.enable_validation):
+            check_monitors([self.monitor], {**scores, "epoch": 0, "step": 0})
+        row = {"epoch": trainer.current_epoch, "step": trainer.global_step, **learning_rates(trainer)}
+        self._rows.append(row | {name: value for name, value in scores.items() if name not in row})
         if trainer.is_global_zero:
             with replaced_file(Path(str(self.dirpath)) / "curves.csv") as partial:
                 write_table(partial, self._rows, list(dict.fromkeys(name for row in self._rows for name in row)))
@@ -83,6 +95,12 @@ class RunCheckpoint(ModelCheckpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
         self._rows = state_dict["rows"]
+
+
+def learning_rates(trainer: Trainer) -> dict[str, float]:
+    """Return the first learning rate of each optimizer."""
+    names = ("learning_rate" if number == 1 else f"learning_rate_{number}" for number in itertools.count(1))
+    return {name: float(each.param_groups[0]["lr"]) for name, each in zip(names, trainer.optimizers, strict=False)}
 
 
 def check_validation_interval(trainer: Trainer) -> None:

@@ -13,4 +13,4 @@ def make_predictions(probabilities: Tensor, labels: Tensor) -> Predictions:
     names = (
         list(ascii_letters[:num_classes]) if num_classes <= len(ascii_letters) else list(map(str, range(num_classes)))
     )
-    return Predictions(paths, names, labels, probabilities.log())
+    return Predictions(paths, names, labels, probabilities.log(), probabilities.argmax(dim=1))

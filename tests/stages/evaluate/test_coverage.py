@@ -38,7 +38,8 @@ def sample(num_classes: int, model: str, count: int, seed: int, is_stratified: b
     logits[rows, labels] += skills
     logits[rows, (labels + 1) % num_classes] += skills / 2
     names = [str(number) for number in range(num_classes)]
-    return Predictions([""] * count, names, labels, (skill * logits).log_softmax(dim=1))
+    scores = (skill * logits).log_softmax(dim=1)
+    return Predictions([""] * count, names, labels, scores, scores.argmax(dim=1))
 
 
 @cache

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from leyden.stages.evaluate.slices import SLICE_COLUMNS, cut_at_quantiles, list_slices, summarise_slices
+from leyden.stages.evaluate.properties import cut_at_quantiles
+from leyden.stages.evaluate.slices import SLICE_COLUMNS, list_slices, summarise_slices
 from tests.stages.evaluate.fake_predictions import make_predictions
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from leyden.data.images import ImageReader
+from leyden.imaging.images import ImageReader
 from leyden.stages.prepare.validation import Limits, ValidImage, convert_images, to_pixels, validate_images
 
 READER = ImageReader(min_image_side=4, max_pixels=10_000)

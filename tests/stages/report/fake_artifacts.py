@@ -132,9 +132,10 @@ class Artifacts:
         write_json(folder / "metrics.json", metrics | {"examples": total, "errors": errors, "confidence_level": 0.95})
         recall = Counter(self.truth[self.predicted == self.truth].tolist())
         rows = [[label, PER_CLASS, "", recall[number] / PER_CLASS, 0.5] for number, label in enumerate(self.labels)]
-        write_rows(folder / "per_class.csv", ["label", "count", "precision", "recall", "f1"], rows)
+        (folder / "tables").mkdir(exist_ok=True)
+        write_rows(folder / "tables/per_class.csv", ["label", "count", "precision", "recall", "f1"], rows)
         bins = [[0.65, 0.5, 2], [0.95, 1.0, total - 2]]
-        write_rows(folder / "calibration.csv", ["confidence", "accuracy", "count"], bins)
+        write_rows(folder / "tables/calibration.csv", ["confidence", "accuracy", "count"], bins)
         rows = [
             [path, self.labels[label], self.labels[predicted], 0.6 + 0.001 * row]
             for row, (path, label, predicted) in enumerate(zip(self.paths, self.truth, self.predicted, strict=True))
@@ -147,8 +148,9 @@ class Artifacts:
             "bytes": 2_000_000,
             "status": "checked",
             "reason": "",
-            "top1_agreement": 1.0,
-            "accuracy": 0.8,
+            "agreement": 1.0,
+            "score_name": "accuracy",
+            "score": 0.8,
         }
         keys = ("format", "file", "max_abs_diff", "latency_ms_b1_p50", "latency_ms_b64_p50")
         rows = [("onnx", "model.onnx", 2e-6, 0.5, 4.0), ("eager", "", 0.0, 4.0, 20.0)]

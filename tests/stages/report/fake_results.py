@@ -89,8 +89,8 @@ def make_training(
 
 
 def make_exports(status: str = "checked", num_refused: int = 0, **entries: Any) -> Exports:
-    row = {"format": "onnx", "precision": "fp32", "status": status, "top1_agreement": 1.0, "speedup_b1": None} | entries
-    refused = {"format": "onnx", "precision": "int8", "status": "refused", "top1_agreement": 0.9}
+    row = {"format": "onnx", "precision": "fp32", "status": status, "agreement": 1.0, "speedup_b1": None} | entries
+    refused = {"format": "onnx", "precision": "int8", "status": "refused", "agreement": 0.9}
     return Exports([row], None, "image", skipped=[], refused=[refused] * num_refused)
 
 

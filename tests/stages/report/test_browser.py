@@ -232,7 +232,7 @@ def test_no_column_of_the_classes_is_cut_off_by_long_names(tmp_path: Path, brows
     artifacts = Artifacts(tmp_path, [f"{'x' * 40}_{number}" for number in range(31)], shape=(8, 8, 1))
     rows = [[label, 4, 0.9, 1.0, 0.876, 0.51, 1.0] for label in artifacts.labels]
     columns = ["label", "count", "precision", "recall", "f1", "recall_low", "recall_high"]
-    write_rows(tmp_path / "evaluate/per_class.csv", columns, rows)
+    write_rows(tmp_path / "evaluate/tables/per_class.csv", columns, rows)
     artifacts.report()
     visit(browser, tmp_path / "report/index.html", width)
     boxes = (

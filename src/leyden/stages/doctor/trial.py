@@ -13,7 +13,7 @@ from typing import Any
 import lightning
 import torch
 import torchmetrics
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 
 from leyden.errors import UserError
 from leyden.training.cli import LeydenCLI
@@ -45,6 +45,25 @@ LOGGER = logging.getLogger("lightning.pytorch")
 Step = Callable[[Callable[[Any, int], Any], Any, int], Any]  # (the model's own training_step, batch, batch_idx) -> loss
 
 
+class TrialLimits(Callback):
+    """Removes schedulers that wait for a score, as trials do not validate, and ends manual optimisation by batches.
+
+    With several optimizers, `max_steps` counts the steps of each.
+    """
+
+    def __init__(self, num_steps: int) -> None:
+        self._num_left = num_steps
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        self._num_left -= 1
+        if not pl_module.automatic_optimization and self._num_left <= 0:
+            trainer.should_stop = True
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        configs = trainer.strategy.lr_scheduler_configs
+        trainer.strategy.lr_scheduler_configs = [config for config in configs if not config.reduce_on_plateau]
+
+
 class TrialRunner:
     """Trains copies of one model from the same weights, in the configured precision, on one device."""
 
@@ -53,6 +72,7 @@ class TrialRunner:
         self._options = {name: cli.config_init.trainer[name] for name in SHARED_OPTIONS}
         if str(self._options["precision"]).startswith("16"):
             self._options["precision"] = "32-true"  # the norms of scaled gradients would be meaningless
+        self.is_automatic = bool(cli.model.automatic_optimization)  # else training_step need not return a loss
         self.warnings: list[str] = []  # of the last run
 
     def run(
@@ -85,8 +105,14 @@ class TrialRunner:
                 context or nullcontext(),
             ):
                 warnings.simplefilter("always")
-                options = {**TRAINER_OPTIONS, **self._options, "max_steps": num_steps, **options}
-                trainer = Trainer(**options, callbacks=list(callbacks), default_root_dir=folder)
+                callbacks = [TrialLimits(num_steps), *callbacks]
+                options = {
+                    **TRAINER_OPTIONS,
+                    **self._options,
+                    "max_steps": num_steps if self.is_automatic else -1,
+                    **options,
+                }
+                trainer = Trainer(**options, callbacks=callbacks, default_root_dir=folder)
                 trainer.fit(model, datamodule=self._data)
         except NetworkError as error:  # the doctor's subject
             assert isinstance(error.__cause__, Exception)

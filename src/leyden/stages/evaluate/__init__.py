@@ -1,23 +1,22 @@
 """Score a model on the test split, with an interval of every headline metric: `leyden evaluate`."""
 
 from pathlib import Path
-from typing import Any
 
 from leyden.data.packed import read_report
 from leyden.errors import UserError
 from leyden.files import replaced_folder
 from leyden.files.outputs import check_output, discard, is_made_by, resolved
+from leyden.outputs import load_reader
 from leyden.ranges import SEEDS, check_range
-from leyden.runtimes.compatibility import check_fits
+from leyden.runtimes.compatibility import check_fits, description_of
 from leyden.runtimes.load import load
-from leyden.stages.evaluate.abstention import measure_abstention
-from leyden.stages.evaluate.metrics import metrics_with_intervals
-from leyden.stages.evaluate.predictions import predict_split
+from leyden.stages.evaluate.generic import evaluate_generic
 from leyden.stages.evaluate.requirements import find_unmet
-from leyden.stages.evaluate.results import summarise, write_results
-from leyden.stages.evaluate.robustness import check_kinds, mean_accuracies, measure_robustness
-from leyden.stages.evaluate.slices import list_slices
-from leyden.stages.evaluate.suspects import list_suspects
+from leyden.stages.evaluate.results import Results, write_results
+from leyden.stages.evaluate.robustness import check_kinds, find_supported
+from leyden.stages.evaluate.settings import Settings
+from leyden.stages.evaluate.single_label import evaluate_single_label
+from leyden.tasks import load_task
 
 
 def evaluate(
@@ -66,25 +65,38 @@ def evaluate(
     predictor = load(model, trust=trust)
     check_fits(predictor, read_report(data), model, data)
 
-    test = predict_split(predictor, data, "test", batch_size)
-    validation = predict_split(predictor, data, "val", batch_size)
-    accuracies = measure_robustness(predictor, data, robustness, confidence_level, seed)
-    metrics: dict[str, Any] = {
-        **metrics_with_intervals(test, top_k, num_resamples, confidence_level, seed),
-        "temperature": getattr(predictor, "temperature", 1.0),
-        **measure_abstention(validation, test, abstain_precision, confidence_level),
-        **mean_accuracies(accuracies),
-    }
-    unmet = find_unmet(require, metrics)
-    metrics |= {"required": require} if require else {}
-    suspects = list_suspects(test, "test", confidence_level) + list_suspects(validation, "val", confidence_level)
-    slices = list_slices(test, data, confidence_level)
+    description = description_of(predictor, model)
+    reader, task = load_reader(description), load_task(description)
+    settings = Settings(
+        batch_size=batch_size,
+        top_k=top_k,
+        num_resamples=num_resamples,
+        confidence_level=confidence_level,
+        seed=seed,
+        abstain_precision=abstain_precision,
+        robustness=find_supported(predictor, reader, robustness),
+    )
+    if reader.has_one_label:
+        results = evaluate_single_label(predictor, reader, data, settings)
+    else:
+        results = evaluate_generic(predictor, reader, task, data, settings)
+    publish(results, out, failed_out, require)
+
+
+def publish(results: Results, out: Path, failed_out: Path, require: dict[str, float]) -> None:
+    """Write the results to `out`, or to `failed_out` if a requirement is not met.
+
+    Raises:
+        UserError: if one is not met.
+    """
+    unmet = find_unmet(require, results.metrics, results.lower_is_better)
+    results.metrics.update({"required": require} if require else {})
     with replaced_folder(failed_out if unmet else out, "evaluate") as folder:
-        write_results(folder, test, metrics, slices, suspects, accuracies)
-    print(summarise(metrics, slices, suspects))
+        write_results(folder, results)
+    print("\n".join(f"evaluate: {line}" for line in results.summary))
     if unmet:
         raise UserError(
-            f"expected {'; '.join(unmet)}, on {len(test.labels):,} test examples; "
+            f"expected {'; '.join(unmet)}, on {results.metrics['examples']:,} test examples; "
             f"look at {failed_out}, and train a better model or lower evaluate.require in configs/evaluate.yaml"
         )
     discard(failed_out, "evaluate")

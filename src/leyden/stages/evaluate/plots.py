@@ -1,10 +1,11 @@
 """Plots of an evaluation, as PNG."""
 
+import math
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from leyden.stages.evaluate.tables import Row
+from leyden.stages.evaluate.results import Row
 
 
 def plot_calibration(path: Path, bins: list[Row]) -> None:
@@ -17,18 +18,22 @@ def plot_calibration(path: Path, bins: list[Row]) -> None:
     figure.savefig(path, dpi=110)
 
 
-def plot_robustness(path: Path, rows: list[Row], clean_accuracy: float) -> None:
+def plot_robustness(path: Path, rows: list[Row], name: str, clean: float, bounds: tuple[float, float]) -> None:
+    """Draw the measure of a name under each kind at each strength, from its value on clean images."""
     kinds = list(dict.fromkeys(row["kind"] for row in rows))
     figure = Figure(figsize=(2.4 * len(kinds), 2.6), layout="constrained")
     for axes, kind in zip(figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0], kinds, strict=True):
         rows_of_kind = [row for row in rows if row["kind"] == kind]
-        accuracy, low, high = (
-            [row[name] for row in rows_of_kind] for name in ("accuracy", "accuracy_low", "accuracy_high")
+        values, low, high = (
+            [math.nan if row[column] == "" else row[column] for row in rows_of_kind]
+            for column in (name, f"{name}_low", f"{name}_high")
         )
         steps = range(1, len(rows_of_kind) + 1)
         axes.fill_between(steps, low, high, alpha=0.2)
-        axes.plot([0, *steps], [clean_accuracy, *accuracy], marker="o")
-        axes.set(title=kind, xlabel="strength", ylim=(0, 1.02), xticks=[0, *steps])
+        axes.plot([0, *steps], [clean, *values], marker="o")
+        axes.set(title=kind, xlabel="strength", xticks=[0, *steps])
+        if bounds == (0, 1):
+            axes.set_ylim(0, 1.02)
         axes.set_xticklabels(["none", *(f"{row['strength']:g}" for row in rows_of_kind)])
-    figure.axes[0].set_ylabel("accuracy")
+    figure.axes[0].set_ylabel(name.replace("_", " "))
     figure.savefig(path, dpi=110)

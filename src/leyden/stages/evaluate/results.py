@@ -1,75 +1,84 @@
-"""Write the results of an evaluation to a folder, and summarise them in a few lines."""
+"""The results of an evaluation, and the files that they become in artifacts/evaluate.
 
+Of every task:
+
+- `metrics.json`: `task`; `headline`, the name of the metric that sums up a model; each metric with `<name>_low` and
+  `<name>_high` where it has an interval; `<kind>_<headline>`, the mean of the headline over the three strengths of a
+  corruption or an attack; `examples`; `confidence_level`; `required`, if anything is. Metrics of one label are named
+  `<metric>/<label>`.
+- `predictions.csv`: a row for each test example: `path`, what is true, what is predicted.
+- `errors/slices.csv`: `by`, `slice`, `count`, ..., `p_value`, `falls_short`, the worst slices first.
+- `robustness/<headline>.csv` and `.png`: `kind`, `strength`, `<headline>`, `<headline>_low`, `<headline>_high`,
+  `examples`. Of tasks with one label, the name is `accuracy`.
+- The folders `errors`, `pictures`, `plots`, `robustness` and `tables`, which may be empty.
+
+Of tasks with one label for each example, also:
+
+- `predictions.csv`: `label`, `prediction`, `confidence`, and `score:<label>`, at most the 100 highest.
+- `tables/per_class.csv`, `tables/calibration.csv`, `plots/calibration.png`.
+- `errors/mistakes.csv`, `errors/confusions.csv`, `errors/suspects.csv`.
+- `errors/slices.csv`: `errors`, `accuracy`, `accuracy_low`, `accuracy_high`.
+
+Of other tasks, also:
+
+- `predictions.csv`: the reader's `target_rows`, `columns`, then `error`, what the reader's `error_noun` says; of
+  masks, also `mask`, the file of the predicted mask.
+- `tables/measures.csv`: `measure`, `value`, `low`, `high`, `higher_is_better`, for each metric of metrics.json.
+- `tables/per_label.csv`, if metrics of labels exist: `label`, then each metric, `<metric>_low`, `<metric>_high`.
+- `errors/largest.csv`: the rows of predictions.csv with the largest errors, the largest first.
+- `errors/slices.csv`: `mean_error`, `mean_error_low`, `mean_error_high`.
+- If numbers are predicted, `plots/predicted.png` (against true values) and `plots/residuals.png`.
+- If each example has any number of labels, `tables/reliability.csv`: `label`, `probability` (mean of a bin), `fraction`
+  of the bin's examples that have the label, `count`; and `plots/reliability.png`.
+- If values of pixels are predicted, `pictures/masks/<row>.png` of every test example, with the indices of the classes;
+  `pictures/overlays/<rank>_<row>.png`, of the examples with the largest errors: image, true and predicted mask.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-from torchmetrics.functional.classification import multiclass_confusion_matrix
+from typing import Any, NamedTuple
 
 from leyden import artifacts
 from leyden.files import write_json
 from leyden.files.tables import write_table
-from leyden.stages.evaluate import tables
-from leyden.stages.evaluate.plots import plot_calibration, plot_robustness
-from leyden.stages.evaluate.predictions import Predictions, write_predictions
-from leyden.stages.evaluate.robustness import ROBUSTNESS_COLUMNS
-from leyden.stages.evaluate.slices import SLICE_COLUMNS, summarise_slices
-from leyden.stages.evaluate.suspects import SUSPECT_COLUMNS, count_expected
-from leyden.stages.evaluate.tables import Row
+
+FOLDERS = ("errors", "pictures", "plots", "robustness", "tables")  # always made, since dvc.yaml names them
+
+Row = dict[str, Any]
 
 
-def write_results(
-    folder: Path,
-    predictions: Predictions,
-    metrics: dict[str, Any],
-    slices: list[Row],
-    suspects: list[Row],
-    robustness: list[Row],
-) -> None:
-    """Write predictions and metrics of the test split, tables and plots to an empty folder."""
-    names = predictions.class_names
-    # (K, K): rows are the actual classes, columns the predicted ones
-    confusion = multiclass_confusion_matrix(predictions.predicted, predictions.labels, len(names)).numpy()
-    per_class = tables.per_class_table(confusion, names, metrics["confidence_level"])
-    calibration = tables.calibration_table(predictions.confidence, predictions.is_correct)
-    write_predictions(folder / artifacts.PREDICTIONS, predictions)
-    write_json(folder / artifacts.METRICS, metrics)
-    for name, rows, columns in (
-        (artifacts.PER_CLASS, per_class, tables.PER_CLASS_COLUMNS),
-        (artifacts.CALIBRATION, calibration, tables.CALIBRATION_COLUMNS),
-        ("errors/mistakes.csv", tables.list_mistakes(predictions), tables.MISTAKE_COLUMNS),
-        ("errors/confusions.csv", tables.list_confusions(confusion, names), tables.CONFUSION_COLUMNS),
-        (artifacts.SUSPECTS, suspects, SUSPECT_COLUMNS),
-        (artifacts.SLICES, slices, SLICE_COLUMNS),
-        (artifacts.ROBUSTNESS, robustness, ROBUSTNESS_COLUMNS),
-    ):
+class Table(NamedTuple):
+    """Rows by column name, and the columns that are written."""
+
+    rows: Iterable[Row]
+    columns: Sequence[str]
+
+
+class Results(NamedTuple):
+    """What an evaluation found.
+
+    Attributes:
+        metrics: Content of metrics.json.
+        lower_is_better: Names of the metrics of which lower values are better.
+        tables: By their path in the output folder.
+        pictures: Functions that write a picture to the path that they are given, by its path in the output folder.
+        summary: What is printed, in lines.
+    """
+
+    metrics: dict[str, Any]
+    lower_is_better: Collection[str]
+    tables: Mapping[str, Table]
+    pictures: Mapping[str, Callable[[Path], None]]
+    summary: list[str]
+
+
+def write_results(folder: Path, results: Results) -> None:
+    """Write the results to an empty folder."""
+    for name in FOLDERS:
+        (folder / name).mkdir()
+    write_json(folder / artifacts.METRICS, results.metrics)
+    for name, table in results.tables.items():
+        write_table(folder / name, table.rows, table.columns)
+    for name, write in results.pictures.items():
         (folder / name).parent.mkdir(exist_ok=True)
-        write_table(folder / name, rows, columns)
-    plot_calibration(folder / "calibration.png", calibration)
-    if robustness:
-        plot_robustness((folder / artifacts.ROBUSTNESS).with_suffix(".png"), robustness, metrics["accuracy"])
-
-
-def summarise(metrics: dict[str, Any], slices: list[Row], suspects: list[Row]) -> str:
-    errors, num_wrong = metrics["errors"], count_expected(suspects)
-    lines = [
-        f"accuracy {metrics['accuracy']:.4f} [{metrics['accuracy_low']:.4f}, {metrics['accuracy_high']:.4f}] "
-        f"on {metrics['examples']:,} test examples ({errors:,} error{'' if errors == 1 else 's'}), "
-        f"calibration error {metrics['calibration_error']:.4f}; {summarise_abstention(metrics)}",
-        summarise_slices(slices),
-    ]
-    if num_wrong:
-        labels = "label" if num_wrong == 1 else "labels"
-        lines[-1] += (
-            f"; about {num_wrong} {labels} of the test and validation splits may be wrong ({artifacts.SUSPECTS})"
-        )
-    return "\n".join(f"evaluate: {line}" for line in lines)
-
-
-def summarise_abstention(metrics: dict[str, Any]) -> str:
-    """Describe the answers that remain if the model abstains where it is too unsure."""
-    if "abstain_precision" not in metrics:
-        return "no confidence is high enough for abstain_precision"
-    return (
-        f"{metrics['abstain_coverage']:.1%} have a confidence of {metrics['abstain_below']:.6g} or more, "
-        f"of which {metrics['abstain_precision']:.1%} are correct"
-    )
+        write(folder / name)

@@ -1,28 +1,30 @@
-"""Accuracy on degraded images: under common corruptions, and under adversarial attacks, the worst case."""
+"""Scores on degraded images: under common corruptions, and under adversarial attacks, the worst case."""
 
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from captum.robust import FGSM, PGD
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
 from leyden.cost import announce_cost
 from leyden.data.packed import read_split
 from leyden.errors import UserError
 from leyden.models.image_model import ImageModel
+from leyden.outputs.reader import OutputReader
 from leyden.runtimes.load import Predictor
-from leyden.stages.evaluate.tables import Row
-from leyden.statistics.wilson import wilson_interval
+from leyden.stages.evaluate.attacks import ATTACKS, EPSILONS, Loss, attack, from_pixels
+from leyden.stages.evaluate.results import Row
+from leyden.stages.evaluate.scored_split import estimate
+from leyden.stages.evaluate.settings import Settings
+from leyden.statistics.joined_measures import join_measures
+from leyden.statistics.measures import AnyMeasure
 
-ROBUSTNESS_COLUMNS = ("kind", "strength", "accuracy", "accuracy_low", "accuracy_high", "examples")
 MAX_EXAMPLES = 512  # drawn from the test split; at 95%, their accuracy is known to within 4.4 points
 BATCH_SIZE = 32  # small, since the time of all batches is estimated after the first
-NUM_PGD_STEPS = 10
+MAX_RESAMPLES = 2000  # for each kind and strength
 
 
 class Corruption(NamedTuple):
@@ -66,11 +68,13 @@ CORRUPTIONS = {
     "jpeg": Corruption(compress, (50, 25, 10)),  # quality
     "rotation": Corruption(rotate, (10, 20, 40)),
 }
-EPSILONS = (0.01, 0.03, 0.1)  # largest change of a pixel, as a fraction of the range
-ATTACKS = ("fgsm", "pgd")
+MOVES_PIXELS = ("rotation",)
 
 
-def check_kinds(kinds: list[str]) -> None:
+Score = Callable[[np.ndarray, np.ndarray], AnyMeasure]  # from outputs and targets
+
+
+def check_kinds(kinds: Sequence[str]) -> None:
     for kind in kinds:
         if kind not in (*CORRUPTIONS, *ATTACKS):
             raise UserError(
@@ -79,42 +83,90 @@ def check_kinds(kinds: list[str]) -> None:
             )
 
 
-def measure_robustness(
-    predictor: Predictor, data: Path, kinds: list[str], confidence_level: float, seed: int
-) -> list[Row]:
-    """Measure the accuracy under each kind that this model supports, and print which are skipped."""
-    supported = kinds
-    if not hasattr(predictor, "image_size"):
-        supported, reason = [], "for images only"
-    elif not isinstance(predictor, ImageModel):
-        supported, reason = [kind for kind in kinds if kind not in ATTACKS], "needs a checkpoint's gradients"
-    if skipped := [kind for kind in kinds if kind not in supported]:
+def find_supported(predictor: Predictor, reader: OutputReader, kinds: Sequence[str]) -> list[str]:
+    """Return the kinds that a model supports, and print which are skipped."""
+    reasons = {}
+    for kind in kinds:
+        if not hasattr(predictor, "image_size"):
+            reasons[kind] = "for images only"
+        elif kind in ATTACKS and not isinstance(predictor, ImageModel):
+            reasons[kind] = "needs a checkpoint's gradients"
+        elif kind in MOVES_PIXELS and not reader.allows_rotation:
+            reasons[kind] = "would change the targets"
+    for reason in dict.fromkeys(reasons.values()):
+        skipped = [kind for kind in reasons if reasons[kind] == reason]
         print(f"evaluate: robustness skips {', '.join(skipped)} ({reason})")
-    return measure_accuracies(predictor, data, supported, confidence_level, seed) if supported else []
+    return [kind for kind in kinds if kind not in reasons]
 
 
-def measure_accuracies(
-    predictor: Predictor, data: Path, kinds: list[str], confidence_level: float, seed: int
+def measure_robustness(
+    predictor: Predictor, reader: OutputReader, data: Path, settings: Settings, score: Score, loss: Loss
 ) -> list[Row]:
-    """Measure the accuracy on a sample under each kind at each strength: rows of ROBUSTNESS_COLUMNS."""
-    images, labels = read_split(data, "test")
-    indices = sample_examples(labels, MAX_EXAMPLES, seed)
+    """Score a sample under each kind, which the model must support, at each strength.
+
+    Args:
+        predictor: The model.
+        reader: Of its outputs.
+        data: Output folder of `leyden prepare`.
+        settings: `robustness` lists the kinds.
+        score: By which measure.
+        loss: What attacks raise, of outputs and targets.
+
+    Returns:
+        Rows of `robustness_columns`.
+    """
+    images, targets = read_split(data, "test")
+    strata = targets if reader.has_one_label else np.zeros(len(targets), int)
+    indices = sample_examples(strata, MAX_EXAMPLES, settings.seed)
     changes = [
         (kind, strength)
-        for kind in kinds
+        for kind in settings.robustness
         for strength in (CORRUPTIONS[kind].strengths if kind in CORRUPTIONS else EPSILONS)
     ]
-    correct = np.zeros(len(changes), int)
     batches = np.split(indices, range(BATCH_SIZE, len(indices), BATCH_SIZE))
+    parts: list[list[np.ndarray | AnyMeasure]] = [[] for _ in changes]
     for rows in announce_cost(batches, "evaluate", f"robustness on {len(indices)} images"):
         pixels = torch.from_numpy(np.array(images[rows])).permute(0, 3, 1, 2).contiguous()
-        targets = torch.from_numpy(labels[rows])
-        correct += [count_correct(predictor, *change, pixels, targets) for change in changes]
-    return [
-        dict(zip(ROBUSTNESS_COLUMNS, (*change, number / len(indices), *interval, len(indices)), strict=True))
-        for change, number in zip(changes, correct.tolist(), strict=True)
-        for interval in [wilson_interval(number, len(indices), confidence_level)]
-    ]
+        for part, change in zip(parts, changes, strict=True):
+            outputs = predict_changed(predictor, *change, pixels, torch.from_numpy(targets[rows]), loss)
+            part.append(score(outputs, targets[rows]) if reader.is_dense else outputs)  # those of pixels fill memory
+    measures = [join_parts(part, score, targets[indices]) for part in parts]
+    return [make_row(change, measure, settings) for change, measure in zip(changes, measures, strict=True)]
+
+
+def predict_changed(
+    predictor: Predictor, kind: str, strength: float, pixels: Tensor, targets: Tensor, loss: Loss
+) -> np.ndarray:
+    """Return the outputs for images uint8 (B, C, H, W) under a corruption or an attack."""
+    if kind in CORRUPTIONS:
+        with torch.inference_mode():
+            return predictor(CORRUPTIONS[kind].apply(pixels, strength)).float().numpy()
+    assert isinstance(predictor, ImageModel)
+    network = from_pixels(predictor)
+    attacked = attack(network, kind, pixels / 255, targets, strength, loss)
+    with torch.inference_mode():
+        return network(attacked).numpy()
+
+
+def join_parts(parts: Sequence[np.ndarray | AnyMeasure], score: Score, targets: np.ndarray) -> AnyMeasure:
+    """Return the measure of all examples, given the outputs or measures of some at a time."""
+    outputs = [part for part in parts if isinstance(part, np.ndarray)]
+    if outputs:
+        return score(np.concatenate(outputs), targets)
+    return join_measures([[part] for part in parts if not isinstance(part, np.ndarray)])[0]
+
+
+def make_row(change: tuple[str, float], measure: AnyMeasure, settings: Settings) -> Row:
+    num_resamples = min(settings.num_resamples, MAX_RESAMPLES)
+    estimates = estimate([measure], num_resamples, settings.confidence_level, settings.seed)
+    value, interval = estimates[0][1:] if estimates else ("", None)
+    values = (*change, value, *(interval or ("", "")), measure.num_examples)
+    return dict(zip(robustness_columns(measure.name), values, strict=True))
+
+
+def robustness_columns(name: str) -> tuple[str, ...]:
+    """Return the columns of a table of robustness by the measure of a name."""
+    return "kind", "strength", name, f"{name}_low", f"{name}_high", "examples"
 
 
 def sample_examples(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
@@ -131,46 +183,7 @@ def sample_examples(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
     return np.sort(by_class[((np.arange(count) + generator.random()) * len(labels) / count).astype(int)])
 
 
-def count_correct(predictor: Predictor, kind: str, strength: float, pixels: Tensor, labels: Tensor) -> int:
-    if kind in CORRUPTIONS:
-        with torch.inference_mode():
-            return int((predictor(CORRUPTIONS[kind].apply(pixels, strength)).argmax(dim=1) == labels).sum())
-    assert isinstance(predictor, ImageModel)
-    network = from_pixels(predictor)
-    return int((network(attack(network, kind, pixels / 255, labels, strength)).argmax(dim=1) == labels).sum())
-
-
-def from_pixels(model: ImageModel) -> Callable[[Tensor], Tensor]:
-    """Return a model as a function of pixels in [0, 1], float (B, C, H, W): an attack's bounds are those of pixels."""
-    return lambda pixels: model.network(model.preprocess.normalize(pixels)).float()
-
-
-def attack(network: Callable[[Tensor], Tensor], kind: str, pixels: Tensor, labels: Tensor, epsilon: float) -> Tensor:
-    """Perturb pixels in [0, 1] (B, C, H, W) by at most `epsilon` to raise the loss: FGSM in one step, PGD in several.
-
-    Captum's defaults would make attacks look harmless: their loss expects probabilities, not logits, and they treat
-    gradients below 1e-6, which a confident network has, as 0.
-
-    Source: Goodfellow et al., "Explaining and harnessing adversarial examples", 2015, section 4 (FGSM); Madry et al.,
-    "Towards deep learning models resistant to adversarial attacks", 2018, section 2.1 (PGD).
-    """
-    loss = nn.CrossEntropyLoss(reduction="none")
-    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-        warnings.filterwarnings("ignore", message="Input Tensor 0 did not already require gradients")
-        torch.manual_seed(0)
-        if kind == "fgsm":
-            fgsm = FGSM(network, loss, lower_bound=0.0, upper_bound=1.0)
-            fgsm.zero_thresh = 0.0
-            return fgsm.perturb(pixels, epsilon, labels).detach()
-        pgd = PGD(network, loss, lower_bound=0.0, upper_bound=1.0)
-        pgd.fgsm.zero_thresh = 0.0
-        step_size = 2.5 * epsilon / NUM_PGD_STEPS
-        return pgd.perturb(pixels, epsilon, step_size, NUM_PGD_STEPS, labels, random_start=True).detach()
-
-
-def mean_accuracies(rows: list[Row]) -> dict[str, float]:
-    """Compute each kind's mean accuracy over its strengths."""
-    return {
-        f"{kind}_accuracy": float(np.mean([row["accuracy"] for row in rows if row["kind"] == kind]))
-        for kind in dict.fromkeys(row["kind"] for row in rows)
-    }
+def mean_scores(rows: Sequence[Row], name: str) -> dict[str, float]:
+    """Compute each kind's mean score over its strengths; kinds with an undefined one are left out."""
+    scores = {kind: [row[name] for row in rows if row["kind"] == kind] for kind in {row["kind"]: None for row in rows}}
+    return {f"{kind}_{name}": float(np.mean(values)) for kind, values in scores.items() if "" not in values}

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from leyden.stages.evaluate.predictions import Predictions
-from leyden.stages.evaluate.tables import Row
+from leyden.stages.evaluate.results import Row
 from leyden.statistics.wilson import wilson_interval
 
 SUSPECT_COLUMNS = (

@@ -1,20 +1,17 @@
 """Tables of a split's predictions: by class, by confidence, mistakes, confusions."""
 
-from typing import Any
-
 import numpy as np
 from torch import Tensor
 
 from leyden.stages.evaluate.calibration import NUM_BINS, bin_indices
 from leyden.stages.evaluate.predictions import Predictions
+from leyden.stages.evaluate.results import Row
 from leyden.statistics.wilson import wilson_interval
 
 PER_CLASS_COLUMNS = ("label", "count", "precision", "recall", "f1", "recall_low", "recall_high", "predicted", "right")
 CALIBRATION_COLUMNS = ("confidence", "accuracy", "count")
 MISTAKE_COLUMNS = ("path", "label", "prediction", "confidence", "label_probability")
 CONFUSION_COLUMNS = ("label", "prediction", "count", "share_of_label")
-
-Row = dict[str, Any]
 
 
 def per_class_table(confusion: np.ndarray, class_names: list[str], confidence_level: float) -> list[Row]:

@@ -12,13 +12,14 @@ from leyden.files import replaced_folder, write_json
 from leyden.files.outputs import check_output
 from leyden.models.build import Model
 from leyden.models.checkpoint import load_checkpoint
+from leyden.outputs import load_reader
 from leyden.ranges import check_range
 from leyden.runtimes.compatibility import check_fits
 from leyden.runtimes.examples import save_examples
 from leyden.stages.export.agreement import Tolerances
 from leyden.stages.export.export_job import ExportJob
 from leyden.stages.export.export_request import ExportRequest
-from leyden.stages.export.input_spec import make_input_spec
+from leyden.stages.export.input_spec import limit_examples, make_input_spec
 from leyden.stages.export.inspect import inspect_model
 from leyden.stages.export.report_rows import eager_row, markdown_table, summarize_row
 from leyden.stages.export.verification import Reference, run_checkpoint
@@ -76,7 +77,7 @@ def export(
     check_range("export", "[1, inf)", num_examples=num_examples, num_calibration=num_calibration)
     for name, limits in vars(tolerance).items():
         check_range(f"export.tolerance.{name}", "[0, inf)", max_relative_diff=limits.max_relative_diff)
-        check_range(f"export.tolerance.{name}", "[0, 1]", top1_agreement=limits.top1_agreement)
+        check_range(f"export.tolerance.{name}", "[0, 1]", agreement=limits.agreement)
     if not any(formats.values()):
         raise UserError(f"expected a format with a precision; got formats: {formats}; set them in configs/export.yaml")
     module = load_checkpoint(model, trust=trust)
@@ -84,7 +85,8 @@ def export(
         return print(inspect_model(module), end="")
     check_fits(module, read_report(data), model, data, can_resize=False)
     spec = make_input_spec(module)
-    examples, labels = spec.read(data, "test", num_examples)
+    reader = load_reader(module.spec)
+    examples, targets = spec.read(data, "test", limit_examples(spec, num_examples))
     calibration, more_calibration = (spec.read(data, "val", n * num_calibration)[0] for n in (1, MORE_CALIBRATION))
     with replaced_folder(out, "export") as folder, tempfile.TemporaryDirectory() as temporary:
         path = folder / "model"
@@ -100,7 +102,7 @@ def export(
             job.finish()
         saved = Path(temporary, "examples.npz")
         save_examples(saved, examples)
-        reference = Reference(saved, labels, tolerance, run_checkpoint(model, saved))
+        reference = Reference(saved, targets, tolerance, run_checkpoint(model, saved), reader)
         rows = []
         for job in jobs:  # one by one, since their speed is measured
             rows.append(job.verify(reference))
@@ -113,11 +115,13 @@ def export(
 
 def describe(module: Model, precision: str, license: str) -> str:
     """Return the metadata of a file as JSON: what a program that has only the file needs to know."""
+    spec, reader = make_input_spec(module), load_reader(module.spec)
     return json.dumps(
-        make_input_spec(module).describe()
+        spec.describe()
         | {
             "labels": module.labels,
-            "output": {"name": "logits", "dtype": "float32", "shape": ["batch", len(module.labels)]},
+            "task": module.spec["task"],
+            "output": {"name": reader.output_name, "dtype": "float32", "shape": ["batch", *spec.output_shape]},
             "precision": precision,
             "temperature": module.spec.get("temperature", 1.0),
             "license": license,

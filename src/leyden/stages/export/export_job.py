@@ -15,7 +15,9 @@ from torch import nn
 from leyden.artifacts import CHECKED
 from leyden.errors import DISK_FULL, UserError
 from leyden.files import sha256
+from leyden.stages.export.agreement import Comparison
 from leyden.stages.export.export_request import ExportRequest, Quantisation
+from leyden.stages.export.input_spec import limit_examples
 from leyden.stages.export.layer_search import LayerSearch
 from leyden.stages.export.report_rows import refused_row, skipped_row
 from leyden.stages.export.verification import Reference, describe_failure, run_step, verify
@@ -102,17 +104,17 @@ class ExportJob:
     def _failure(self, reference: Reference, metrics: dict[str, Any]) -> str:
         """Describe why a file is not within its tolerance; empty if it is."""
         tolerance = reference.tolerance(self.request.precision)
-        if tolerance.allows(metrics["max_relative_diff"], metrics["top1_agreement"]):
+        if tolerance.allows(metrics["max_relative_diff"], metrics["agreement"]):
             return ""
         return describe_failure(reference, self.request, metrics)
 
     def _is_uncertain(self, reference: Reference, metrics: dict[str, Any]) -> bool:
         """Return whether a lossy file's agreement might be below its tolerance on more examples.
 
-        The logits of a file in full precision leave no doubt: they are within a fraction of a thousandth.
+        The outputs of a file in full precision leave no doubt: they are within a fraction of a thousandth.
         """
         tolerance = reference.tolerance(self.request.precision)
-        return self.request.precision not in LOSSLESS and metrics["top1_agreement_low"] < tolerance.top1_agreement
+        return self.request.precision not in LOSSLESS and metrics["agreement_low"] < tolerance.agreement
 
     def _retry(self, reference: Reference, metrics: dict[str, Any], failure: str) -> tuple[dict[str, Any], str]:
         """Search for a better quantisation, and verify the file again if there is one."""
@@ -121,12 +123,12 @@ class ExportJob:
         request = self.request
         with self._timed_and_guarded():
             request.calibration = request.more_calibration or request.calibration
-            examples = request.calibration.take(MAX_SEARCH_EXAMPLES)
+            examples = request.calibration.take(limit_examples(request.input_spec, MAX_SEARCH_EXAMPLES))
             search = LayerSearch(
                 request.path.name,
                 self._writer.list_candidates(request),
                 examples,
-                run_step(request.module, examples),
+                Comparison(reference.reader, run_step(request.module, examples)),
                 reference.tolerance(request.precision),
             )
             found = search.find()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from leyden.models.build import Model
 from leyden.models.image_model import ImageModel
+from leyden.outputs import load_reader
 from leyden.runtimes.examples import Examples
 from leyden.stages.export.input_spec import InputSpec, make_input_spec
 
@@ -68,20 +69,24 @@ class ExportRequest:
     last_step: str = "lowered"
 
     @property
+    def output_name(self) -> str:
+        return load_reader(self.module.spec).output_name
+
+    @property
     def input_spec(self) -> InputSpec:
         return make_input_spec(self.module)
 
 
 class HalfPrecisionModel(nn.Module):
-    """A model whose network computes in half precision; preprocessing and logits stay in float32."""
+    """A model whose network computes in half precision; preprocessing and outputs stay in float32."""
 
     def __init__(self, module: ImageModel, dtype: torch.dtype) -> None:
         super().__init__()
         self.preprocess, self.dtype = module.preprocess, dtype
-        self.network = copy.deepcopy(module.network).to(dtype)
+        self.network, self.output = copy.deepcopy(module.network).to(dtype), module.output
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.network(self.preprocess(images).to(self.dtype)).float()
+        return self.output(self.network(self.preprocess(images).to(self.dtype)).float())
 
 
 HALF_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}

@@ -1,5 +1,6 @@
 """The inputs of a model, images or sequences: what its writers must know, and the examples that verify its files."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ from leyden.data.sequences import SequenceSplit
 from leyden.models.build import Model
 from leyden.models.image_model import ImageModel
 from leyden.models.sequence_model import SequenceModel
+from leyden.outputs import load_reader
 from leyden.runtimes.examples import Examples, ImageExamples, SequenceExamples, spread_rows
+
+MAX_OUTPUT_VALUES = 1 << 26  # 256 MB, of which verification holds four: of two models, at two batch sizes
 
 
 class ImageInputSpec:
@@ -36,11 +40,16 @@ class ImageInputSpec:
         images = {"name": "images", "dtype": "uint8", "shape": ["batch", *self.shape]}
         return {"input": images | self.module.spec["input"]}
 
+    @property
+    def output_shape(self) -> list[int]:
+        """The shape of one example's outputs."""
+        return list(load_reader(self.module.spec).output_shape(self.shape[1:]))
+
     def read(self, folder: Path, split: str, count: int) -> tuple[Examples, np.ndarray]:
-        """Read prepared examples of a split, with their labels (N,)."""
-        images, labels = read_split(folder, split)
-        rows = spread_rows(len(labels), count)
-        return make_image_examples(images[rows]), labels[rows]
+        """Read prepared examples of a split, with their targets, as they are packed."""
+        images, targets = read_split(folder, split)
+        rows = spread_rows(len(targets), count)
+        return make_image_examples(images[rows]), targets[rows]
 
 
 class SequenceInputSpec:
@@ -67,6 +76,10 @@ class SequenceInputSpec:
             "lengths": {"name": "lengths", "dtype": "int64", "shape": ["batch"]},
         }
 
+    @property
+    def output_shape(self) -> list[int]:
+        return list(load_reader(self.module.spec).output_shape())
+
     def read(self, folder: Path, split: str, count: int) -> tuple[Examples, np.ndarray]:
         prepared = read_examples(folder, split)
         assert isinstance(prepared, SequenceSplit)  # check_fits has compared the model with the data
@@ -79,6 +92,11 @@ InputSpec = ImageInputSpec | SequenceInputSpec
 
 def make_input_spec(module: Model) -> InputSpec:
     return ImageInputSpec(module) if isinstance(module, ImageModel) else SequenceInputSpec(module)
+
+
+def limit_examples(spec: InputSpec, count: int) -> int:
+    """Return how many examples to compare files on: at most `count`, and not more than MAX_OUTPUT_VALUES allow."""
+    return max(1, min(count, MAX_OUTPUT_VALUES // math.prod(spec.output_shape)))
 
 
 def make_image_examples(images: np.ndarray) -> ImageExamples:

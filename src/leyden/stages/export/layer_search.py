@@ -1,13 +1,13 @@
 """Search for the layers that a quantised file must keep in float32 to agree with the checkpoint."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from leyden.cost import announce_cost
 from leyden.runtimes.examples import Examples
-from leyden.stages.export.agreement import Tolerance, divide_by_spread, find_agreeing, largest_diff, logit_spread
+from leyden.stages.export.agreement import Comparison, Tolerance
 from leyden.stages.export.export_request import Candidates, Quantisation
 from leyden.stages.export.verification import run_step
 
@@ -25,20 +25,16 @@ class LayerSearch:
         name: Name of the file, for messages.
         candidates: What can be tried.
         examples: Validation examples to run the candidates on.
-        expected: The checkpoint's logits for them, float32 (N, K).
+        comparison: With the checkpoint's outputs for them.
         tolerance: The tolerance to meet.
     """
 
     name: str
     candidates: Candidates
     examples: Examples
-    expected: np.ndarray
+    comparison: Comparison
     tolerance: Tolerance
     num_runs: int = 0
-    _spread: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._spread = logit_spread(self.expected)
 
     def find(self) -> Quantisation | None:
         """Find the quantisation with the fewest layers in float32 that meets the tolerance with a margin.
@@ -86,17 +82,16 @@ class LayerSearch:
 
     def _measure(self, quantisation: Quantisation) -> "Measured":
         self.num_runs += 1
-        logits = run_step(self.candidates.build(quantisation), self.examples)
-        difference = divide_by_spread(largest_diff(logits, self.expected), self._spread)
-        agreement = float(find_agreeing(logits, self.expected, self._spread).mean())
-        error = float(np.square(logits - self.expected).mean())
-        used = self.tolerance.used_fraction(difference, agreement)
+        outputs = run_step(self.candidates.build(quantisation), self.examples)
+        agreement = float(self.comparison.agreement(outputs).mean())
+        error = self.comparison.mean_squared_error(outputs)
+        used = self.tolerance.used_fraction(self.comparison.relative_diff(outputs), agreement)
         return Measured(quantisation, used, error if np.isfinite(error) else np.inf)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A candidate, the fraction of the tolerance that it uses up, and the mean squared error of its logits."""
+    """A candidate, the fraction of the tolerance that it uses up, and its outputs' mean squared error."""
 
     quantisation: Quantisation
     used: float

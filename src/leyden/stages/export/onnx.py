@@ -45,7 +45,7 @@ def export(request: ExportRequest) -> onnx.ModelProto:
             dynamo=True,
             opset_version=20,
             input_names=list(request.input_spec.names),
-            output_names=["logits"],
+            output_names=[request.output_name],
             dynamic_shapes=request.input_spec.dynamic_shapes(),
             verbose=False,
         )
@@ -64,7 +64,7 @@ def make_step(proto: onnx.ModelProto) -> Step:
 
         session = InferenceSession(content, providers=["CPUExecutionProvider"])
         feeds = {each.name: values.numpy() for each, values in zip(session.get_inputs(), inputs, strict=True)}
-        return torch.from_numpy(session.run(["logits"], feeds)[0])
+        return torch.from_numpy(session.run(None, feeds)[0])
 
     return run
 

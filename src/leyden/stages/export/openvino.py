@@ -38,7 +38,7 @@ def write(request: ExportRequest) -> None:
 def convert(request: ExportRequest) -> openvino.Model:
     model = openvino.convert_model(trace(request))
     model.inputs[0].get_tensor().set_names({"images"})
-    model.outputs[0].get_tensor().set_names({"logits"})
+    model.outputs[0].get_tensor().set_names({request.output_name})
     model.reshape({"images": [-1, *request.input_spec.example_inputs(1)[0].shape[1:]]})
     number([each for each in model.get_ordered_ops() if each.get_type_name() in QUANTISED])
     return model
@@ -59,7 +59,7 @@ def is_unnamed(operation: openvino.Node) -> bool:
 def make_step(model: openvino.Model) -> Step:
     """Return a function that runs a model that has not been written yet."""
     compiled = openvino.compile_model(model.clone(), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return lambda images: torch.from_numpy(compiled(images.numpy())["logits"].copy())
+    return lambda images: torch.from_numpy(compiled(images.numpy())[0].copy())
 
 
 def list_candidates(request: ExportRequest) -> Candidates:

@@ -16,10 +16,11 @@ COLUMNS = {
     "max_abs_diff": "max diff",
     "max_relative_diff": "relative to spread",
     "mean_abs_diff": "mean diff",
-    "top1_agreement": "agreement",
-    "top1_agreement_low": "from",
-    "top1_agreement_high": "to",
-    "accuracy": "accuracy",
+    "agreement": "agreement",
+    "agreement_low": "from",
+    "agreement_high": "to",
+    "score_name": "measure",
+    "score": "score",
     "load_ms": "load, ms",
     "latency_ms_b1_p50": "batch 1, ms",
     "latency_ms_b64_p50": "batch 64, ms",
@@ -43,9 +44,9 @@ def skipped_row(error: Exception) -> dict[str, Any]:
 def refused_row(failure: str, metrics: dict[str, Any]) -> dict[str, Any]:
     """Describe a lossy file that was not published, with how far it was from the checkpoint; infinity is None."""
     kept = {
-        name: value if math.isfinite(value) else None
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in metrics.items()
-        if name.endswith("_diff") or name.startswith(("top1_agreement", "accuracy")) or name == "examples"
+        if name.endswith("_diff") or name.startswith(("agreement", "score")) or name == "examples"
     }
     return {"file": "", "status": REFUSED, "reason": failure} | kept
 
@@ -54,7 +55,7 @@ def eager_row(module: Model, reference: Reference) -> dict[str, Any]:
     """Describe the checkpoint itself, run by PyTorch."""
     size = sum(tensor.nbytes for tensor in module.state_dict().values())
     row = {"format": "eager", "precision": "fp32", "file": "", "bytes": size, "status": CHECKED, "reason": ""}
-    return row | compare_outputs(reference.expected, reference.expected, reference.labels)
+    return row | compare_outputs(reference.expected, reference.expected, reference.targets, reference.reader)
 
 
 def summarize_row(row: dict[str, Any]) -> str:
@@ -64,11 +65,11 @@ def summarize_row(row: dict[str, Any]) -> str:
     note = f"; {row['reason']}" if row["reason"] else ""
     interval = ""
     if row["too_few_examples"]:
-        low, high = row["top1_agreement_low"], row["top1_agreement_high"]
+        low, high = row["agreement_low"], row["agreement_high"]
         interval = f" (on so few examples, {low:.4f} to {high:.4f})"
     return (
-        f"export: {row['file']}: {row['bytes'] / 1e6:.2f} MB, largest logit difference {row['max_abs_diff']:.1e}, "
-        f"top-1 agreement {row['top1_agreement']:.4f}{interval}, {row['latency_ms_b1_p50']:.2f} ms at batch 1{note}"
+        f"export: {row['file']}: {row['bytes'] / 1e6:.2f} MB, largest difference {row['max_abs_diff']:.1e}, "
+        f"agreement {row['agreement']:.4f}{interval}, {row['latency_ms_b1_p50']:.2f} ms at batch 1{note}"
     )
 
 

@@ -31,6 +31,7 @@ class Scriptable(nn.Module):
         self.expand = preprocess.expand
         network: Any = module.network
         self.network = network.scriptable() if hasattr(network, "scriptable") else network
+        self.output = module.output
         self.register_buffer("mean", preprocess.mean)
         self.register_buffer("std", preprocess.std)
 
@@ -41,7 +42,7 @@ class Scriptable(nn.Module):
         pixels = (pixels - self.mean) / self.std
         if self.expand:
             pixels = pixels.expand(-1, 3, -1, -1)
-        return self.network(pixels)
+        return self.output(self.network(pixels))
 
 
 def write(request: ExportRequest) -> None:

@@ -6,11 +6,11 @@ from typing import Literal
 
 import numpy as np
 
-from leyden.data.images import ImageReader
 from leyden.data.listing import LeftOut
 from leyden.data.packed import LABELS, REPORT, SPLITS
 from leyden.files import replaced_folder, write_json
 from leyden.files.outputs import check_output
+from leyden.imaging.images import ImageReader
 from leyden.stages.prepare.discovery import are_sequences, find_candidates
 from leyden.stages.prepare.duplicates import find_duplicates
 from leyden.stages.prepare.findings import count_examples, describe_duplicates, summary
@@ -101,7 +101,8 @@ def prepare(
         near_duplicate_distance=near_duplicate_distance,
         shard_mb=shard_mb,
     )
-    targets = TargetSettings(units, ignore_value)
+    reader = ImageReader(min_image_side, max_pixels, bit_depth=None)
+    targets = TargetSettings(units, ignore_value, reader)
     candidates, found = find_candidates(data, left_out := LeftOut(), task, class_depth, targets)
     if str(left_out):
         warn(f"left out: {left_out}")
@@ -110,7 +111,7 @@ def prepare(
     settings = PackSettings(image_size, max_image_size, crop_margin, storage, shards, shard_mb)
     packer = SequencePacker() if are_sequences(candidates) else ImagePacker(settings)
     with report_disk_full(out), replaced_folder(out, "prepare") as folder, closing(PixelCache(folder)) as cache:
-        source = Source(data, num_workers, cache, ImageReader(min_image_side, max_pixels, bit_depth=None))
+        source = Source(data, num_workers, cache, reader)
         examples, rejected = packer.read(source, candidates, found)
         check_rejected(rejected, len(candidates), max_rejected_fraction)
         duplicates = find_duplicates(examples, near_duplicate_distance)

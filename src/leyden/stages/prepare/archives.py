@@ -11,11 +11,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
-from leyden.data.images import SUFFIXES as IMAGE_SUFFIXES
 from leyden.data.listing import HIDDEN, LeftOut, is_hidden, walk_files
 from leyden.data.sequences import SUFFIXES as SEQUENCE_SUFFIXES
 from leyden.errors import UserError, one_line
 from leyden.files.regular_files import MAX_FILE_BYTES, check_regular, larger_than
+from leyden.imaging.images import SUFFIXES as IMAGE_SUFFIXES
 from leyden.stages.prepare.archive_members import Member, list_tar, list_zip, open_tar, read_zip_member
 from leyden.stages.prepare.layout import split_of
 

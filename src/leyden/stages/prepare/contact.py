@@ -2,38 +2,35 @@
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from PIL import Image
 
-from leyden.data.packed import Images
 from leyden.stages.prepare.pixel_cache import as_image
 from leyden.tasks.task import Task
 
 PER_SIDE = 4
 MAX_CELL_PX = 64
 MIN_CELL_PX = 32  # smaller images are enlarged by an integer factor, so that their pixels stay sharp
-Examples = TypeVar("Examples")
+DrawRow = Callable[[int], Image.Image]
 
 
 def write_contact_sheets(
     packed: Path,
     task: Task,
-    splits: Iterable[tuple[Examples, np.ndarray]],
-    draw: Callable[[Examples, int], Image.Image],
+    splits: Iterable[tuple[DrawRow, np.ndarray]],
     gap_px: int = 2,
     background: str = "grey",
 ) -> None:
     """Write contact/`<label index>.png` with up to 16 examples of each label, those of the first split first.
 
-    `draw` makes a cell from a split's examples and a row; all cells have the same size.
+    Each split is what draws the cell of one of its rows, and its targets; all cells have the same size.
     """
     cells_by_label: list[list[Image.Image]] = [[] for _ in task.labels]
-    for examples, targets in splits:
+    for draw, targets in splits:
         for index, cells in enumerate(cells_by_label):
             shown = task.rows_with(targets, index)[: PER_SIDE**2 - len(cells)]
-            cells += [draw(examples, row) for row in shown.tolist()]
+            cells += map(draw, shown.tolist())
     (packed / "contact").mkdir()
     for label_index, cells in enumerate(cells_by_label):
         width, height = (side + gap_px for side in cells[0].size)
@@ -45,9 +42,9 @@ def write_contact_sheets(
         sheet.save(packed / "contact" / f"{label_index}.png", optimize=True)
 
 
-def draw_image(images: Images, row: int) -> Image.Image:
-    """Enlarge or reduce an image to the size of a cell."""
-    image = as_image(images[row])
+def draw_cell(pixels: np.ndarray) -> Image.Image:
+    """Enlarge or reduce an image (H, W, C) to the size of a cell."""
+    image = as_image(pixels)
     longer_side = max(image.size)
     scale, factor = min(1.0, MAX_CELL_PX / longer_side), max(1, MIN_CELL_PX // longer_side)
     width, height = (max(1, round(side * scale)) * factor for side in image.size)

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from leyden.data.images import SUFFIXES as IMAGE_SUFFIXES
 from leyden.data.listing import LeftOut, is_hidden
 from leyden.data.packed import SPLITS
 from leyden.data.sequences import SUFFIXES as SEQUENCE_SUFFIXES
 from leyden.errors import UserError
+from leyden.imaging.images import SUFFIXES as IMAGE_SUFFIXES
 from leyden.stages.prepare.archives import FileEntry, list_files, one_line_errors
 from leyden.stages.prepare.layout import (
     MANIFEST,
@@ -22,7 +22,7 @@ from leyden.stages.prepare.layout import (
     warn,
     warn_of_similar,
 )
-from leyden.stages.prepare.manifest import FileIndex, Manifest, check_inside, read_manifest
+from leyden.stages.prepare.manifest import FileIndex, Manifest, ManifestRow, check_inside, read_manifest
 from leyden.tasks import TASKS, task_class
 from leyden.tasks.targets import TargetSettings, TargetSource
 from leyden.tasks.task import Task
@@ -89,6 +89,7 @@ def find_candidates(
             f"expected images or sequences in class folders under {data}; found none ({known}); {others}"
             "see README, 'Your own data'"
         )
+    task.default_network(are_sequences(candidates))  # to refuse sequences before anything is read
     labels = {candidate.label for candidate in candidates}
     if len(labels) < 2 and not manifest and task.has_class_folders:
         advice = advise_on_one_class(candidates)
@@ -122,22 +123,40 @@ def find_paired_folders(data: Path, task_name: str | None) -> PairedFolders | No
 
 
 def find_pairs(data: Path, folders: PairedFolders, left_out: LeftOut) -> list[Candidate]:
-    """List the images that have a target of the same stem; images and targets without the other are left out."""
-    files = list(list_files(data, left_out))
-    targets = {stem_of(file): file for file in files if file.parts[0] == folders.targets and not file.archive}
-    candidates, used = [], set()
-    for file in files:
+    """List the images that have a target of the same stem; images and targets without the other are left out.
+
+    Raises:
+        UserError: if two targets have the same stem.
+    """
+    images: list[FileEntry] = []
+    targets: dict[tuple[str, ...], FileEntry] = {}
+    for file in list_files(data, left_out):
         stem = stem_of(file)
-        if file.parts[0] != folders.images or not has_suffix(file, IMAGE_SUFFIXES):
-            continue
-        if stem in targets:
-            candidates.append(Candidate(file, targets[stem].path, split_of(stem[0]) if len(stem) > 1 else None))
-            used.add(stem)
+        if file.parts[0] not in (folders.images, folders.targets):
+            if file.path not in folders.task.label_files:
+                left_out.add(f"files outside of {folders.images}/ and {folders.targets}/", file.path)
+        elif not has_suffix(file, IMAGE_SUFFIXES):
+            left_out.add_unknown(file.path, "images")
+        elif file.parts[0] == folders.images:
+            images.append(file)
+        elif file.archive:
+            left_out.add(f"files in archives in {folders.targets}/ (unpack them)", file.path)
+        elif stem in targets:
+            raise UserError(
+                f"expected one file in {folders.targets}/ for each image; got {targets[stem].path} and {file.path}; "
+                "remove one of them"
+            )
         else:
-            left_out.add(f"images without a file in {folders.targets}/", file.path)
-    for stem, file in targets.items():
-        if stem not in used:
-            left_out.add(f"files in {folders.targets}/ without an image", file.path)
+            targets[stem] = file
+    candidates = []
+    for image in images:
+        stem = stem_of(image)
+        if stem in targets:
+            candidates.append(Candidate(image, targets[stem].path, split_of(stem[0]) if len(stem) > 1 else None))
+        else:
+            left_out.add(f"images without a file in {folders.targets}/", image.path)
+    for stem in sorted(targets.keys() - set(map(stem_of, images))):
+        left_out.add(f"files in {folders.targets}/ without an image", targets[stem].path)
     return candidates
 
 
@@ -265,12 +284,13 @@ def find_in_manifest(data: Path, manifest: str, content: Manifest, left_out: Lef
     for row in rows:
         found = index.find(row.path)
         if found is None:
-            check_inside(row)
+            check_inside(row.path, row.where)
             missing.append(row.path)
             continue
         if found in candidates:
             raise UserError(f"expected each file once; {row.where} names {row.path!r} again; remove one of the rows")
-        candidates[found] = Candidate(index.files[found], row.label, row.split, row.group)
+        label = find_target(index, row) if content.task.folders else row.label
+        candidates[found] = Candidate(index.files[found], label, row.split, row.group)
     if missing:
         raise UserError(
             f"expected the files of {data / manifest} under {data}; {len(missing)} of {len(rows)} are missing "
@@ -279,11 +299,25 @@ def find_in_manifest(data: Path, manifest: str, content: Manifest, left_out: Lef
     if content.task.has_one_label:
         check_labels({row.label for row in rows})
     warn_of_similar({row.group for row in rows}, "groups")
-    named = {row.label for row in rows} if content.task.folders else set()  # the paths of masks
+    named = {candidate.label for candidate in candidates.values()} if content.task.folders else set()
     for position, file in enumerate(index.files):
-        if position not in candidates and file.path not in named:
+        if position not in candidates and file.path not in {*named, *content.task.label_files}:
             left_out.add("files that the manifest does not name", file.path)
     return [candidates[position] for position in sorted(candidates)]  # in the order in which archives are read
+
+
+def find_target(index: FileIndex, row: ManifestRow) -> str:
+    """Return the path of the file that a row names as its target, such as a mask.
+
+    Raises:
+        UserError: if it is not a file of the data folder.
+    """
+    found = index.find(row.label)
+    if found is None or index.files[found].archive:
+        check_inside(row.label, row.where)
+        state = f"not found{index.suggest(row.label)}" if found is None else "it is in an archive"
+        raise UserError(f"expected the file {row.label!r} that {row.where} names; {state}; add it, or correct the row")
+    return index.files[found].path
 
 
 def are_sequences(candidates: Iterable[Candidate]) -> bool:

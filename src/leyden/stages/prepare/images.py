@@ -6,9 +6,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from leyden.data.bit_depth import smallest_bit_depth
-from leyden.data.packed import MANIFEST, SPLITS, read_split
-from leyden.stages.prepare.contact import draw_image, write_contact_sheets
+from leyden.data.packed import MANIFEST, SPLITS, Split, read_split
+from leyden.imaging.bit_depth import smallest_bit_depth
+from leyden.imaging.mask_classes import from_hex
+from leyden.imaging.masks import draw_overlay
+from leyden.stages.prepare.contact import DrawRow, draw_cell, write_contact_sheets
 from leyden.stages.prepare.discovery import Candidate
 from leyden.stages.prepare.examples import Example, RejectedFile, Shape
 from leyden.stages.prepare.findings import describe_arrays, describe_files, describe_storage
@@ -57,7 +59,8 @@ class ImagePacker:
     def draw(self, folder: Path, task: Task) -> None:
         """Write contact sheets of what was packed."""
         drawn = (SAMPLE, *HELD_OUT_SPLITS) if self.settings.shards else SPLITS
-        write_contact_sheets(folder, task, (read_split(folder, name) for name in drawn), draw_image)
+        splits = (read_split(folder, name) for name in drawn)
+        write_contact_sheets(folder, task, ((drawer(task, split), split.targets) for split in splits))
         remove_sample(folder)
 
     def _write_arrays(
@@ -82,6 +85,14 @@ class ImagePacker:
         description = write_sharded(folder, location, examples, read_rows, shape, self.settings.shard_mb, task)
         storage = f"{describe_storage(examples, shape, None)}, training images in shards at {location}"
         return {**description, "stored": storage}
+
+
+def drawer(task: Task, split: Split) -> DrawRow:
+    """Return what draws a row of a split: its image, under its mask if there is one."""
+    if not task.is_dense:
+        return lambda row: draw_cell(split.images[row])
+    palette = list(map(from_hex, task.palette or ()))
+    return lambda row: draw_cell(draw_overlay(split.images[row], split.targets[row], palette))
 
 
 def pixels_to_keep(settings: PackSettings) -> tuple[tuple[int, int] | None, int]:

@@ -212,11 +212,10 @@ def parse_row(header: Header, task: type[Task], row: list[str], where: str) -> M
     return ManifestRow(where, cells["path"], ";".join(targets), group, split_of(split))
 
 
-def check_inside(row: ManifestRow) -> None:
+def check_inside(name: str, where: str) -> None:
     """Check that the path of a file that was not found would be inside the data folder."""
-    path = PureWindowsPath(row.path)
+    path = PureWindowsPath(name)
     if ".." in path.parts or path.root or path.drive:
         raise UserError(
-            f"expected relative paths inside the data folder; {row.where} has {row.path!r}; write it relative to the "
-            "manifest"
+            f"expected relative paths inside the data folder; {where} has {name!r}; write it relative to the manifest"
         )

@@ -11,8 +11,8 @@ import numpy as np
 from tqdm import tqdm
 
 from leyden.cost import announce_cost
-from leyden.data.images import ImageReader, to_array
 from leyden.errors import UserError
+from leyden.imaging.images import ImageReader, to_array
 from leyden.stages.prepare.archives import FileEntry, read_contents
 from leyden.stages.prepare.discovery import Candidate
 from leyden.stages.prepare.examples import Example, RejectedFile, Shape

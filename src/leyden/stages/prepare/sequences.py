@@ -93,7 +93,8 @@ class SequencePacker:
     def draw(self, folder: Path, task: Task) -> None:
         """Write contact sheets of what was packed."""
         splits = (read_sequence_split(folder, split) for split in SPLITS)
-        write_contact_sheets(folder, task, splits, draw_curve, gap_px=0, background="white")
+        drawn = ((partial(draw_curve, sequences), targets) for sequences, targets in splits)
+        write_contact_sheets(folder, task, drawn, gap_px=0, background="white")
 
 
 def validate_sequence(content: bytes) -> tuple[ValidSequence, bytes]:

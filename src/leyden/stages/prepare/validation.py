@@ -10,7 +10,8 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from PIL import Image
 
-from leyden.data.images import (
+from leyden.data.sequences import UnreadableSequenceError
+from leyden.imaging.images import (
     ImageReader,
     UnreadableImageError,
     as_unreadable,
@@ -21,7 +22,6 @@ from leyden.data.images import (
     read_image,
     to_array,
 )
-from leyden.data.sequences import UnreadableSequenceError
 
 THUMBNAIL_SHAPE = (16, 18)  # of the grey thumbnail that near duplicates are compared by
 ENCODED_QUALITY = 95

@@ -35,6 +35,8 @@ DESCRIPTIONS = {
 }
 TITLES = {"macro_f1": "macro F1", "auroc": "AUROC", "brier_score": "Brier score"}
 NOT_SCORES = {  # of metrics.json
+    "task",
+    "headline",
     "examples",
     "errors",
     "confidence_level",

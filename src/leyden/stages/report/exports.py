@@ -6,7 +6,7 @@ from typing import Any
 
 from leyden.artifacts import CHECKED, EXPORT_REPORT, REFUSED, SKIPPED
 from leyden.files import read_json
-from leyden.stages.report.formatting import join_names, percent, plural, two_digits
+from leyden.stages.report.formatting import decimal, join_names, percent, plural, two_digits
 
 BASELINE = "eager"  # the checkpoint itself, run by PyTorch
 
@@ -41,10 +41,18 @@ class Exports:
 
     def format_agreement(self, row: dict[str, Any]) -> str:
         """Format on how many examples a file agrees with the checkpoint, with the interval unless all agree."""
-        agreement, low, high = (row.get(f"top1_agreement{end}") for end in ("", "_low", "_high"))
+        agreement, low, high = (row.get(f"agreement{end}") for end in ("", "_low", "_high"))
         if low is None or agreement == 1:
             return percent(agreement)
         return f"{percent(agreement)} ({percent(low)} to {percent(high)})"
+
+    @property
+    def score_name(self) -> str:
+        """The name of the measure that each file has a score of."""
+        return next((row["score_name"] for row in (self.baseline, *self.files) if row and "score_name" in row), "score")
+
+    def format_score(self, row: dict[str, Any]) -> str:
+        return (percent if self.score_name.endswith("accuracy") else decimal)(row.get("score"))
 
     def describe_refused(self, row: dict[str, Any]) -> str:
         """Describe how far a refused file is from the checkpoint: the labels or the logits can be the reason."""
@@ -69,7 +77,7 @@ class Exports:
             reasons = [f"{file_label(row)} ({row.get('reason') or row['status']})" for row in self.failed]
             files = f"{len(reasons)} of {plural(len(names), 'exported file')}"
             return f"{files} did not pass the check against the checkpoint: {join_names(reasons)}{suffix}"
-        agreement = min(row["top1_agreement"] for row in self.files)
+        agreement = min(row["agreement"] for row in self.files)
         subject = {1: "the exported file", 2: "both exported files"}.get(len(names), f"all {len(names)} exported files")
         examples = f"every {self.noun}" if agreement == 1 else f"at least {percent(agreement)} of the {self.noun}s"
         counts = [row["examples"] for row in self.files if row.get("examples")]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from leyden.errors import UserError
@@ -14,10 +15,11 @@ from leyden.files.outputs import check_output
 from leyden.models.checkpoint import check_lightning_entries, read_checkpoint
 from leyden.stages.train.publishing import PUBLISHED, publish
 from leyden.stages.train.tuning import tune
-from leyden.training.cli import LeydenCLI, as_list, lightning_errors, options
+from leyden.training.cli import LeydenCLI, as_list, lightning_errors, options, reads_prepared_data
 from leyden.training.config_checks import check_monitors
 from leyden.training.resumption import SIGNAL_EXIT_CODES, newest_checkpoint
 from leyden.training.run_folder import locked
+from leyden.training.score_names import check_mode, is_validation_score
 from leyden.training.supervised_module import SupervisedModule
 
 __all__ = ["main", "options"]
@@ -64,10 +66,16 @@ def check_fit(cli: LeydenCLI) -> None:
             f"expected no --ckpt_path; got {cli.config.ckpt_path}; leave it out to resume, "
             "or set model.start_from to inherit the weights of an earlier model"
         )
+    monitor = cli.config.checkpoint.monitor
+    needs_validation = isinstance(cli.model, SupervisedModule) or (monitor and is_validation_score(monitor))
+    if needs_validation:
+        check_validated(cli, monitor)
     check_monitored(cli)
+    if monitor and not cli.config.checkpoint.mode:
+        check_mode(monitor)
     if cli.config.trainer.fast_dev_run:
         return
-    for name in ("limit_train_batches", "limit_val_batches"):
+    for name in ("limit_train_batches", "limit_val_batches") if needs_validation else ("limit_train_batches",):
         if cli.config.trainer[name] == 0:
             raise UserError(f"expected batches to train on and to validate; got trainer.{name}: 0; set it above 0")
     for path in getattr(cli.model, "input_files", []):
@@ -76,8 +84,26 @@ def check_fit(cli: LeydenCLI) -> None:
                 f"expected a teacher or start_from outside {PUBLISHED}, which this training replaces; got {path}; "
                 f"copy {path} first and use the copy"
             )
-    folder = (cli.config.data.get("init_args") or {}).get("folder")  # a custom DataModule may have none
-    check_output(PUBLISHED, "train", [Path(folder)] if folder else [])
+    check_output(
+        PUBLISHED, "train", [Path(cli.config.data.init_args.folder)] if reads_prepared_data(cli.datamodule) else []
+    )
+
+
+def check_validated(cli: LeydenCLI, monitor: str | None) -> None:
+    """Raise UserError if no epoch is validated, but a score of the validation compares them."""
+    loaders = (cli.model, cli.datamodule)
+    missing = {
+        f"{type(cli.model).__name__} has no validation_step": not is_overridden("validation_step", cli.model),
+        f"{type(cli.datamodule).__name__} has no val_dataloader": not any(
+            is_overridden("val_dataloader", owner) for owner in loaders
+        ),
+    }
+    for reason, is_missing in missing.items():
+        if is_missing:
+            raise UserError(
+                f"expected a validation, by which checkpoint.monitor: {monitor} compares epochs; {reason}; set "
+                "checkpoint.monitor to a score of the training, or to null to publish the last epoch"
+            )
 
 
 def check_monitored(cli: LeydenCLI) -> None:
@@ -96,14 +122,29 @@ def score(cli: LeydenCLI, verb: str) -> None:
         raise UserError(f"expected a checkpoint at {path}; not found; run `leyden fit` first, or set --ckpt_path")
     checkpoint = read_checkpoint(path)
     check_lightning_entries(checkpoint, path)
-    spec = cli.model.model.spec if isinstance(cli.model, SupervisedModule) else {}
-    if all(checkpoint["leyden"][part] == spec.get(part) for part in ("network", "labels", "input")):
+    check_module(cli, checkpoint["leyden"], path)
+    if not isinstance(cli.model, SupervisedModule) or all(
+        checkpoint["leyden"][part] == cli.model.model.spec[part] for part in ("network", "labels", "input")
+    ):
         check_weights_fit(checkpoint["state_dict"], cli.model.state_dict(), path)
     score_model = cli.trainer.test if verb == "test" else cli.trainer.validate
     try:
         score_model(cli.model, datamodule=cli.datamodule, ckpt_path=str(path), weights_only=True)
     except SystemExit as error:  # the library that prints the table exits with 1 if nothing reads it
         raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from error
+
+
+def check_module(cli: LeydenCLI, description: Mapping[str, Any], path: Path) -> None:
+    """Raise UserError if a checkpoint is not of the configured LightningModule, or the module has no step to score."""
+    expected = "leyden.SupervisedModule"
+    if not isinstance(cli.model, SupervisedModule):
+        expected = cli.config.model.class_path
+    got = description["module"]["class_path"] if "module" in description else "leyden.SupervisedModule"
+    if got != expected:
+        raise UserError(
+            f"expected a checkpoint of the configured {expected}; {path} is of {got}; "
+            "set the checkpoint's own config with -c (artifacts/train/config.yaml), or --ckpt_path"
+        )
 
 
 def check_weights_fit(weights: Mapping[str, Any], expected: Mapping[str, Any], path: Path) -> None:

@@ -16,21 +16,22 @@ class KeptEpoch(NamedTuple):
 
 
 def describe_kept_epoch(
-    rows: Sequence[Row], kept: Row, monitor: str, mode: str, num_warmup_steps: float, val_counts: Sequence[int]
+    rows: Sequence[Row], kept: Row, monitor: str | None, mode: str, num_warmup_steps: float, val_counts: Sequence[int]
 ) -> KeptEpoch:
     """Describe the choice of an epoch.
 
     Args:
         rows: All epochs' scores.
         kept: The row of the epoch that is published.
-        monitor: The score that decided, in the direction `mode` (min or max).
+        monitor: The score that decided, in the direction `mode` (min or max); none keeps the last epoch.
         num_warmup_steps: Optimizer steps in which the learning rate rose.
         val_counts: Validation examples of each class; empty if unknown.
     """
     name = epoch_name(kept)
-    reason = f"{name} of {len(rows)} has the {'lowest' if mode == 'min' else 'highest'} {monitor}"
-    if kept.get(monitor):
-        reason += f" ({float(kept[monitor]):.4f})"
+    reason = f"{name} of {len(rows)} is the last"
+    if monitor:
+        reason = f"{name} of {len(rows)} has the {'lowest' if mode == 'min' else 'highest'} {monitor}"
+        reason += f" ({float(kept[monitor]):.4f})" if kept.get(monitor) else ""
     warnings = []
     if int(kept["step"]) <= num_warmup_steps:
         warnings.append(
@@ -39,7 +40,7 @@ def describe_kept_epoch(
             "try another checkpoint.monitor, more epochs or a smaller batch size"
         )
     if kept.get(ACCURACY) and sum(val_counts):
-        warnings += doubt_accuracy(rows, kept, monitor, val_counts)
+        warnings += doubt_accuracy(rows, kept, monitor or "", val_counts)
     return KeptEpoch(reason, warnings)
 
 

@@ -14,7 +14,7 @@ from leyden.files import replaced_folder, sha256, write_json
 from leyden.files.tables import read_table
 from leyden.models.checkpoint import check_checkpoint, unpickle_checkpoint, write_checkpoint
 from leyden.stages.train.kept_epoch import KeptEpoch, describe_kept_epoch
-from leyden.training.cli import LeydenCLI
+from leyden.training.cli import LeydenCLI, reads_prepared_data
 from leyden.training.monitoring import peak_memory_mb
 from leyden.training.supervised_module import SupervisedModule
 from leyden.trust.records import record_published
@@ -32,7 +32,7 @@ TRAINING_KEYS = {
     "train_loss",
     MixedPrecision.__qualname__,
 }
-NOT_SCORES = {"epoch", "step", "learning_rate"}  # of the columns of curves.csv
+NOT_SCORES = ("epoch", "step", "learning_rate")  # columns of curves.csv, the last also with a number for each optimizer
 
 
 @rank_zero_only
@@ -51,9 +51,9 @@ def publish(cli: LeydenCLI, seconds: float) -> None:
     best = unpickle_checkpoint(run.best)
     rows = read_table(run.folder / "curves.csv", "fit")
     best_row = next(row for row in rows if int(row["epoch"]) == best["epoch"])
-    scores = {name: float(value) for name, value in best_row.items() if value and name not in NOT_SCORES}
+    scores = {name: float(value) for name, value in best_row.items() if value and not name.startswith(NOT_SCORES)}
     metrics: dict[str, Any] = dict(scores)
-    if not math.isfinite(metrics.get(cli.config.checkpoint.monitor, 0)):
+    if not math.isfinite(scores.get(cli.config.checkpoint.monitor, 0)):
         raise UserError(
             f"expected a finite {cli.config.checkpoint.monitor} in some epoch; got none; nothing is published; "
             "run `leyden doctor` to find the cause"
@@ -83,7 +83,7 @@ def judge_kept_epoch(cli: LeydenCLI, rows: list[dict[str, str]], kept: dict[str,
     checkpoint = cli.config_init.checkpoint
     schedule = cli.model.schedule if isinstance(cli.model, SupervisedModule) else None
     num_warmup_steps = schedule.warmup_fraction * float(cli.trainer.estimated_stepping_batches) if schedule else 0.0
-    folder = (cli.config.data.get("init_args") or {}).get("folder")  # a custom DataModule may have none
+    folder = cli.config.data.init_args.folder if reads_prepared_data(cli.datamodule) else None
     # Of a part of the validation split, the frequencies of the labels are not known.
     limit = cli.config.trainer.limit_val_batches  # 1 is one batch, 1.0 the whole split
     is_whole = limit is None or (isinstance(limit, float) and limit == 1)

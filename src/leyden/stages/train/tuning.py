@@ -8,7 +8,7 @@ from lightning.pytorch.tuner import Tuner, lr_finder
 from tqdm.auto import tqdm
 
 from leyden.errors import UserError
-from leyden.training.cli import LeydenCLI
+from leyden.training.cli import LeydenCLI, reads_prepared_data
 
 NUM_STEPS = 100
 NUM_SKIPPED = 10  # the moving average of the first losses is still noisy
@@ -23,6 +23,11 @@ def tune(cli: LeydenCLI) -> None:
             f"expected one process for the finders; got {cli.trainer.world_size}; "
             "set trainer.devices: 1, and leave configs/trainer/ddp.yaml out"
         )
+    if not cli.model.automatic_optimization:
+        raise UserError(
+            f"expected automatic optimisation with one optimizer, whose learning rate is varied; got "
+            f"{type(cli.model).__name__}, which optimises by hand; compare learning rates with `leyden fit`"
+        )
     cli.trainer.callbacks.clear()  # type: ignore[attr-defined]  # no checkpoints, no averaged weights
     cli.trainer.loggers = []
     cli.trainer.fit_loop.max_epochs = MAX_EPOCHS
@@ -30,18 +35,31 @@ def tune(cli: LeydenCLI) -> None:
         # The finders save the weights here, and restore them.
         cli.trainer._default_root_dir = folder  # type: ignore[attr-defined]
         learning_rate = find_learning_rate(cli)
-        batch_size = find_batch_size(cli) if cli.trainer.strategy.root_device.type != "cpu" else None
+        has_device_memory = cli.trainer.strategy.root_device.type != "cpu"
+        is_known = reads_prepared_data(cli.datamodule)
+        batch_size = find_batch_size(cli) if has_device_memory and is_known else None
     print(
         f"tune: of {NUM_STEPS} learning rates from {MIN_LR:g} to {MAX_LR:g}, the loss falls fastest at this one:\n"
-        f"--model.init_args.optimizer.init_args.lr={learning_rate:.2g}"
+        f"{find_option(cli)}={learning_rate:.2g}"
     )
-    if batch_size is None:
+    if has_device_memory and not is_known:
+        print(f"tune: no batch size is tried: {type(cli.datamodule).__name__} is not one of leyden's data modules")
+    elif batch_size is None:
         print("tune: no batch size is tried on a CPU: the system would kill a process that runs out of memory")
     else:
         print(
             "tune: the largest power of 2 that fits in the device's memory and the training split:\n"
             f"--data.init_args.batch_size={batch_size}"
         )
+
+
+def find_option(cli: LeydenCLI) -> str:
+    """Return the option that sets the learning rate, or where else it is set."""
+    args = cli.config.model.get("init_args") or {}
+    if "optimizer" in args:
+        return "--model.init_args.optimizer.init_args.lr"
+    named = next((name for name in ("lr", "learning_rate") if name in args), None)
+    return f"--model.init_args.{named}" if named else f"lr of {type(cli.model).__name__}.configure_optimizers"
 
 
 def find_learning_rate(cli: LeydenCLI) -> float:

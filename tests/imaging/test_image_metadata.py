@@ -6,9 +6,9 @@ import zlib
 import numpy as np
 import pytest
 
-from leyden.data.image_metadata import drop_damaged_metadata
-from leyden.data.images import UnreadableImageError, decode
-from tests.data.image_files import chunk, move_outside, png, tiff
+from leyden.imaging.image_metadata import drop_damaged_metadata
+from leyden.imaging.images import UnreadableImageError, decode
+from tests.imaging.image_files import chunk, move_outside, png, tiff
 
 GREY = np.random.default_rng(0).integers(0, 256, (6, 8, 1))
 COLOUR = np.random.default_rng(1).integers(0, 256, (6, 8, 3))

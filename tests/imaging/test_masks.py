@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from leyden.data.images import UnreadableImageError, read_image
-from leyden.data.mask_classes import MaskClass, find_classes, make_palette, read_classes
-from leyden.data.masks import MaskReader, draw_overlay, read_mask, resize_mask, scan_mask, write_mask_png
 from leyden.errors import UserError
-from tests.data.image_files import png, tiff
+from leyden.imaging.images import UnreadableImageError, read_image
+from leyden.imaging.mask_classes import MaskClass, find_classes, make_palette, read_classes
+from leyden.imaging.masks import MaskReader, draw_overlay, read_mask, resize_mask, scan_mask, write_mask_png
+from tests.imaging.image_files import png, tiff
 
 RED, GREEN, BLUE, BLACK = (255, 0, 0), (0, 128, 0), (0, 0, 255), (0, 0, 0)
 CLASSES = (MaskClass(0, "ground", BLACK), MaskClass(3, "cat", RED), MaskClass(7, "dog", GREEN))
@@ -215,6 +215,7 @@ def test_classes_are_read_from_a_table(tmp_path):
         (b"value,name\n0,\n", "expected a name; .*row 2 has ''"),
         (b"value,name,color\n0,a,red\n", "expected a color such as #e69f00, or none; .*row 2 has 'red'"),
         (b"value,name\n0,a\n0,b\n", "expected each value once .*got 0 twice"),
+        ("value,name\n0,\u00e9\n1,e\u0301\n".encode(), "expected each name once .*got \u00e9 twice"),
         (b"value,name\n0,a\n1,a\n", "expected each name once .*got a twice"),
         (b"value,name,color\n0,a,#ff0000\n1,b,#FF0000\n", "expected each color once .*got #ff0000 twice"),
     ],
@@ -261,6 +262,11 @@ def test_colours_that_masks_hold_are_classes():
     reader = MaskReader.from_classes(classes)
     assert read_mask(encoded(COLOURS), reader)[0].tolist() == [0, 3, 2, 0]
     assert read_mask(encoded(np.zeros((4, 4), np.uint8)), reader).max() == 0
+
+
+def test_the_ignored_value_of_grey_masks_is_no_colour():
+    classes = found(COLOURS, np.array([[0, 255] * 2] * 4, np.uint8))
+    assert [each.name for each in classes] == ["#000000", "#008000", "#ff0000"]
 
 
 def test_palettes_that_contradict_each_other_are_reported():

@@ -44,6 +44,11 @@ def to_hex(colour: Sequence[int]) -> str:
     return "#" + bytes(colour).hex()
 
 
+def from_hex(text: str) -> Colour:
+    """Read a colour `#rrggbb`."""
+    return to_colour(int(text.removeprefix("#"), 16))
+
+
 def make_palette(classes: Sequence[MaskClass]) -> list[Colour]:
     """Return a colour for each class, all distinct: its own, or one that readers can tell from the others."""
     taken = {mask_class.colour for mask_class in classes}

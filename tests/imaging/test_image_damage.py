@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from leyden.data.images import ImageReader, UnreadableImageError, decode, decoder_limits, read_image
-from tests.data.image_files import chunk, png, tiff
+from leyden.imaging.images import ImageReader, UnreadableImageError, decode, decoder_limits, read_image
+from tests.imaging.image_files import chunk, png, tiff
 
 NUM_MUTATIONS = 40  # of each file
 BYTES = (0, 1, 2, 3, 4, 5, 7, 8, 10, 12, 13, 64, 127, 128, 254, 255)  # among them EXIF's types

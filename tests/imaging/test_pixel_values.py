@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from leyden.data.images import ImageReader, UnreadableImageError, decode
-from tests.data.image_files import chunk, png, tiff
+from leyden.imaging.images import ImageReader, UnreadableImageError, decode
+from tests.imaging.image_files import chunk, png, tiff
 
 TWELVE = ImageReader(bit_depth=12)
 ALPHA, PREMULTIPLIED, UNSPECIFIED = ({338: ("H", (kind,))} for kind in (2, 1, 0))

@@ -14,10 +14,10 @@ import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError, features
 from PIL.TiffImagePlugin import PLANAR_CONFIGURATION, TILELENGTH, TILEWIDTH, TiffImageFile
 
-from leyden.data.bit_depth import DeepImage, find_layout, read_deep_image, skip_exif, smallest_bit_depth
-from leyden.data.image_metadata import TIFF_MARKS, drop_damaged_metadata
 from leyden.errors import one_line
 from leyden.files.regular_files import read_regular_file
+from leyden.imaging.bit_depth import DeepImage, find_layout, read_deep_image, skip_exif, smallest_bit_depth
+from leyden.imaging.image_metadata import TIFF_MARKS, drop_damaged_metadata
 
 SUFFIXES_OF = {
     "JPEG": (".jfif", ".jpe", ".jpeg", ".jpg"),

@@ -7,9 +7,10 @@ from typing import NamedTuple, Self
 import numpy as np
 from PIL import Image
 
-from leyden.data.bit_depth import find_layout, read_deep_image, to_array
-from leyden.data.image_metadata import drop_damaged_metadata
-from leyden.data.images import (
+from leyden.errors import UserError
+from leyden.imaging.bit_depth import find_layout, read_deep_image, to_array
+from leyden.imaging.image_metadata import drop_damaged_metadata
+from leyden.imaging.images import (
     ImageReader,
     UnreadableImageError,
     as_unreadable,
@@ -19,8 +20,7 @@ from leyden.data.images import (
     open_image,
     read_content,
 )
-from leyden.data.mask_classes import CLASSES, IGNORED, MAX_CLASSES, Colour, MaskClass, to_colour, to_hex
-from leyden.errors import UserError
+from leyden.imaging.mask_classes import CLASSES, IGNORED, MAX_CLASSES, Colour, MaskClass, to_colour, to_hex
 
 FORMATS = ("PNG", "BMP", "TIFF")  # others change values when they are saved
 SCALES = {"L;2": 85, "L;4": 17}  # by which Pillow multiplies the values of files with 2 or 4 bits

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from leyden.data.images import ImageReader, UnreadableImageError, decode, decoder_limits, read_image
+from leyden.imaging.images import ImageReader, UnreadableImageError, decode, decoder_limits, read_image
 
 RED = np.array([200, 30, 40], np.uint8)
 

@@ -1,0 +1,76 @@
+"""Compares models that predict one label for each example, by their accuracies."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from leyden.data.packed import read_examples, read_paths, read_report
+from leyden.errors import UserError
+from leyden.runtimes.compatibility import list_labels
+from leyden.runtimes.load import predict_logits
+from leyden.stages.compare.predictions import SavedPredictions, read_predictions
+from leyden.statistics.mcnemar import compare_paired
+
+
+def compare_accuracies(
+    paths: tuple[Path, Path], models: tuple[Any, Any], data: Path, batch_size: int, confidence_level: float
+) -> dict[str, Any]:
+    """Compare the old and the new model, each None for a predictions.csv, on the labels that both have.
+
+    Raises:
+        UserError: if they share none, or no test example has such a label.
+    """
+    examples, labels = read_examples(data, "test")
+    targets, data_labels = torch.from_numpy(labels), read_report(data)["labels"]
+    old, new = paths
+    predictors: list[Any] = [
+        read_predictions(path, read_paths(data, "test")) if model is None else model
+        for path, model in zip(paths, models, strict=True)
+    ]
+    shared = [label for label in data_labels if all(label in model.labels for model in predictors)]
+    if not shared:
+        raise UserError(
+            f"expected models that share a label of {data} ({list_labels(data_labels)}); "
+            f"{old} has {list_labels(predictors[0].labels)}; {new} has {list_labels(predictors[1].labels)}; "
+            "name other models or data"
+        )
+    is_shared = torch.tensor([label in shared for label in data_labels])[targets]
+    if not is_shared.any():
+        raise UserError(
+            f"expected test examples of a label that both models have ({list_labels(shared)}); {data} has none; "
+            "name other models or data"
+        )
+    scores = (
+        model.probabilities if isinstance(model, SavedPredictions) else predict_logits(model, examples, batch_size)
+        for model in predictors
+    )
+    old_correct, new_correct = (
+        find_correct(model.labels, score, targets, data_labels)[is_shared].numpy()
+        for model, score in zip(predictors, scores, strict=True)
+    )
+    comparison = compare_paired(old_correct, new_correct, confidence_level)
+    return comparison | {"labels": shared, "examples_left_out": int((~is_shared).sum())}
+
+
+def find_correct(labels: list[str], scores: Tensor, targets: Tensor, data_labels: list[str]) -> Tensor:
+    """Find which examples have the highest of their scores (N, K) at the true label: bool (N,).
+
+    The scores are of the model's `labels`; `targets` (N,) are indices in `data_labels`.
+    """
+    indices = torch.tensor([labels.index(label) if label in labels else -1 for label in data_labels])
+    return scores.argmax(dim=1) == indices[targets]
+
+
+def summarise_accuracies(comparison: dict[str, Any]) -> str:
+    p_value = comparison["accuracy_change_p_value"]
+    differs = "more" if p_value < 1 - comparison["confidence_level"] else "no more"
+    return (
+        f"compare: accuracy {comparison['accuracy_old']:.4f} old, {comparison['accuracy_new']:.4f} new: "
+        f"change {comparison['accuracy_change']:+.4f} "
+        f"[{comparison['accuracy_change_low']:+.4f}, {comparison['accuracy_change_high']:+.4f}], "
+        f"{differs} than noise (McNemar p {p_value:.2g}), "
+        f"on {comparison['examples']:,} test examples of {len(comparison['labels'])} shared labels "
+        f"({comparison['lost']} lost, {comparison['gained']} gained, {comparison['examples_left_out']} left out)"
+    )

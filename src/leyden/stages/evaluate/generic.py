@@ -1,0 +1,111 @@
+"""The evaluation of a model of any task, by the measures, errors and rows of the reader of its outputs."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from leyden import artifacts
+from leyden.outputs.reader import OutputReader
+from leyden.runtimes.load import Predictor
+from leyden.stages.evaluate.error_slices import ERROR_SLICE_COLUMNS, describe_error, list_error_slices
+from leyden.stages.evaluate.example_tables import list_measures, list_per_label, tabulate_examples
+from leyden.stages.evaluate.mask_pictures import draw_masks
+from leyden.stages.evaluate.number_plots import plot_predicted, plot_residuals
+from leyden.stages.evaluate.plots import plot_robustness
+from leyden.stages.evaluate.properties import list_properties, list_target_properties
+from leyden.stages.evaluate.reliability import RELIABILITY_COLUMNS, plot_reliability, reliability_table
+from leyden.stages.evaluate.results import Results, Row, Table
+from leyden.stages.evaluate.robustness import mean_scores, measure_robustness, robustness_columns
+from leyden.stages.evaluate.scored_split import Estimated, ScoredSplit, as_metrics, estimate, score_split
+from leyden.stages.evaluate.settings import Settings
+from leyden.stages.evaluate.slices import summarise_slices
+from leyden.statistics.joined_measures import find_measure
+from leyden.statistics.measures import AnyMeasure
+from leyden.tasks.targets import LossOptions
+from leyden.tasks.task import Task
+
+
+def evaluate_generic(predictor: Predictor, reader: OutputReader, task: Task, data: Path, settings: Settings) -> Results:
+    """Score a model on the test split."""
+    test = score_split(predictor, reader, data, "test", settings.batch_size, settings.top_k)
+    estimates = estimate(test.measures, settings.num_resamples, settings.confidence_level, settings.seed)
+    headline = find_measure(reader.headline, test.measures)
+    robustness = score_robustness(predictor, reader, task, data, settings)
+    metrics: dict[str, Any] = {
+        "task": reader.name,
+        "headline": headline.name,
+        **as_metrics(estimates),
+        "examples": len(test.paths),
+        "confidence_level": settings.confidence_level,
+        **(means := mean_scores(robustness, headline.name)),
+    }
+    lower_is_better = [each.measure.name for each in estimates if not each.measure.higher_is_better]
+    lower_is_better += [] if headline.higher_is_better else list(means)
+    properties = [*list_target_properties(reader, test.targets), *list_properties(data)]
+    slices = list_error_slices(
+        test.errors, properties, settings.confidence_level, settings.num_resamples, settings.seed
+    )
+    label_tables, pictures = describe_predictions(reader, test, estimates, data)
+    if robustness and headline.name in metrics:
+        pictures[f"robustness/{headline.name}.png"] = partial(
+            plot_robustness,
+            rows=robustness,
+            name=headline.name,
+            clean=metrics[headline.name],
+            bounds=headline.bounds,
+        )
+    tables = {
+        **tabulate_examples(reader, test, settings.top_k),
+        **label_tables,
+        artifacts.MEASURES: list_measures(estimates),
+        artifacts.SLICES: Table(slices, ERROR_SLICE_COLUMNS),
+        f"robustness/{headline.name}.csv": Table(robustness, robustness_columns(headline.name)),
+    }
+    summary = [summarise_headline(headline, metrics), summarise_slices(slices, describe_error)]
+    return Results(metrics, lower_is_better, tables, pictures, summary)
+
+
+def score_robustness(
+    predictor: Predictor, reader: OutputReader, task: Task, data: Path, settings: Settings
+) -> list[Row]:
+    """Measure the headline under corruptions, and under attacks that raise the task's loss."""
+    if not settings.robustness:
+        return []
+
+    def score(outputs: np.ndarray, targets: np.ndarray) -> AnyMeasure:
+        return find_measure(reader.headline, reader.measures(outputs, targets))
+
+    return measure_robustness(predictor, reader, data, settings, score, task.make_loss(LossOptions()))
+
+
+def describe_predictions(
+    reader: OutputReader, test: ScoredSplit, estimates: Sequence[Estimated], data: Path
+) -> tuple[dict[str, Table], dict[str, Callable[[Path], None]]]:
+    """Return the tables and the pictures that suit the kind of the predictions."""
+    tables, pictures = {}, dict[str, Callable[[Path], None]]()
+    if (per_label := list_per_label(estimates, reader.labels)).rows:
+        tables[artifacts.PER_LABEL] = per_label
+    if reader.predicts_numbers:
+        for name, plot in (("predicted", plot_predicted), ("residuals", plot_residuals)):
+            pictures[f"plots/{name}.png"] = partial(
+                plot, labels=reader.labels, predicted=test.predictions, true=test.targets
+            )
+    if reader.has_label_set:
+        rows = reliability_table(reader.probabilities(test.predictions), test.targets, reader.labels)
+        tables[artifacts.RELIABILITY] = Table(rows, RELIABILITY_COLUMNS)
+        pictures["plots/reliability.png"] = partial(plot_reliability, rows=rows)
+    if reader.is_dense:
+        pictures |= draw_masks(reader, test, data)
+    return tables, pictures
+
+
+def summarise_headline(headline: AnyMeasure, metrics: dict[str, Any]) -> str:
+    name, examples = headline.name, f"{metrics['examples']:,} test examples"
+    if name not in metrics:
+        return f"{name} is undefined on {examples}"
+    low, high = metrics.get(f"{name}_low"), metrics.get(f"{name}_high")
+    interval = f" [{low:.4g}, {high:.4g}]" if low is not None and high is not None else ""
+    return f"{name} {metrics[name]:.4g}{interval} on {examples}"
