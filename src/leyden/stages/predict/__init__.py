@@ -17,9 +17,11 @@ from leyden.files import replaced_file, replaced_folder
 from leyden.files.names import printable
 from leyden.files.outputs import check_no_overlap, check_output, is_stream
 from leyden.imaging.images import ImageReader, decoder_limits
+from leyden.outputs import load_reader
 from leyden.outputs.reader import OutputReader, Row
 from leyden.ranges import check_range
-from leyden.runtimes.load import Predictor, load, reader_of, run_model
+from leyden.runtimes.compatibility import description_of
+from leyden.runtimes.load import Predictor, load, run_model
 from leyden.stages.predict.inputs import Example, InputFile, collate, list_files, read_example, suffixes_for
 from leyden.stages.predict.masks import name_masks, write_mask
 from leyden.stages.predict.tables import Format, PredictionTable, check_table, format_of, open_table
@@ -53,7 +55,7 @@ def predict(
     """
     check_range("predict", "[1, inf)", top_k=top_k, batch_size=batch_size)
     predictor = load(model, trust=trust)
-    reader = reader_of(predictor)
+    reader = load_reader(description_of(predictor, model))
     out = out or Path("predictions" if reader.is_dense else f"predictions.{format or 'csv'}")
     format = format or format_of(out)
     if reader.is_dense:
