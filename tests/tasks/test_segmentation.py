@@ -89,6 +89,10 @@ def test_colours_of_palettes_are_kept(data, tmp_path):
     assert prepare(data, tmp_path / "out")["task"]["palette"] == ["#0a141e", "#c86400"]
 
 
+def test_folders_are_classes_if_the_user_says_so(data, tmp_path):
+    assert prepare(data, tmp_path / "out", "--class_depth=1")["labels"] == ["images", "masks"]
+
+
 def test_folders_of_splits_are_kept(data, tmp_path):
     for kind in ("images", "masks"):
         for number, path in enumerate(sorted((data / kind).iterdir())):
