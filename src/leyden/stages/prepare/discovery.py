@@ -73,7 +73,7 @@ def find_candidates(
     if manifest:
         rows = read_manifest(data / manifest, task_name)
         candidates, task, columns = find_in_manifest(data, manifest, rows, left_out), rows.task, rows.target_columns
-    elif paired := find_paired_folders(data, task_name):
+    elif paired := None if class_depth else find_paired_folders(data, task_name):
         candidates, task = find_pairs(data, paired, left_out), paired.task
     else:
         task = task_class(task_name or TASKS[0])
