@@ -12,6 +12,7 @@ from leyden.statistics.multilabel import multilabel_measures, per_label_measures
 
 if TYPE_CHECKING:
     from torch import Tensor
+LEAST_PROBABILITY = 1e-7  # in tables, which hold six digits
 
 
 class MultilabelReader(OutputReader):
@@ -20,6 +21,8 @@ class MultilabelReader(OutputReader):
     name = "multilabel"
     noun = "labels"
     verb = "labels"
+    has_label_set = True
+    allows_rotation = True
     headline = "mean_average_precision"
     error_noun = "wrong labels"
 
@@ -77,12 +80,22 @@ class MultilabelReader(OutputReader):
     def target_rows(self, targets: np.ndarray) -> list[Row]:
         return [{"true_labels": names} for names in self._join(targets)]
 
+    def parse_rows(self, rows: Sequence[Row]) -> np.ndarray:
+        columns = self.columns(0)[1:]
+        if missing := [column for column in columns if column not in (rows[0] if rows else {})]:
+            raise ValueError(f"there is no column {missing[0]}")
+        probabilities = np.array([[float(row[column]) for column in columns] for row in rows])
+        if not ((probabilities >= 0) & (probabilities <= 1)).all():
+            raise ValueError("a cell is not a probability")
+        probabilities = probabilities.clip(LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
+        return self.temperatures * np.log(probabilities / (1 - probabilities))
+
     def explained_labels(self, outputs: np.ndarray) -> np.ndarray:
         """Return the most probable label."""
         return self.probabilities(outputs).argmax(axis=1)
 
-    def response(self, explained: "Tensor") -> "Tensor":
-        return explained.sigmoid()
+    def response(self, outputs: "Tensor", reference: "Tensor") -> "Tensor":
+        return outputs.sigmoid()
 
     def _join(self, targets: np.ndarray) -> list[str]:
         return [";".join(self.labels[index] for index in np.flatnonzero(row)) for row in targets]

@@ -6,7 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from leyden.outputs.classification import ClassificationReader
+from leyden.stages.explain.methods import attribute
+from leyden.stages.explain.network import ExplainedNetwork
+
 SIDE, PATCH = 16, 4
+READER = ClassificationReader(["vertical", "horizontal"])
 
 
 class PatchSet(NamedTuple):
@@ -43,6 +48,15 @@ def train(network: nn.Module, num_steps: int, learning_rate: float = 0.01) -> nn
     test = make_patches(64, num_steps)
     assert (network.eval()(test.images).argmax(1) == test.labels).float().mean() > 0.95
     return network
+
+
+def explain_network(network: nn.Module, images: Tensor) -> ExplainedNetwork:
+    return ExplainedNetwork(network, images, READER)
+
+
+def explain_class(name: str, network: ExplainedNetwork, images: Tensor, labels: Tensor, seed: int = 0) -> Tensor:
+    """Attribute the logits of classes; nothing else is held fixed."""
+    return attribute(name, network, images, labels, labels, seed)
 
 
 def fraction_inside(maps: Tensor, inside: Tensor) -> float:

@@ -13,6 +13,7 @@ from leyden.data.packed import read_paths
 from leyden.data.sequences import Sequences, SequenceSplit, read_sequence_split
 from leyden.files.tables import read_table
 from leyden.models.sequence_model import SequenceModel
+from leyden.outputs.classification import ClassificationReader
 from leyden.stages.explain.batch import Batch, take_batch
 from leyden.stages.explain.drawing import draw_steps
 from leyden.stages.explain.faithfulness import random_map_auc
@@ -21,6 +22,7 @@ from leyden.stages.explain.sequences import METHODS, SequenceExplainer, is_paddi
 from tests.conftest import outputs_of
 
 DECISIVE_STEP = 11
+READER = ClassificationReader(["no", "yes"])
 NETWORKS = ("GRUClassifier", "TransformerClassifier", "SwitchingClassifier")
 
 
@@ -51,18 +53,18 @@ def sequences() -> Sequences:
 
 
 def make_explainer(module: SequenceModel) -> SequenceExplainer:
-    return SequenceExplainer(module.network, num_steps=16, seed=0)
+    return SequenceExplainer(module.network, READER, num_steps=16, seed=0)
 
 
 def take_all(module: SequenceModel, sequences: Sequences) -> Batch:
     labels = torch.ones(len(sequences), dtype=torch.long)
-    return take_batch(module, SequenceSplit(sequences, labels.numpy()), np.arange(len(sequences)), labels)
+    return take_batch(module, READER, SequenceSplit(sequences, labels.numpy()), np.arange(len(sequences)), labels)
 
 
 def take_one(batch: Batch, row: int) -> Batch:
     """Return one sequence without padding."""
     values, lengths = batch.inputs
-    return Batch(None, (values[[row], : lengths[row]], lengths[[row]]), batch.targets[[row]])
+    return Batch(None, (values[[row], : lengths[row]], lengths[[row]]), batch.targets[[row]], batch.reference[[row]])
 
 
 @pytest.mark.parametrize("name", METHODS)
