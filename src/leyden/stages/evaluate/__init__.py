@@ -65,6 +65,11 @@ def evaluate(
     check_range("evaluate.require", "(-inf, inf)", **require)
     check_kinds(robustness)
     predictor = load(model, trust=trust)
+    if hasattr(predictor, "test_step"):  # a LightningModule of the user's
+        from leyden.stages.evaluate.own_module import evaluate_own_module  # Lightning takes seconds to import
+
+        results = evaluate_own_module(predictor, model, num_resamples, confidence_level, seed, trust)
+        return publish(results, out, failed_out, require)
     check_fits(predictor, read_report(data), model, data)
 
     description = description_of(predictor, model)

@@ -75,14 +75,15 @@ def deepest_spatial_output(outputs: list[LayerOutput], is_dense: bool) -> LayerO
     """Return the output with spatial dimensions that says most about what a network has found, if there is one.
 
     It is the last one: that of the layer before the pooling. Where the network's outputs have a value per pixel, it is
-    the last one of the lowest resolution, since later ones are nearly the network's outputs.
+    the end of the encoder: of the outputs of the lowest resolution, the last one with the most channels.
 
     Source: Vinogradova et al., "Towards interpretable semantic segmentation via gradient-weighted class activation
     mapping", 2020, section 3.
     """
     if is_dense:
-        sizes = [output.shape[2] * output.shape[3] for output in outputs if output.is_spatial]
-        outputs = [each for each in outputs if each.is_spatial and each.shape[2] * each.shape[3] == min(sizes)]
+        spatial = [output for output in outputs if output.is_spatial]
+        # Of equals, max() returns the first.
+        return max(reversed(spatial), key=lambda each: (-each.shape[2] * each.shape[3], each.shape[1]), default=None)
     return last_spatial_output(outputs)
 
 

@@ -1,6 +1,5 @@
 """The model's predictions for the test split, as far as examples are chosen by them."""
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -11,10 +10,11 @@ from leyden.data.packed import Split
 from leyden.data.sequences import SequenceSplit
 from leyden.models.build import Model
 from leyden.outputs.reader import OutputReader
-from leyden.runtimes.load import calibrated, predict_logits
-from leyden.stages.explain.batch import BATCH_SIZE, preprocess
+from leyden.runtimes.load import calibrated
+from leyden.runtimes.output_parts import predict_parts
+from leyden.stages.explain.batch import BATCH_SIZE
 
-PREDICTION_BATCH_SIZE = 256
+VECTOR_BATCH_SIZE = 256  # of outputs without a value per pixel
 
 
 class Predictions(NamedTuple):
@@ -31,25 +31,15 @@ class Predictions(NamedTuple):
 def predict_split(module: Model, reader: OutputReader, split: Split | SequenceSplit) -> Predictions:
     """Run the model over a split."""
     errors, labels, confidence = [], [], []
-    start = 0
-    for outputs in predict_batches(module, reader, split):
-        stop = start + len(outputs)
-        errors.append(reader.errors(outputs.numpy(), split.targets[start:stop]))
-        labels.append(torch.from_numpy(reader.explained_labels(outputs.numpy())))
+    batch_size = BATCH_SIZE if reader.is_dense else VECTOR_BATCH_SIZE
+    for rows, outputs in predict_parts(module, reader, split[0], batch_size, "explain"):
+        errors.append(reader.errors(outputs, split.targets[rows]))
+        labels.append(torch.from_numpy(reader.explained_labels(outputs)))
         if reader.has_one_label:
-            probabilities = reader.response(calibrated(module, outputs), reader.reference(outputs))
+            logits = torch.from_numpy(outputs)
+            probabilities = reader.response(calibrated(module, logits), reader.reference(logits))
             confidence.append(probabilities.gather(1, labels[-1][:, None])[:, 0])
-        start = stop
     return Predictions(np.concatenate(errors), torch.cat(labels), torch.cat(confidence) if confidence else None)
-
-
-def predict_batches(module: Model, reader: OutputReader, split: Split | SequenceSplit) -> Iterator[Tensor]:
-    """Yield outputs, batch by batch if they have a value per pixel."""
-    if not reader.is_dense:
-        yield predict_logits(module, split[0], PREDICTION_BATCH_SIZE, "explain")
-        return
-    for start in range(0, len(split.targets), BATCH_SIZE):
-        yield predict_outputs(module, preprocess(module, split[0][start : start + BATCH_SIZE]))
 
 
 def predict_outputs(module: Model, inputs: tuple[Tensor, ...]) -> Tensor:

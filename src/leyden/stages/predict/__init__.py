@@ -106,10 +106,12 @@ class Prediction:
     top_k: int
     folder: Path | None
 
+    def __post_init__(self) -> None:
+        self._mask_names = name_masks(self.files) if self.folder else {}
+
     def write(self, path: Path, format: Format, batch_size: int) -> list[str]:
         """Append one row per file to a table; return the reason of each file without a prediction."""
         columns = ["mask"] * (self.folder is not None) + self.reader.columns(self.top_k)
-        self.names = name_masks(self.files) if self.folder else {}
         failures = []
         with (
             open_table(path) as file,
@@ -151,6 +153,6 @@ class Prediction:
         rows = dict(zip(finite, self.reader.rows(outputs[is_finite], self.top_k), strict=True))
         if self.folder:
             for file, mask in zip(finite, self.reader.decide(outputs[is_finite]), strict=True):
-                rows[file]["mask"] = self.names[file]
-                write_mask(self.folder / self.names[file], mask, examples[file].size, self.reader)
+                rows[file]["mask"] = self._mask_names[file]
+                write_mask(self.folder / self._mask_names[file], mask, examples[file].size, self.reader)
         return rows

@@ -66,6 +66,6 @@ def attribute_cells(
     mask = (rows[:, None] * min(cells, inputs.shape[3]) + columns)[None, None]  # number of the cell, (1, 1, H, W)
     with torch.no_grad():
         maps = method.attribute(
-            inputs.detach(), target=targets, additional_forward_args=reference, feature_mask=mask, **options
+            inputs.detach(), target=targets, additional_forward_args=(reference,), feature_mask=mask, **options
         )
     return maps / (torch.bincount(mask.flatten())[mask] * inputs.shape[1])  # Captum assigns all of it to each
