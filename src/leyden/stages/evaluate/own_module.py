@@ -95,7 +95,7 @@ def evaluate_own_module(
 def run_test(module: LightningModule, data: LightningDataModule, values: ExampleValues) -> Row:
     """Return what the module's test loop logs, as numbers."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # it lists the devices and advertises
-    shown = {
+    shown: dict[str, Any] = {
         "logger": False,
         "enable_checkpointing": False,
         "enable_progress_bar": False,
