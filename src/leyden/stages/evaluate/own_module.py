@@ -95,16 +95,17 @@ def evaluate_own_module(
 def run_test(module: LightningModule, data: LightningDataModule, values: ExampleValues) -> Row:
     """Return what the module's test loop logs, as numbers."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # it lists the devices and advertises
-    shown: dict[str, Any] = {
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-    }
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Lightning's, of its own dependencies
-            trainer = Trainer(devices=1, callbacks=[values], **shown)
+            trainer = Trainer(
+                devices=1,
+                logger=False,
+                callbacks=[values],
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+            )
             trainer.test(module, datamodule=data, verbose=False)
     except UserError:
         raise

@@ -43,7 +43,8 @@ def predict(
 
     Args:
         model: A checkpoint or an exported file.
-        paths: Images, or sequences (.npy, .csv) for a model of sequences; folders are searched for them.
+        paths: Images, or sequences (.npy, .csv) for a model of sequences; folders are searched for them. None for a
+            LightningModule of your own: its data module reads the data.
         out: File to write, by default predictions.csv. For masks, the folder of the PNG files and of their
             predictions.csv, by default predictions; each has its image's size and the class indices as a palette.
         format: csv, or jsonl: a JSON object for each file, with numbers as numbers. By default, by the suffix of `out`.
@@ -55,6 +56,16 @@ def predict(
     """
     check_range("predict", "[1, inf)", top_k=top_k, batch_size=batch_size)
     predictor = load(model, trust=trust)
+    if hasattr(predictor, "predict_step"):  # a LightningModule of the user's
+        if paths:
+            raise UserError(
+                f"expected no paths, since the data module of {model} reads its data; got {paths[0]}; leave them out"
+            )
+        from leyden.stages.predict.own_module import predict_own_module  # Lightning takes seconds to import
+
+        return predict_own_module(predictor, model, out or Path("predictions.csv"), trust)
+    if not paths:
+        raise UserError("expected files or folders to predict; got none; name some")
     reader = load_reader(description_of(predictor, model))
     out = out or Path("predictions" if reader.is_dense else f"predictions.{format or 'csv'}")
     format = format or format_of(out)
