@@ -12,6 +12,7 @@ TARGETS = {
     "multilabel": lambda level: {"labels": ";".join(["bright"] * (level > 3) + ["odd"] * (level % 2))},
     "regression": lambda level: {"target_level": str(level), "target_square": str(level**2)},
     "segmentation": lambda level: {"mask": f"masks/{level}.png"},
+    "ordinal": lambda level: {"grade": str(level // 3)},
 }
 
 

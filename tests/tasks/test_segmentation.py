@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from leyden.data.augment import Augment
 from leyden.data.datamodule import ImageData
-from leyden.data.packed import read_split
+from leyden.data.packed import read_paths, read_split
 from leyden.errors import UserError
 from leyden.tasks import load_task
 from leyden.tasks.segmentation_loss import SegmentationLoss
@@ -87,6 +87,20 @@ def test_colours_of_palettes_are_kept(data, tmp_path):
         mask.save(path)
     (data / "classes.csv").unlink()
     assert prepare(data, tmp_path / "out")["task"]["palette"] == ["#0a141e", "#c86400"]
+
+
+def test_folders_are_classes_if_the_user_says_so(data, tmp_path):
+    assert prepare(data, tmp_path / "out", "--class_depth=1")["labels"] == ["images", "masks"]
+
+
+def test_folders_of_splits_are_kept(data, tmp_path):
+    for kind in ("images", "masks"):
+        for number, path in enumerate(sorted((data / kind).iterdir())):
+            split = ("train", "val", "test")[number % 3]
+            (data / kind / split).mkdir(exist_ok=True)
+            path.rename(data / kind / split / path.name)
+    assert prepare(data, tmp_path / "out")["sizes"] == {"train": 14, "val": 13, "test": 13}
+    assert read_paths(tmp_path / "out", "val")[0] == "images/val/01.png"
 
 
 def test_what_has_no_counterpart_is_left_out_and_counted(data, tmp_path, capsys):
