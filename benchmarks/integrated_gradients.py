@@ -53,12 +53,15 @@ def compare_ways(name: str, network: nn.Module, inputs: Tensor) -> list[Row]:
     """Time both alternately; return a row of images per second and one of the maps' rank correlation."""
     from captum.attr import IntegratedGradients
 
+    from leyden.outputs.classification import ClassificationReader
     from leyden.stages.explain.faithfulness import rank_similarity
     from leyden.stages.explain.methods import attribute
     from leyden.stages.explain.network import ExplainedNetwork
 
     with torch.no_grad():
-        targets = torch.cat([network(batch) for batch in inputs.split(64)]).argmax(1)
+        logits = torch.cat([network(batch) for batch in inputs.split(64)])
+        targets = logits.argmax(1)
+    reader = ClassificationReader([str(label) for label in range(logits.shape[1])])
 
     def tutorial() -> Tensor:
         method = IntegratedGradients(network)
@@ -72,7 +75,8 @@ def compare_ways(name: str, network: nn.Module, inputs: Tensor) -> list[Row]:
         )
 
     def leyden_way() -> Tensor:
-        return attribute("integrated_gradients", ExplainedNetwork(network, inputs), inputs, targets, seed=0)
+        explained = ExplainedNetwork(network, inputs, reader)
+        return attribute("integrated_gradients", explained, inputs, targets, logits, seed=0)
 
     correlation = rank_similarity(leyden_way(), tutorial())
     value, usual = (len(inputs) / seconds for seconds in alternate(leyden_way, tutorial))

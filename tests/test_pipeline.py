@@ -78,7 +78,7 @@ def test_killed_pipeline_resumes_and_is_then_up_to_date(checkout, run, python_en
 
 def test_experiments_change_values_and_show_their_effect(checkout, run):
     run("leyden sample")
-    values = {"trainer.max_epochs": 1, "network.init_args.width": 4, "model.init_args.optimizer.init_args.lr": 0.01}
+    values = {"trainer.max_epochs": 1, "+network.init_args.width": 4, "model.init_args.optimizer.init_args.lr": 0.01}
     run(
         "dvc exp run --name small train "
         + " ".join(f"-S configs/train.yaml:{key}={value}" for key, value in values.items())
@@ -89,7 +89,7 @@ def test_experiments_change_values_and_show_their_effect(checkout, run):
     config = yaml.safe_load((checkout / "artifacts/train/config.yaml").read_text())
     assert config["network"]["init_args"]["width"] == 4
     assert config["trainer"]["max_epochs"] == 1
-    assert "# channels of the first stage" in (checkout / "configs/train.yaml").read_text()
+    assert "# the peak, after the warm-up" in (checkout / "configs/train.yaml").read_text()
 
 
 def test_make_data_writes_the_sample_or_pulls_from_a_remote_or_reports_what_to_do(made, run, tmp_path):

@@ -17,6 +17,7 @@ SCORE_PREFIX = "score:"  # of the columns of predictions.csv that hold each clas
 MEASURES = "tables/measures.csv"
 PER_CLASS = "tables/per_class.csv"
 PER_LABEL = "tables/per_label.csv"
+RELIABILITY = "tables/reliability.csv"
 CALIBRATION = "tables/calibration.csv"
 LARGEST_ERRORS = "errors/largest.csv"
 SUSPECTS = "errors/suspects.csv"

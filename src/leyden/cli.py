@@ -190,7 +190,7 @@ def function_parser(function: Callable[..., Any], verb: str) -> Any:
     for name, param in inspect.signature(function).parameters.items():
         if param.default is param.empty:
             is_list = get_origin(param.annotation) is list
-            kind = {"type": get_args(param.annotation)[0], "nargs": "+"} if is_list else {"type": param.annotation}
+            kind = {"type": get_args(param.annotation)[0], "nargs": "*"} if is_list else {"type": param.annotation}
             parser.add_argument(name, help=helps.get(name), **kind)
         elif param.annotation is bool:
             parser.add_argument(f"--{name}", action="store_true", help=helps.get(name))

@@ -40,4 +40,4 @@ def test_rows_have_the_most_confident_classes_in_order(limit):
 
 def test_curves_follow_the_probability():
     logits = torch.from_numpy(LOGITS)
-    assert torch.equal(READER.response(READER.explained_outputs(logits)), logits.softmax(1))
+    assert torch.equal(READER.response(logits, READER.reference(logits)), logits.softmax(1))

@@ -57,7 +57,7 @@ def test_rows_have_the_labels_and_the_probability_of_each():
 def test_the_most_probable_label_is_explained():
     assert READER.explained_labels(OUTPUTS).tolist() == [1, 1, 0]
     outputs = torch.from_numpy(OUTPUTS)
-    assert torch.equal(READER.response(READER.explained_outputs(outputs)), outputs.sigmoid())
+    assert torch.equal(READER.response(outputs, READER.reference(outputs)), outputs.sigmoid())
 
 
 def test_without_calibration_the_threshold_is_a_half():

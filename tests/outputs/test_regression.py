@@ -52,7 +52,8 @@ def test_rows_have_each_target_and_its_interval():
     assert TWO.target_rows(TARGETS[:1]) == [{"true_x": "1", "true_y": "1"}]
 
 
-def test_the_first_target_is_explained_in_its_unit():
+def test_the_first_target_is_explained_and_curves_fall_with_the_change():
     outputs = torch.from_numpy(OUTPUTS)
     assert TWO.explained_labels(OUTPUTS).tolist() == [0, 0, 0]
-    assert torch.equal(TWO.response(TWO.explained_outputs(outputs)), outputs)
+    assert torch.equal(TWO.response(outputs, TWO.reference(outputs)), torch.ones_like(outputs))
+    assert torch.allclose(TWO.response(outputs + 1, outputs), torch.full_like(outputs, 1 / torch.e))

@@ -12,7 +12,8 @@ import torch
 import leyden
 from leyden import UserError
 from leyden.data.packed import read_split
-from leyden.runtimes.load import predict_logits
+from leyden.runtimes.load import predict_logits, run_batches
+from tests.stages.dense_model import SIZE, PixelModel
 from tests.trust.tampering import Bomb, assert_refused, edit_checkpoint, set_network
 
 CKPT = "artifacts/train/model.ckpt"
@@ -98,3 +99,18 @@ def test_unknown_suffixes_are_refused(tmp_path):
 def test_predict_logits_accepts_memory_maps(tmp_path, in_trained):
     np.save(tmp_path / "images.npy", np.zeros((5, 8, 8, 1), np.uint8))
     assert predict_logits(leyden.load(CKPT), np.load(tmp_path / "images.npy", mmap_mode="r"), 2).shape == (5, 10)
+
+
+def test_outputs_with_a_value_for_each_pixel_come_batch_by_batch():
+    images = np.full((10, *SIZE, 1), 9, np.uint8)
+    shapes = [tuple(outputs.shape) for outputs in run_batches(PixelModel(), images, 4)]
+    assert shapes == [(4, 2, *SIZE), (4, 2, *SIZE), (2, 2, *SIZE)]
+    assert predict_logits(PixelModel(), images, 4).shape == (10, 2, *SIZE)
+    images[3] = 0
+    with pytest.raises(UserError, match="NaN or infinity for 1 of 10 examples"):
+        predict_logits(PixelModel(), images, 4)
+
+
+def test_another_shape_than_the_tasks_is_one_line():
+    with pytest.raises(UserError, match=r"expected logits of shape \(2, 2, 6, 8\).*; got \(2, 2, 5, 8\)"):
+        predict_logits(PixelModel(), np.ones((2, 5, 8, 1), np.uint8), 2)

@@ -11,10 +11,13 @@ from PIL import Image
 from leyden.cli import main
 from leyden.data.packed import read_paths, read_split
 from leyden.files.tables import read_table
+from leyden.models.checkpoint import load_checkpoint
 from leyden.models.image_model import ImageModel
+from leyden.runtimes.load import predict_logits
 from leyden.stages.explain import randomise
 from leyden.stages.explain.drawing import draw_map
 from leyden.stages.explain.examples import choose_examples
+from leyden.stages.explain.predictions import Predictions
 
 
 def test_weights_are_randomised_by_seed_in_a_copy():
@@ -28,17 +31,28 @@ def test_weights_are_randomised_by_seed_in_a_copy():
 
 
 def test_errors_are_chosen_first_then_unsure_predictions_then_each_class():
-    probabilities = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.45, 0.55], [0.99, 0.01], [0.1, 0.9]])
-    rows, reasons = choose_examples(probabilities, torch.tensor([0, 0, 1, 0, 1]), 6)
+    confidence, errors = torch.tensor([0.9, 0.8, 0.55, 0.99, 0.9]), np.array([0.0, 1, 0, 0, 0])
+    predictions = Predictions(errors, torch.tensor([0, 1, 1, 0, 1]), confidence)
+    rows, reasons = choose_examples(predictions, np.array([0, 0, 1, 0, 1]), 6)
     assert rows[:2] == [1, 2]
     assert reasons[:2] == ["wrong", "unsure"]
     assert set(rows[2:]) == {3, 4}
-    assert len(choose_examples(probabilities, torch.tensor([0, 0, 1, 0, 1]), 3)[0]) == 3
+    assert len(choose_examples(predictions, np.array([0, 0, 1, 0, 1]), 3)[0]) == 3
+
+
+def test_without_classes_the_largest_errors_are_chosen_then_the_smallest():
+    predictions = Predictions(np.array([0.2, 3.0, 0.1, 2.0, 0.0, 1.0]), torch.zeros(6, dtype=torch.int64), None)
+    rows, reasons = choose_examples(predictions, np.zeros((6, 1)), 5)
+    assert rows == [1, 3, 5, 4, 2]
+    assert reasons == ["large error"] * 3 + ["small error"] * 2
+    no_errors = predictions._replace(errors=np.zeros(6))
+    assert choose_examples(no_errors, np.zeros((6, 1)), 4) == ([0, 1, 2, 3], ["small error"] * 4)
+    assert sorted(choose_examples(predictions, np.zeros((6, 1)), 12)[0]) == [*range(6)]
 
 
 @pytest.mark.parametrize("values", [np.zeros((4, 6)), -np.ones((4, 6)), np.eye(4, 6)])
 def test_maps_of_zeros_and_of_one_sign_can_be_drawn(values, tmp_path):
-    draw_map(tmp_path / "map.png", np.zeros((4, 6, 3), np.uint8), values)
+    draw_map(tmp_path / "map.png", np.zeros((4, 6, 3), np.uint8), values, ("for", "against"))
     pixels = np.asarray(Image.open(tmp_path / "map.png").convert("RGB")).astype(int)
     assert pixels.shape[0] == 4 * 27
     assert pixels.shape[1] > 6 * 27  # the map, and the colour bar right of it
@@ -49,7 +63,7 @@ def test_maps_of_zeros_and_of_one_sign_can_be_drawn(values, tmp_path):
 
 
 def test_an_unsigned_map_has_no_blue(tmp_path):
-    draw_map(tmp_path / "map.png", np.zeros((4, 6, 3), np.uint8), np.eye(4, 6), signed=False)
+    draw_map(tmp_path / "map.png", np.zeros((4, 6, 3), np.uint8), np.eye(4, 6), None)
     pixels = np.asarray(Image.open(tmp_path / "map.png")).astype(int)
     assert (pixels[..., 0] >= pixels[..., 2]).all()
 
@@ -79,6 +93,11 @@ def test_stage_writes_the_maps_of_the_examples_that_it_lists(in_trained, tmp_pat
     assert len(rows) == 5
     assert np.array_equal(arrays["images"], split.images[arrays["rows"]])
     assert arrays["saliency"].shape == (5, 8, 8)
+    model = load_checkpoint(Path("artifacts/train/model.ckpt"))
+    assert model.temperature != 1
+    logits = predict_logits(model, split.images[arrays["rows"]], 8)
+    confidences = (logits / model.temperature).softmax(1).amax(1).tolist()
+    assert [float(row["confidence"]) for row in rows] == pytest.approx(confidences, abs=1e-4)
     for row in rows:
         for suffix in ("", "-integrated_gradients", "-saliency"):
             assert (tmp_path / "out/maps" / f"{Path(row['file']).stem}{suffix}.png").is_file()

@@ -1,8 +1,12 @@
 """`leyden predict`: one row per file, in order; unreadable files with a reason."""
 
+import json
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from leyden.cli import main
@@ -52,3 +56,38 @@ def test_no_files_is_an_error(in_trained, tmp_path, error_of):
     (tmp_path / "empty").mkdir()
     assert "found none in" in error_of("predict", MODEL, str(tmp_path / "empty"))
     assert "the following arguments are required: paths" in error_of("predict", MODEL)
+
+
+def test_json_lines_hold_labels_as_texts_and_confidences_as_numbers(in_trained, tmp_path):
+    out = tmp_path / "p.jsonl"
+    for args in ([f"--out={out}"], [f"--out={out}", "--top_k=1"]):  # the second replaces what the first has written
+        assert main(["predict", MODEL, "data/3/0003.png", "missing.png", *args]) == 0
+    found, missing = map(json.loads, out.read_text().splitlines())
+    assert list(found) == ["path", "prediction", "confidence"]
+    assert found["prediction"] in "0123456789"
+    assert 0 < found["confidence"] <= 1
+    assert missing == {"path": "missing.png", "error": "No such file or directory"}
+
+
+def test_the_format_overrides_the_suffix(in_trained, tmp_path):
+    assert main(["predict", MODEL, "data/3/0003.png", f"--out={tmp_path}/p.txt", "--format=jsonl"]) == 0
+    assert json.loads((tmp_path / "p.txt").read_text())["path"] == "data/3/0003.png"
+    assert main(["predict", MODEL, "data/3/0003.png", f"--out={tmp_path}/p.jsonl", "--format=csv"]) == 0
+    assert (tmp_path / "p.jsonl").read_text().startswith("path,prediction,confidence,")
+
+
+@pytest.mark.parametrize(
+    "content", ['{"path": "a.png", "label": "3"}', "[[1]]", "[" * 100_000, "3", "path,label", "\xe9"]
+)
+def test_json_lines_never_replace_another_file(content, in_trained, tmp_path, error_of):
+    (tmp_path / "mine.jsonl").write_bytes(content.encode("latin-1"))
+    line = error_of("predict", MODEL, "data/3/0003.png", f"--out={tmp_path}/mine.jsonl")
+    assert "it is another file, which would be lost" in line
+    assert (tmp_path / "mine.jsonl").read_bytes() == content.encode("latin-1")
+
+
+def test_a_name_that_is_not_utf8_is_valid_json(in_trained, tmp_path):
+    name = os.fsdecode(b"n\xff.png")
+    shutil.copy("data/3/0003.png", tmp_path / name)
+    assert main(["predict", MODEL, str(tmp_path / name), f"--out={tmp_path}/p.jsonl"]) == 0
+    assert json.loads((tmp_path / "p.jsonl").read_bytes().decode())["path"] == str(tmp_path / name)

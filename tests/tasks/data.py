@@ -11,6 +11,8 @@ TARGETS = {
     "classification": lambda level: {"label": "dark" if level < 4 else "bright"},
     "multilabel": lambda level: {"labels": ";".join(["bright"] * (level > 3) + ["odd"] * (level % 2))},
     "regression": lambda level: {"target_level": str(level), "target_square": str(level**2)},
+    "segmentation": lambda level: {"mask": f"masks/{level}.png"},
+    "ordinal": lambda level: {"grade": str(level // 3)},
 }
 
 
@@ -18,6 +20,8 @@ def write_data(folder: Path, task: str, suffix: str = ".png") -> None:
     """Write images, or sequences for the suffix .npy, and the manifest of a task."""
     generator = np.random.default_rng(0)
     folder.mkdir(parents=True)
+    if task == "segmentation":
+        write_masks(folder / "masks")
     rows = []
     for number in range(COUNT):
         level = number % 9
@@ -30,3 +34,12 @@ def write_data(folder: Path, task: str, suffix: str = ".png") -> None:
         rows.append({"path": name, **TARGETS[task](level)})
     lines = [",".join(rows[0]), *(",".join(row.values()) for row in rows)]
     (folder / "manifest.csv").write_text("\n".join(lines) + "\n")
+
+
+def write_masks(folder: Path) -> None:
+    """Write a mask for each level, in which as many rows are of class 1; the corner is ignored."""
+    folder.mkdir()
+    for level in range(9):
+        mask = np.zeros((8, 8), np.uint8)
+        mask[:level], mask[-1, -1] = 1, 255
+        Image.fromarray(mask).save(folder / f"{level}.png")

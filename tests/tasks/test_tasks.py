@@ -146,8 +146,9 @@ def test_a_reader_reads_what_a_calibrated_model_returns(case):
 def test_what_is_explained_has_a_number_for_each_label(case):
     task, report, targets = case
     reader, outputs = load_reader(report), outputs_for(task, targets)
-    explained = reader.explained_outputs(outputs)
-    assert explained.shape == reader.response(explained).shape == (len(targets), len(task.labels))
+    reference = reader.reference(outputs)
+    for values in (reader.explained_outputs(outputs, reference), reader.response(outputs, reference)):
+        assert values.shape == (len(targets), len(task.labels))
     labels = reader.explained_labels(outputs.numpy())
     assert labels.shape == (len(targets),)
     assert set(labels) <= set(range(len(task.labels)))

@@ -35,6 +35,14 @@ TECHNIQUES = {
     "label smoothing": ["--model.label_smoothing=0.1"],
     "balanced sampling": ["--data.sampler=balanced"],
 }
+UNET = '{"class_path": "leyden.models.UNet", "init_args": {"width": 16, "depth": 3}}'
+# Where the network of the technique's config does not suit the task.
+TECHNIQUES_OF_TASKS = {
+    ("activation checkpointing", "segmentation"): [
+        "--model.execution.checkpoint_modules=[leyden.models.unet.UpBlock]",
+    ],
+    ("channel pruning", "segmentation"): [*TECHNIQUES["channel pruning"], f"--network.init_args.network={UNET}"],
+}
 # These start two processes.
 DISTRIBUTED = {"DDP": ["-c", "configs/trainer/ddp.yaml"], "FSDP2": ["-c", "configs/trainer/fsdp.yaml"]}
 REFUSED = {
@@ -42,6 +50,9 @@ REFUSED = {
     ("label smoothing", "regression"): r"expected no model.label_smoothing for regression; got 0.1",
     ("balanced sampling", "regression"): r"expected data.sampler: uniform for regression",
     ("balanced sampling", "multilabel"): r"expected data.sampler: uniform for multilabel",
+    ("balanced sampling", "segmentation"): r"expected data.sampler: uniform for segmentation",
+    ("mixup", "segmentation"): r"expected no mixing for segmentation",
+    ("CutMix", "segmentation"): r"expected no mixing for segmentation",
 }
 FIT = ["fit", "-c", "configs/train.yaml", *SMALL, "--trainer.fast_dev_run=1"]
 
@@ -50,7 +61,7 @@ FIT = ["fit", "-c", "configs/train.yaml", *SMALL, "--trainer.fast_dev_run=1"]
 @pytest.mark.parametrize("technique", TECHNIQUES)
 def test_a_technique_trains_a_batch_or_is_refused(technique, task, trained_on, monkeypatch, capsys, error_of):
     monkeypatch.chdir(trained_on(task))
-    args = [*FIT, *TECHNIQUES[technique]]
+    args = [*FIT, *TECHNIQUES_OF_TASKS.get((technique, task), TECHNIQUES[technique])]
     if expected := REFUSED.get((technique, task)):
         assert re.search(expected, error_of(*args))
     else:

@@ -16,6 +16,12 @@ from tests.training import foreign_modules
 from tests.training.foreign_modules import Classifier
 from tests.training.test_interruption import differences, run_killed
 
+# Of the users' code, which is not ours to change.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Attribute 'activation' is an instance of `nn.Module`"),
+    pytest.mark.filterwarnings("ignore:You passed in a `val_dataloader` but have no `validation_step`"),
+    pytest.mark.filterwarnings("ignore::lightning.fabric.utilities.warnings.PossibleUserWarning"),
+]
 HERE = "tests.training.foreign_modules"
 IMAGES = f"--data={HERE}.NoisyImageData"
 CLASSIFIER = [f"--model={HERE}.Classifier", IMAGES, "--checkpoint.monitor=val_acc"]
@@ -37,6 +43,7 @@ MODULES = {
     "workers": [*CLASSIFIER, "--data.num_workers=2"],
     "steps": [*CLASSIFIER, "--trainer.max_steps=11"],
 }
+NAMED = [f"{HERE}.Classifier", "torch.nn.ReLU"]  # the classes of the classifier
 INPUTS = {"gan": (2, 8), "regressor": (2, 6)}
 RESUMED = ("state_dict", "optimizer_states", "lr_schedulers", "epoch", "global_step")
 
@@ -65,7 +72,9 @@ def results_of(folder: Path) -> dict:
 MODEL = Path("artifacts/train/model.ckpt")
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name == "steps" else []) for name in MODULES]
+)
 def test_killed_at_the_ends_of_epochs_it_ends_with_the_same_result_and_loads(name, folder):
     killed, whole = folder / "killed", folder / "whole"
     killed.mkdir()
@@ -85,6 +94,16 @@ def test_killed_at_the_ends_of_epochs_it_ends_with_the_same_result_and_loads(nam
     assert torch.equal(module(x), expected.eval()(x))
 
 
+def test_a_loader_with_a_state_resumes_within_an_epoch(folder):
+    killed, whole = folder / "killed", folder / "whole"
+    killed.mkdir()
+    whole.mkdir()
+    args = [f"--model={HERE}.Regressor", f"--data={HERE}.PositionTable", "--checkpoint.monitor=val/rmse"]
+    args += ["--trainer.max_epochs=3", "--resume.every_steps=5"]  # of 12 in an epoch
+    assert run_killed([("resumable", 2), ("resumable", 2)], args, killed, whole) == [-9, -9, 0]
+    assert differences(results_of(killed), results_of(whole)) == []
+
+
 def arguments_of(name: str) -> dict:
     parts = {"encoder": foreign_modules.Encoder(3), "decoder": foreign_modules.Decoder(3)}
     return parts if name == "autoencoder" else {}
@@ -94,7 +113,12 @@ def test_the_checkpoint_names_module_and_data_with_plain_arguments():
     fit(*CLASSIFIER, "--model.hidden_size=12", "--data.count=32")
     checkpoint = torch.load(MODEL, weights_only=True)
     description = checkpoint["leyden"]
-    assert description["module"] == {"class_path": f"{HERE}.Classifier", "init_args": {"hidden_size": 12, "lr": 0.01}}
+    args = {
+        "hidden_size": 12,
+        "lr": 0.01,
+        "activation": {"class_path": "torch.nn.ReLU", "init_args": {"inplace": False}},
+    }
+    assert description["module"] == {"class_path": f"{HERE}.Classifier", "init_args": args}
     data = {"count": 32, "batch_size": 16, "num_workers": 0}
     assert description["data"] == {"class_path": f"{HERE}.NoisyImageData", "init_args": data}
     assert description["provenance"]["config"]["trainer"]["max_epochs"] == 2
@@ -133,7 +157,7 @@ def test_a_file_of_unknown_origin_is_loaded_only_with_trust(folder):
     with pytest.raises(UserError, match=r"holds the class tests\.training\.foreign_modules\.Classifier, which is code"):
         leyden.load(path)
     assert isinstance(leyden.load(path, trust=True), Classifier)
-    assert isinstance(load_module(path, allowed_class_paths=[f"{HERE}.Classifier"]), Classifier)
+    assert isinstance(load_module(path, allowed_class_paths=NAMED), Classifier)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +179,7 @@ def test_a_damaged_or_edited_file_ends_in_one_line(change, match):
     change(checkpoint)
     torch.save(checkpoint, "edited.ckpt")
     with pytest.raises(UserError, match=match):
-        load_module(Path("edited.ckpt"), allowed_class_paths=[f"{HERE}.Classifier"])
+        load_module(Path("edited.ckpt"), allowed_class_paths=NAMED)
 
 
 @pytest.mark.parametrize(
@@ -210,10 +234,10 @@ def test_labels_are_passed_from_data_that_has_them(error_of):
     assert leyden.load(MODEL).labels == ["q"]
 
 
-def test_settings_of_another_module_are_left_out_with_a_note(capfd):
+def test_settings_of_another_module_are_left_out_with_a_note(caplog):
     config = ["-c", str(REPO / "configs/train.yaml"), "--trainer.max_epochs=1"]
     assert main(["fit", *config, *CLASSIFIER]) == 0
-    assert "note: left out, as the class now set does not have it: model.init_args.optimizer" in capfd.readouterr().err
+    assert "note: left out, as the class now set does not have it: model.init_args.optimizer" in caplog.text
 
 
 def test_validate_and_test_score_the_checkpoint_of_the_configured_module(capsys, error_of):

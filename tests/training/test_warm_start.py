@@ -77,6 +77,12 @@ def test_the_head_is_what_depends_on_the_number_of_labels(class_path, init_args)
     assert all("head" in name or "fc" in name for name in names)
 
 
+def test_what_turns_outputs_into_units_is_no_part_of_the_head():
+    task = {"name": "regression", "mean": [1.0, 2.0], "std": [1.0, 1.0]}
+    network = {"class_path": "leyden.models.ResNet", "init_args": {"width": 4}}
+    assert head_names(build_model(network, ["a", "b"], GREY, task)) == {"network.head.weight", "network.head.bias"}
+
+
 def test_a_head_of_other_labels_is_reinitialised_even_if_it_fits(workspace, caplog, capsys):
     """Digits 5 to 9 are as many as 0 to 4."""
     assert fit_new("--trainer.max_epochs=1", "--model.start_from.freeze_epochs=1") == 0

@@ -5,6 +5,7 @@ removed when they are read: names and labels such as `=1+1` or `-x` stay the sam
 """
 
 import csv
+import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -12,8 +13,10 @@ from typing import Any, TextIO
 
 from leyden.errors import UserError, one_line
 from leyden.files.names import printable
+from leyden.files.regular_files import read_regular_file
 
 LINE_END = "\r\n"
+MAX_USER_TABLE_BYTES = 1_000_000
 FORMULA_STARTS = r"=+\-@\uff1d\uff0b\uff0d\uff20"  # also as full-width characters
 FORMULA = re.compile(f"'*[{FORMULA_STARTS}]")  # with apostrophes, so that no text is changed by writing and reading it
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
@@ -118,6 +121,24 @@ def check_columns(header: Sequence[str], columns: Sequence[str], path: Path, ver
             f"expected the columns {', '.join(columns)} in {path}; it lacks {', '.join(missing)}; "
             f"run `leyden {verb}` again"
         )
+
+
+def read_user_table(path: Path) -> list[list[str]]:
+    """Read all rows of a small table that a user wrote, the header first; they may differ in length, or be blank.
+
+    Raises:
+        UserError: if it cannot be read, or is not CSV in UTF-8.
+    """
+    try:
+        text = read_regular_file(path, MAX_USER_TABLE_BYTES).decode("utf-8-sig")
+        rows = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True)
+        return [from_cells(row) for row in rows]
+    except OSError as error:
+        raise UserError(f"expected to read {path}; got: {error.strerror}; correct it or move it away") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(
+            f"expected a CSV file in UTF-8; {path} is not one ({one_line(error)}); save it as CSV in UTF-8"
+        ) from error
 
 
 def require_file(path: Path, verb: str) -> Path:

@@ -1,17 +1,14 @@
 """Classes of masks: what their pixels may hold, what classes are called, and in which colours they are drawn."""
 
 import colorsys
-import csv
-import io
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from leyden.errors import UserError, one_line
-from leyden.files.regular_files import read_regular_file
-from leyden.files.tables import from_cell
+from leyden.errors import UserError
+from leyden.files.tables import read_user_table
 
 Colour = tuple[int, int, int]  # red, green and blue from 0 to 255
 
@@ -19,7 +16,6 @@ CLASSES = "classes.csv"
 IGNORED = 255  # in masks: pixels of no class, which enter neither the loss nor a score
 MAX_CLASSES = 255
 MAX_VALUE = 0xFFFF
-MAX_CLASSES_BYTES = 1_000_000
 HEX_COLOUR = re.compile("#?([0-9a-f]{6})", re.IGNORECASE)
 # Okabe and Ito, "Color universal design", 2008: readers with any colour vision can tell them apart.
 OKABE_ITO = (0x000000, 0xE69F00, 0x56B4E9, 0x009E73, 0xF0E442, 0x0072B2, 0xD55E00, 0xCC79A7)
@@ -72,15 +68,7 @@ def read_classes(path: Path) -> tuple[MaskClass, ...]:
     Raises:
         UserError: if it is not a table of this kind, or two classes share a value, name or colour.
     """
-    try:
-        text = read_regular_file(path, MAX_CLASSES_BYTES).decode("utf-8-sig")
-        rows = list(csv.reader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True))
-    except OSError as error:
-        raise UserError(f"expected to read {path}; got: {error.strerror}; correct it or move it away") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(
-            f"expected a CSV file in UTF-8; {path} is not one ({one_line(error)}); save it as CSV in UTF-8"
-        ) from error
+    rows = read_user_table(path)
     names = [name.strip().lower().replace("colour", "color") for name in (rows[0] if rows else [])]
     if not {"value", "name"} <= set(names) or len(set(names)) < len(names):
         found = ",".join(names)[:200]
@@ -99,7 +87,7 @@ def parse_class(names: Sequence[str], row: Sequence[str], where: str) -> MaskCla
         raise UserError(
             f"expected {len(names)} values in a row; {where} has {len(row)}; put values that contain commas in quotes"
         )
-    cells = dict(zip(names, map(from_cell, row), strict=False))
+    cells = dict(zip(names, row, strict=False))
     texts = (unicodedata.normalize("NFC", cells.get(column, "")) for column in ("value", "name", "color"))
     value, name, colour = (text.strip() for text in texts)
     if not (value.isascii() and value.isdigit() and int(value) <= MAX_VALUE):

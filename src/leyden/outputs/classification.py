@@ -1,14 +1,11 @@
 """Logits of classification: each example belongs to one class."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from leyden.outputs.reader import OutputReader, Row
 from leyden.statistics.measures import AnyMeasure, fraction_measure
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 class ClassificationReader(OutputReader):
@@ -60,9 +57,6 @@ class ClassificationReader(OutputReader):
 
     def explained_labels(self, outputs: np.ndarray) -> np.ndarray:
         return self.decide(outputs)
-
-    def response(self, explained: "Tensor") -> "Tensor":
-        return explained.softmax(1)
 
 
 READER = ClassificationReader

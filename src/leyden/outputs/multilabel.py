@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from leyden.statistics.multilabel import multilabel_measures, per_label_measures
 
 if TYPE_CHECKING:
     from torch import Tensor
+LEAST_PROBABILITY = 1e-7  # in tables, which hold six digits
 
 
 class MultilabelReader(OutputReader):
@@ -20,6 +21,8 @@ class MultilabelReader(OutputReader):
     name = "multilabel"
     noun = "labels"
     verb = "labels"
+    has_label_set = True
+    allows_rotation = True
     headline = "mean_average_precision"
     error_noun = "wrong labels"
 
@@ -70,15 +73,29 @@ class MultilabelReader(OutputReader):
         cells = zip(self._join(self.decide(outputs)), self.probabilities(outputs), strict=True)
         return [dict(zip(columns, (names, *(f"{p:.6f}" for p in row)), strict=True)) for names, row in cells]
 
+    def to_json(self, row: Row) -> dict[str, Any]:
+        labels = {"labels": [label for label in row["labels"].split(";") if label]}
+        return {column: float(cell) for column, cell in row.items() if column not in labels} | labels
+
     def target_rows(self, targets: np.ndarray) -> list[Row]:
         return [{"true_labels": names} for names in self._join(targets)]
+
+    def parse_rows(self, rows: Sequence[Row]) -> np.ndarray:
+        columns = self.columns(0)[1:]
+        if missing := [column for column in columns if column not in (rows[0] if rows else {})]:
+            raise ValueError(f"there is no column {missing[0]}")
+        probabilities = np.array([[float(row[column]) for column in columns] for row in rows])
+        if not ((probabilities >= 0) & (probabilities <= 1)).all():
+            raise ValueError("a cell is not a probability")
+        probabilities = probabilities.clip(LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
+        return self.temperatures * np.log(probabilities / (1 - probabilities))
 
     def explained_labels(self, outputs: np.ndarray) -> np.ndarray:
         """Return the most probable label."""
         return self.probabilities(outputs).argmax(axis=1)
 
-    def response(self, explained: "Tensor") -> "Tensor":
-        return explained.sigmoid()
+    def response(self, outputs: "Tensor", reference: "Tensor") -> "Tensor":
+        return outputs.sigmoid()
 
     def _join(self, targets: np.ndarray) -> list[str]:
         return [";".join(self.labels[index] for index in np.flatnonzero(row)) for row in targets]

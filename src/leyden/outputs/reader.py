@@ -33,6 +33,7 @@ class OutputReader(ABC):
     predicts_numbers: ClassVar[bool] = False  # outputs and targets are numbers in the same units, (N, K)
     is_dense: ClassVar[bool] = False  # outputs and targets have a value for each pixel
     allows_rotation: ClassVar[bool] = False  # a rotated image has the same target
+    evidence: ClassVar[tuple[str, str]] = ("for", "against")  # what positive and negative attributions are
     headline: str  # the measure that sums up a model
     palette: Sequence[tuple[int, int, int]]  # colour of each label, if `is_dense`
     error_noun: ClassVar[str]  # what `errors` are, with their unit: "absolute error"
@@ -51,6 +52,10 @@ class OutputReader(ABC):
     def output_shape(self, image_size: Sequence[int] = ()) -> tuple[int, ...]:
         """Return the shape of one example's outputs, given the height and width of the model's images."""
         return (len(self.labels), *(image_size if self.is_dense else ()))
+
+    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
+        """Return calibrated probabilities of the labels, (N, K); only with `has_one_label` or `has_label_set`."""
+        raise NotImplementedError
 
     @abstractmethod
     def decide(self, outputs: np.ndarray) -> np.ndarray:
@@ -103,17 +108,50 @@ class OutputReader(ABC):
         """
         raise ValueError("the predictions of this task cannot be read from a table")
 
-    def explained_outputs(self, outputs: "Tensor") -> "Tensor":
-        """Return the network's outputs as a number for each example and label, (N, K), which attributions explain."""
-        return outputs
-
     @abstractmethod
     def explained_labels(self, outputs: np.ndarray) -> np.ndarray:
         """Return which label's number is explained, int64 (N,)."""
 
-    @abstractmethod
-    def response(self, explained: "Tensor") -> "Tensor":
-        """Return what deletion and insertion curves follow, (N, K), given `explained_outputs`."""
+    def reference(self, outputs: "Tensor") -> "Tensor":
+        """Return what stays fixed while parts of the inputs are hidden, given the network's outputs for all of them.
+
+        It is the outputs (N, K) or, if they have a value per pixel, the predicted class of each pixel, int64 (N, H, W).
+        """
+        return outputs.argmax(dim=1) if self.is_dense else outputs
+
+    def explained_outputs(self, outputs: "Tensor", reference: "Tensor") -> "Tensor":
+        """Return the network's outputs as a number for each example and label, (N, K), which attributions explain.
+
+        It is the outputs (N, K) or, if they have a value per pixel, the sum of each class's logits over the pixels of
+        the reference that are predicted as it: a linear function of the logits.
+        """
+        return (outputs * class_masks(outputs, reference)).sum(dim=(2, 3)) if self.is_dense else outputs
+
+    def response(self, outputs: "Tensor", reference: "Tensor") -> "Tensor":
+        """Return what deletion and insertion curves follow, (N, K) in [0, 1], given the network's outputs.
+
+        It is the probability of each class or, if outputs have a value per pixel, its mean over the pixels of the
+        reference that are predicted as it; 0 if there are none.
+        """
+        probabilities = outputs.softmax(dim=1)
+        if not self.is_dense:
+            return probabilities
+        masks = class_masks(outputs, reference)
+        return (probabilities * masks).sum(dim=(2, 3)) / masks.sum(dim=(2, 3)).clamp(min=1)
+
+    def importance(self, maps: "Tensor") -> "Tensor":
+        """Return how much parts of the input matter, by which they are deleted and inserted, given attributions.
+
+        It is the attributions: what is evidence against a label comes last.
+        """
+        return maps
+
+
+def class_masks(outputs: "Tensor", classes: "Tensor") -> "Tensor":
+    """Return which pixels are of each class, 0 or 1 (N, K, H, W) as outputs, given each pixel's class (N, H, W)."""
+    from torch.nn import functional as F
+
+    return F.one_hot(classes, outputs.shape[1]).permute(0, 3, 1, 2)
 
 
 def as_number(cell: str) -> float | str:

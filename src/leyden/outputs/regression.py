@@ -27,6 +27,7 @@ class RegressionReader(OutputReader):
     predicts_numbers = True
     error_noun = "absolute error"
     coverage = 0.9  # as `leyden.tasks.regression` calibrates the intervals
+    evidence = ("higher", "lower")
 
     def __init__(
         self,
@@ -101,8 +102,16 @@ class RegressionReader(OutputReader):
         """Return the first target: the maps of several are drawn one by one."""
         return np.zeros(len(outputs), np.int64)
 
-    def response(self, explained: "Tensor") -> "Tensor":
-        return explained
+    def response(self, outputs: "Tensor", reference: "Tensor") -> "Tensor":
+        """Return exp(-|change|): 1 at the prediction for the whole input, less with the distance from it.
+
+        The network's outputs, and so their change, are in units of the targets' standard deviations.
+        """
+        return (outputs - reference).abs().neg().exp()
+
+    def importance(self, maps: "Tensor") -> "Tensor":
+        """Return absolute values: what lowers a number matters as much as what raises it."""
+        return maps.abs()
 
 
 READER = RegressionReader

@@ -13,7 +13,7 @@ from leyden.statistics.measures import AnyMeasure, defined_mean
 from leyden.statistics.segmentation import iou, pixel_counts, segmentation_measures
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    pass
 
 BOUNDARY_TOLERANCE = 0.0075  # of the image's diagonal, as in Csurka et al., 2013; at least a pixel
 
@@ -102,9 +102,6 @@ class SegmentationReader(OutputReader):
         classes = np.arange(1, len(self.labels))[:, None, None]
         counts = (self.decide(outputs)[:, None] == classes).sum(axis=(2, 3))
         return np.where(counts.any(axis=1), counts.argmax(axis=1) + 1, 0)
-
-    def response(self, explained: "Tensor") -> "Tensor":
-        return explained
 
 
 READER = SegmentationReader

@@ -80,7 +80,7 @@ class SliceableExamples(Protocol):
 
 def reader_of(predictor: Any) -> OutputReader:
     """Build the reader of a model's outputs, of a checkpoint's model or an exported file."""
-    return load_reader(predictor.description if hasattr(predictor, "description") else predictor.spec)
+    return load_reader(getattr(predictor, "spec", None) or predictor.description)
 
 
 def predict_logits(
@@ -89,7 +89,7 @@ def predict_logits(
     """Run a model over examples: finite float32 outputs (N, K) or (N, K, H, W).
 
     With the name of a stage, announce what it will cost. Outputs with a value for each pixel may not fit into memory:
-    take them batch by batch, from `run_batches`.
+    take them from `output_parts.predict_parts`.
 
     Raises:
         UserError: if an output is NaN or infinite, or the outputs' shape is not the task's.

@@ -11,7 +11,7 @@ from leyden.errors import UserError
 from leyden.tasks.task import Task
 
 CLASSIFICATION = {"name": "classification"}  # the task of descriptions that name none
-TASKS = ("classification", "multilabel", "regression", "segmentation")
+TASKS = ("classification", "multilabel", "regression", "segmentation", "ordinal")
 
 
 def task_class(name: str) -> type[Task]:

@@ -25,6 +25,5 @@ class BinaryCrossEntropy(nn.Module):
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Map logits and targets in [0, 1], both (B, K), to float32 ()."""
-        weights = None if self.class_weights is None else self.class_weights.float()  # bf16-true converts buffers too
-        smoothed = targets.float().lerp(targets.new_tensor(0.5, dtype=logits.dtype), self.label_smoothing)
-        return F.binary_cross_entropy_with_logits(logits, smoothed, pos_weight=weights)
+        smoothed = (1 - self.label_smoothing) * targets + self.label_smoothing / 2
+        return F.binary_cross_entropy_with_logits(logits, smoothed, pos_weight=self.class_weights)

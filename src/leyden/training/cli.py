@@ -58,7 +58,7 @@ The essential options (with the defaults of configs/train.yaml):
   --seed_everything=0                                    order, augmentation and initial weights
   --ckpt_path=PATH                                       validate, test: the checkpoint (artifacts/train/model.ckpt)
   --print_config                                         the resolved config, to a file with > my.yaml
-  --model.help leyden.SupervisedModule                         the options of a class
+  --model.help leyden.SupervisedModule                   the options of a class
 """
 
 

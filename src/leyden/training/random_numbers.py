@@ -2,7 +2,7 @@
 
 import functools
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,7 +64,8 @@ class SeededLoader(DataLoader[Any]):
         self.seed(0, self.own_generators)
         self._iterator = None  # of persistent workers, whose random numbers would depend on earlier epochs
         batches = super().__iter__()
-        if first := self.first_batch():
+        first = self.first_batch()
+        if first and not isinstance(batches, Generator):  # which draws the order only now
             self.seed(first, ())
         yield from batches
 

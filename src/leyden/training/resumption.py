@@ -118,10 +118,8 @@ class Resume(Checkpoint):
         loaders = tree_leaves(trainer.train_dataloader)
         self._is_stateful = any(not isinstance(loader, Loader) and tells_position(loader) for loader in loaders)
         self._resumes_within_epoch = all(map(tells_position, loaders))
-        if not self._resumes_within_epoch and not trainer.global_step:
-            rank_zero_info(
-                "fit: note: the training's loader has no state_dict: an interrupted epoch starts again from its start"
-            )
+        if not trainer.global_step and (limit := describe_limit(loaders)):
+            rank_zero_info(f"fit: note: {limit}")
         self._saved_at, self._last_step = time.monotonic(), trainer.global_step
         # Lightning's own handler broadcasts from within the signal: one rank's SIGTERM deadlocks the others.
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -169,6 +167,7 @@ class Resume(Checkpoint):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._last_step, self._has_ended = trainer.global_step, trainer.should_stop
+        trainer.fit_loop._restarting = False  # else ReduceLROnPlateau misses a step if the epoch was resumed half-way
         self._is_epoch_over = True
         self.save(trainer)
         self._is_epoch_over = False
@@ -213,6 +212,15 @@ class Resume(Checkpoint):
 def tells_position(loader: Any) -> bool:
     """Return whether a loader can resume in the middle of an epoch: Leyden's, or one whose state Lightning saves."""
     return isinstance(loader, Loader) or (hasattr(loader, "state_dict") and hasattr(loader, "load_state_dict"))
+
+
+def describe_limit(loaders: Sequence[Any]) -> str:
+    """Describe what an interruption within an epoch costs; an empty string if nothing."""
+    if not all(map(tells_position, loaders)):
+        return "the training's loader has no state_dict: an interrupted epoch starts again from its first batch"
+    if any(not isinstance(loader, Loader) and getattr(loader, "num_workers", 0) for loader in loaders):
+        return "what the loader's workers draw, such as augmentation, is not restored within an interrupted epoch"
+    return ""
 
 
 def leave_epoch(trainer: Trainer) -> None:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,16 @@ import leyden
 from leyden.class_paths import class_paths_of
 from leyden.files import sha256, write_json
 from leyden.files.outputs import one_line_errors, resolved
+from leyden.trust.network_classes import is_installed
 
 RUNS = Path("runs")
 MAX_LISTED_CHANGES = 5
-# Packages whose code determines a training's result; an edit elsewhere retrains nothing.
-SOURCES = ("data", "models", "ops", "tasks", "training")
+# Packages, and modules, whose code determines a training's result; an edit elsewhere retrains nothing.
+SOURCES = (
+    *("data", "models", "ops", "tasks", "training"),
+    # By which tasks choose thresholds and temperatures after each epoch:
+    *(f"statistics/{name}.py" for name in ("label_temperature", "measures", "resampling", "thresholds")),
+)
 # Settings of the Trainer that show a training without changing its result: changing them resumes an interrupted one.
 NON_DETERMINING_KEYS = {"logger", "profiler", "enable_progress_bar", "enable_model_summary", "log_every_n_steps"}
 
@@ -111,8 +116,18 @@ def diff_settings(old: Any, new: Any, name: str = "") -> list[str]:
 def hash_sources(config: dict[str, Any]) -> str:
     """Hash the sources that a training runs: the package's, and the modules of the classes that its config names."""
     root = Path(leyden.__file__).parent
-    paths = (path for package in SOURCES for path in (root / package).rglob("*"))
+    paths = (path for name in SOURCES for path in (root / name, *(root / name).rglob("*")))
     files = [path for path in paths if path.suffix in (".py", ".cpp", ".h")]
     module_names = {path.rpartition(".")[0] for path in class_paths_of(config)} - {"leyden"}
-    module_files = (getattr(sys.modules.get(name), "__file__", None) for name in sorted(module_names))
-    return sha256(*sorted(files), *(Path(file) for file in module_files if file))
+    named = {file for name in module_names for file in source_files(name)}
+    return sha256(*sorted(files), *sorted(named))
+
+
+def source_files(module_name: str) -> Iterable[Path]:
+    """Return the file of a module; in a package that is not installed, all its files, which the module may import."""
+    package = module_name.partition(".")[0]
+    folders = getattr(sys.modules.get(package), "__path__", ())
+    if folders and not is_installed(package):
+        return (path for folder in folders for path in Path(folder).rglob("*.py"))
+    file = getattr(sys.modules.get(module_name), "__file__", None)
+    return [Path(file)] if file else []

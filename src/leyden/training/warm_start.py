@@ -161,5 +161,5 @@ def has_shapes_of(parameter: Tensor, values: Any) -> bool:
 def head_names(model: Model) -> set[str]:
     """Return the names of the tensors whose shape depends on the number of labels."""
     wider = build_model(model.spec["network"], [*model.labels, ""], model.spec["input"])
-    shapes = {name: value.shape for name, value in wider.state_dict().items()}
-    return {name for name, value in model.state_dict().items() if shapes[name] != value.shape}
+    shapes = {name: value.shape for name, value in wider.network.state_dict().items()}
+    return {f"network.{name}" for name, value in model.network.state_dict().items() if shapes[name] != value.shape}

@@ -5,7 +5,7 @@ import torch
 
 from leyden.models import PatchTransformer, ResNet
 from leyden.stages.explain.network import ExplainedNetwork
-from tests.stages.explain.patch_set import PatchSet, make_patches, train
+from tests.stages.explain.patch_set import PatchSet, explain_network, make_patches, train
 
 
 @pytest.fixture(scope="session")
@@ -18,7 +18,7 @@ def cnn(patches: PatchSet) -> ExplainedNetwork:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = train(ResNet(1, 2, (16, 16), width=8, depths=(1, 1)), num_steps=40)
-    return ExplainedNetwork(network, patches.images)
+    return explain_network(network, patches.images)
 
 
 @pytest.fixture(scope="session")
@@ -26,4 +26,4 @@ def transformer(patches: PatchSet) -> ExplainedNetwork:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = train(PatchTransformer(1, 2, (16, 16), patch_size=4, width=16, depth=2, heads=2), num_steps=80)
-    return ExplainedNetwork(network, patches.images)
+    return explain_network(network, patches.images)

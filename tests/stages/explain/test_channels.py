@@ -13,10 +13,13 @@ from leyden.data.packed import read_split
 from leyden.files.tables import read_table
 from leyden.models.checkpoint import load_checkpoint
 from leyden.models.image_model import ImageModel
+from leyden.outputs.classification import ClassificationReader
 from leyden.stages.explain.batch import Batch, preprocess
 from leyden.stages.explain.channels import conductance, last_spatial_module, write_channels
+from leyden.stages.explain.network import ExplainedOutputs
 from tests.conftest import outputs_of
 
+READER = ClassificationReader(["none", "two"])
 CHANNEL_OF_CLASS = {0: 1, 1: 3}
 
 
@@ -53,7 +56,8 @@ def make_model(network: type) -> ImageModel:
 def write(folder: Path, module, count: int) -> list[dict[str, str]]:
     (folder / "maps").mkdir(exist_ok=True)
     images = np.random.default_rng(0).integers(100, 256, (70, 8, 8, 3), np.uint8)
-    write_channels(folder, module, Batch(images, preprocess(module, images), torch.arange(70) % 2), count)
+    labels = torch.arange(70) % 2
+    write_channels(folder, module, READER, Batch(images, preprocess(module, images), labels, labels), count)
     return read_table(folder / "channels.csv", "explain")
 
 
@@ -79,13 +83,13 @@ def test_the_channel_that_a_class_depends_on_comes_first(tmp_path):
 def test_conductance_adds_up_to_the_change_of_the_logit(layer, tolerance, in_trained):
     module = load_checkpoint(Path("artifacts/train/model.ckpt"))
     inputs = preprocess(module, read_split("artifacts/prepare", "test").images[:40])[0]
-    assert last_spatial_module(module.network, inputs[:1]) == "blocks"
+    assert last_spatial_module(module.network, inputs[:1], is_dense=False) == "blocks"
     state = torch.get_rng_state()
     with torch.no_grad():
         logits = module.network(inputs)
         targets = logits.argmax(1)
         changes = (logits - module.network(torch.zeros_like(inputs))).gather(1, targets[:, None]).squeeze(1)
-    attributions = conductance(module.network, layer, inputs, targets)
+    attributions = conductance(ExplainedOutputs(module.network, READER), layer, inputs, targets, targets)
     assert attributions.ndim == 4
     assert changes.abs().mean() > 1
     torch.testing.assert_close(attributions.sum(dim=(1, 2, 3)), changes, atol=tolerance, rtol=0)

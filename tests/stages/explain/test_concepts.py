@@ -13,6 +13,7 @@ from leyden.errors import UserError
 from leyden.files import write_json
 from leyden.files.tables import read_table
 from leyden.models.image_model import ImageModel
+from leyden.outputs import load_reader
 from leyden.stages.explain.batch import PreparedData, open_prepared_data
 from leyden.stages.explain.concepts import compare_to_random, read_concepts, write_concepts
 
@@ -86,7 +87,7 @@ def folder(tmp_path) -> Path:
 
 
 def write(out: Path, module, prepared: PreparedData, concepts, seed: int = 0) -> list[dict[str, str]]:
-    write_concepts(out, module, prepared, concepts, seed)
+    write_concepts(out, module, load_reader(module.spec), prepared, concepts, seed)
     return read_table(out / "concepts.csv", "explain")
 
 

@@ -12,6 +12,7 @@ from leyden.stages.explain.images import ImageExplainer, measure_infidelity
 from leyden.stages.explain.methods.gradients import completeness_error
 from leyden.stages.explain.network import ExplainedNetwork
 from leyden.stages.explain.verdict import Verdict, decide_verdict, format_table, rank_verdicts
+from tests.stages.explain.patch_set import explain_network
 
 
 @pytest.fixture(scope="module")
@@ -22,12 +23,12 @@ def explainer(cnn) -> ImageExplainer:
 @pytest.fixture(scope="module")
 def randomised(patches) -> ImageExplainer:
     network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(784, 2))
-    return ImageExplainer(ExplainedNetwork(network, patches.images), num_steps=8, seed=0)
+    return ImageExplainer(explain_network(network, patches.images), num_steps=8, seed=0)
 
 
 @pytest.fixture(scope="module")
 def batch(patches) -> Batch:
-    return Batch(None, (patches.images,), patches.labels)
+    return Batch(None, (patches.images,), patches.labels, patches.labels)
 
 
 @pytest.fixture(scope="module")
@@ -48,17 +49,17 @@ def test_a_good_map_beats_random_maps_and_its_opposite_does_not(explainer, batch
 
 def test_areas_do_not_depend_on_the_other_images(explainer, batch, patches):
     all_deletion, all_insertion = explainer.deletion_insertion_auc(batch, patches.inside.float())
-    one = Batch(None, (patches.images[3:4],), patches.labels[3:4])
+    one = Batch(None, (patches.images[3:4],), patches.labels[3:4], patches.labels[3:4])
     deletion, insertion = explainer.deletion_insertion_auc(one, patches.inside[3:4].float())
     assert all_deletion[3] == pytest.approx(float(deletion[0]), abs=1e-5)
     assert all_insertion[3] == pytest.approx(float(insertion[0]), abs=1e-5)
 
 
-def noise(network, inputs, targets):
+def noise(network, inputs, targets, reference):
     return torch.randn(len(inputs), 1, *inputs.shape[2:])
 
 
-def brightness(network, inputs, targets):
+def brightness(network, inputs, targets, reference):
     return inputs.detach().abs()
 
 
@@ -91,10 +92,8 @@ def test_the_interval_of_a_gain_contains_the_true_one(count):
 
 
 def test_sensitivity_is_measured_on_the_map_and_not_on_the_image(explainer, batch, monkeypatch):
-    monkeypatch.setitem(
-        methods.METHODS, "constant", lambda network, inputs, targets: torch.ones(len(inputs), 1, 16, 16)
-    )
-    monkeypatch.setitem(methods.METHODS, "steep", lambda network, inputs, targets: (1000 * inputs).sin())
+    monkeypatch.setitem(methods.METHODS, "constant", lambda network, inputs, *_: torch.ones(len(inputs), 1, 16, 16))
+    monkeypatch.setitem(methods.METHODS, "steep", lambda network, inputs, *_: (1000 * inputs).sin())
     maps = torch.zeros(len(batch.targets), 16, 16)
     assert explainer.extra_metrics("constant", batch, maps)["sensitivity_max"] == 0
     assert explainer.extra_metrics("steep", batch, maps)["sensitivity_max"] > 0.5
@@ -105,21 +104,25 @@ def linear(patches) -> tuple[ExplainedNetwork, torch.Tensor]:
     """A linear network, and its exact maps."""
     network = nn.Sequential(nn.Flatten(), nn.Linear(256, 2))
     maps = network[1].weight[patches.labels].view(-1, 16, 16).detach() * patches.images[:, 0]
-    return ExplainedNetwork(network, patches.images), maps
+    return explain_network(network, patches.images), maps
 
 
 def test_infidelity_is_zero_for_exact_maps_and_large_for_those_of_other_images(linear, patches):
     network, maps = linear
-    assert measure_infidelity(network, patches.images, maps, patches.labels, 0) < 1e-4
-    assert measure_infidelity(network, patches.images, 7 * maps, patches.labels, 0) < 1e-4  # a map has no unit
-    assert measure_infidelity(network, patches.images, maps.roll(1, 0), patches.labels, 0) > 0.5
-    assert measure_infidelity(network, patches.images, torch.zeros_like(maps), patches.labels, 0) == pytest.approx(1)
+    explained = patches.labels, patches.labels
+    assert measure_infidelity(network, patches.images, maps, *explained, 0) < 1e-4
+    assert measure_infidelity(network, patches.images, 7 * maps, *explained, 0) < 1e-4  # a map has no unit
+    assert measure_infidelity(network, patches.images, maps.roll(1, 0), *explained, 0) > 0.5
+    assert measure_infidelity(
+        network, patches.images, torch.zeros_like(maps), patches.labels, patches.labels, 0
+    ) == pytest.approx(1)
 
 
 def test_completeness_error_is_the_fraction_that_is_missing(linear, patches):
     network, maps = linear
-    assert completeness_error(network, patches.images, maps, patches.labels) < 1e-4
-    assert completeness_error(network, patches.images, maps / 2, patches.labels) == pytest.approx(0.5, abs=1e-3)
+    explained = patches.labels, patches.labels
+    assert completeness_error(network, patches.images, maps, *explained) < 1e-4
+    assert completeness_error(network, patches.images, maps / 2, *explained) == pytest.approx(0.5, abs=1e-3)
 
 
 def test_rank_similarity():

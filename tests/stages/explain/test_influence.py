@@ -12,9 +12,10 @@ from leyden.data.packed import Split, read_split
 from leyden.files.tables import read_table
 from leyden.models.checkpoint import load_checkpoint
 from leyden.models.image_model import ImageModel
+from leyden.outputs import load_reader
+from leyden.outputs.reader import OutputReader
 from leyden.runtimes.load import predict_logits
 from leyden.stages.explain.batch import open_prepared_data, preprocess
-from leyden.stages.explain.examples import describe_examples
 from leyden.stages.explain.influence import compute_influences, last_linear_layer, write_influence
 
 
@@ -27,6 +28,10 @@ class ScaledLogitsNetwork(nn.Module):
 
     def forward(self, images):
         return 2 * self.layer(images.flatten(1))
+
+
+def reader_of(module: ImageModel) -> OutputReader:
+    return load_reader(module.spec)
 
 
 @pytest.fixture
@@ -46,7 +51,9 @@ def test_influence_is_the_product_of_the_last_layer_s_gradients(module):
         return torch.autograd.grad(F.cross_entropy(logits, torch.tensor([label])), layer.weight)[0].flatten()
 
     state = torch.get_rng_state()
-    influences = compute_influences(module, layer, inputs, torch.from_numpy(test.targets[rows]), train)
+    influences = compute_influences(
+        module, reader_of(module), layer, inputs, torch.from_numpy(test.targets[rows]), train
+    )
     assert torch.equal(torch.get_rng_state(), state)
     assert influences.shape == (3, len(train.targets))
     test_gradients = torch.stack(
@@ -62,7 +69,7 @@ def influences_with_duplicate(module: ImageModel, row: int, label: int) -> tuple
     train, test = read_split("artifacts/prepare", "train"), read_split("artifacts/prepare", "test")
     split = Split(np.concatenate([train.images, test.images[[row]]]), np.append(train.targets, label))
     inputs, labels = preprocess(module, test.images[[row]]), torch.from_numpy(test.targets[[row]])
-    return compute_influences(module, module.network.head, inputs, labels, split)[0], split.targets
+    return compute_influences(module, reader_of(module), module.network.head, inputs, labels, split)[0], split.targets
 
 
 def test_a_duplicate_of_an_error_helps_and_a_mislabelled_one_harms_most(module):
@@ -83,8 +90,12 @@ def test_a_duplicate_of_an_error_helps_and_a_mislabelled_one_harms_most(module):
 
 def write(folder: Path, module: ImageModel, count: int, reasons: list[str]) -> list[dict[str, str]]:
     prepared = open_prepared_data(Path("artifacts/prepare"), module, Path("model.ckpt"))
-    rows = describe_examples(module, torch.eye(10)[[1, 2]], ["a.png", "b.png"], prepared.test.targets[[4, 9]], reasons)
-    write_influence(folder, module, prepared, [4, 9], rows, count)
+    labels = [module.labels[target] for target in prepared.test.targets[[4, 9]]]
+    rows = [
+        {"file": "", "path": path, "label": label, "prediction": "", "chosen": reason}
+        for path, label, reason in zip(["a.png", "b.png"], labels, reasons, strict=True)
+    ]
+    write_influence(folder, module, reader_of(module), prepared, [4, 9], rows, count)
     return read_table(folder / "influence.csv", "explain")
 
 
@@ -113,7 +124,7 @@ def test_without_influence_a_header_remains(module, tmp_path, capsys):
     assert write(tmp_path, scaled, 3, ["wrong", "wrong"]) == []
     assert "a network that ends in a linear layer" in capsys.readouterr().out
     sharded = open_prepared_data(Path("artifacts/prepare"), module, Path("model.ckpt"))._replace(train=None)
-    write_influence(tmp_path, module, sharded, [0], [{"chosen": "wrong"}], 3)
+    write_influence(tmp_path, module, reader_of(module), sharded, [0], [{"chosen": "wrong"}], 3)
     assert "the training examples are in shards" in capsys.readouterr().out
     header = "file,path,label,prediction,effect,rank,influence,training_row"
     assert (tmp_path / "influence.csv").read_text().startswith(header)

@@ -9,9 +9,9 @@ from torch import nn
 
 from leyden.cli import function_parser
 from leyden.stages.explain import explain
-from leyden.stages.explain.methods import METHODS, UNSIGNED, attribute, describe_layer
-from leyden.stages.explain.network import ExplainedNetwork, NotApplicableError
-from tests.stages.explain.patch_set import fraction_by_chance, fraction_inside
+from leyden.stages.explain.methods import METHODS, UNSIGNED, describe_layer
+from leyden.stages.explain.network import NotApplicableError
+from tests.stages.explain.patch_set import explain_class, explain_network, fraction_by_chance, fraction_inside
 
 RANDOM = ("smooth_grad", "gradient_shap", "kernel_shap", "lime")
 
@@ -19,7 +19,7 @@ RANDOM = ("smooth_grad", "gradient_shap", "kernel_shap", "lime")
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_highlights_the_patch_of_its_own_image(name, cnn, transformer, patches):
     network = transformer if name == "attention_rollout" else cnn
-    maps = attribute(name, network, patches.images, patches.labels, seed=0)
+    maps = explain_class(name, network, patches.images, patches.labels, seed=0)
     assert maps.shape == patches.inside.shape
     assert maps.dtype == torch.float32
     assert maps.isfinite().all()
@@ -38,14 +38,14 @@ def test_a_seed_gives_the_same_maps_and_restores_the_generators(name, cnn, trans
     network = transformer if name == "attention_rollout" else cnn
     images, labels = patches.images[:3], patches.labels[:3]
     states = torch.get_rng_state(), np.random.get_state()[1].copy()
-    first = attribute(name, network, images, labels, seed=3)
+    first = explain_class(name, network, images, labels, seed=3)
     assert torch.equal(torch.get_rng_state(), states[0])
     assert np.array_equal(np.random.get_state()[1], states[1])
     torch.rand(5)
     np.random.rand(5)
-    assert torch.equal(attribute(name, network, images, labels, seed=3), first)
+    assert torch.equal(explain_class(name, network, images, labels, seed=3), first)
     if name in RANDOM:
-        assert not torch.equal(attribute(name, network, images, labels, seed=4), first)
+        assert not torch.equal(explain_class(name, network, images, labels, seed=4), first)
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name not in (*RANDOM, "attention_rollout")])
@@ -53,7 +53,7 @@ def test_batches_are_concatenated_in_order(name, cnn, patches):
     small = copy.deepcopy(cnn)
     small.batch_size = 2
     whole, parts = (
-        attribute(name, network, patches.images[:5], patches.labels[:5], seed=0) for network in (cnn, small)
+        explain_class(name, network, patches.images[:5], patches.labels[:5], seed=0) for network in (cnn, small)
     )
     assert torch.allclose(whole, parts, atol=1e-4 * float(whole.abs().max()))
 
@@ -61,7 +61,7 @@ def test_batches_are_concatenated_in_order(name, cnn, patches):
 def test_maps_depend_on_the_target_class(cnn, patches):
     for name in ("integrated_gradients", "occlusion", "deep_lift", "grad_cam"):
         one, other = (
-            attribute(name, cnn, patches.images, labels, seed=0) for labels in (patches.labels, 1 - patches.labels)
+            explain_class(name, cnn, patches.images, labels, seed=0) for labels in (patches.labels, 1 - patches.labels)
         )
         assert not torch.allclose(one, other)
         assert fraction_inside(other, patches.inside) < fraction_inside(one, patches.inside)
@@ -70,7 +70,7 @@ def test_maps_depend_on_the_target_class(cnn, patches):
 def refusal(name: str, network: nn.Module, images: torch.Tensor) -> str:
     with pytest.raises(NotApplicableError) as caught:
         targets = torch.zeros(len(images), dtype=torch.long)
-        attribute(name, ExplainedNetwork(network.eval(), images), images, targets, seed=0)
+        explain_class(name, explain_network(network.eval(), images), images, targets, seed=0)
     return str(caught.value)
 
 
@@ -121,7 +121,7 @@ def test_a_network_that_cannot_be_traced_is_refused_where_that_matters(patches):
     network(patches.images)
     assert "if your module is being used" in refusal("deep_lift", network, patches.images)
     assert "cannot trace" in refusal("guided_grad_cam", network, patches.images)
-    maps = attribute("occlusion", ExplainedNetwork(network, patches.images), patches.images, patches.labels, seed=0)
+    maps = explain_class("occlusion", explain_network(network, patches.images), patches.images, patches.labels, seed=0)
     assert maps.abs().max() > 0
 
 

@@ -7,8 +7,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from leyden.models import EarlyExitNet, FastCNN, PatchTransformer, ResNet, TorchvisionNet
-from leyden.stages.explain.methods import attribute
-from leyden.stages.explain.network import MAX_BATCH_SIZE, ExplainedNetwork
+from leyden.stages.explain.network import MAX_BATCH_SIZE
+from tests.stages.explain.patch_set import explain_class, explain_network
 
 
 class Block(nn.Module):
@@ -44,7 +44,7 @@ def images() -> torch.Tensor:
 def test_a_relu_in_any_style_has_the_maps_of_separate_modules(style, name, images):
     labels = torch.tensor([0, 1] * 3)
     expected, maps = (
-        attribute(name, ExplainedNetwork(Block(each), images), images, labels, seed=0) for each in ("modules", style)
+        explain_class(name, explain_network(Block(each), images), images, labels, seed=0) for each in ("modules", style)
     )
     assert expected.abs().max() > 0
     assert torch.allclose(expected, maps, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
@@ -73,8 +73,8 @@ class PreActivation(nn.Module):
 
 
 def test_a_shortcut_past_a_relu_is_kept(images):
-    network = ExplainedNetwork(PreActivation(), images)
-    maps = attribute("deep_lift", network, images, torch.zeros(6, dtype=torch.long), seed=0)
+    network = explain_network(PreActivation(), images)
+    maps = explain_class("deep_lift", network, images, torch.zeros(6, dtype=torch.long), seed=0)
     assert maps.abs().max() > 0  # deep_lift itself refuses maps that do not add up
 
 
@@ -92,18 +92,18 @@ def test_a_shortcut_past_a_relu_is_kept(images):
 def test_every_network_of_the_project_is_rewritten_with_the_same_logits(network, images):
     inputs = F.interpolate(images, (32, 32)) if isinstance(network, TorchvisionNet) else images
     network.train()(inputs)  # so that batch norms are not the identity
-    explained = ExplainedNetwork(network.eval(), inputs)
+    explained = explain_network(network.eval(), inputs)
     assert explained.is_rewritten
     if not isinstance(network, FastCNN):  # which pools between convolution and batch norm
         assert not any(isinstance(layer, nn.BatchNorm2d) for layer in explained.network.modules())
-    assert torch.allclose(explained.predict(inputs), network(inputs), rtol=1e-3, atol=1e-4)
+    assert torch.allclose(explained.predict(inputs, inputs), network(inputs), rtol=1e-3, atol=1e-4)
     assert not any(parameter.requires_grad for parameter in explained.parameters())
     assert any(parameter.requires_grad for parameter in network.parameters())
 
 
 def test_large_images_are_processed_in_small_batches():
     network = nn.Sequential(nn.Conv2d(1, 64, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 2))
-    sizes = [ExplainedNetwork(network, torch.zeros(2, 1, side, side)).batch_size for side in (8, 64, 128, 512)]
+    sizes = [explain_network(network, torch.zeros(2, 1, side, side)).batch_size for side in (8, 64, 128, 512)]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] == MAX_BATCH_SIZE
     assert sizes[-1] == 1

@@ -13,6 +13,8 @@ from leyden.data.packed import read_paths
 from leyden.data.sequences import Sequences, SequenceSplit, read_sequence_split
 from leyden.files.tables import read_table
 from leyden.models.sequence_model import SequenceModel
+from leyden.outputs.classification import ClassificationReader
+from leyden.outputs.regression import RegressionReader
 from leyden.stages.explain.batch import Batch, take_batch
 from leyden.stages.explain.drawing import draw_steps
 from leyden.stages.explain.faithfulness import random_map_auc
@@ -21,6 +23,7 @@ from leyden.stages.explain.sequences import METHODS, SequenceExplainer, is_paddi
 from tests.conftest import outputs_of
 
 DECISIVE_STEP = 11
+READER = ClassificationReader(["no", "yes"])
 NETWORKS = ("GRUClassifier", "TransformerClassifier", "SwitchingClassifier")
 
 
@@ -51,18 +54,18 @@ def sequences() -> Sequences:
 
 
 def make_explainer(module: SequenceModel) -> SequenceExplainer:
-    return SequenceExplainer(module.network, num_steps=16, seed=0)
+    return SequenceExplainer(module.network, READER, num_steps=16, seed=0)
 
 
 def take_all(module: SequenceModel, sequences: Sequences) -> Batch:
     labels = torch.ones(len(sequences), dtype=torch.long)
-    return take_batch(module, SequenceSplit(sequences, labels.numpy()), np.arange(len(sequences)), labels)
+    return take_batch(module, READER, SequenceSplit(sequences, labels.numpy()), np.arange(len(sequences)), labels)
 
 
 def take_one(batch: Batch, row: int) -> Batch:
     """Return one sequence without padding."""
     values, lengths = batch.inputs
-    return Batch(None, (values[[row], : lengths[row]], lengths[[row]]), batch.targets[[row]])
+    return Batch(None, (values[[row], : lengths[row]], lengths[[row]]), batch.targets[[row]], batch.reference[[row]])
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -83,6 +86,20 @@ def test_every_method_highlights_the_decisive_step(name, sequences):
     assert insertion.mean() > opposite_insertion.mean()
     if name != "saliency":  # which is unsigned, and some of these steps are evidence against the class
         assert deletion.mean() < random_map_auc(explainer, batch)[0].mean() - 0.1
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_step_that_raises_or_lowers_a_number_is_found(sign, sequences):
+    module = make_model(f"{__name__}.OneStepNetwork")
+    module.network.head.weight.data *= sign
+    explainer = SequenceExplainer(module.network, RegressionReader(["first", "second"]), num_steps=16, seed=0)
+    batch = take_all(module, sequences)
+    maps = explainer.attribute("integrated_gradients", batch)
+    assert (sign * maps[:, DECISIVE_STEP]).mean() > 0.5
+    for area, random, better in zip(
+        explainer.deletion_insertion_auc(batch, maps), random_map_auc(explainer, batch), (-1, 1), strict=True
+    ):
+        assert better * (area.mean() - random.mean()) > 0.1
 
 
 @pytest.mark.parametrize("network", NETWORKS)

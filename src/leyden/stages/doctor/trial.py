@@ -45,8 +45,19 @@ LOGGER = logging.getLogger("lightning.pytorch")
 Step = Callable[[Callable[[Any, int], Any], Any, int], Any]  # (the model's own training_step, batch, batch_idx) -> loss
 
 
-class WithoutPlateauSchedulers(Callback):
-    """Removes schedulers that wait for a score: trials do not validate."""
+class TrialLimits(Callback):
+    """Removes schedulers that wait for a score, as trials do not validate, and ends manual optimisation by batches.
+
+    With several optimizers, `max_steps` counts the steps of each.
+    """
+
+    def __init__(self, num_steps: int) -> None:
+        self._num_left = num_steps
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        self._num_left -= 1
+        if not pl_module.automatic_optimization and self._num_left <= 0:
+            trainer.should_stop = True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         configs = trainer.strategy.lr_scheduler_configs
@@ -94,8 +105,13 @@ class TrialRunner:
                 context or nullcontext(),
             ):
                 warnings.simplefilter("always")
-                callbacks = [WithoutPlateauSchedulers(), *callbacks]
-                options = {**TRAINER_OPTIONS, **self._options, "max_steps": num_steps, **options}
+                callbacks = [TrialLimits(num_steps), *callbacks]
+                options = {
+                    **TRAINER_OPTIONS,
+                    **self._options,
+                    "max_steps": num_steps if self.is_automatic else -1,
+                    **options,
+                }
                 trainer = Trainer(**options, callbacks=callbacks, default_root_dir=folder)
                 trainer.fit(model, datamodule=self._data)
         except NetworkError as error:  # the doctor's subject

@@ -34,7 +34,7 @@ def list_error_slices(
     Returns:
         Rows of ERROR_SLICE_COLUMNS. The intervals are Student's with Bonferroni's correction, blank for one example;
         `p_value` is of a permutation test, one-sided, with Holm's correction. It and `falls_short` are blank for a
-        slice that is too small to judge (see `find_judged`).
+        slice that is too small to judge (see `find_judged`), as one example always is.
     """
     slices = [
         (by, str(name), np.flatnonzero(values == name))
@@ -42,7 +42,10 @@ def list_error_slices(
         for name in np.unique(values)
     ]
     total, alpha, num_draws = len(errors), 1 - confidence_level, limit_draws(num_draws, len(errors))
-    smallest = {count: smallest_p_value(count, total, num_draws) for count in {len(rows) for *_, rows in slices}}
+    smallest = {
+        count: smallest_p_value(count, total, num_draws) if 1 < count < total - 1 else 1.0
+        for count in {len(rows) for *_, rows in slices}
+    }
     is_judged = find_judged([smallest[len(rows)] for *_, rows in slices], alpha)
     judged = [rows for (*_, rows), keep in zip(slices, is_judged, strict=True) if keep]
     p_values = iter(adjust_p_values(permutation_p_values(errors, judged, num_draws, seed)))

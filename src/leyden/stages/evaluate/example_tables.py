@@ -20,9 +20,16 @@ def tabulate_examples(reader: OutputReader, test: ScoredSplit, limit: int) -> di
         {"path": path} | true | predicted | {"error": f"{error:.6g}"}
         for path, true, predicted, error in zip(test.paths, target_rows, test.rows, test.errors.tolist(), strict=True)
     ]
-    columns = ("path", *target_rows[0], *reader.columns(limit), "error")
+    if reader.is_dense:
+        rows = [row | {"mask": mask_file(number)} for number, row in enumerate(rows)]
+    columns = ("path", *target_rows[0], *reader.columns(limit), "error", *(("mask",) if reader.is_dense else ()))
     largest = [rows[index] for index in rank_errors(test.errors)[:MAX_ERRORS]]
     return {artifacts.PREDICTIONS: Table(rows, columns), artifacts.LARGEST_ERRORS: Table(largest, columns)}
+
+
+def mask_file(row: int) -> str:
+    """Return where the predicted mask of a test example is, in the output folder."""
+    return f"{artifacts.MASKS}/{row:06}.png"
 
 
 def rank_errors(errors: np.ndarray) -> list[int]:

@@ -12,9 +12,11 @@ from leyden.outputs.reader import OutputReader
 from leyden.runtimes.load import Predictor
 from leyden.stages.evaluate.error_slices import ERROR_SLICE_COLUMNS, describe_error, list_error_slices
 from leyden.stages.evaluate.example_tables import list_measures, list_per_label, tabulate_examples
+from leyden.stages.evaluate.mask_pictures import draw_masks
 from leyden.stages.evaluate.number_plots import plot_predicted, plot_residuals
 from leyden.stages.evaluate.plots import plot_robustness
 from leyden.stages.evaluate.properties import list_properties, list_target_properties
+from leyden.stages.evaluate.reliability import RELIABILITY_COLUMNS, plot_reliability, reliability_table
 from leyden.stages.evaluate.results import Results, Row, Table
 from leyden.stages.evaluate.robustness import mean_scores, measure_robustness, robustness_columns
 from leyden.stages.evaluate.scored_split import Estimated, ScoredSplit, as_metrics, estimate, score_split
@@ -31,13 +33,7 @@ def evaluate_generic(predictor: Predictor, reader: OutputReader, task: Task, dat
     test = score_split(predictor, reader, data, "test", settings.batch_size, settings.top_k)
     estimates = estimate(test.measures, settings.num_resamples, settings.confidence_level, settings.seed)
     headline = find_measure(reader.headline, test.measures)
-    robustness: list[Row] = []
-    if settings.robustness:
-
-        def score(outputs: np.ndarray, targets: np.ndarray) -> AnyMeasure:
-            return find_measure(reader.headline, reader.measures(outputs, targets))
-
-        robustness = measure_robustness(predictor, reader, data, settings, score, task.make_loss(LossOptions()))
+    robustness = score_robustness(predictor, reader, task, data, settings)
     metrics: dict[str, Any] = {
         "task": reader.name,
         "headline": headline.name,
@@ -52,7 +48,7 @@ def evaluate_generic(predictor: Predictor, reader: OutputReader, task: Task, dat
     slices = list_error_slices(
         test.errors, properties, settings.confidence_level, settings.num_resamples, settings.seed
     )
-    pictures = draw_predictions(reader, test)
+    label_tables, pictures = describe_predictions(reader, test, estimates, data)
     if robustness and headline.name in metrics:
         pictures[f"robustness/{headline.name}.png"] = partial(
             plot_robustness,
@@ -61,38 +57,49 @@ def evaluate_generic(predictor: Predictor, reader: OutputReader, task: Task, dat
             clean=metrics[headline.name],
             bounds=headline.bounds,
         )
-    return Results(
-        metrics,
-        lower_is_better,
-        {
-            **tabulate_examples(reader, test, settings.top_k),
-            artifacts.MEASURES: list_measures(estimates),
-            **tabulate_labels(reader, test, estimates),
-            artifacts.SLICES: Table(slices, ERROR_SLICE_COLUMNS),
-            f"robustness/{headline.name}.csv": Table(robustness, robustness_columns(headline.name)),
-        },
-        pictures,
-        [summarise_headline(headline, metrics), summarise_slices(slices, describe_error)],
-    )
+    tables = {
+        **tabulate_examples(reader, test, settings.top_k),
+        **label_tables,
+        artifacts.MEASURES: list_measures(estimates),
+        artifacts.SLICES: Table(slices, ERROR_SLICE_COLUMNS),
+        f"robustness/{headline.name}.csv": Table(robustness, robustness_columns(headline.name)),
+    }
+    summary = [summarise_headline(headline, metrics), summarise_slices(slices, describe_error)]
+    return Results(metrics, lower_is_better, tables, pictures, summary)
 
 
-def tabulate_labels(reader: OutputReader, test: ScoredSplit, estimates: Sequence[Estimated]) -> dict[str, Table]:
-    """Return the tables by label that suit the task."""
-    tables = {}
+def score_robustness(
+    predictor: Predictor, reader: OutputReader, task: Task, data: Path, settings: Settings
+) -> list[Row]:
+    """Measure the headline under corruptions, and under attacks that raise the task's loss."""
+    if not settings.robustness:
+        return []
+
+    def score(outputs: np.ndarray, targets: np.ndarray) -> AnyMeasure:
+        return find_measure(reader.headline, reader.measures(outputs, targets))
+
+    return measure_robustness(predictor, reader, data, settings, score, task.make_loss(LossOptions()))
+
+
+def describe_predictions(
+    reader: OutputReader, test: ScoredSplit, estimates: Sequence[Estimated], data: Path
+) -> tuple[dict[str, Table], dict[str, Callable[[Path], None]]]:
+    """Return the tables and the pictures that suit the kind of the predictions."""
+    tables, pictures = {}, dict[str, Callable[[Path], None]]()
     if (per_label := list_per_label(estimates, reader.labels)).rows:
         tables[artifacts.PER_LABEL] = per_label
-    return tables
-
-
-def draw_predictions(reader: OutputReader, test: ScoredSplit) -> dict[str, Callable[[Path], None]]:
-    """Return the pictures that suit the task."""
-    pictures: dict[str, Callable[[Path], None]] = {}
     if reader.predicts_numbers:
         for name, plot in (("predicted", plot_predicted), ("residuals", plot_residuals)):
             pictures[f"plots/{name}.png"] = partial(
                 plot, labels=reader.labels, predicted=test.predictions, true=test.targets
             )
-    return pictures
+    if reader.has_label_set:
+        rows = reliability_table(reader.probabilities(test.predictions), test.targets, reader.labels)
+        tables[artifacts.RELIABILITY] = Table(rows, RELIABILITY_COLUMNS)
+        pictures["plots/reliability.png"] = partial(plot_reliability, rows=rows)
+    if reader.is_dense:
+        pictures |= draw_masks(reader, test, data)
+    return tables, pictures
 
 
 def summarise_headline(headline: AnyMeasure, metrics: dict[str, Any]) -> str:

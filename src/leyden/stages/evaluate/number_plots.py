@@ -20,7 +20,7 @@ def plot_predicted(path: Path, labels: Sequence[str], predicted: np.ndarray, tru
         ends = [min(x.min(), y.min()), max(x.max(), y.max())]
         axes.plot(ends, ends, linestyle="--", color="grey")
         axes.plot(x, y, ".", alpha=0.5)
-        axes.set(title=labels[index], xlabel="true", ylabel="predicted")
+        axes.set(xlabel="true", ylabel="predicted")
     figure.savefig(path, dpi=110)
 
 
@@ -32,17 +32,22 @@ def plot_residuals(path: Path, labels: Sequence[str], predicted: np.ndarray, tru
         x = true[rows, index]
         axes.axhline(0, linestyle="--", color="grey")
         axes.plot(x, predicted[rows, index] - x, ".", alpha=0.5)
-        axes.set(title=labels[index], xlabel="true", ylabel="predicted - true")
+        axes.set(xlabel="true", ylabel="predicted - true")
     figure.savefig(path, dpi=110)
 
 
 def make_panels(labels: Sequence[str]) -> tuple[Figure, list[Axes]]:
-    """Return a figure with axes for each of the first MAX_TARGETS labels."""
+    """Return a figure with axes for each of the first MAX_TARGETS labels.
+
+    Names in other scripts are not drawn: the fonts at hand may have no glyphs for them.
+    """
     count = min(len(labels), MAX_TARGETS)
     columns = min(count, 3)
     num_rows = -(-count // columns)
     figure = Figure(figsize=(4 * columns, 4 * num_rows), layout="constrained")
     panels = list(figure.subplots(num_rows, columns, squeeze=False).flat)
+    for number, axes in enumerate(panels[:count]):
+        axes.set_title(labels[number].replace("$", r"\$") if labels[number].isascii() else f"target {number + 1}")
     for axes in panels[count:]:
         axes.set_axis_off()
     return figure, panels[:count]

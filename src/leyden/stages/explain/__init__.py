@@ -15,8 +15,9 @@ from leyden.files.tables import write_table
 from leyden.models.build import Model
 from leyden.models.checkpoint import load_checkpoint
 from leyden.models.sequence_model import SequenceModel
+from leyden.outputs import load_reader
+from leyden.outputs.reader import OutputReader
 from leyden.ranges import SEEDS, check_range
-from leyden.runtimes.load import calibrated, predict_logits
 from leyden.stages.explain.batch import Batch, open_prepared_data, take_batch
 from leyden.stages.explain.channels import write_channels
 from leyden.stages.explain.concepts import read_concepts, write_concepts
@@ -27,10 +28,10 @@ from leyden.stages.explain.images import ImageExplainer
 from leyden.stages.explain.influence import write_influence
 from leyden.stages.explain.methods import check_methods
 from leyden.stages.explain.network import ExplainedNetwork, NotApplicableError
+from leyden.stages.explain.predictions import predict_split
 from leyden.stages.explain.sequences import SequenceExplainer, check_sequence_methods
 from leyden.stages.explain.verdict import Metrics, Verdict, decide_verdict, format_table, rank_verdicts
 
-BATCH_SIZE = 256
 DEFAULT_METHODS = [
     "integrated_gradients",
     "deep_lift",
@@ -70,14 +71,15 @@ def explain(
             (transformers). Based on replacing parts by the mean colour: occlusion (a sliding window), feature_ablation
             (cells of a grid), kernel_shap and lime (random sets of cells). Sequences have integrated_gradients,
             saliency and occlusion.
-        num_shown: Examples to draw: errors first, then the least confident, then one per class.
+        num_shown: Examples to draw: errors first, then the least confident, then one per class; without classes, the
+            largest errors, then the smallest.
         num_evidence: Random test examples to measure the methods on, at most.
         num_deletion_steps: Steps of the deletion and insertion curves.
         num_influential: Training examples listed for each error shown, of those that helped most and of those that
             harmed most; 0 lists none.
-        num_channels: Channels listed for each class, those with the largest conductance in the last layer with spatial
-            dimensions; 0 lists none.
-        concepts: Folder with a sub-folder of at least 10 images per concept, to be tested on each class; null for none.
+        num_channels: Channels listed for each label, those with the largest conductance in the last layer with spatial
+            dimensions (at the end of the encoder for outputs with a value per pixel); 0 lists none.
+        concepts: Folder with a sub-folder of at least 10 images per concept, to be tested on each label; null for none.
         seed: Seed of methods that draw random numbers, random maps, the randomised model and the choice of evidence.
         trust: Load the checkpoint even if it names a network from outside leyden, torchvision and timm; not needed for
             what this project has published.
@@ -93,20 +95,22 @@ def explain(
     if isinstance(module, SequenceModel):
         check_sequence_methods(methods)
     prepared = open_prepared_data(data, module, model)
-    examples, labels = prepared.test
-    probabilities = calibrated(module, predict_logits(module, examples, BATCH_SIZE, "explain")).softmax(1)
-    predicted = probabilities.argmax(1)
-    rows, reasons = choose_examples(probabilities, torch.from_numpy(labels), num_shown)
-    evidence_rows = np.random.default_rng(seed).permutation(len(labels))[:num_evidence]
-    evidence = take_batch(module, prepared.test, evidence_rows, predicted)
-    shown = take_batch(module, prepared.test, np.array(rows), predicted)
+    reader, test = load_reader(module.spec), prepared.test
+    predictions = predict_split(module, reader, test)
+    rows, reasons = choose_examples(predictions, test.targets, num_shown)
+    evidence_rows = np.random.default_rng(seed).permutation(len(test.targets))[:num_evidence]
+    evidence, shown = (
+        take_batch(module, reader, test, each, predictions.labels) for each in (evidence_rows, np.array(rows))
+    )
     explainer, randomised = (
-        make_explainer(each, evidence, num_deletion_steps, seed) for each in (module, randomise(module, seed))
+        make_explainer(each, reader, evidence, num_deletion_steps, seed) for each in (module, randomise(module, seed))
     )
     metrics, maps, verdicts = run_methods(methods, explainer, randomised, evidence, shown)
-    descriptions = describe_examples(
-        module, probabilities[rows], [prepared.test_paths[row] for row in rows], labels[rows], reasons
-    )
+    described = describe_examples(module, reader, predictions, shown, test.targets[rows], rows)
+    descriptions = [
+        {"path": prepared.test_paths[row], **cells, "chosen": reason, "file": f"maps/{number:02d}.png"}
+        for number, (row, cells, reason) in enumerate(zip(rows, described, reasons, strict=True))
+    ]
     with replaced_folder(out, "explain") as folder:
         write_json(folder / METRICS, metrics)
         write_table(folder / SUMMARY, [row._asdict() for row in verdicts], Verdict._fields)
@@ -114,17 +118,17 @@ def explain(
         arrays: dict[str, Any] = {"rows": np.array(rows), **explainer.arrays(shown), **maps}
         np.savez_compressed(folder / "maps/maps.npz", **arrays)
         write_examples(folder, descriptions, explainer, shown, maps)
-        write_influence(folder, module, prepared, rows, descriptions, num_influential)
-        write_channels(folder, module, evidence, num_channels)
-        write_concepts(folder, module, prepared, concept_images, seed)
+        write_influence(folder, module, reader, prepared, rows, descriptions, num_influential)
+        write_channels(folder, module, reader, evidence, num_channels)
+        write_concepts(folder, module, reader, prepared, concept_images, seed)
     print(format_table(verdicts, metrics))
 
 
-def make_explainer(module: Model, batch: Batch, num_deletion_steps: int, seed: int) -> Explainer:
+def make_explainer(module: Model, reader: OutputReader, batch: Batch, num_deletion_steps: int, seed: int) -> Explainer:
     """Prepare a model for explaining inputs like those of the batch."""
     if isinstance(module, SequenceModel):
-        return SequenceExplainer(module.network, num_deletion_steps, seed)
-    return ImageExplainer(ExplainedNetwork(module.network, *batch.inputs), num_deletion_steps, seed)
+        return SequenceExplainer(module.network, reader, num_deletion_steps, seed)
+    return ImageExplainer(ExplainedNetwork(module.network, batch.inputs[0], reader), num_deletion_steps, seed)
 
 
 def run_methods(

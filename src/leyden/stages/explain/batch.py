@@ -5,17 +5,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from leyden.data.packed import Split, read_paths, read_report, read_split
 from leyden.data.sequences import SequenceSplit, read_sequence_split
 from leyden.models.build import Model
 from leyden.models.image_model import ImageModel
+from leyden.outputs.reader import OutputReader
 from leyden.runtimes.compatibility import check_fits
+
+BATCH_SIZE = 16  # outputs may have a value per pixel
 
 
 class PreparedData(NamedTuple):
-    """The splits that explanations are made from, each a pair of examples and labels, and the files of their rows.
+    """The splits that explanations are made from, each a pair of examples and targets, and the files of their rows.
 
     `train` is None where the training images are in shards, which have no rows.
     """
@@ -27,15 +30,17 @@ class PreparedData(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Test examples together with the labels that the model predicts for them.
+    """Test examples together with what is explained of the model's predictions for them.
 
     `examples` are as prepared: images uint8 (N, H, W, C), or padded sequences. `inputs` are what the network reads:
-    images float (N, C, H, W), or values (N, T, F) and lengths (N,). `targets` are the predicted labels (N,).
+    images float (N, C, H, W), or values (N, T, F) and lengths (N,). `targets` are the labels (N,) whose outputs are
+    explained, and `reference` is what stays fixed while inputs change (`OutputReader.reference`).
     """
 
     examples: Any
     inputs: tuple[Tensor, ...]
     targets: Tensor
+    reference: Tensor
 
 
 def open_prepared_data(folder: Path, module: Model, model: Path) -> PreparedData:
@@ -52,10 +57,20 @@ def open_prepared_data(folder: Path, module: Model, model: Path) -> PreparedData
     return PreparedData(test, test_paths, train, train_paths)
 
 
-def take_batch(module: Model, split: Split | SequenceSplit, rows: np.ndarray, predicted: Tensor) -> Batch:
-    """Take some rows of a split for which the model predicted the labels (number of rows in the split,)."""
+def take_batch(
+    module: Model, reader: OutputReader, split: Split | SequenceSplit, rows: np.ndarray, targets: Tensor
+) -> Batch:
+    """Take some rows of a split; `targets` are the explained labels of all its rows."""
     examples = split[0][rows]
-    return Batch(examples, preprocess(module, examples), predicted[rows])
+    inputs = preprocess(module, examples)
+    return Batch(examples, inputs, targets[rows], find_reference(module.network, reader, *inputs))
+
+
+def find_reference(network: nn.Module, reader: OutputReader, *inputs: Tensor) -> Tensor:
+    """Return what stays fixed while inputs change, given the whole inputs."""
+    with torch.no_grad():
+        batches = zip(*(each.split(BATCH_SIZE) for each in inputs), strict=True)
+        return torch.cat([reader.reference(network(*batch)) for batch in batches])
 
 
 def preprocess(module: Model, examples: Any) -> tuple[Tensor, ...]:

@@ -1,4 +1,4 @@
-"""Whether user-defined concepts, given by example images, matter to a class: concepts.csv."""
+"""Whether user-defined concepts, given by example images, matter to a label's output: concepts.csv."""
 
 import tempfile
 from pathlib import Path
@@ -20,12 +20,15 @@ from leyden.files.tables import write_table
 from leyden.imaging.images import ImageReader, UnreadableImageError, decoder_limits, read_image
 from leyden.models.build import Model
 from leyden.models.image_model import ImageModel
-from leyden.stages.explain.batch import PreparedData, preprocess
+from leyden.outputs.reader import OutputReader
+from leyden.stages.explain.batch import PreparedData, find_reference, preprocess
 from leyden.stages.explain.channels import last_spatial_module
+from leyden.stages.explain.network import ExplainedOutputs
+from leyden.tasks import load_task
 
 MIN_IMAGES = 10
 NUM_RANDOM = 20  # random concepts per test, and as many counterparts
-MAX_IMAGES = 64  # test images of a class whose logits are followed
+MAX_IMAGES = 64  # test images of a label whose outputs are followed
 SIGNIFICANCE_LEVEL = 0.05
 COLUMNS = (
     *("concept", "label", "images", "layer", "score"),
@@ -72,8 +75,10 @@ def read_images(folder: Path, module: ImageModel) -> list[np.ndarray]:
     return images
 
 
-def write_concepts(folder: Path, module: Model, prepared: PreparedData, concepts: Concepts, seed: int) -> None:
-    """Test each concept on each class, in the last layer with spatial dimensions, against random training images.
+def write_concepts(
+    folder: Path, module: Model, reader: OutputReader, prepared: PreparedData, concepts: Concepts, seed: int
+) -> None:
+    """Test each concept on each label, in the layer of channels.csv, against random training images.
 
     Without concepts, concepts.csv has only its header.
     """
@@ -82,27 +87,37 @@ def write_concepts(folder: Path, module: Model, prepared: PreparedData, concepts
         print("explain: concepts left out: they are compared with training images, which are in shards")
     elif concepts and isinstance(module, ImageModel):
         assert isinstance(prepared.train, Split) and isinstance(prepared.test, Split)
-        if layer := last_spatial_module(module.network, preprocess(module, prepared.test.images[:1])[0]):
-            rows = list_concepts(module, layer, concepts, prepared.train.images, prepared.test, seed)
+        if layer := last_spatial_module(
+            module.network, preprocess(module, prepared.test.images[:1])[0], reader.is_dense
+        ):
+            rows = list_concepts(module, reader, layer, concepts, prepared.train.images, prepared.test, seed)
         else:
             print("explain: concepts left out: the network has no layer with spatial dimensions")
     write_table(folder / CONCEPTS, rows, COLUMNS)
 
 
 def list_concepts(
-    module: ImageModel, layer: str, concepts: Concepts, train_images: Images, test: Split, seed: int
+    module: ImageModel,
+    reader: OutputReader,
+    layer: str,
+    concepts: Concepts,
+    train_images: Images,
+    test: Split,
+    seed: int,
 ) -> list[dict[str, Any]]:
-    """Return the rows of concepts.csv, by concept and class; p-values are corrected for the number of rows."""
-    labels = np.unique(test.targets).tolist()
+    """Return the rows of concepts.csv, by concept and label; p-values are corrected for the number of rows."""
+    network, task = ExplainedOutputs(module.network, reader), load_task(module.spec)
+    test_rows = {label: task.rows_with(test.targets, label)[:MAX_IMAGES] for label in range(len(module.labels))}
+    test_rows = {label: found for label, found in test_rows.items() if len(found)}
     rows = []
     for number, (name, images) in enumerate(concepts.items()):
         generator = np.random.default_rng([seed, number])
         size = min(len(images), len(train_images))
         random_rows = (generator.choice(len(train_images), size, replace=False) for _ in range(2 * NUM_RANDOM))
         directions = concept_directions(module, layer, [images, *(train_images[np.sort(each)] for each in random_rows)])
-        for label in labels:
-            inputs = preprocess(module, test.images[np.flatnonzero(test.targets == label)[:MAX_IMAGES]])[0]
-            scores, sensitivities = measure_directions(module, layer, inputs, label, directions)
+        for label, found in test_rows.items():
+            inputs = preprocess(module, test.images[found])[0]
+            scores, sensitivities = measure_directions(network, layer, inputs, label, directions)
             score, sensitivity = (float(values[:NUM_RANDOM].mean()) for values in (scores, sensitivities))
             rows.append(
                 {
@@ -111,7 +126,7 @@ def list_concepts(
                     "images": len(images),
                     "layer": layer,
                     "score": round(score, 4),
-                    **compare_to_random(sensitivity, sensitivities[NUM_RANDOM:], len(labels) * len(concepts)),
+                    **compare_to_random(sensitivity, sensitivities[NUM_RANDOM:], len(test_rows) * len(concepts)),
                 }
             )
     return rows
@@ -142,18 +157,20 @@ def concept_directions(module: ImageModel, layer: str, sets: list[np.ndarray]) -
 
 
 def measure_directions(
-    module: ImageModel, layer: str, inputs: Tensor, label: int, directions: Tensor
+    network: ExplainedOutputs, layer: str, inputs: Tensor, label: int, directions: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Measure how the logit of a label changes when a layer's outputs move along each direction.
+    """Measure how the output of a label changes when a layer's outputs move along each direction.
 
     Returns:
-        The scores, fractions of the images whose logit rises; and the sensitivities, mean changes of the logit per step
-        of length 1; both (number of directions,).
+        The scores, fractions of the images whose output rises; and the sensitivities, mean changes of the output per
+        step of length 1; both (number of directions,).
 
     Source: Kim et al., "Interpretability beyond feature attribution", 2018, sections 3.2 to 3.4.
     """
-    gradient = LayerGradientXActivation(module.network, module.network.get_submodule(layer), multiply_by_inputs=False)
-    changes = gradient.attribute(inputs, target=label).detach().flatten(1) @ directions.T
+    gradient = LayerGradientXActivation(network, network.network.get_submodule(layer), multiply_by_inputs=False)
+    reference = find_reference(network.network, network.reader, inputs)
+    changes = gradient.attribute(inputs, target=label, additional_forward_args=reference).detach().flatten(1)
+    changes = changes @ directions.T
     return (changes > 0).float().mean(dim=0), changes.mean(dim=0)
 
 

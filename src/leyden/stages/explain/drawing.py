@@ -16,21 +16,22 @@ def draw_image(path: Path, image: np.ndarray) -> None:
     Image.fromarray(enlarge(image.squeeze())).save(path)
 
 
-def draw_map(path: Path, image: np.ndarray, values: np.ndarray, signed: bool = True) -> None:
-    """Draw a map (H, W) over its image, with a colour bar: red supports the class, blue opposes it.
+def draw_map(path: Path, image: np.ndarray, values: np.ndarray, evidence: tuple[str, str] | None) -> None:
+    """Draw a map (H, W) over its image, with a colour bar: red where it is positive, blue where it is negative.
 
-    A map of zeros leaves the image grey. The colour bar of an unsigned map runs from none to much (red).
+    A map of zeros leaves the image grey. `evidence` is what positive and negative values are, for the colour bar; None
+    for an unsigned map, whose colour bar runs from none to much (red).
     """
     grey = image.mean(axis=2) / 255
     limit = np.quantile(np.abs(values), 0.99) or np.abs(values).max() or 1.0
     strength = np.clip(values / limit, -1, 1)
     opacity = np.abs(strength)[..., None] ** 0.5
     pixels = enlarge(to_bytes(grey[..., None] * 0.6 * (1 - opacity) + colours(strength) * opacity))
-    Image.fromarray(np.concatenate([pixels, colour_bar(len(pixels), signed)], axis=1)).save(path)
+    Image.fromarray(np.concatenate([pixels, colour_bar(len(pixels), evidence)], axis=1)).save(path)
 
 
 def draw_steps(path: Path, curves: np.ndarray, values: np.ndarray | None) -> None:
-    """Draw curves (T, F) over time, on a map (T,) if there is one: red supports the class, blue opposes it."""
+    """Draw curves (T, F) over time, on a map (T,) if there is one: red where it is positive, blue where negative."""
     figure = Figure(figsize=(3.2, 2), layout="constrained")
     axes = figure.subplots()
     axes.plot(curves, linewidth=1, marker="." if len(curves) < 2 else "")
@@ -43,12 +44,12 @@ def draw_steps(path: Path, curves: np.ndarray, values: np.ndarray | None) -> Non
     figure.savefig(path, dpi=100)
 
 
-def colour_bar(height: int, signed: bool) -> np.ndarray:
+def colour_bar(height: int, evidence: tuple[str, str] | None) -> np.ndarray:
     """Draw a colour bar with its labels: uint8 (height, width, 3)."""
     bar = Image.new("RGB", (6 + BAR_PX + LABEL_PX, height), "white")
-    steps = colours(np.linspace(1, -1 if signed else 0, height))
+    steps = colours(np.linspace(1, -1 if evidence else 0, height))
     bar.paste(Image.fromarray(to_bytes(steps[:, None].repeat(BAR_PX, axis=1))), (6, 0))
-    labels = {"for": "lt", "0": "lm", "against": "lb"} if signed else {"much": "lt", "none": "lb"}
+    labels = {evidence[0]: "lt", "0": "lm", evidence[1]: "lb"} if evidence else {"much": "lt", "none": "lb"}
     for number, (label, anchor) in enumerate(labels.items()):
         position = 9 + BAR_PX, (height - 1) * number / (len(labels) - 1)
         ImageDraw.Draw(bar).text(position, label, "black", ImageFont.load_default(11), anchor)

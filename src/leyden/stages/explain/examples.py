@@ -9,21 +9,35 @@ from torch import Tensor
 from leyden.artifacts import EXAMPLES
 from leyden.files.tables import write_table
 from leyden.models.build import Model
+from leyden.outputs.reader import OutputReader, Row
 from leyden.stages.explain.batch import Batch
 from leyden.stages.explain.explainer import Explainer
+from leyden.stages.explain.predictions import Predictions, predict_outputs
+
+LARGE_ERROR, SMALL_ERROR = "large error", "small error"  # why an example was chosen
 
 
-def choose_examples(probabilities: Tensor, labels: Tensor, count: int) -> tuple[list[int], list[str]]:
+def choose_examples(predictions: Predictions, targets: np.ndarray, count: int) -> tuple[list[int], list[str]]:
     """Choose test examples worth a look, each once.
 
-    These are errors, most confident first; then uncertain predictions, least confident first; then the most confident
-    correct prediction of each class. The first two groups take at most a third each.
+    Returns:
+        Rows of the test split, at most `count`, and for each why it was chosen.
+    """
+    if predictions.confidence is None:
+        reasons = choose_by_error(predictions.errors, count)
+    else:
+        reasons = choose_by_confidence(predictions.confidence, predictions.errors > 0, targets, count)
+    return list(reasons), list(reasons.values())
+
+
+def choose_by_confidence(confidence: Tensor, wrong: np.ndarray, labels: np.ndarray, count: int) -> dict[int, str]:
+    """Choose errors, most confident first; then uncertain predictions; then each class's most confident correct one.
+
+    The first two groups take at most a third each.
 
     Returns:
-        Rows of the test split, at most `count`, and for each why it was chosen: wrong, unsure or right.
+        For each row, why it was chosen: wrong, unsure or right.
     """
-    confidence, prediction = probabilities.max(1)
-    wrong = prediction != labels
     by_confidence = confidence.argsort(descending=True).tolist()
     errors = [row for row in by_confidence if wrong[row]]
     unsure = [row for row in reversed(by_confidence) if not wrong[row]]
@@ -33,28 +47,60 @@ def choose_examples(probabilities: Tensor, labels: Tensor, count: int) -> tuple[
     for rows, reason, limit in ((errors, "wrong", third), (unsure, "unsure", third), (confident, "right", count)):
         for row in rows[:limit]:
             reasons.setdefault(row, reason)
-    chosen = list(reasons)[:count]
-    return chosen, [reasons[row] for row in chosen]
+    return dict(list(reasons.items())[:count])
+
+
+def choose_by_error(errors: np.ndarray, count: int) -> dict[int, str]:
+    """Choose the largest errors (N,), half of the examples or fewer if others are right; then the smallest.
+
+    Returns:
+        For each row, why it was chosen.
+    """
+    order = np.argsort(errors, kind="stable").tolist()
+    largest = [row for row in reversed(order) if errors[row] > 0][: (count + 1) // 2]
+    smallest = [row for row in order if row not in largest][: count - len(largest)]
+    return dict.fromkeys(largest, LARGE_ERROR) | dict.fromkeys(smallest, SMALL_ERROR)
 
 
 def describe_examples(
-    module: Model, probabilities: Tensor, paths: list[str], labels: np.ndarray, reasons: list[str]
+    module: Model,
+    reader: OutputReader,
+    predictions: Predictions,
+    batch: Batch,
+    targets: np.ndarray,
+    rows: list[int],
 ) -> list[dict[str, Any]]:
-    """Return the rows of examples.csv, one per example."""
-    confidence, prediction = probabilities.max(1)
+    """Describe what the model predicts for the rows of a split that are in a batch; `targets` are those of the rows.
+
+    Returns:
+        For each row its label (the target), prediction and confidence; without classes also its error, and which of
+        the labels is explained. Numbers are in units.
+    """
+    true_cells = reader.target_rows(targets)
+    if predictions.confidence is not None:
+        labels, confidence = predictions.labels[rows].tolist(), predictions.confidence[rows].tolist()
+        return [
+            {"label": join_cells(cells), "prediction": module.labels[label], "confidence": round(score, 4)}
+            for cells, label, score in zip(true_cells, labels, confidence, strict=True)
+        ]
+    cells = reader.rows(predict_outputs(module, batch.inputs).numpy(), limit=1)
     return [
         {
-            "path": path,
-            "label": module.labels[label],
-            "prediction": module.labels[predicted],
-            "confidence": round(score, 4),
-            "chosen": reason,
-            "file": f"maps/{number:02d}.png",
+            "label": join_cells(true),
+            "prediction": join_cells({name: cell for name, cell in predicted.items() if f"true_{name}" in true}),
+            "confidence": "",
+            "error": float(f"{predictions.errors[row]:.6g}"),
+            "explained": module.labels[int(predictions.labels[row])],
         }
-        for number, (path, label, predicted, score, reason) in enumerate(
-            zip(paths, labels, prediction.tolist(), confidence.tolist(), reasons, strict=True)
-        )
+        for row, true, predicted in zip(rows, true_cells, cells, strict=True)
     ]
+
+
+def join_cells(cells: Row) -> str:
+    """Return the cells of a row as a text, with their names if there are several."""
+    if len(cells) == 1:
+        return next(iter(cells.values()))
+    return ", ".join(f"{name.removeprefix('true_')} {cell}" for name, cell in cells.items())
 
 
 def write_examples(

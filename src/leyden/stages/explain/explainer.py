@@ -23,7 +23,7 @@ class Explainer(Protocol):
         """Return the shape of a batch's maps."""
 
     def attribute(self, method: str, batch: Batch) -> Tensor:
-        """Attribute the logits of the targets: float32 maps.
+        """Attribute the explained outputs of the targets: float32 maps.
 
         Raises:
             NotApplicableError: if the method's maps would not be valid for this model.

@@ -14,15 +14,15 @@ CONFIDENCE_LEVEL = 0.95
 
 @torch.inference_mode()
 def deletion_insertion_auc(
-    predict: Callable[[Tensor], Tensor], order: Tensor, sizes: Tensor, targets: Tensor, num_steps: int
+    respond: Callable[[Tensor], Tensor], order: Tensor, sizes: Tensor, targets: Tensor, num_steps: int
 ) -> tuple[Tensor, Tensor]:
-    """Delete and insert the parts of inputs in order, and follow the probabilities of the targets (N,).
+    """Delete and insert the parts of inputs in order, and follow the response of the targets (N,).
 
     Args:
-        predict: Maps which parts are hidden, bool (N, parts), to logits (N, K).
+        respond: Maps which parts are hidden, bool (N, parts), to responses (N, K) in [0, 1], such as probabilities.
         order: Rank of each part, (N, parts).
         sizes: How many parts each input has, (N,), or (1,) if all have the same number.
-        targets: Labels.
+        targets: Labels whose response is followed.
         num_steps: Steps from no part to all.
 
     Returns:
@@ -35,7 +35,7 @@ def deletion_insertion_auc(
     for fraction in fractions:
         is_deleted = order < (fraction * sizes).round()[:, None]
         for curve, is_hidden in zip(curves, (is_deleted, ~is_deleted), strict=True):
-            curve.append(predict(is_hidden).softmax(1).gather(1, targets[:, None])[:, 0])
+            curve.append(respond(is_hidden).gather(1, targets[:, None])[:, 0])
     deletion, insertion = (torch.trapezoid(torch.stack(curve, 1), fractions) for curve in curves)
     return deletion, insertion
 

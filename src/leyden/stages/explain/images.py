@@ -32,12 +32,14 @@ class ImageExplainer:
         return (len(batch.targets), *batch.inputs[0].shape[2:])
 
     def attribute(self, method: str, batch: Batch) -> Tensor:
-        return attribute(method, self.network, batch.inputs[0], batch.targets, self.seed)
+        return attribute(method, self.network, batch.inputs[0], batch.targets, batch.reference, self.seed)
 
     def deletion_insertion_auc(self, batch: Batch, maps: Tensor) -> tuple[Tensor, Tensor]:
-        order = maps.flatten(1).argsort(dim=1, descending=True).argsort(dim=1)
+        order = self.network.reader.importance(maps).flatten(1).argsort(dim=1, descending=True).argsort(dim=1)
         return deletion_insertion_auc(
-            lambda hidden: self.network.predict(batch.inputs[0].masked_fill(hidden.view_as(maps)[:, None], 0)),
+            lambda hidden: self.network.respond(
+                batch.inputs[0].masked_fill(hidden.view_as(maps)[:, None], 0), batch.reference
+            ),
             order,
             torch.tensor([order.shape[1]], dtype=torch.float64),
             batch.targets,
@@ -50,13 +52,14 @@ class ImageExplainer:
     def extra_metrics(self, method: str, batch: Batch, maps: Tensor) -> dict[str, float]:
         """Compute `infidelity`, `sensitivity_max`, and `completeness_error` of methods that promise completeness."""
         (images,) = batch.inputs
+        explained = batch.targets, batch.reference
         metrics = {
-            "infidelity": measure_infidelity(self.network, images, maps, batch.targets, self.seed),
-            "sensitivity_max": measure_sensitivity(method, self.network, images, batch.targets, self.seed),
+            "infidelity": measure_infidelity(self.network, images, maps, *explained, self.seed),
+            "sensitivity_max": measure_sensitivity(method, self.network, images, *explained, self.seed),
             "sensitivity_examples": min(NUM_SENSITIVITY_EXAMPLES, len(images)),
         }
         if method in COMPLETE:
-            metrics["completeness_error"] = completeness_error(self.network, images, maps, batch.targets)
+            metrics["completeness_error"] = completeness_error(self.network, images, maps, *explained)
         return metrics
 
     def describe_layer(self, method: str) -> str:
@@ -69,11 +72,15 @@ class ImageExplainer:
         if values is None:
             draw_image(path, batch.examples[row])
         else:
-            draw_map(path, batch.examples[row], values, signed=method not in UNSIGNED)
+            draw_map(path, batch.examples[row], values, None if method in UNSIGNED else self.network.reader.evidence)
 
 
-def measure_infidelity(network: ExplainedNetwork, inputs: Tensor, maps: Tensor, targets: Tensor, seed: int) -> float:
-    """Measure how badly maps predict the change of the logits when random squares of a quarter of the side are blanked.
+def measure_infidelity(
+    network: ExplainedNetwork, inputs: Tensor, maps: Tensor, targets: Tensor, reference: Tensor, seed: int
+) -> float:
+    """Measure how badly maps predict the change of what they explain when random squares are blanked.
+
+    The side of a square is a quarter of the image's.
 
     Each map is scaled optimally first, since gradients have no unit. The result is the fraction of the changes that the
     map does not predict: 0 for a perfect map, 1 for a map of zeros.
@@ -85,18 +92,18 @@ def measure_infidelity(network: ExplainedNetwork, inputs: Tensor, maps: Tensor, 
         squares = random_squares(images)
         return squares.float(), images * ~squares
 
-    def total_infidelity(images: Tensor, labels: Tensor, values: Tensor, normalize: bool) -> Tensor:
+    def total_infidelity(images: Tensor, labels: Tensor, fixed: Tensor, values: Tensor, normalize: bool) -> Tensor:
         with seeded(seed):
             return infidelity(
-                network, blank, images, values, None, None, labels, NUM_PERTURBATIONS, len(images), normalize
+                network, blank, images, values, None, fixed, labels, NUM_PERTURBATIONS, len(images), normalize
             ).sum()
 
     per_channel = (maps[:, None] / inputs.shape[1]).expand_as(inputs)
     unexplained, total = torch.zeros(()), torch.zeros(())
-    tensors = (inputs, targets, per_channel)
-    for images, labels, values in zip(*(each.split(network.batch_size) for each in tensors), strict=True):
-        unexplained += total_infidelity(images, labels, values, True)
-        total += total_infidelity(images, labels, torch.zeros_like(images), False)
+    tensors = (inputs, targets, reference, per_channel)
+    for images, labels, fixed, values in zip(*(each.split(network.batch_size) for each in tensors), strict=True):
+        unexplained += total_infidelity(images, labels, fixed, values, True)
+        total += total_infidelity(images, labels, fixed, torch.zeros_like(images), False)
     return float(unexplained / total.clamp(min=1e-12))
 
 
@@ -111,18 +118,29 @@ def random_squares(images: Tensor) -> Tensor:
     return (inside[0][:, None, :, None] & inside[1][:, None, None, :]).expand_as(images)
 
 
-def measure_sensitivity(method: str, network: ExplainedNetwork, inputs: Tensor, targets: Tensor, seed: int) -> float:
+def measure_sensitivity(
+    method: str, network: ExplainedNetwork, inputs: Tensor, targets: Tensor, reference: Tensor, seed: int
+) -> float:
     """Measure how far maps move, relative to their norm, under noise of at most 0.02 on images of standard deviation 1.
 
     Source: Yeh et al., 2019, section 3, by sampling.
     """
 
-    def explain(images: tuple[Tensor, ...] | Tensor, target: Tensor) -> tuple[Tensor]:
+    def explain(
+        images: tuple[Tensor, ...] | Tensor, target: Tensor, additional_forward_args: tuple[Tensor]
+    ) -> tuple[Tensor]:
         # Captum would treat a bare tensor as a tuple.
-        return (attribute(method, network, images[0] if isinstance(images, tuple) else images, target, seed),)
+        images = images[0] if isinstance(images, tuple) else images
+        return (attribute(method, network, images, target, *additional_forward_args, seed),)
 
     first = slice(0, NUM_SENSITIVITY_EXAMPLES)
     with seeded(seed), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        distances = sensitivity_max(explain, inputs[first], n_perturb_samples=NUM_NEIGHBOURS, target=targets[first])
+        distances = sensitivity_max(
+            explain,
+            inputs[first],
+            n_perturb_samples=NUM_NEIGHBOURS,
+            target=targets[first],
+            additional_forward_args=(reference[first],),
+        )
     return float(distances.mean())

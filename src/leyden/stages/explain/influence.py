@@ -15,47 +15,61 @@ from leyden.data.sequences import SequenceSplit
 from leyden.files.tables import write_table
 from leyden.models.build import Model
 from leyden.models.layer_outputs import observe_outputs
+from leyden.outputs.reader import OutputReader
 from leyden.stages.explain.batch import PreparedData, preprocess
+from leyden.stages.explain.examples import LARGE_ERROR, join_cells
+from leyden.tasks import load_task
+from leyden.tasks.targets import LossOptions
 
 BATCH_SIZE = 256
 EXAMPLE_COLUMNS = ("file", "path", "label", "prediction")  # copied from examples.csv
+REASONS = ("wrong", LARGE_ERROR, "unsure")  # for which examples are listed, the first that there is
 COLUMNS = (*EXAMPLE_COLUMNS, "effect", "rank", "influence", "training_row", "training_path", "training_label")
 
 
 def write_influence(
     folder: Path,
     module: Model,
+    reader: OutputReader,
     prepared: PreparedData,
     rows: list[int],
     descriptions: list[dict[str, Any]],
     num_influential: int,
 ) -> None:
-    """List the training examples that helped and harmed each error shown most, or else each uncertain prediction.
+    """List the training examples that helped and harmed each error that is shown most.
+
+    Errors are wrong classes, or without any uncertain predictions; where there are no classes, the largest errors.
 
     `rows` are the rows of the test split that are shown, and `descriptions` their rows in examples.csv. If there is
     nothing to list, influence.csv has only its header.
     """
-    reason = "wrong" if any(each["chosen"] == "wrong" for each in descriptions) else "unsure"
+    chosen = {each["chosen"] for each in descriptions}
+    reason = next((reason for reason in REASONS if reason in chosen), None)
     explained = {row: each for row, each in zip(rows, descriptions, strict=True) if each["chosen"] == reason}
-    table = list_influences(module, prepared, explained, num_influential) if num_influential and explained else []
+    table = (
+        list_influences(module, reader, prepared, explained, num_influential) if num_influential and explained else []
+    )
     write_table(folder / INFLUENCE, table, COLUMNS)
 
 
 def list_influences(
-    module: Model, prepared: PreparedData, explained: dict[int, dict[str, Any]], count: int
+    module: Model, reader: OutputReader, prepared: PreparedData, explained: dict[int, dict[str, Any]], count: int
 ) -> list[dict[str, Any]]:
     """Return the rows of influence.csv: for each test example the most helpful first, then the most harmful."""
     if (train := prepared.train) is None:
         print("explain: influence left out: the training examples are in shards")
         return []
-    test_examples, test_labels = prepared.test
+    if reader.is_dense:
+        print("explain: influence left out: it needs a network that ends in a linear layer, not a value per pixel")
+        return []
+    test_examples, test_targets = prepared.test
     rows = np.array(list(explained))
     inputs = preprocess(module, test_examples[rows])
     layer = last_linear_layer(module.network, inputs)
     if layer is None:
         print("explain: influence left out: it needs a network that ends in a linear layer")
         return []
-    scores = compute_influences(module, layer, inputs, torch.from_numpy(test_labels[rows]), train)
+    scores = compute_influences(module, reader, layer, inputs, torch.from_numpy(test_targets[rows]), train)
     table = []
     for influences, description in zip(scores, explained.values(), strict=True):
         for effect, sign in (("helpful", 1), ("harmful", -1)):
@@ -69,24 +83,29 @@ def list_influences(
                         "influence": float(f"{influences[row]:.6g}"),
                         "training_row": row,
                         "training_path": prepared.train_paths[row],
-                        "training_label": module.labels[train.targets[row]],
+                        "training_label": join_cells(reader.target_rows(train.targets[[row]])[0]),
                     }
                 )
     return table
 
 
 def compute_influences(
-    module: Model, layer: nn.Linear, inputs: tuple[Tensor, ...], labels: Tensor, train: Split | SequenceSplit
+    module: Model,
+    reader: OutputReader,
+    layer: nn.Linear,
+    inputs: tuple[Tensor, ...],
+    targets: Tensor,
+    train: Split | SequenceSplit,
 ) -> Tensor:
     """Compute how far a step on each training example would lower the loss of test examples: products of gradients.
 
     TracIn sums this over the checkpoints of a training, weighted by their learning rates. Here there is one checkpoint,
     the final model, at rate 1: an example that the model learned early and has long classified correctly counts little,
     and only the order within a test example is meaningful. The gradients are those of the last layer's weights, without
-    its bias, of the plain cross-entropy.
+    its bias, of the plain cross-entropy of classes, or else of the task's loss.
 
-    `inputs` are the network's inputs of N test examples. A helpful example supports their true labels (N,), not the
-    predicted ones.
+    `inputs` are the network's inputs of N test examples. A helpful example supports their `targets` (N, ...), not what
+    is predicted.
 
     Returns:
         (N, training examples); above 0 is helpful.
@@ -107,9 +126,23 @@ def compute_influences(
         batches,
         checkpoints=["final model"],
         checkpoints_load_func=lambda network, checkpoint: 1.0,
-        loss_fn=nn.CrossEntropyLoss(reduction="sum"),
+        loss_fn=nn.CrossEntropyLoss(reduction="sum") if reader.has_one_label else TaskLoss(module),
     )
-    return tracer.influence((*inputs, labels)).detach()
+    return tracer.influence((*inputs, targets)).detach()
+
+
+class TaskLoss(nn.Module):
+    """The sum of a task's loss over a batch, given the outputs of the network."""
+
+    reduction = "sum"  # read by captum
+
+    def __init__(self, module: Model) -> None:
+        super().__init__()
+        self.output, self.loss = module.output, load_task(module.spec).make_loss(LossOptions())
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Map outputs (B, K) and targets (B, ...) to float32 ()."""
+        return self.loss(self.output(outputs), targets) * len(targets)
 
 
 def last_linear_layer(network: nn.Module, inputs: tuple[Tensor, ...]) -> nn.Linear | None:

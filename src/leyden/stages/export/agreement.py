@@ -10,6 +10,7 @@ from leyden.outputs.reader import OutputReader
 # Differences of this fraction of the outputs' spread are rounding in float32, which depends on the order of sums: they
 # change no decision, such as the one between two logits that tie.
 TIE_FRACTION = 1e-4
+CHUNK_SIZE = 64  # examples
 
 
 @dataclass(frozen=True)
@@ -65,10 +66,13 @@ class Comparison:
 
     def agreement(self, outputs: np.ndarray) -> np.ndarray:
         """Return to what fraction decisions are the same, float64 (N,), if differences were smaller by rounding."""
-        expected = self.expected[: len(outputs)]
         rounding = np.asarray(TIE_FRACTION * self.spread, outputs.dtype)
-        differences = outputs - expected
-        return self.reader.agreement(outputs - np.clip(differences, -rounding, rounding), expected)
+        parts = [np.empty(0)]
+        for start in range(0, len(outputs), CHUNK_SIZE):  # outputs for each pixel are large
+            each, expected = (array[start : start + CHUNK_SIZE] for array in (outputs, self.expected[: len(outputs)]))
+            nearer = each - np.clip(each - expected, -rounding, rounding)
+            parts.append(self.reader.agreement(nearer, expected))
+        return np.concatenate(parts)
 
     def mean_squared_error(self, outputs: np.ndarray) -> float:
         """Return the mean square of the outputs' differences in units of the spread."""

@@ -17,9 +17,11 @@ from leyden.files import replaced_file, replaced_folder
 from leyden.files.names import printable
 from leyden.files.outputs import check_no_overlap, check_output, is_stream
 from leyden.imaging.images import ImageReader, decoder_limits
+from leyden.outputs import load_reader
 from leyden.outputs.reader import OutputReader, Row
 from leyden.ranges import check_range
-from leyden.runtimes.load import Predictor, load, reader_of, run_model
+from leyden.runtimes.compatibility import description_of
+from leyden.runtimes.load import Predictor, load, run_model
 from leyden.stages.predict.inputs import Example, InputFile, collate, list_files, read_example, suffixes_for
 from leyden.stages.predict.masks import name_masks, write_mask
 from leyden.stages.predict.tables import Format, PredictionTable, check_table, format_of, open_table
@@ -41,7 +43,8 @@ def predict(
 
     Args:
         model: A checkpoint or an exported file.
-        paths: Images, or sequences (.npy, .csv) for a model of sequences; folders are searched for them.
+        paths: Images, or sequences (.npy, .csv) for a model of sequences; folders are searched for them. None for a
+            LightningModule of your own: its data module reads the data.
         out: File to write, by default predictions.csv. For masks, the folder of the PNG files and of their
             predictions.csv, by default predictions; each has its image's size and the class indices as a palette.
         format: csv, or jsonl: a JSON object for each file, with numbers as numbers. By default, by the suffix of `out`.
@@ -53,7 +56,17 @@ def predict(
     """
     check_range("predict", "[1, inf)", top_k=top_k, batch_size=batch_size)
     predictor = load(model, trust=trust)
-    reader = reader_of(predictor)
+    if hasattr(predictor, "predict_step"):  # a LightningModule of the user's
+        if paths:
+            raise UserError(
+                f"expected no paths, since the data module of {model} reads its data; got {paths[0]}; leave them out"
+            )
+        from leyden.stages.predict.own_module import predict_own_module  # Lightning takes seconds to import
+
+        return predict_own_module(predictor, model, out or Path("predictions.csv"), trust)
+    if not paths:
+        raise UserError("expected files or folders to predict; got none; name some")
+    reader = load_reader(description_of(predictor, model))
     out = out or Path("predictions" if reader.is_dense else f"predictions.{format or 'csv'}")
     format = format or format_of(out)
     if reader.is_dense:
@@ -104,10 +117,12 @@ class Prediction:
     top_k: int
     folder: Path | None
 
+    def __post_init__(self) -> None:
+        self._mask_names = name_masks(self.files) if self.folder else {}
+
     def write(self, path: Path, format: Format, batch_size: int) -> list[str]:
         """Append one row per file to a table; return the reason of each file without a prediction."""
         columns = ["mask"] * (self.folder is not None) + self.reader.columns(self.top_k)
-        self.names = name_masks(self.files) if self.folder else {}
         failures = []
         with (
             open_table(path) as file,
@@ -149,6 +164,6 @@ class Prediction:
         rows = dict(zip(finite, self.reader.rows(outputs[is_finite], self.top_k), strict=True))
         if self.folder:
             for file, mask in zip(finite, self.reader.decide(outputs[is_finite]), strict=True):
-                rows[file]["mask"] = self.names[file]
-                write_mask(self.folder / self.names[file], mask, examples[file].size, self.reader)
+                rows[file]["mask"] = self._mask_names[file]
+                write_mask(self.folder / self._mask_names[file], mask, examples[file].size, self.reader)
         return rows

@@ -13,6 +13,7 @@ from leyden.outputs.reader import OutputReader, Row
 
 Format = Literal["csv", "jsonl"]
 JSON_LINES_SUFFIXES = (".jsonl", ".ndjson")
+MAX_LINE_LENGTH = 1 << 20
 
 
 def format_of(out: Path) -> Format:
@@ -64,7 +65,9 @@ def check_table(out: Path, format: Format, reader: OutputReader) -> None:
 def holds_json_lines(path: Path, columns: Sequence[str]) -> bool:
     """Return whether a file's first line is a prediction, or the reason why there is none."""
     if path.is_file():
-        with suppress(OSError, ValueError), open(path, encoding="utf-8") as file:
-            keys = set(json.loads(file.readline()))
-            return keys == {"path", "error"} or {"path", *columns} <= keys
+        with suppress(OSError, ValueError, RecursionError), open(path, encoding="utf-8") as file:
+            values = json.loads(file.readline(MAX_LINE_LENGTH))
+            return isinstance(values, dict) and (
+                values.keys() == {"path", "error"} or {"path", *columns} <= values.keys()
+            )
     return False

@@ -73,7 +73,7 @@ def find_candidates(
     if manifest:
         rows = read_manifest(data / manifest, task_name)
         candidates, task, columns = find_in_manifest(data, manifest, rows, left_out), rows.task, rows.target_columns
-    elif paired := find_paired_folders(data, task_name):
+    elif paired := None if class_depth else find_paired_folders(data, task_name):
         candidates, task = find_pairs(data, paired, left_out), paired.task
     else:
         task = task_class(task_name or TASKS[0])
@@ -81,7 +81,7 @@ def find_candidates(
             raise UserError(
                 f"expected {describe_layout(task)} in {data} for the task {task.name}; got neither; see docs/data.md"
             )
-        candidates = find_in_folders(data, left_out, class_depth)
+        candidates = find_in_folders(data, task, left_out, class_depth)
     if not candidates:
         known = ", ".join(sorted(IMAGE_SUFFIXES | SEQUENCE_SUFFIXES))
         others = f"left out: {left_out}; " * bool(str(left_out))
@@ -195,9 +195,9 @@ def advise_on_one_class(candidates: Iterable[Candidate]) -> str:
     return f"if {shorten(inside)} inside it are the classes or the splits, move these up; give each class a folder"
 
 
-def find_in_folders(data: Path, left_out: LeftOut, class_depth: int | None) -> list[Candidate]:
+def find_in_folders(data: Path, task: type[Task], left_out: LeftOut, class_depth: int | None) -> list[Candidate]:
     """List the images or the sequences in class folders, whichever are more; split folders may contain these."""
-    entries = list(list_files(data, left_out))
+    entries = [entry for entry in list_files(data, left_out) if entry.path not in task.label_files]
     files = select_files(entries, left_out)
     folders = {file.parts[0] for file in files}
     if class_depth != 1:

@@ -23,8 +23,8 @@ from leyden.stages.explain.methods.layers import attention_rollout, grad_cam, gu
 from leyden.stages.explain.methods.perturbations import feature_ablation, kernel_shap, lime, occlusion
 from leyden.stages.explain.network import ExplainedNetwork
 
-# Maps inputs (B, C, H, W) and targets (B,) to maps (B, C or 1, H, W).
-Method = Callable[[ExplainedNetwork, Tensor, Tensor], Tensor]
+# Maps inputs (B, C, H, W), targets (B,) and the network's second input, the reference, to maps (B, C or 1, H, W).
+Method = Callable[[ExplainedNetwork, Tensor, Tensor, Tensor], Tensor]
 METHODS: dict[str, Method] = {
     method.__name__: method
     for method in (
@@ -45,7 +45,7 @@ METHODS: dict[str, Method] = {
 }
 # Their values are not negative: they do not show whether a pixel supports the class or opposes it.
 UNSIGNED = {"saliency", "smooth_grad", "attention_rollout"}
-# Their maps should add up to the target's logit minus the baseline's.
+# Their maps should add up to the target's explained output minus the baseline's.
 COMPLETE = {"integrated_gradients", "deep_lift", "gradient_shap"}
 
 
@@ -59,8 +59,12 @@ def check_methods(names: list[str]) -> None:
             )
 
 
-def attribute(name: str, network: ExplainedNetwork, inputs: Tensor, targets: Tensor, seed: int) -> Tensor:
-    """Attribute the logits of the targets (N,) to the pixels of preprocessed images (N, C, H, W).
+def attribute(
+    name: str, network: ExplainedNetwork, inputs: Tensor, targets: Tensor, reference: Tensor, seed: int
+) -> Tensor:
+    """Attribute the explained outputs of the targets (N,) to the pixels of preprocessed images (N, C, H, W).
+
+    The reference is what stays fixed while images change (`Batch.reference`).
 
     Returns:
         float32 maps (N, H, W), summed over channels.
@@ -68,12 +72,13 @@ def attribute(name: str, network: ExplainedNetwork, inputs: Tensor, targets: Ten
     Raises:
         NotApplicableError: if the method's maps would not be valid for this network.
     """
-    maps, batches = [], list(zip(*(each.split(network.batch_size) for each in (inputs, targets)), strict=True))
+    tensors = inputs, targets, reference
+    maps, batches = [], list(zip(*(each.split(network.batch_size) for each in tensors), strict=True))
     with seeded(seed), torch.enable_grad(), warnings.catch_warnings():
         # Captum warns about hooks and gradients that it sets; what matters is raised here as NotApplicableError.
         warnings.simplefilter("ignore", UserWarning)
-        for images, labels in tqdm(batches, name, unit="batch", leave=False, disable=not sys.stderr.isatty()):
-            attributions = METHODS[name](network, images.detach().clone().requires_grad_(), labels)
+        for images, labels, fixed in tqdm(batches, name, unit="batch", leave=False, disable=not sys.stderr.isatty()):
+            attributions = METHODS[name](network, images.detach().clone().requires_grad_(), labels, fixed)
             maps.append(attributions.detach().float().sum(dim=1))
     return torch.cat(maps)
 

@@ -9,25 +9,25 @@ from captum.attr import GuidedGradCam, LayerAttribution, LayerGradCam
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from leyden.models.layer_outputs import LayerOutput, last_spatial_output
-from leyden.stages.explain.network import ExplainedNetwork, NotApplicableError
+from leyden.models.layer_outputs import LayerOutput
+from leyden.stages.explain.network import ExplainedNetwork, NotApplicableError, deepest_spatial_output
 
 
-def grad_cam(network: ExplainedNetwork, inputs: Tensor, targets: Tensor) -> Tensor:
+def grad_cam(network: ExplainedNetwork, inputs: Tensor, targets: Tensor, reference: Tensor) -> Tensor:
     """Source: Selvaraju et al., 2017, without its last ReLU, so that evidence against the class remains."""
     layer = network.network.get_submodule(last_spatial_layer(network).layer)
-    coarse = LayerGradCam(network, layer).attribute(inputs, targets)
+    coarse = LayerGradCam(network, layer).attribute(inputs, targets, reference)
     return LayerAttribution.interpolate(coarse, tuple(inputs.shape[2:]), "bilinear")
 
 
-def guided_grad_cam(network: ExplainedNetwork, inputs: Tensor, targets: Tensor) -> Tensor:
+def guided_grad_cam(network: ExplainedNetwork, inputs: Tensor, targets: Tensor, reference: Tensor) -> Tensor:
     """Source: Selvaraju et al., 2017, section 3.2; guided backpropagation: Springenberg et al., 2015."""
     layer = network.network.get_submodule(last_spatial_layer(network).layer)
     check_relu_only(network, inputs.detach())
-    return GuidedGradCam(network, layer).attribute(inputs, targets, interpolate_mode="bilinear")
+    return GuidedGradCam(network, layer).attribute(inputs, targets, reference, interpolate_mode="bilinear")
 
 
-def attention_rollout(network: ExplainedNetwork, inputs: Tensor, targets: Tensor) -> Tensor:
+def attention_rollout(network: ExplainedNetwork, inputs: Tensor, targets: Tensor, reference: Tensor) -> Tensor:
     """Source: Abnar and Zuidema, 2020, section 3. Maps do not depend on the class; half of each step is the shortcut.
 
     For networks with `attention_maps(images)` (B, depth, heads, T, T), `grid` and the mean of the patches as features.
@@ -47,12 +47,12 @@ def attention_rollout(network: ExplainedNetwork, inputs: Tensor, targets: Tensor
 
 
 def last_spatial_layer(network: ExplainedNetwork) -> LayerOutput:
-    """Find the layer before the pooling: the last one with spatial dimensions (B, C, H, W).
+    """Find the layer before the pooling, or that of the lowest resolution, with outputs (B, C, H, W).
 
     Raises:
         NotApplicableError: if there is none, or it continues with tokens (B, T, F).
     """
-    spatial = last_spatial_output(network.outputs)
+    spatial = deepest_spatial_output(network.outputs, network.reader.is_dense)
     if spatial is None:
         raise NotApplicableError("no layer has outputs with spatial dimensions (B, C, H, W), which Grad-CAM needs")
     later = takewhile(lambda output: not output.is_spatial, reversed(network.outputs))
@@ -84,7 +84,8 @@ def check_relu_only(network: ExplainedNetwork, inputs: Tensor) -> None:
                         lambda _, args, output: F.adaptive_avg_pool2d(args[0], output.shape[2:])
                     )
                 )
-        zero, once, twice = (network.predict(inputs[:2] * factor).double() for factor in (0, 1, 2))
+        with torch.no_grad():
+            zero, once, twice = (network.network(inputs[:2] * factor).double() for factor in (0, 1, 2))
     if (twice - 2 * once + zero).abs().max() > 1e-3 * (twice - zero).abs().max():
         raise NotApplicableError(
             "guided backpropagation is defined for ReLU only; without its ReLUs this network is still not linear"

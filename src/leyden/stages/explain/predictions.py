@@ -1,0 +1,48 @@
+"""The model's predictions for the test split, as far as examples are chosen by them."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from leyden.data.packed import Split
+from leyden.data.sequences import SequenceSplit
+from leyden.models.build import Model
+from leyden.outputs.reader import OutputReader
+from leyden.runtimes.load import calibrated
+from leyden.runtimes.output_parts import predict_parts
+from leyden.stages.explain.batch import BATCH_SIZE
+
+VECTOR_BATCH_SIZE = 256  # of outputs without a value per pixel
+
+
+class Predictions(NamedTuple):
+    """For each of N examples: its error, float64 (N,); the label that is explained, int64 (N,); its probability (N,).
+
+    There are no probabilities, `confidence` is None, unless each example has exactly one label.
+    """
+
+    errors: np.ndarray
+    labels: Tensor
+    confidence: Tensor | None
+
+
+def predict_split(module: Model, reader: OutputReader, split: Split | SequenceSplit) -> Predictions:
+    """Run the model over a split."""
+    errors, labels, confidence = [], [], []
+    batch_size = BATCH_SIZE if reader.is_dense else VECTOR_BATCH_SIZE
+    for rows, outputs in predict_parts(module, reader, split[0], batch_size, "explain"):
+        errors.append(reader.errors(outputs, split.targets[rows]))
+        labels.append(torch.from_numpy(reader.explained_labels(outputs)))
+        if reader.has_one_label:
+            logits = torch.from_numpy(outputs)
+            probabilities = reader.response(calibrated(module, logits), reader.reference(logits))
+            confidence.append(probabilities.gather(1, labels[-1][:, None])[:, 0])
+    return Predictions(np.concatenate(errors), torch.cat(labels), torch.cat(confidence) if confidence else None)
+
+
+def predict_outputs(module: Model, inputs: tuple[Tensor, ...]) -> Tensor:
+    """Return the model's outputs, (N, K) or (N, K, H, W), for the network's inputs."""
+    with torch.no_grad():
+        return module.output(module.network(*inputs)).float()
