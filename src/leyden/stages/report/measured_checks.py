@@ -46,8 +46,8 @@ def check_headline(evaluation: MeasuredEvaluation) -> Check:
     if evaluation.headline not in evaluation.metrics:
         evidence = "Too few of the test examples have what it measures."
         return Check(MISSING, evaluation.headline_text, evidence, "scores")
-    guesses = join_names([describe_baseline(evaluation, baseline) for baseline in evaluation.baselines])
-    evidence = "; ".join([capitalize_first(evaluation.headline_interval), *([guesses] if guesses else [])]) + "."
+    guesses = [describe_baseline(evaluation, baseline) for baseline in evaluation.baselines]
+    evidence = "; ".join([capitalize_first(evaluation.headline_interval), *guesses]) + "."
     outcome = PASSED
     if not evaluation.beats_constant_guess:
         outcome = FAILED
