@@ -37,6 +37,7 @@ class LargeError(NamedTuple):
     values: list[tuple[str, str, str]]
     error: str
     picture: Picture | None
+    shows_masks: bool
 
 
 class LabelScores(NamedTuple):
@@ -232,7 +233,7 @@ def read_largest_errors(
     for row, image in zip(rows, images, strict=True):
         overlay = overlays.get(numbers[row["path"]])
         picture = encode_file(overlay, MAX_OVERLAY_PX) if overlay else image
-        shown.append(LargeError(row["path"], list_values(reader, row), row["error"], picture))
+        shown.append(LargeError(row["path"], list_values(reader, row), row["error"], picture, overlay is not None))
     return shown
 
 
