@@ -92,6 +92,7 @@ def test_the_largest_error_of_masks_is_shown_as_its_overlay(artifacts: Artifacts
         if tag == "img" and attrs["alt"] == f"Test image {artifacts.paths[11]}"
     ]
     assert decode_png(uris[0]).shape == (60, 190, 3)
+    assert elements.text.count("its true mask and the predicted one. ground tree") == 1
 
 
 def test_the_data_page_shows_the_distribution_of_each_target(artifacts: Artifacts) -> None:
