@@ -80,6 +80,15 @@ def test_every_task_has_maps_and_evidence(task, suffix, tmp_path, capsys):
     assert is_left_out == (task == "segmentation")
 
 
+def test_grades_are_chosen_and_described_as_classes(tmp_path):
+    folder, model = make_project(tmp_path, "ordinal")
+    rows = read_table(explain(folder) / "examples.csv", "explain")
+    assert list(rows[0]) == ["path", "label", "prediction", "confidence", "chosen", "file"]
+    assert {row["chosen"] for row in rows} <= {"wrong", "unsure", "right"}
+    assert all((row["label"] == row["prediction"]) != (row["chosen"] == "wrong") for row in rows)
+    assert all(1 / len(model.labels) <= float(row["confidence"]) <= 1 for row in rows)
+
+
 def test_numbers_are_in_units_and_influence_names_training_targets(tmp_path):
     folder, model = make_project(tmp_path, "regression")
     rows = read_table(explain(folder) / "examples.csv", "explain")
