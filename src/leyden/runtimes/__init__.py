@@ -59,6 +59,7 @@ def open_model(path: Path, trust: bool = False) -> OpenedModel:
     if not description:
         raise UserError(f"expected a file written by `leyden export`; {path} has no labels; export the model again")
     description = json.loads(description) if isinstance(description, str) else description
+    check_not_own_module(description, path)
     check_description(description, path)
     if description.get("checksum") != checksum:  # it was not recognised as one, or another text in the file was
         raise UserError(
@@ -103,12 +104,26 @@ def check_signature(path: Path, inputs: Sequence[str], outputs: Sequence[str], d
     Raises:
         UserError: if it is not a model of images or sequences.
     """
-    name = json.loads(description or "{}").get("output", DEFAULT_OUTPUT)["name"]
+    described = json.loads(description or "{}")
+    check_not_own_module(described, path)
+    name = described.get("output", DEFAULT_OUTPUT)["name"]
     if list(inputs) not in INPUTS or list(outputs) != [name]:
         got, result = (", ".join(names)[:MAX_SHOWN] for names in (inputs, outputs))
         raise UserError(
             f"expected a model from images, or values and lengths, to {name}; {path} maps {got} to {result}; "
             "export it with `leyden export`"
+        )
+
+
+def check_not_own_module(description: dict[str, Any], path: Path) -> None:
+    """Raise UserError if a file holds a LightningModule of the user's, whose outputs have no known meaning."""
+    if "module" in description:
+        _, package = RUNTIMES[path.suffix]
+        how = {".onnx": "onnxruntime.InferenceSession", ".pt2": "torch.export.load"}.get(path.suffix, package)
+        names = (", ".join(str(each["name"]) for each in description[key])[:MAX_SHOWN] for key in ("inputs", "outputs"))
+        raise UserError(
+            f"expected a model of a task; {path} holds {description['module']}.forward, from {' to '.join(names)}; "
+            f"run it with {how}, or load its checkpoint"
         )
 
 

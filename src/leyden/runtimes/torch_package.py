@@ -1,12 +1,13 @@
 """torch's .pt2 files: programs of torch.export, which are data, and packages of AOTInductor, which are code."""
 
+import json
 import warnings
 import zipfile
 from pathlib import Path
 
 import torch
 
-from leyden.runtimes import ModelFunction
+from leyden.runtimes import ModelFunction, check_not_own_module
 from leyden.runtimes.checkpoint import array_function
 from leyden.runtimes.program import load_program
 from leyden.trust.archives import check_archive
@@ -20,6 +21,7 @@ def read(path: Path, trust: bool) -> tuple[ModelFunction, str]:
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         description = next((archive.read(name).decode() for name in names if name.partition("/")[2] == DESCRIPTION), "")
+    check_not_own_module(json.loads(description or "{}"), path)
     if any("aotinductor" in name.lower() for name in names):
         require_trust(path, trust, "AOTInductor's library")
         from torch._inductor import aoti_load_package

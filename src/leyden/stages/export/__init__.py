@@ -11,7 +11,7 @@ from leyden.errors import UserError
 from leyden.files import replaced_folder, write_json
 from leyden.files.outputs import check_output
 from leyden.models.build import Model
-from leyden.models.checkpoint import load_checkpoint
+from leyden.models.checkpoint import read_checkpoint, rebuild_checkpoint
 from leyden.outputs import load_reader
 from leyden.ranges import check_range
 from leyden.runtimes.compatibility import check_fits
@@ -80,7 +80,17 @@ def export(
         check_range(f"export.tolerance.{name}", "[0, 1]", agreement=limits.agreement)
     if not any(formats.values()):
         raise UserError(f"expected a format with a precision; got formats: {formats}; set them in configs/export.yaml")
-    module = load_checkpoint(model, trust=trust)
+    checkpoint = read_checkpoint(model)
+    if "module" in checkpoint["leyden"]:  # a LightningModule of the user's: Lightning takes seconds to import
+        from leyden.models.module_checkpoint import rebuild_module
+        from leyden.stages.export.own_module import export_own_module, summarize_layers
+
+        own = rebuild_module(checkpoint, model, trust=trust)
+        if inspect:
+            return print(summarize_layers(own))
+        description, limits = checkpoint["leyden"], tolerance.fp32
+        return export_own_module(own, description, model, out, formats, limits, num_examples, license, trust)
+    module = rebuild_checkpoint(checkpoint, model, trust=trust)
     if inspect:
         return print(inspect_model(module), end="")
     check_fits(module, read_report(data), model, data, can_resize=False)

@@ -23,7 +23,7 @@ def write(request: ExportRequest) -> None:
     else:
         program = trace(request, MAX_BATCH, MAX_BATCH)
     metadata = json.loads(request.metadata)
-    metadata["input"]["max_batch"] = MAX_BATCH
+    metadata.setdefault("input", {})["max_batch"] = MAX_BATCH
     methods = {"leyden": json.dumps(metadata, ensure_ascii=False, sort_keys=True)}
     lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()], constant_methods=methods)
     request.path.write_bytes(lowered.to_executorch().buffer)  # its own `save` ignores a full disk

@@ -20,6 +20,7 @@ from leyden.stages.export.export_request import ExportRequest, Quantisation
 from leyden.stages.export.input_spec import limit_examples
 from leyden.stages.export.layer_search import LayerSearch
 from leyden.stages.export.report_rows import refused_row, skipped_row
+from leyden.stages.export.tensor_module import TensorModule
 from leyden.stages.export.verification import Reference, describe_failure, run_step, verify
 from leyden.stages.export.writers import import_writer
 from leyden.trust.checksum import SUFFIXES, with_checksum_placeholder, write_checksum
@@ -123,6 +124,7 @@ class ExportJob:
         request = self.request
         with self._timed_and_guarded():
             request.calibration = request.more_calibration or request.calibration
+            assert not isinstance(request.input_spec, TensorModule)  # which has no 8-bit files
             examples = request.calibration.take(limit_examples(request.input_spec, MAX_SEARCH_EXAMPLES))
             search = LayerSearch(
                 request.path.name,

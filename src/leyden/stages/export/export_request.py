@@ -13,6 +13,7 @@ from leyden.models.image_model import ImageModel
 from leyden.outputs import load_reader
 from leyden.runtimes.examples import Examples
 from leyden.stages.export.input_spec import InputSpec, make_input_spec
+from leyden.stages.export.tensor_module import TensorModule
 
 Step = Callable[..., Tensor]
 
@@ -58,7 +59,7 @@ class ExportRequest:
     the file.
     """
 
-    module: Model
+    module: Model | TensorModule
     path: Path
     precision: str  # one of the writer's PRECISIONS
     metadata: str  # JSON
@@ -69,12 +70,14 @@ class ExportRequest:
     last_step: str = "lowered"
 
     @property
-    def output_name(self) -> str:
-        return load_reader(self.module.spec).output_name
+    def output_names(self) -> list[str]:
+        if isinstance(self.module, TensorModule):
+            return self.module.output_names
+        return [load_reader(self.module.spec).output_name]
 
     @property
-    def input_spec(self) -> InputSpec:
-        return make_input_spec(self.module)
+    def input_spec(self) -> InputSpec | TensorModule:
+        return self.module if isinstance(self.module, TensorModule) else make_input_spec(self.module)
 
 
 class HalfPrecisionModel(nn.Module):

@@ -45,7 +45,7 @@ def export(request: ExportRequest) -> onnx.ModelProto:
             dynamo=True,
             opset_version=20,
             input_names=list(request.input_spec.names),
-            output_names=[request.output_name],
+            output_names=request.output_names,
             dynamic_shapes=request.input_spec.dynamic_shapes(),
             verbose=False,
         )

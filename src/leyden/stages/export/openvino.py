@@ -37,9 +37,16 @@ def write(request: ExportRequest) -> None:
 
 def convert(request: ExportRequest) -> openvino.Model:
     model = openvino.convert_model(trace(request))
-    model.inputs[0].get_tensor().set_names({"images"})
-    model.outputs[0].get_tensor().set_names({request.output_name})
-    model.reshape({"images": [-1, *request.input_spec.example_inputs(1)[0].shape[1:]]})
+    for output, name in zip(model.outputs, request.output_names, strict=True):
+        output.get_tensor().set_names({name})
+    spec = request.input_spec
+    shapes = {}
+    for each, name, example, one in zip(
+        model.inputs, spec.names, spec.example_inputs(2), spec.example_inputs(1), strict=True
+    ):
+        each.get_tensor().set_names({name})
+        shapes[name] = [-1 if size != other else size for size, other in zip(example.shape, one.shape, strict=True)]
+    model.reshape(shapes)
     number([each for each in model.get_ordered_ops() if each.get_type_name() in QUANTISED])
     return model
 

@@ -63,13 +63,13 @@ def summarize_row(row: dict[str, Any]) -> str:
     if row["status"] != CHECKED:
         return f"export: {row['format']} {row['precision']}: {row['status']}: {row['reason']}"
     note = f"; {row['reason']}" if row["reason"] else ""
-    interval = ""
-    if row["too_few_examples"]:
+    agreement = f"agreement {row['agreement']:.4f}, " if "agreement" in row else ""
+    if row.get("too_few_examples"):
         low, high = row["agreement_low"], row["agreement_high"]
-        interval = f" (on so few examples, {low:.4f} to {high:.4f})"
+        agreement = f"agreement {row['agreement']:.4f} (on so few examples, {low:.4f} to {high:.4f}), "
     return (
         f"export: {row['file']}: {row['bytes'] / 1e6:.2f} MB, largest difference {row['max_abs_diff']:.1e}, "
-        f"agreement {row['agreement']:.4f}{interval}, {row['latency_ms_b1_p50']:.2f} ms at batch 1{note}"
+        f"{agreement}{row['latency_ms_b1_p50']:.2f} ms at batch 1{note}"
     )
 
 

@@ -4,7 +4,8 @@ import json
 
 from safetensors.torch import save
 
-from leyden.stages.export.export_request import HALF_DTYPES, ExportRequest
+from leyden.stages.export.export_request import HALF_DTYPES, CannotWriteError, ExportRequest
+from leyden.stages.export.tensor_module import TensorModule
 
 SUFFIX = ".safetensors"
 PRECISIONS = SEQUENCE_PRECISIONS = ("fp32", "fp16", "bf16")
@@ -12,6 +13,8 @@ PRECISIONS = SEQUENCE_PRECISIONS = ("fp32", "fp16", "bf16")
 
 def write(request: ExportRequest) -> None:
     """Write the weights in the requested precision; the metadata has the preprocessing and the network's spec."""
+    if isinstance(request.module, TensorModule):
+        raise CannotWriteError("holds weights only, and needs the module's class: use the checkpoint")
     dtype = HALF_DTYPES.get(request.precision)
     state = {name: tensor.contiguous() for name, tensor in request.module.state_dict().items()}
     if dtype:

@@ -13,6 +13,8 @@ from torch.nn import functional as F
 from leyden.models.image_model import ImageModel
 from leyden.stages.export.archive import rewrite_archive
 from leyden.stages.export.export_request import ExportRequest
+from leyden.stages.export.program import trace
+from leyden.stages.export.tensor_module import TensorModule
 
 SUFFIX = ".torchscript"
 PRECISIONS = SEQUENCE_PRECISIONS = ("fp32",)
@@ -46,10 +48,19 @@ class Scriptable(nn.Module):
 
 
 def write(request: ExportRequest) -> None:
-    """Script the model rather than trace it: a trace keeps only one side of a branch."""
+    """Script the model rather than trace it: a trace keeps only one side of a branch.
+
+    A LightningModule of the user's, which refers to its trainer, cannot be scripted: its exported program is traced.
+    """
+    if isinstance(request.module, TensorModule):
+        program = trace(request).module()
+        scripted = torch.jit.trace(program, request.module.example_inputs(2), check_trace=False)
+    else:
+        scripted = torch.jit.script(
+            Scriptable(request.module) if isinstance(request.module, ImageModel) else request.module
+        )
     # Frozen, since a module's constants are written in the order of a set, which varies between processes.
-    module = Scriptable(request.module) if isinstance(request.module, ImageModel) else request.module
-    scripted = torch.jit.freeze(torch.jit.script(module.eval()))
+    scripted = torch.jit.freeze(scripted.eval())
     request.steps["exported"] = scripted
     content = io.BytesIO()  # on a full disk, torch's own writer ends the process
     torch.jit.save(scripted, content, _extra_files={"leyden.json": request.metadata})

@@ -7,6 +7,7 @@ from typing import Any
 from leyden.errors import UserError
 from leyden.models.sequence_model import SequenceModel
 from leyden.stages.export.export_request import CannotWriteError, ExportRequest
+from leyden.stages.export.tensor_module import TensorModule
 
 # Known formats without a writer: their files could not be verified, and no file is published unverified.
 UNSUPPORTED_FORMATS = {
@@ -39,6 +40,8 @@ def import_writer(name: str, request: ExportRequest) -> Any:
             f"expected a precision of {name} among {', '.join(writer.PRECISIONS)}; got {request.precision!r}; "
             "set it in configs/export.yaml"
         )
+    if isinstance(request.module, TensorModule) and request.precision != "fp32":
+        raise CannotWriteError("supports a LightningModule of your own in fp32 only")
     tested = getattr(writer, "SEQUENCE_PRECISIONS", ())
     if isinstance(request.module, SequenceModel) and request.precision not in tested:
         supported = f"sequences in {', '.join(tested)} only" if tested else "images only"
