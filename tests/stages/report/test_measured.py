@@ -147,3 +147,14 @@ def test_intervals_are_judged_by_the_fraction_that_they_are_calibrated_to() -> N
 def test_errors_in_units_have_the_unit_of_their_target() -> None:
     reader = load_reader({"labels": ["a", "b/c"], "task": {"name": "regression", "units": ["cm", "kg"]}})
     assert [reader.unit(name) for name in ("mae/a", "rmse/b/c", "r2/a", "coverage/a")] == ["cm", "kg", "", ""]
+
+
+def test_a_grader_is_a_classifier_with_further_measures(artifacts: Artifacts) -> None:
+    artifacts.change_report(task={"name": "ordinal"})
+    measures = {"quadratic_kappa": 0.75, "mean_absolute_grade_error": 0.25, "within_one_accuracy": 0.9}
+    artifacts.change_json("evaluate/metrics.json", **measures, required={"mean_absolute_grade_error": 0.5})
+    text = page(artifacts)
+    assert "Image classifier with 3 grades" in text
+    assert "Passed Target met: mean absolute grade error of at most 0.5" in text
+    assert "1 is best, 0 is chance 0.750" in text
+    assert "within one accuracy fraction of examples predicted at most one grade off 90.0%" in text

@@ -17,6 +17,8 @@ DESCRIPTIONS = {
     "calibration_error": "gap between confidence and accuracy; 0 is best",
     "quadratic_kappa": "agreement beyond chance, where an error counts by the square of its distance; 1 is best, 0 is "
     "chance",
+    "mean_absolute_grade_error": "mean distance from the true grade; 0 is best",
+    "within_one_accuracy": "fraction of examples predicted at most one grade off",
 }
 OTHER_DESCRIPTIONS = {  # of tasks without one label for each example
     "mae": "mean distance from the true value; 0 is best",
