@@ -10,6 +10,7 @@ import yaml
 
 import leyden
 from leyden.artifacts import METRICS
+from leyden.data.packed import REPORT
 from leyden.errors import UserError, one_line
 from leyden.files import replaced_folder
 from leyden.files.outputs import check_output
@@ -26,6 +27,12 @@ from leyden.stages.report.formatting import as_words
 from leyden.stages.report.left_out import LeftOut, read_left_out
 from leyden.stages.report.limitations import list_limitations
 from leyden.stages.report.measured import PLOT_CAPTIONS, read_measured
+from leyden.stages.report.own_module import (
+    is_own_module,
+    read_own_module,
+    render_own_module,
+    summarize_own_module,
+)
 from leyden.stages.report.results import Results, headline_metrics, summarize_model
 from leyden.stages.report.runs import check_run, read_run
 from leyden.stages.report.templates import render_card, render_page
@@ -67,6 +74,18 @@ def report(
     other = [against / name for name in ("prepare", "train", "evaluate", "export")] if against else []
     check_output(out, "report", [prepare, train, evaluate, export, explain, data, *other])
     check_range("report", "[1, inf)", num_errors=num_errors)
+    if is_own_module(train) and not (prepare / REPORT).is_file():
+        if against:
+            raise UserError(
+                f"expected no --against, which compares predictions on prepared data; got {against} and, in {train}, a "
+                "LightningModule of your own; leave it out, and compare scores with `dvc metrics diff`"
+            )
+        with named_damage(*filter(Path.exists, (train, evaluate, export, explain))):
+            module = read_own_module(train, evaluate, export, explain, prepare)
+            pages = render_own_module(module, title, license)
+        write(out, pages)
+        print(f"report: {summarize_own_module(module)}")
+        return
     results = read_results(prepare, train, evaluate, export, explain, data, num_errors)
     noun = results.dataset.noun
     comparison = None

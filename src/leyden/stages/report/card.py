@@ -23,16 +23,16 @@ HUB_METRICS = {  # name in metrics.json: name on the hub
 }
 
 
-def front_matter(title: str, license: str, dataset: Dataset, evaluation: AnyEvaluation | None) -> str:
-    """Return licence, task, tags and, for an evaluated model, metrics as YAML between two `---` lines."""
-    task = name_task(dataset)
+def front_matter(title: str, license: str, dataset: Dataset | None, evaluation: AnyEvaluation | None) -> str:
+    """Return licence, tags and, if the data was prepared, task and metrics as YAML between two `---` lines."""
+    task = name_task(dataset) if dataset else ""
     header: dict[str, Any] = {
         "license": license.lower(),
         "library_name": "leyden",
         **({"pipeline_tag": task} if task else {}),
         "tags": ["pytorch", "lightning", "leyden"],
     }
-    if evaluation:
+    if dataset and evaluation:
         measured = {name: hub_name for name, hub_name in HUB_METRICS.items() if name in evaluation.metrics}
         metrics = [
             {"type": hub_name, "name": name.replace("_", " "), "value": evaluation.metrics[name]}

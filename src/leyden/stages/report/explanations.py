@@ -165,7 +165,7 @@ def map_path(image: Path, method: str) -> Path:
 
 def read_influences(explain: Path, prepare: Path) -> list[Influences]:
     rows = read_optional_table(explain / INFLUENCE, "explain")
-    images = encode_rows(prepare, "train", [int(row["training_row"]) for row in rows])
+    images = encode_rows(prepare, "train", [int(row["training_row"]) for row in rows]) if rows else []
     influences: list[Influences] = []
     for file, group in groupby(zip(rows, images, strict=True), key=lambda example: example[0]["file"]):
         examples = list(group)

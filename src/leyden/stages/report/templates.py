@@ -28,11 +28,11 @@ def page_script() -> str:
     return "\n".join((HERE / path).read_text(encoding="utf-8").strip() for path in SCRIPTS)
 
 
-def render_card(context: dict[str, Any]) -> str:
+def render_card(context: dict[str, Any], name: str = "model_card.md") -> str:
     """Render the model card; `finalize` escapes every value for Markdown, as autoescape does for HTML."""
     header = front_matter(context["title"], context["license"], context["dataset"], context["evaluation"])
     env = environment(finalize=lambda value: value if isinstance(value, Markup) else formatting.escape_markdown(value))
-    return env.get_template("model_card.md.j2").render(context | {"front_matter": Markup(header)})
+    return env.get_template(f"{name}.j2").render(context | {"front_matter": Markup(header)})
 
 
 def environment(**options: Any) -> Environment:

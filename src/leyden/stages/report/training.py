@@ -4,6 +4,7 @@ Epochs are counted from 1 wherever people read them, as on the console; curves.c
 Lightning does.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ from typing import Any
 from markupsafe import Markup
 
 from leyden.artifacts import CONFIG, CURVES, METRICS, PROVENANCE
+from leyden.data.packed import SPLITS
 from leyden.files import read_json
 from leyden.files.tables import read_table, require_file
 from leyden.stages.report.charts import draw_curves
 
 Curves = dict[str, dict[str, list[tuple[float, float]]]]  # metric: split: points (epoch, value)
-MAX_CHARTS = 6
+MAX_CHARTS = 24
+NOT_LOGGED = r"epoch|step|learning_rate(_\d+)?"  # columns of curves.csv that `leyden fit` adds
 
 
 @dataclass
@@ -81,11 +84,19 @@ def read_provenance(train: Path) -> dict[str, Any]:
 
 
 def group_curves(rows: list[dict[str, str]]) -> Curves:
-    """Group columns named `split/metric` as {metric: {split: [(epoch, value)]}}: loss and accuracy first."""
+    """Group what was logged as {metric: {split: [(epoch, value)]}}: loss and accuracy first."""
     curves: Curves = {"loss": {}, "accuracy": {}}
     for row in rows:
         for column, value in row.items():
-            split, slash, metric = column.partition("/")
-            if slash and value:
+            if value and not re.fullmatch(NOT_LOGGED, column):
+                split, metric = split_name(column)
                 curves.setdefault(metric, {}).setdefault(split, []).append((float(row["epoch"]), float(value)))
     return {metric: by_split for metric, by_split in curves.items() if by_split}
+
+
+def split_name(column: str) -> tuple[str, str]:
+    """Return split and metric of a name such as `val/loss`, or `val_loss` in a module of the user's."""
+    found = re.fullmatch(rf"([^/]+)/(.+)|({'|'.join(SPLITS)})_(.+)", column)
+    if not found:
+        return "logged", column
+    return found[1] or found[3], found[2] or found[4]
