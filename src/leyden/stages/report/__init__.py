@@ -10,7 +10,6 @@ import yaml
 
 import leyden
 from leyden.artifacts import METRICS
-from leyden.data.packed import REPORT
 from leyden.errors import UserError, one_line
 from leyden.files import replaced_folder
 from leyden.files.outputs import check_output
@@ -74,15 +73,17 @@ def report(
     other = [against / name for name in ("prepare", "train", "evaluate", "export")] if against else []
     check_output(out, "report", [prepare, train, evaluate, export, explain, data, *other])
     check_range("report", "[1, inf)", num_errors=num_errors)
-    if is_own_module(train) and not (prepare / REPORT).is_file():
+    if is_own_module(train):
         if against:
             raise UserError(
-                f"expected no --against, which compares predictions on prepared data; got {against} and, in {train}, a "
+                f"expected no --against, which compares predictions of tasks; got {against} and, in {train}, a "
                 "LightningModule of your own; leave it out, and compare scores with `dvc metrics diff`"
             )
-        with named_damage(*filter(Path.exists, (train, evaluate, export, explain))):
-            module = read_own_module(train, evaluate, export, explain, prepare)
+        with named_damage(*filter(Path.exists, (prepare, train, evaluate, export, explain))):
+            module = read_own_module(prepare, train, evaluate, export, explain)
             pages = render_own_module(module, title, license)
+            if module.reads_prepared_data:
+                pages["data.html"] = render_data_page(prepare, data, title or module.name)
         write(out, pages)
         print(f"report: {summarize_own_module(module)}")
         return
@@ -155,6 +156,12 @@ def write(out: Path, pages: dict[str, str]) -> None:
             (folder / name).write_text(text, encoding="utf-8")
     sizes = ", ".join(f"{name} ({len(text.encode()) / 1e6:.2f} MB)" for name, text in pages.items())
     print(f"report: {sizes} written to {out}")
+
+
+def render_data_page(prepare: Path, data: Path, title: str) -> str:
+    """Render data.html alone, for a model of which no more than its data is known to this stage."""
+    results = Results(read_dataset(prepare, data), None, None, None, None)
+    return render_page("data.html", template_context(results, read_left_out(prepare)) | {"title": title})
 
 
 def template_context(results: Results, left_out: list[LeftOut]) -> dict[str, Any]:

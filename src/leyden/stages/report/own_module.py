@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import leyden
 from leyden.artifacts import CHECKED, CONFIG, EXAMPLES, EXPORT_REPORT, METRICS
+from leyden.data.packed import REPORT, read_report
 from leyden.files import read_json
 from leyden.stages.report.explanations import Explanations, read_explanations
 from leyden.stages.report.exports import BASELINE, file_label, speedups
@@ -28,6 +29,7 @@ class LoggedScores(NamedTuple):
     scores: list[Score]
     level: str
     num_examples: int | None
+    required: dict[str, float]  # bounds that were met, by name: `leyden evaluate` fails otherwise
 
 
 class ModuleExports(NamedTuple):
@@ -50,6 +52,7 @@ class OwnModule(NamedTuple):
     tested: LoggedScores | None
     exports: ModuleExports | None
     explanations: Explanations | None
+    reads_prepared_data: bool  # of `leyden prepare`, by the hash of the data that it was trained on
 
     @property
     def class_path(self) -> str:
@@ -68,13 +71,16 @@ def is_own_module(train: Path) -> bool:
     return isinstance(config.get("model"), dict) and not config.get("network")
 
 
-def read_own_module(train: Path, evaluate: Path, export: Path, explain: Path, prepare: Path) -> OwnModule:
+def read_own_module(prepare: Path, train: Path, evaluate: Path, export: Path, explain: Path) -> OwnModule:
+    training, report = read_training(train), prepare / REPORT
+    data_hash = training.provenance["data_hash"]
     return OwnModule(
         config=read_yaml(train / CONFIG),
-        training=read_training(train),
+        training=training,
         tested=read_test_scores(evaluate) if (evaluate / METRICS).is_file() else None,
         exports=read_module_exports(export) if (export / EXPORT_REPORT).is_file() else None,
         explanations=read_explanations(explain, prepare) if (explain / EXAMPLES).is_file() else None,
+        reads_prepared_data=bool(data_hash) and report.is_file() and read_report(prepare)["data_hash"] == data_hash,
     )
 
 
@@ -86,6 +92,7 @@ def read_test_scores(evaluate: Path) -> LoggedScores:
         scores=[Score(name, four_digits(metrics[name]), format_interval(name, metrics), "") for name in names],
         level=f"{100 * metrics.get('confidence_level', 0.95):g}%",
         num_examples=metrics.get("examples"),
+        required=metrics.get("required", {}),
     )
 
 
@@ -131,7 +138,7 @@ def render_own_module(module: OwnModule, title: str | None, license: str) -> dic
         "headline_metrics": list_tiles(module),
         "license": license,
         "leyden_version": leyden.__version__,
-        "dataset": None,  # nothing was prepared
+        "dataset": None,  # the page has no section about it
         "evaluation": None,  # no measures of a known task
     }
     return {
