@@ -156,11 +156,19 @@ def test_a_comparison_is_refused_in_one_line(own: OwnArtifacts) -> None:
 
 @pytest.mark.parametrize("trained", [False, True])
 def test_without_prepared_data_a_model_that_needs_them_has_no_report(own: OwnArtifacts, trained: bool) -> None:
-    own.configure(network={"class_path": "leyden.models.ResNet"})
+    own.configure(model={"class_path": "leyden.Classifier"}, network={"class_path": "leyden.models.ResNet"})
     if not trained:
         shutil.rmtree(own.train)
     with pytest.raises(UserError, match=r"report\.json; not found; run `leyden prepare` first"):
         own.report()
+
+
+def test_a_network_left_over_from_a_config_does_not_matter(own: OwnArtifacts, tmp_path: Path) -> None:
+    own.configure(model={"class_path": "my_package.nets.GAN"}, network={"class_path": "leyden.models.ResNet"})
+    assert own.report()[0].text.startswith("GAN")
+    (tmp_path / "prepared").mkdir()
+    (Artifacts(tmp_path / "prepared", LABELS).root / "prepare").rename(tmp_path / "prepare")
+    assert own.report()[0].text.startswith("GAN")
 
 
 @pytest.mark.parametrize(("data_hash", "has_data_page"), [("abc", True), ("other", False), ("", False)])

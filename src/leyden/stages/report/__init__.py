@@ -73,7 +73,9 @@ def report(
     other = [against / name for name in ("prepare", "train", "evaluate", "export")] if against else []
     check_output(out, "report", [prepare, train, evaluate, export, explain, data, *other])
     check_range("report", "[1, inf)", num_errors=num_errors)
-    if is_own_module(train):
+    with named_damage(train):
+        is_own = is_own_module(prepare, train)
+    if is_own:
         if against:
             raise UserError(
                 f"expected no --against, which compares predictions of tasks; got {against} and, in {train}, a "

@@ -15,7 +15,7 @@ from leyden.stages.report.exports import BASELINE, file_label, speedups
 from leyden.stages.report.formatting import duration, factor, four_digits
 from leyden.stages.report.measures import Score
 from leyden.stages.report.templates import render_card, render_page
-from leyden.stages.report.training import Training, read_training
+from leyden.stages.report.training import Training, read_provenance, read_training
 from leyden.yaml_files import read_yaml
 
 NOT_SCORES = ("examples", "confidence_level", "required")  # of artifacts/evaluate/metrics.json
@@ -63,12 +63,20 @@ class OwnModule(NamedTuple):
         return self.class_path.rpartition(".")[2]
 
 
-def is_own_module(train: Path) -> bool:
-    """Return whether `leyden fit` trained a module that is not composed of a network and a task."""
+def is_own_module(prepare: Path, train: Path) -> bool:
+    """Return whether `leyden fit` trained a module of the user's, not one that composes a network and a task.
+
+    A network in its config alone does not tell: configs/train.yaml sets one, which such a module does not use. What is
+    composed of a network was trained on prepared data, whose hash is recorded.
+    """
     if not (train / CONFIG).is_file():
         return False
     config = read_yaml(train / CONFIG)
-    return isinstance(config.get("model"), dict) and not config.get("network")
+    class_path = (config.get("model") or {}).get("class_path", "leyden.")
+    if class_path.startswith("leyden."):
+        return False
+    has_prepared_data = (prepare / REPORT).is_file() and read_provenance(train)["data_hash"]
+    return not (config.get("network") and has_prepared_data)
 
 
 def read_own_module(prepare: Path, train: Path, evaluate: Path, export: Path, explain: Path) -> OwnModule:
