@@ -130,6 +130,7 @@ def test_exported_files_are_listed(own: OwnArtifacts) -> None:
     page, card = own.report()
     assert f"onnx fp32 model.onnx checked 2.00 MB 2.0e-06 16 0.5 ms 8.0{TIMES}" in page.text
     assert "Not written: onnx int8 (in fp32 only)." in page.text
+    assert page.text.count("int8") == 1  # not in the table
     assert f"fastest file 8.0{TIMES} onnx; speedup over eager PyTorch for one example" in page.text
     assert f"| onnx fp32 | model.onnx | 2.00 MB | 2.0e-06 | 0.5 ms | 8.0{TIMES} |" in card
 

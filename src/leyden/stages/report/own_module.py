@@ -16,7 +16,7 @@ from leyden.stages.report.formatting import duration, factor, four_digits
 from leyden.stages.report.measures import Score
 from leyden.stages.report.templates import render_card, render_page
 from leyden.stages.report.training import Training, read_provenance, read_training
-from leyden.yaml_files import read_yaml
+from leyden.yaml_files import load_yaml
 
 NOT_SCORES = ("examples", "confidence_level", "required")  # of artifacts/evaluate/metrics.json
 MAX_TEST_SCORES = 3  # in the tiles
@@ -71,7 +71,7 @@ def is_own_module(prepare: Path, train: Path) -> bool:
     """
     if not (train / CONFIG).is_file():
         return False
-    config = read_yaml(train / CONFIG)
+    config = read_config(train)
     class_path = (config.get("model") or {}).get("class_path", "leyden.")
     if class_path.startswith("leyden."):
         return False
@@ -79,16 +79,20 @@ def is_own_module(prepare: Path, train: Path) -> bool:
     return not (config.get("network") and has_prepared_data)
 
 
+def read_config(train: Path) -> dict[str, Any]:
+    return load_yaml((train / CONFIG).read_text(encoding="utf-8")) or {}
+
+
 def read_own_module(prepare: Path, train: Path, evaluate: Path, export: Path, explain: Path) -> OwnModule:
     training, report = read_training(train), prepare / REPORT
     data_hash = training.provenance["data_hash"]
     return OwnModule(
-        config=read_yaml(train / CONFIG),
+        config=read_config(train),
         training=training,
         tested=read_test_scores(evaluate) if (evaluate / METRICS).is_file() else None,
         exports=read_module_exports(export) if (export / EXPORT_REPORT).is_file() else None,
         explanations=read_explanations(explain, prepare) if (explain / EXAMPLES).is_file() else None,
-        reads_prepared_data=bool(data_hash) and report.is_file() and read_report(prepare)["data_hash"] == data_hash,
+        reads_prepared_data=report.is_file() and read_report(prepare)["data_hash"] == data_hash,
     )
 
 
