@@ -65,7 +65,12 @@ def read_json(path: str):
     return json.loads(Path(path).read_text())
 
 
+def read_rows(path: Path) -> list[dict[str, str]]:
+    return read_table(path, "the test")
+
+
 def error_of(capsys: pytest.CaptureFixture[str], *args: str) -> str:
+    capsys.readouterr()
     assert main(list(args)) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     return line
@@ -168,7 +173,7 @@ def test_loading_an_exported_file_says_how_to_run_it(enter, capsys):
 def test_values_of_examples_have_an_interval(enter):
     enter("classifier")
     assert main(["evaluate"]) == 0
-    metrics, rows = read_json("artifacts/evaluate/metrics.json"), read_table(Path("artifacts/evaluate/predictions.csv"))
+    metrics, rows = read_json("artifacts/evaluate/metrics.json"), read_rows(Path("artifacts/evaluate/predictions.csv"))
     correct = [float(row["correct"]) for row in rows]
     assert len(rows) == metrics["examples"] == 16
     assert metrics["correct"] == pytest.approx(np.mean(correct))
@@ -185,7 +190,7 @@ def test_evaluate_without_a_test_step_is_one_line(enter, capsys):
 def test_predictions_are_what_predict_step_returns(enter):
     enter("classifier")
     assert main(["predict", str(MODEL)]) == 0
-    rows = read_table(Path("predictions.csv"))
+    rows = read_rows(Path("predictions.csv"))
     assert list(rows[0]) == ["example", "class", "scores_0", "scores_1", "scores_2", "scores_3"]
     assert len(rows) == 16
     scores = np.array([[float(row[f"scores_{index}"]) for index in range(4)] for row in rows])
@@ -213,14 +218,14 @@ def test_the_explained_number_is_attributed_to_the_inputs_that_decide_it(enter):
     assert main(["explain", "--methods=[integrated_gradients, saliency, grad_cam]", "--num_shown=4"]) == 0
     metrics = read_json("artifacts/explain/metrics.json")
     assert metrics["integrated_gradients"]["gain_low"] > 0
-    verdicts = {row["method"]: row["verdict"] for row in read_table(Path("artifacts/explain/summary.csv"))}
+    verdicts = {row["method"]: row["verdict"] for row in read_rows(Path("artifacts/explain/summary.csv"))}
     assert verdicts["grad_cam"] == "refused"
     with np.load("artifacts/explain/maps/maps.npz") as arrays:
         maps, inputs = arrays["integrated_gradients"], torch.from_numpy(arrays["input_0"])
     (mean,) = (each.mean(0, keepdim=True) for each in load_data_module(MODEL).rows.tensors[:1])
     changes = expected_outputs(inputs) - expected_outputs(mean)  # attributions add up to it
     assert np.allclose(maps.sum(1), changes[:, 0], atol=0.05 * np.abs(changes).max())
-    rows = read_table(Path("artifacts/explain/examples.csv"))
+    rows = read_rows(Path("artifacts/explain/examples.csv"))
     assert [row["chosen"] for row in rows] == ["large", "large", "small", "small"]
     assert all(Path("artifacts/explain", row["file"]).is_file() for row in rows)
 
@@ -231,7 +236,7 @@ def test_a_method_names_the_explained_number(enter):
     with np.load("artifacts/explain/maps/maps.npz") as arrays:
         assert arrays["saliency"].shape == (2, 64)
     for name in ("influence", "channels", "concepts"):
-        assert read_table(Path(f"artifacts/explain/{name}.csv")) == []
+        assert read_rows(Path(f"artifacts/explain/{name}.csv")) == []
 
 
 def test_a_module_without_a_number_is_told_what_to_add(enter, capsys):
