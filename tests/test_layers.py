@@ -112,6 +112,9 @@ def needed_by(stage: str) -> set[str]:
         if name in FILES and name not in seen | PLUMBING:
             seen.add(name)
             waiting += imports_of(FILES[name])
+            # Modules that are imported by name. `prepare` calls nothing of tasks that computes with tensors.
+            if name in ("leyden.tasks", "leyden.outputs") and stage != "prepare":
+                waiting += files_in(name)
     return seen
 
 

@@ -40,7 +40,7 @@ CHANNELS = "channels.csv"
 CONCEPTS = "concepts.csv"
 
 # Scores that are better if lower; all others are better if higher.
-LESS_IS_BETTER = ("log_loss", "brier_score", "calibration_error", "errors")
+LESS_IS_BETTER = ("log_loss", "brier_score", "calibration_error", "errors", "mean_absolute_grade_error")
 
 # Verdicts on attribution methods, in summary.csv; a method that does not suit the network is also REFUSED
 TRUSTED = "trust here"

@@ -1,6 +1,7 @@
 """`leyden evaluate`: its files agree with one another and with the model, and requirements are enforced."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -117,3 +118,25 @@ def test_an_exported_file_is_evaluated_without_attacks(in_trained, tmp_path, cap
     assert metrics["accuracy"] > 0.8
     assert "contrast_accuracy" in metrics
     assert "fgsm_accuracy" not in metrics
+
+
+def test_a_task_with_one_label_has_its_own_measures_too(in_trained, tmp_path, error_of):
+    """The digits as grades, in their order."""
+    shutil.copytree("artifacts/prepare", tmp_path / "packed")
+    report = json.loads((tmp_path / "packed/report.json").read_text())
+    (tmp_path / "packed/report.json").write_text(json.dumps(report | {"task": {"name": "ordinal"}}))
+    checkpoint = torch.load("artifacts/train/model.ckpt", weights_only=True)
+    checkpoint["leyden"]["task"] = {"name": "ordinal"}
+    torch.save(checkpoint, tmp_path / "grades.ckpt")
+    args = [f"--model={tmp_path}/grades.ckpt", f"--data={tmp_path}/packed", "--num_resamples=100", "--robustness=[]"]
+    assert main(["evaluate", *args, f"--out={tmp_path}/out"]) == 0
+    metrics = read_metrics(tmp_path / "out")
+    assert (metrics["task"], metrics["headline"]) == ("ordinal", "quadratic_kappa")
+    assert metrics["quadratic_kappa_low"] < metrics["quadratic_kappa"] < metrics["quadratic_kappa_high"]
+    rows = read_table(tmp_path / "out/predictions.csv", "evaluate")
+    distances = [abs(int(row["label"]) - int(row["prediction"])) for row in rows]
+    assert metrics["mean_absolute_grade_error"] == pytest.approx(np.mean(distances))
+    assert metrics["accuracy"] == pytest.approx(np.mean([distance == 0 for distance in distances]))
+    require = "--require={mean_absolute_grade_error: 0.0001}"
+    line = error_of("evaluate", *args, f"--out={tmp_path}/out", require)
+    assert "expected mean_absolute_grade_error of at most 0.0001" in line

@@ -93,7 +93,7 @@ def test_requirements_are_bounds_in_the_direction_of_the_metric(in_regression, t
         assert f"{name} of at {bound} " in line, name
     assert "coverage of" not in line
     assert read_metrics(tmp_path / "out-failed")["required"]["mae"] == 0.01
-    assert "got 'mea' (did you mean 'mae'?)" in error_of("evaluate", out, *FAST, "--require={mea: 1}")
+    assert "got 'coverge' (did you mean 'coverage'?)" in error_of("evaluate", out, *FAST, "--require={coverge: 1}")
     assert "to name metrics" in error_of("evaluate", out, *FAST, "--require={headline: 1}")
 
 

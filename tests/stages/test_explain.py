@@ -11,7 +11,9 @@ from PIL import Image
 from leyden.cli import main
 from leyden.data.packed import read_paths, read_split
 from leyden.files.tables import read_table
+from leyden.models.checkpoint import load_checkpoint
 from leyden.models.image_model import ImageModel
+from leyden.runtimes.load import predict_logits
 from leyden.stages.explain import randomise
 from leyden.stages.explain.drawing import draw_map
 from leyden.stages.explain.examples import choose_examples
@@ -91,6 +93,11 @@ def test_stage_writes_the_maps_of_the_examples_that_it_lists(in_trained, tmp_pat
     assert len(rows) == 5
     assert np.array_equal(arrays["images"], split.images[arrays["rows"]])
     assert arrays["saliency"].shape == (5, 8, 8)
+    model = load_checkpoint(Path("artifacts/train/model.ckpt"))
+    assert model.temperature != 1
+    logits = predict_logits(model, split.images[arrays["rows"]], 8)
+    confidences = (logits / model.temperature).softmax(1).amax(1).tolist()
+    assert [float(row["confidence"]) for row in rows] == pytest.approx(confidences, abs=1e-4)
     for row in rows:
         for suffix in ("", "-integrated_gradients", "-saliency"):
             assert (tmp_path / "out/maps" / f"{Path(row['file']).stem}{suffix}.png").is_file()

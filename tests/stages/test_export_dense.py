@@ -20,7 +20,10 @@ from tests.stages.dense_model import DESCRIPTION, READER
 
 SIZE = (16, 24)
 IMAGES = np.random.default_rng(0).integers(0, 256, (70, 3, *SIZE), dtype=np.uint8)
-LOGITS = np.random.default_rng(0).normal(size=(70, 2, 4, 5)).astype(np.float32)
+LOGITS = (
+    np.random.default_rng(0).normal(size=(70, 1, 4, 5)).astype(np.float32)
+    * np.array([1, -1], np.float32)[:, None, None]
+)
 
 
 @pytest.fixture(scope="module")

@@ -20,10 +20,10 @@ GRU = {"class_path": "leyden.models.GRUClassifier", "init_args": {"width": 3}}
 IMAGES = torch.randint(0, 256, (6, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
-def save(path: Path, labels: list[str], input: dict, network: dict = NETWORK) -> str:
+def save(path: Path, labels: list[str], input: dict, network: dict = NETWORK, task: dict | None = None) -> str:
     """Write a checkpoint of random weights."""
     torch.manual_seed(1)
-    model = SupervisedModule(network, labels, input)
+    model = SupervisedModule(network, labels, input, task)
     checkpoint: dict = {"state_dict": model.state_dict()}
     model.on_save_checkpoint(checkpoint)
     torch.save(checkpoint, path)
@@ -67,6 +67,22 @@ def test_the_teachers_outputs_are_those_of_the_raw_sequences(tmp_path):
     values, lengths = torch.randn(3, 5, 2), torch.tensor([5, 2, 1])
     logits = distiller.teacher_outputs([student.preprocess(values, lengths), lengths])
     assert torch.allclose(logits, distiller.teacher(values, lengths), atol=1e-5)
+
+
+def test_regression_follows_the_teachers_numbers_in_their_units(tmp_path):
+    task = {"name": "regression", "mean": [50.0, 0.0], "std": [10.0, 2.0]}
+    student = ImageModel(NETWORK, ["a", "b"], GREY, task)
+    distiller = Distiller(Teacher(save(tmp_path / "t.ckpt", ["a", "b"], GREY, task=task), weight=1.0), student)
+    inputs = student.preprocess(IMAGES)
+    outputs, scale = student.network(inputs), torch.tensor([10.0, 2.0])
+    expected = F.huber_loss(student.output(outputs) / scale, distiller.teacher(IMAGES) / scale)
+    assert torch.allclose(distiller.blend(torch.tensor(0.0), outputs, [inputs]), expected, rtol=1e-4)
+
+
+def test_a_teacher_of_another_task_is_refused(tmp_path):
+    path = save(tmp_path / "t.ckpt", ["a", "b"], GREY, task={"name": "multilabel"})
+    with pytest.raises(UserError, match=r"expected a teacher of classification; .* is one of multilabel"):
+        SupervisedModule(NETWORK, ["a", "b"], GREY, teacher=path)
 
 
 def test_the_teacher_is_not_a_submodule_of_the_student(tmp_path):

@@ -12,6 +12,8 @@ class EarlyExitNet(nn.Module):
     Source: Teerapittayanon et al., "BranchyNet", 2016, algorithm 1, with the confidence instead of the entropy.
     """
 
+    needs_one_label = True  # it exits by the confidence of the most probable class
+
     def __init__(
         self,
         in_channels: int,

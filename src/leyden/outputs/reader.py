@@ -37,6 +37,7 @@ class OutputReader(ABC):
     headline: str  # the measure that sums up a model
     palette: Sequence[tuple[int, int, int]]  # colour of each label, if `is_dense`
     error_noun: ClassVar[str]  # what `errors` are, with their unit: "absolute error"
+    coverage: ClassVar[float | None] = None  # fraction of true values that predicted intervals should contain
 
     def __init__(self, labels: Sequence[str], temperature: float = 1.0, **facts: Any) -> None:
         """Store what a model file says about its outputs.
@@ -78,6 +79,10 @@ class OutputReader(ABC):
     @abstractmethod
     def measures(self, outputs: np.ndarray, targets: np.ndarray) -> list[AnyMeasure]:
         """Return what a split is scored by; `headline` names one of them."""
+
+    def unit(self, measure: str) -> str:
+        """Return the unit of a measure; empty if it has none."""
+        return ""
 
     @abstractmethod
     def columns(self, limit: int) -> list[str]:

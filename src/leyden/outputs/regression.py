@@ -13,6 +13,7 @@ from leyden.statistics.regression import regression_measures
 if TYPE_CHECKING:
     from torch import Tensor
 
+IN_UNITS = ("mae", "rmse", "median_absolute_error")  # measures in the unit of a target
 AGREEMENT = 0.05  # of a target's standard deviation: predictions that differ less are the same
 
 
@@ -25,6 +26,7 @@ class RegressionReader(OutputReader):
     output_name = "targets"
     predicts_numbers = True
     error_noun = "absolute error"
+    coverage = 0.9  # as `leyden.tasks.regression` calibrates the intervals
     evidence = ("higher", "lower")
 
     def __init__(
@@ -66,6 +68,12 @@ class RegressionReader(OutputReader):
             residuals = np.abs(outputs.astype(np.float64) - targets)
             measures += [coverage_measure(name, residuals[:, k], self.radius[k]) for k, name in enumerate(names)]
         return measures
+
+    def unit(self, measure: str) -> str:
+        name, _, label = measure.partition("/")
+        if name not in IN_UNITS:
+            return ""
+        return self.units[self.labels.index(label) if label else 0]
 
     def columns(self, limit: int) -> list[str]:
         ends = ("", "_low", "_high") if self.radius is not None else ("",)

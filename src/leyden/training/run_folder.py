@@ -20,8 +20,12 @@ from leyden.trust.network_classes import is_installed
 
 RUNS = Path("runs")
 MAX_LISTED_CHANGES = 5
-# Packages whose code determines a training's result; an edit elsewhere retrains nothing.
-SOURCES = ("data", "models", "ops", "tasks", "training")
+# Packages, and modules, whose code determines a training's result; an edit elsewhere retrains nothing.
+SOURCES = (
+    *("data", "models", "ops", "tasks", "training"),
+    # By which tasks choose thresholds and temperatures after each epoch:
+    *(f"statistics/{name}.py" for name in ("label_temperature", "measures", "resampling", "thresholds")),
+)
 # Settings of the Trainer that show a training without changing its result: changing them resumes an interrupted one.
 NON_DETERMINING_KEYS = {"logger", "profiler", "enable_progress_bar", "enable_model_summary", "log_every_n_steps"}
 
@@ -112,7 +116,7 @@ def diff_settings(old: Any, new: Any, name: str = "") -> list[str]:
 def hash_sources(config: dict[str, Any]) -> str:
     """Hash the sources that a training runs: the package's, and the modules of the classes that its config names."""
     root = Path(leyden.__file__).parent
-    paths = (path for package in SOURCES for path in (root / package).rglob("*"))
+    paths = (path for name in SOURCES for path in (root / name, *(root / name).rglob("*")))
     files = [path for path in paths if path.suffix in (".py", ".cpp", ".h")]
     module_names = {path.rpartition(".")[0] for path in class_paths_of(config)} - {"leyden"}
     named = {file for name in module_names for file in source_files(name)}

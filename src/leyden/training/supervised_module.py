@@ -85,6 +85,11 @@ class SupervisedModule(LightningModule):
         self.task = load_task({"labels": labels, "task": task})
         network = network or self.task.default_network("features" in input)
         self.model = build_model(network, labels, input, self.task.describe())
+        if getattr(self.model.network, "needs_one_label", False) and not self.task.has_one_label:
+            raise UserError(
+                f"expected a task with one label for each example for {type(self.model.network).__name__}; got "
+                f"{self.task.name}; choose another network"
+            )
         if mixing.is_on and not self.task.can_mix:
             raise UserError(f"expected no mixing for {self.task.name}; set model.mixing to 0")
         if (mixing.is_on or adversarial_epsilon) and isinstance(self.model, SequenceModel):

@@ -14,6 +14,7 @@ from leyden.data.sequences import Sequences, SequenceSplit, read_sequence_split
 from leyden.files.tables import read_table
 from leyden.models.sequence_model import SequenceModel
 from leyden.outputs.classification import ClassificationReader
+from leyden.outputs.regression import RegressionReader
 from leyden.stages.explain.batch import Batch, take_batch
 from leyden.stages.explain.drawing import draw_steps
 from leyden.stages.explain.faithfulness import random_map_auc
@@ -85,6 +86,20 @@ def test_every_method_highlights_the_decisive_step(name, sequences):
     assert insertion.mean() > opposite_insertion.mean()
     if name != "saliency":  # which is unsigned, and some of these steps are evidence against the class
         assert deletion.mean() < random_map_auc(explainer, batch)[0].mean() - 0.1
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_step_that_raises_or_lowers_a_number_is_found(sign, sequences):
+    module = make_model(f"{__name__}.OneStepNetwork")
+    module.network.head.weight.data *= sign
+    explainer = SequenceExplainer(module.network, RegressionReader(["first", "second"]), num_steps=16, seed=0)
+    batch = take_all(module, sequences)
+    maps = explainer.attribute("integrated_gradients", batch)
+    assert (sign * maps[:, DECISIVE_STEP]).mean() > 0.5
+    for area, random, better in zip(
+        explainer.deletion_insertion_auc(batch, maps), random_map_auc(explainer, batch), (-1, 1), strict=True
+    ):
+        assert better * (area.mean() - random.mean()) > 0.1
 
 
 @pytest.mark.parametrize("network", NETWORKS)

@@ -5,6 +5,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from leyden.outputs import load_reader
 from leyden.stages.report.confusion import count_confusion
 from leyden.stages.report.dataset import Class, Dataset
 from leyden.stages.report.duplicates import Duplicates, PairCounts
@@ -24,6 +25,9 @@ METHOD = {
     **{"deletion_auc": 0.2, "random_deletion_auc": 0.5, "insertion_auc": 0.7, "random_insertion_auc": 0.5},
     "randomisation_similarity": 0.1,
 }
+
+
+READER = load_reader({"labels": ["ant", "bee"]})
 
 
 def make_slice(by: str, name: str, count: int, accuracy: float, falls_short: str) -> dict[str, str]:
@@ -63,6 +67,7 @@ def make_dataset(train: dict[str, int] | None = None, test: dict[str, int] | Non
     values: dict[str, Any] = {
         **{"folder": "data", "prepared": "prepare", "data_hash": "abc", "stored": "pixels", "num_bytes": 1},
         "input": {"channels": 3, "image_size": [32, 32], "mean": [0.5] * 3, "std": [0.5] * 3},
+        **{"reader": READER, "distributions": []},
         "classes": [Class(label, row, [0.1, 0.1, 0.1]) for label, row in counts.items()],
         "counts": totals,
         "spreads": {name: {"min": 30, "median": 32, "max": 40} for name in ("height", "width")},
@@ -91,7 +96,7 @@ def make_training(
 def make_exports(status: str = "checked", num_refused: int = 0, **entries: Any) -> Exports:
     row = {"format": "onnx", "precision": "fp32", "status": status, "agreement": 1.0, "speedup_b1": None} | entries
     refused = {"format": "onnx", "precision": "int8", "status": "refused", "agreement": 0.9}
-    return Exports([row], None, "image", skipped=[], refused=[refused] * num_refused)
+    return Exports([row], None, "image", skipped=[], refused=[refused] * num_refused, reader=READER)
 
 
 def make_explanations(**metrics: float) -> Explanations:

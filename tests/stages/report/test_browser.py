@@ -13,6 +13,7 @@ from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
 from tests.stages.report.fake_artifacts import HOSTILE, LABELS, Artifacts, write_rows
+from tests.stages.report.fake_measured import make_masks, make_multilabel, make_regression
 
 
 @pytest.fixture(scope="module")
@@ -241,3 +242,13 @@ def test_no_column_of_the_classes_is_cut_off_by_long_names(tmp_path: Path, brows
     sizes = browser.execute_script(boxes)
     assert len(sizes) == 2
     assert all(content <= box for content, box in sizes), sizes
+
+
+@pytest.mark.parametrize("make", [make_regression, make_multilabel, make_masks])
+def test_pages_of_other_tasks_fit_a_phone(tmp_path: Path, browser: Any, make: Callable[[Artifacts], None]) -> None:
+    artifacts = Artifacts(tmp_path, LABELS)
+    make(artifacts)
+    artifacts.report(against=tmp_path)
+    for name in ("index.html", "data.html", "against.html"):
+        visit(browser, tmp_path / "report" / name, 390)
+        assert_intact(browser, 390)

@@ -80,9 +80,9 @@ def explain(
         num_deletion_steps: Steps of the deletion and insertion curves.
         num_influential: Training examples listed for each error shown, of those that helped most and of those that
             harmed most; 0 lists none.
-        num_channels: Channels listed for each class, those with the largest conductance in the last layer with spatial
-            dimensions; 0 lists none.
-        concepts: Folder with a sub-folder of at least 10 images per concept, to be tested on each class; null for none.
+        num_channels: Channels listed for each label, those with the largest conductance in the last layer with spatial
+            dimensions (at the end of the encoder for outputs with a value per pixel); 0 lists none.
+        concepts: Folder with a sub-folder of at least 10 images per concept, to be tested on each label; null for none.
         seed: Seed of methods that draw random numbers, random maps, the randomised model and the choice of evidence.
         trust: Load the checkpoint even if it names a network from outside leyden, torchvision and timm; not needed for
             what this project has published.

@@ -163,7 +163,8 @@ def summary(report: dict[str, Any], task: Task) -> str:
     total = " + ".join(f"{count:,} {split}" for split, count in report["sizes"].items())
     duplicates = report["duplicates"]
     lines = [
-        f"prepare: {task.name} of {len(task.labels)} {task.noun}, {total} {describe_examples(report)}, "
+        f"prepare: {task.name} of {len(task.labels):,} {task.noun if len(task.labels) > 1 else task.noun[:-1]}, "
+        f"{total} {describe_examples(report)}, "
         f"{report['stored']}, {report['bytes'] / 1e6:.1f} MB packed; {report['rejected']} rejected"
     ]
     if duplicates["exact"] or duplicates["near"] or duplicates["leaks"]:

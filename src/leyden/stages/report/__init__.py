@@ -17,13 +17,15 @@ from leyden.ranges import check_range
 from leyden.stages.report.advice import list_advice
 from leyden.stages.report.checks import list_checks
 from leyden.stages.report.comparison import compare_runs
-from leyden.stages.report.dataset import read_dataset
+from leyden.stages.report.dataset import Dataset, read_dataset
 from leyden.stages.report.evaluation import read_evaluation
 from leyden.stages.report.explanations import build_gallery, read_explanations
 from leyden.stages.report.exports import read_exports
 from leyden.stages.report.findings import data_verdict, list_findings
+from leyden.stages.report.formatting import as_words
 from leyden.stages.report.left_out import LeftOut, read_left_out
 from leyden.stages.report.limitations import list_limitations
+from leyden.stages.report.measured import PLOT_CAPTIONS, read_measured
 from leyden.stages.report.results import Results, headline_metrics, summarize_model
 from leyden.stages.report.runs import check_run, read_run
 from leyden.stages.report.templates import render_card, render_page
@@ -95,9 +97,12 @@ def read_results(
     with named_damage(train):
         training = read_training(train) if has_results(train) else None
     with named_damage(evaluate):
-        evaluation = read_evaluation(evaluate, prepare, num_errors, dataset.noun) if has_results(evaluate) else None
+        evaluation = None
+        if has_results(evaluate):
+            read = read_evaluation if dataset.reader.has_one_label else read_measured
+            evaluation = read(evaluate, prepare, num_errors, dataset)
     with named_damage(export):
-        exports = read_exports(export, dataset.noun) if has_results(export) else None
+        exports = read_exports(export, dataset.noun, dataset.reader) if has_results(export) else None
     with named_damage(explain):
         explanations = read_explanations(explain, prepare) if has_results(explain) else None
     return Results(dataset, training, evaluation, exports, explanations)
@@ -139,7 +144,7 @@ def template_context(results: Results, left_out: list[LeftOut]) -> dict[str, Any
     findings = list_findings(dataset, left_out)
     checks = list_checks(results, findings)
     return results._asdict() | {
-        "title": f"{dataset.noun.capitalize()} classifier with {len(dataset.classes):,} classes",
+        "title": describe_model(dataset),
         "model_verdict": model_verdict(checks, results.evaluation),
         "advice": list_advice(results) if needs_advice(checks) else [],
         "left_out": left_out,
@@ -147,9 +152,19 @@ def template_context(results: Results, left_out: list[LeftOut]) -> dict[str, Any
         "summary": summarize_model(results),
         "headline_metrics": headline_metrics(results),
         "noun": dataset.noun,
+        "plot_captions": PLOT_CAPTIONS,
         "findings": findings,
         "data_verdict": data_verdict(findings),
         "gallery": build_gallery(results.evaluation, results.explanations),
         "limitations": list_limitations(results, findings),
         "leyden_version": leyden.__version__,
     }
+
+
+def describe_model(dataset: Dataset) -> str:
+    """Return a title for the page: what the model does with what, and its labels."""
+    reader, noun = dataset.reader, dataset.noun.capitalize()
+    if reader.has_one_label:
+        return f"{noun} classifier with {len(dataset.classes):,} {reader.noun}"
+    task = "multi-label classification" if reader.has_label_set else as_words(reader.name)
+    return f"{noun} {task} with {dataset.labels_text}"

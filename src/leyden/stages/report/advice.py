@@ -54,8 +54,7 @@ def list_advice(results: Results) -> list[Advice]:
 
 RULES = (
     Rule(
-        "the accuracy is not clearly better than always predicting the most frequent label, and the test split is not "
-        "too small to tell",
+        "the score is not clearly better than a constant guess, and the test split is not too small to tell",
         "Check that the labels belong to the examples, and run `leyden doctor`.",
         observe_guessing,
     ),
@@ -76,7 +75,7 @@ RULES = (
         observe_rising_loss,
     ),
     Rule(
-        f"classes have fewer than {FEW_TRAINING_EXAMPLES} training images (median) and the network began with random "
+        f"labels have fewer than {FEW_TRAINING_EXAMPLES} training images (median) and the network began with random "
         "weights",
         "Start from pretrained weights: `network.init_args.weights`, as in configs/experiment/torchvision.yaml.",
         observe_few_training_images,
@@ -107,7 +106,7 @@ RULES = (
         observe_suspects,
     ),
     Rule(
-        "a corruption or attack at its mildest clearly lowers the accuracy too much",
+        "a corruption or attack at its mildest clearly worsens the score too much",
         "Train with that change: `data.init_args.augment`.",
         observe_sensitivity,
     ),

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from leyden.stages.report.dataset import Dataset
-from leyden.stages.report.evaluation import Evaluation
+from leyden.stages.report.measured import AnyEvaluation
 
 HUB_METRICS = {  # name in metrics.json: name on the hub
     "accuracy": "accuracy",
@@ -17,16 +17,19 @@ HUB_METRICS = {  # name in metrics.json: name on the hub
     "macro_precision": "precision",
     "auroc": "roc_auc",
     "brier_score": "brier_score",
+    "mae": "mae",
+    "r2": "r_squared",
+    "mean_iou": "mean_iou",
 }
 
 
-def front_matter(title: str, license: str, dataset: Dataset, evaluation: Evaluation | None) -> str:
+def front_matter(title: str, license: str, dataset: Dataset, evaluation: AnyEvaluation | None) -> str:
     """Return licence, task, tags and, for an evaluated model, metrics as YAML between two `---` lines."""
-    task = "image-classification" if dataset.has_images else "time-series-classification"
+    task = name_task(dataset)
     header: dict[str, Any] = {
         "license": license.lower(),
         "library_name": "leyden",
-        "pipeline_tag": task,
+        **({"pipeline_tag": task} if task else {}),
         "tags": ["pytorch", "lightning", "leyden"],
     }
     if evaluation:
@@ -43,6 +46,15 @@ def front_matter(title: str, license: str, dataset: Dataset, evaluation: Evaluat
         }
         header["metrics"] = list(measured.values())
         header["model-index"] = [
-            {"name": title, "results": [{"task": {"type": task}, "dataset": data, "metrics": metrics}]}
+            {"name": title, "results": [{"task": {"type": task or "other"}, "dataset": data, "metrics": metrics}]}
         ]
     return f"---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---\n"
+
+
+def name_task(dataset: Dataset) -> str:
+    """Return the hubs' name of the task; empty if they have none."""
+    if dataset.reader.predicts_numbers:
+        return ""
+    if dataset.reader.is_dense:
+        return "image-segmentation"
+    return "image-classification" if dataset.has_images else "time-series-classification"

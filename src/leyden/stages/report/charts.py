@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from leyden.data.packed import SPLITS
-from leyden.stages.report.formatting import as_words, capitalize_first
+from leyden.stages.report.formatting import capitalize_first
+from leyden.stages.report.measures import score_title
 
 # Placeholder colours that matplotlib writes and that `inline` replaces with the page's own.
 INK, FAINT, SERIES = "#010203", "#010204", ("#010205", "#010206", "#010207", "#010208")
@@ -79,7 +80,7 @@ def draw_curves(name: str, curves: Lines, kept_epoch: int | None, other: Lines |
             axes.plot(*zip(*points, strict=True), style, color=colour, label=label, markersize=3, linewidth=1.5)
         if kept_epoch is not None:
             axes.axvline(kept_epoch, color=INK, linewidth=0.8, linestyle=":", label="kept weights")
-        axes.set(xlabel="epoch", title=as_words(capitalize_first(name)))
+        axes.set(xlabel="epoch", title=capitalize_first(score_title(name)))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.legend(ncols=min(3, len(lines) + 1))
 

@@ -7,6 +7,8 @@ from leyden.stages.report.explanations import Explanations
 from leyden.stages.report.exports import Exports, file_label
 from leyden.stages.report.findings import Finding, data_verdict
 from leyden.stages.report.formatting import as_sentence, factor, plural
+from leyden.stages.report.measured import AnyEvaluation, MeasuredEvaluation
+from leyden.stages.report.measured_checks import check_measures
 from leyden.stages.report.outcomes import FAILED, MISSING, ORDER, PASSED, WARNING, Check
 from leyden.stages.report.results import Results
 from leyden.stages.report.scores import check_scores
@@ -19,13 +21,20 @@ def list_checks(results: Results, findings: list[Finding]) -> list[Check]:
     if training is None:
         return []
     checks = [
-        *check_scores(evaluation),
+        *check_evaluation(evaluation),
         *check_training(training),
         *check_data(dataset, findings, training),
         check_exports(exports),
         check_explanations(explanations),
     ]
     return sorted(checks, key=lambda check: ORDER.index(check.outcome))
+
+
+def check_evaluation(evaluation: AnyEvaluation | None) -> list[Check]:
+    if evaluation is None:
+        advice = "Run leyden evaluate to measure how good it is."
+        return [Check(MISSING, "the model was not evaluated", advice, "scores")]
+    return check_measures(evaluation) if isinstance(evaluation, MeasuredEvaluation) else check_scores(evaluation)
 
 
 def check_training(training: Training) -> Iterator[Check]:

@@ -8,23 +8,16 @@ import numpy as np
 from markupsafe import Markup
 
 from leyden.artifacts import LESS_IS_BETTER
+from leyden.errors import UserError
 from leyden.stages.report.charts import draw_curves
-from leyden.stages.report.evaluation import Score, format_score, score_names
 from leyden.stages.report.exports import file_label
 from leyden.stages.report.formatting import UNKNOWN, parse_number, percent, percentage_points, plural, two_digits
+from leyden.stages.report.measured_comparison import ScoreChange, compare_measured
+from leyden.stages.report.measures import format_score, score_names
 from leyden.stages.report.runs import Run
 from leyden.statistics.mcnemar import compare_paired
 
 MAX_CHARTS = 4
-
-
-class ScoreChange(NamedTuple):
-    """A score of both runs; `direction` is better, worse, or empty without a change."""
-
-    other: Score
-    this: Score
-    change: str
-    direction: str
 
 
 class ClassChange(NamedTuple):
@@ -59,16 +52,36 @@ class Comparison:
 
 
 def compare_runs(other: Run, this: Run) -> Comparison:
+    if type(this.reader) is not type(other.reader):
+        raise UserError(
+            f"expected report.against to be a run of {this.reader.name}, like this one; got {other.reader.name} in "
+            f"{other.name}; compare runs of the same task"
+        )
+    if not this.reader.has_one_label:
+        verdict, scores = compare_measured(other, this)
+        return make_comparison(other, this, verdict, None, scores, [])
     paired = None
     if have_same_test_examples(other, this):
         old, new = (np.array([run.predictions[path].is_correct for path in this.predictions]) for run in (other, this))
         paired = compare_paired(old, new, this.metrics["confidence_level"])
+    verdict, classes = describe_change(other, this, paired), compare_classes(other, this, paired is not None)
+    return make_comparison(other, this, verdict, paired, compare_scores(other.metrics, this.metrics), classes)
+
+
+def make_comparison(
+    other: Run,
+    this: Run,
+    verdict: str,
+    paired: dict[str, Any] | None,
+    scores: list[ScoreChange],
+    classes: list[ClassChange],
+) -> Comparison:
     return Comparison(
         name=other.name,
-        verdict=describe_change(other, this, paired),
+        verdict=verdict,
         paired=paired,
-        scores=compare_scores(other.metrics, this.metrics),
-        classes=compare_classes(other, this, paired is not None),
+        scores=scores,
+        classes=classes,
         exports=compare_exports(other, this),
         charts=[
             (name, draw_curves(name, this.curves[name], None, other.curves[name]))

@@ -7,8 +7,11 @@ from typing import Any, NamedTuple
 
 from leyden.data.packed import REJECTED, SPLITS, read_report
 from leyden.files.tables import read_table
+from leyden.outputs import load_reader
+from leyden.outputs.reader import OutputReader
+from leyden.stages.report.distributions import Distribution, read_distributions
 from leyden.stages.report.duplicates import Duplicates, read_duplicates
-from leyden.stages.report.formatting import TIMES, as_words
+from leyden.stages.report.formatting import TIMES, as_words, join_names, plural, singular
 from leyden.stages.report.pictures import Picture, encode_file
 
 MAX_REJECTED = 20
@@ -42,8 +45,10 @@ class Dataset:
     input: dict[str, Any]
     stored: str
     num_bytes: int
-    classes: list[Class]
-    counts: dict[str, int]
+    reader: OutputReader  # of the outputs of a model that learns from this data
+    classes: list[Class]  # the labels, if examples can be counted by them
+    distributions: list[Distribution]  # of the targets, if they are numbers
+    counts: dict[str, int]  # examples by split
     spreads: dict[str, dict[str, float]]  # min, median and max over all files, by quantity
     modes: dict[str, int]
     num_rejected: int
@@ -63,6 +68,18 @@ class Dataset:
     @property
     def noun(self) -> str:
         return "image" if self.has_images else "sequence"
+
+    @property
+    def label_noun(self) -> str:
+        """What a label is called: class, label, target."""
+        return singular(self.reader.noun)
+
+    @property
+    def labels_text(self) -> str:
+        """How many labels there are, and which, if they are few."""
+        names = self.reader.labels
+        counted = plural(len(names), self.label_noun, self.reader.noun)
+        return f"{counted} ({join_names(names)})" if self.reader.predicts_numbers and len(names) <= 3 else counted
 
     @property
     def shape(self) -> str:
@@ -85,6 +102,7 @@ class Dataset:
 
 def read_dataset(prepare: Path, data: Path) -> Dataset:
     report = read_report(prepare)
+    reader = load_reader(report)
     files = report["files"]
     rejected = read_table(prepare / REJECTED, "prepare", ["path", "reason"])
     return Dataset(
@@ -94,8 +112,10 @@ def read_dataset(prepare: Path, data: Path) -> Dataset:
         input=report["input"],
         stored=report["stored"],
         num_bytes=report["bytes"],
-        classes=count_classes(report["labels"], report["counts"]),
-        counts={split: sum(report["counts"][split].values()) for split in SPLITS},
+        reader=reader,
+        classes=[] if reader.predicts_numbers else count_classes(report["labels"], report["counts"]),
+        distributions=read_distributions(prepare, reader),
+        counts={split: count_examples(report, split) for split in SPLITS},
         spreads={name: values for name, values in files.items() if "median" in values},
         modes=files.get("modes", {}),
         num_rejected=len(rejected),
@@ -104,6 +124,11 @@ def read_dataset(prepare: Path, data: Path) -> Dataset:
         duplicates=read_duplicates(prepare, report.get("duplicates", {}).get("near_applies", True)),
         contact_sheets=read_contact_sheets(prepare, report["labels"]),
     )
+
+
+def count_examples(report: dict[str, Any], split: str) -> int:
+    """Return the examples of a split; without an entry for it, each has one label."""
+    return int(report["sizes"][split]) if "sizes" in report else sum(report["counts"][split].values())
 
 
 def count_classes(labels: list[str], counts: dict[str, dict[str, int]]) -> list[Class]:

@@ -1,20 +1,23 @@
 """The sections of scores, errors and weaknesses: how good the model is, and where it fails."""
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from markupsafe import Markup
 
-from leyden.artifacts import CALIBRATION, METRICS, PER_CLASS, PREDICTIONS, ROBUSTNESS, SUSPECTS
-from leyden.data.packed import read_paths, read_report
+from leyden.artifacts import CALIBRATION, LESS_IS_BETTER, METRICS, PER_CLASS, PREDICTIONS, ROBUSTNESS, SUSPECTS
+from leyden.data.packed import read_paths
 from leyden.errors import UserError
 from leyden.files import read_json
 from leyden.files.tables import read_table
 from leyden.stages.report.charts import draw_reliability
 from leyden.stages.report.confusion import Confusion, count_confusion
-from leyden.stages.report.formatting import decimal, percent, plural, uppercase_acronym
+from leyden.stages.report.dataset import Dataset
+from leyden.stages.report.formatting import percent, plural
+from leyden.stages.report.measures import Score, format_score, score_names
 from leyden.stages.report.pictures import Picture, encode_rows
 from leyden.stages.report.predictions import Prediction, read_predictions, select_shown
 from leyden.stages.report.slices import Slices, read_slices
@@ -22,39 +25,6 @@ from leyden.stages.report.tables import read_optional_table
 from leyden.statistics.wilson import wilson_interval
 
 MIN_TEST_EXAMPLES = 30  # per class: a recall of 1 on 30 examples has a 95% interval that begins at 0.89
-DESCRIPTIONS = {
-    "accuracy": "fraction of examples classified correctly",
-    "balanced_accuracy": "accuracy with every class weighted equally",
-    "macro_f1": "precision and recall combined, with every class weighted equally",
-    "auroc": "probability that an example of a class scores higher for that class than an example of another class; "
-    "0.5 is guessing",
-    "macro_precision": "fraction of the predictions of a class that are correct, with every class weighted equally",
-    "brier_score": "squared distance between the predicted probabilities and the true label; 0 is best, 2 is worst",
-    "log_loss": "penalty for probability assigned to wrong labels; 0 is best",
-    "calibration_error": "gap between confidence and accuracy; 0 is best",
-}
-TITLES = {"macro_f1": "macro F1", "auroc": "AUROC", "brier_score": "Brier score"}
-NOT_SCORES = {  # of metrics.json
-    "task",
-    "headline",
-    "examples",
-    "errors",
-    "confidence_level",
-    "temperature",
-    "abstain_below",
-    "abstain_coverage",
-    "abstain_precision",
-    "required",
-}
-
-
-class Score(NamedTuple):
-    """A score as text, with its interval if it has one."""
-
-    title: str
-    value: str
-    interval: str
-    description: str
 
 
 @dataclass
@@ -75,6 +45,10 @@ class Evaluation:
     slices: Slices
     suspects: list[dict[str, str]]
     robustness: dict[str, list[dict[str, str]]]  # by kind of corruption or attack
+
+    @property
+    def lower_is_better(self) -> Collection[str]:
+        return LESS_IS_BETTER
 
     @property
     def level(self) -> str:
@@ -149,9 +123,9 @@ class Evaluation:
         return {label: count for label, count in counts.items() if count < MIN_TEST_EXAMPLES}
 
 
-def read_evaluation(evaluate: Path, prepare: Path, num_errors: int, noun: str) -> Evaluation:
-    metrics = read_json(evaluate / METRICS, "evaluate")
-    labels = read_report(prepare)["labels"]
+def read_evaluation(evaluate: Path, prepare: Path, num_errors: int, dataset: Dataset) -> Evaluation:
+    metrics, noun = read_json(evaluate / METRICS, "evaluate"), dataset.noun
+    labels = dataset.reader.labels
     predictions = read_predictions(evaluate / PREDICTIONS)
     is_same_split = [prediction.path for prediction in predictions] == read_paths(prepare, "test")
     if not is_same_split or not {prediction.label for prediction in predictions} <= set(labels):
@@ -178,20 +152,3 @@ def read_evaluation(evaluate: Path, prepare: Path, num_errors: int, noun: str) -
         suspects=read_optional_table(evaluate / SUSPECTS, "evaluate"),
         robustness={kind: [row for row in accuracies if row["kind"] == kind] for kind in kinds},
     )
-
-
-def score_names(metrics: dict[str, Any]) -> list[str]:
-    """Return the names of the scores among metrics, without interval bounds, counts and settings."""
-    bounds = {f"{name}_{end}" for name in metrics for end in ("low", "high")}
-    return [name for name in metrics if name not in bounds | NOT_SCORES]
-
-
-def format_score(name: str, metrics: dict[str, Any]) -> Score:
-    formatted = percent if name.endswith(("accuracy", "precision", "coverage")) else decimal
-    low, high = metrics.get(f"{name}_low"), metrics.get(f"{name}_high")
-    interval = f"{formatted(low)} to {formatted(high)}" if low is not None and high is not None else ""
-    description = DESCRIPTIONS.get(name, "")
-    if name.startswith("top_"):  # top_<k>_accuracy
-        description = f"the correct label is among the top {name[4:-9]}"
-    title = TITLES.get(name) or " ".join(map(uppercase_acronym, name.split("_")))
-    return Score(title, formatted(metrics[name]), interval, description)

@@ -19,6 +19,7 @@ from leyden.files import read_json
 from leyden.files.tables import read_table, require_file
 from leyden.stages.report.evaluation import Evaluation
 from leyden.stages.report.formatting import as_words, decimal
+from leyden.stages.report.measured import AnyEvaluation
 from leyden.stages.report.pictures import Picture, encode_file, encode_rows
 from leyden.stages.report.predictions import Prediction
 from leyden.stages.report.tables import read_optional_table
@@ -127,11 +128,11 @@ def is_trusted(metrics: dict[str, float], verdict: dict[str, str]) -> bool:
     return beats_chance(metrics) and metrics["randomisation_similarity"] <= MAX_RANDOMISATION_SIMILARITY
 
 
-def build_gallery(evaluation: Evaluation | None, explanations: Explanations | None) -> list[GalleryItem]:
+def build_gallery(evaluation: AnyEvaluation | None, explanations: Explanations | None) -> list[GalleryItem]:
     """Join the predictions that are shown with their attribution maps."""
     return [
         GalleryItem(prediction, image, explanations.read_map(prediction.path) if explanations else None)
-        for prediction, image in (evaluation.shown if evaluation else [])
+        for prediction, image in (evaluation.shown if isinstance(evaluation, Evaluation) else [])
     ]
 
 

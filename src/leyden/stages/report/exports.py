@@ -6,7 +6,9 @@ from typing import Any
 
 from leyden.artifacts import CHECKED, EXPORT_REPORT, REFUSED, SKIPPED
 from leyden.files import read_json
+from leyden.outputs.reader import OutputReader
 from leyden.stages.report.formatting import decimal, join_names, percent, plural, two_digits
+from leyden.stages.report.measures import format_value, score_title
 
 BASELINE = "eager"  # the checkpoint itself, run by PyTorch
 
@@ -24,6 +26,12 @@ class Exports:
     noun: str
     skipped: list[dict[str, Any]]
     refused: list[dict[str, Any]]
+    reader: OutputReader
+
+    @property
+    def unit_noun(self) -> str:
+        """What agreement is counted in: examples, pixels, or predicted numbers."""
+        return "pixel" if self.reader.is_dense else "prediction" if self.reader.predicts_numbers else self.noun
 
     @property
     def fastest(self) -> dict[str, Any] | None:
@@ -51,17 +59,36 @@ class Exports:
         """The name of the measure that each file has a score of."""
         return next((row["score_name"] for row in (self.baseline, *self.files) if row and "score_name" in row), "score")
 
+    @property
+    def score_title(self) -> str:
+        return score_title(self.score_name)
+
     def format_score(self, row: dict[str, Any]) -> str:
+        if not self.reader.has_one_label:
+            return format_value(self.score_name, row.get("score"), self.reader.unit(self.score_name))
         return (percent if self.score_name.endswith("accuracy") else decimal)(row.get("score"))
 
     def describe_refused(self, row: dict[str, Any]) -> str:
         """Describe how far a refused file is from the checkpoint: the labels or the logits can be the reason."""
-        text = f"same label on {self.format_agreement(row)} of the {self.noun}s"
+        text = f"{self._same()} {self.format_agreement(row)} of the {self.unit_noun}s"
         if "max_relative_diff" not in row:
             return text
         size = row["max_relative_diff"]  # None if it is infinite
-        difference = "infinite" if size is None else f"{two_digits(size)} of the logits\u2019 standard deviation"
-        return f"{text}; the largest logit difference is {difference}"
+        outputs = "target\u2019s" if self.reader.predicts_numbers else "logits\u2019"
+        difference = "infinite" if size is None else f"{two_digits(size)} of the {outputs} standard deviation"
+        kind = "difference" if self.reader.predicts_numbers else "logit difference"
+        return f"{text}; the largest {kind} is {difference}"
+
+    def _same(self) -> str:
+        if self.reader.predicts_numbers:
+            return "about the same number for"
+        return (
+            "same labels on"
+            if self.reader.has_label_set
+            else "same class on"
+            if self.reader.is_dense
+            else "same label on"
+        )
 
     def summary(self) -> str:
         """Report whether every file agrees with the checkpoint."""
@@ -77,9 +104,10 @@ class Exports:
             reasons = [f"{file_label(row)} ({row.get('reason') or row['status']})" for row in self.failed]
             files = f"{len(reasons)} of {plural(len(names), 'exported file')}"
             return f"{files} did not pass the check against the checkpoint: {join_names(reasons)}{suffix}"
+        unit = self.unit_noun
         agreement = min(row["agreement"] for row in self.files)
         subject = {1: "the exported file", 2: "both exported files"}.get(len(names), f"all {len(names)} exported files")
-        examples = f"every {self.noun}" if agreement == 1 else f"at least {percent(agreement)} of the {self.noun}s"
+        examples = f"every {unit}" if agreement == 1 else f"at least {percent(agreement)} of the {unit}s"
         counts = [row["examples"] for row in self.files if row.get("examples")]
         examples += f" ({plural(min(counts), f'test {self.noun}')})" if counts else ""
         verb = "agrees" if len(names) == 1 else "agree"
@@ -91,13 +119,13 @@ def file_label(row: dict[str, Any]) -> str:
     return row["format"] if row["precision"] == "fp32" else f"{row['format']} {row['precision']}"
 
 
-def read_exports(export: Path, noun: str) -> Exports:
+def read_exports(export: Path, noun: str, reader: OutputReader) -> Exports:
     rows = read_json(export / EXPORT_REPORT, "export")
     baseline = next((row for row in rows if row["format"] == BASELINE), None)
     others = [row for row in rows if row is not baseline]
     skipped, refused = ([row for row in others if row["status"] == status] for status in (SKIPPED, REFUSED))
     files = [row | speedups(row, baseline) for row in others if row["status"] not in (SKIPPED, REFUSED)]
-    return Exports(files, baseline, noun, skipped, refused)
+    return Exports(files, baseline, noun, skipped, refused, reader)
 
 
 def speedups(row: dict[str, Any], baseline: dict[str, Any] | None) -> dict[str, float | None]:

@@ -70,23 +70,32 @@ def check_duplicates(duplicates: Duplicates) -> Iterator[Finding]:
 
 
 def check_classes(dataset: Dataset) -> Iterator[Finding]:
-    smallest, *_, largest = sorted(dataset.classes, key=lambda row: row.total)
-    if largest.total >= MAX_IMBALANCE * smallest.total:
-        ratio = largest.total / smallest.total
-        yield Finding(
-            f"The largest class has {ratio:,.0f} times as many {dataset.noun}s as the smallest",
-            f"{isolate(smallest.label)} has {smallest.total:,}, {isolate(largest.label)} {largest.total:,}: accuracy "
-            "hides poor results on a small class; see the balanced accuracy and the recall of each class.",
-            "classes",
-        )
+    noun, nouns = dataset.label_noun, dataset.reader.noun
+    if dataset.reader.has_one_label:
+        yield from check_balance(dataset)
     for index, split in enumerate(dataset.counts):
         is_train = split == "train"
         minimum = MIN_TRAINING_EXAMPLES if is_train else 1
         if few := {row.label: row.counts[index] for row in dataset.classes if row.counts[index] < minimum}:
             what = f"fewer than {minimum} training" if is_train else f"no {split}"
-            advice = "Too few to learn a class well" if is_train else "The accuracy on a class cannot be measured"
-            title = f"{number_of(len(few), len(dataset.classes), 'class', 'classes')} {what} {dataset.noun}s"
+            advice = f"Too few to learn a {noun} well"
+            if not is_train:
+                score = "accuracy on" if dataset.reader.has_one_label else "scores of"
+                advice = f"The {score} a {noun} cannot be measured"
+            title = f"{number_of(len(few), len(dataset.classes), noun, nouns)} {what} {dataset.noun}s"
             yield Finding(title, f"{advice}: {list_smallest(few)}.", "classes")
+
+
+def check_balance(dataset: Dataset) -> Iterator[Finding]:
+    smallest, *_, largest = sorted(dataset.classes, key=lambda row: row.total)
+    if largest.total >= MAX_IMBALANCE * smallest.total:
+        noun, ratio = dataset.label_noun, largest.total / smallest.total
+        yield Finding(
+            f"The largest {noun} has {ratio:,.0f} times as many {dataset.noun}s as the smallest",
+            f"{isolate(smallest.label)} has {smallest.total:,}, {isolate(largest.label)} {largest.total:,}: accuracy "
+            f"hides poor results on a small {noun}; see the balanced accuracy and the recall of each {noun}.",
+            "classes",
+        )
 
 
 def check_left_out(left_out: Sequence[LeftOut]) -> Iterator[Finding]:
@@ -100,6 +109,8 @@ def check_files(dataset: Dataset) -> Iterator[Finding]:
     if dataset.num_rejected:
         rejected = percent(dataset.num_rejected / (dataset.num_rejected + dataset.total))
         advice = "They were left out and not replaced. Check whether one class lost many of its files."
+        if not dataset.reader.has_one_label:
+            advice = "They were left out and not replaced."
         yield Finding(f"{plural(dataset.num_rejected, 'file')} rejected ({rejected})", advice, "rejected")
     aspect_ratio = dataset.spreads.get("aspect_ratio", {"min": 1, "max": 1})
     if aspect_ratio["max"] > MAX_ASPECT_SPREAD * aspect_ratio["min"]:
@@ -108,5 +119,6 @@ def check_files(dataset: Dataset) -> Iterator[Finding]:
         yield Finding(f"Aspect ratios from {lowest} to {highest} (width / height)", advice, "files")
     if len(dataset.modes) > 1:
         modes = join_names([f"{count:,} {mode}" for mode, count in dataset.modes.items()])
-        advice = "If the mode depends on the class, a model may learn the mode instead of the class."
+        what = dataset.label_noun if dataset.reader.has_one_label else dataset.reader.noun
+        advice = f"If the mode depends on the {what}, a model may learn the mode instead of the {what}."
         yield Finding(f"Files in {len(dataset.modes)} modes ({modes})", advice, "files")

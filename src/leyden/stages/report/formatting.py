@@ -54,6 +54,12 @@ def four_digits(value: float) -> str:
 
 
 @number_format
+def three_digits(value: float) -> str:
+    """Format a number of any magnitude with three significant digits, or as an integer if it has more."""
+    return f"{value:.3g}" if abs(value) < 999.5 else f"{value:,.0f}"
+
+
+@number_format
 def two_digits(value: float) -> str:
     """Format a number of any magnitude with two significant digits."""
     if 0 < abs(value) < 1e-3:
@@ -81,6 +87,11 @@ def duration(seconds: float) -> str:
 
 def as_words(identifier: str) -> str:
     return identifier.replace("_", " ")
+
+
+def property_name(by: str) -> str:
+    """Format what slices are by as words; the name of a label, after a space, stays as it is."""
+    return by if " " in by else as_words(by)
 
 
 def capitalize_first(text: str) -> str:
@@ -135,6 +146,11 @@ def number_of(count: int, total: int, noun: str, nouns: str) -> str:
 
 def as_sentence(text: str) -> str:
     return capitalize_first(text) + "."
+
+
+def singular(nouns: str) -> str:
+    """Return the singular of what labels are called: `classes`, `labels`, `targets`."""
+    return "class" if nouns == "classes" else nouns.removesuffix("s")
 
 
 def plural(count: int, noun: str, nouns: str | None = None) -> str:

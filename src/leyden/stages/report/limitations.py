@@ -12,25 +12,35 @@ from leyden.stages.report.formatting import (
     number_of,
     percent,
     plural,
+    singular,
 )
+from leyden.stages.report.measured import MeasuredEvaluation
 from leyden.stages.report.results import Results
 
 
 def list_limitations(results: Results, findings: list[Finding]) -> list[str]:
     """List the limitations, one or two sentences each."""
     dataset, _, evaluation, exports, explanations = results
-    noun = dataset.noun
+    noun, is_classifier = dataset.noun, dataset.reader.has_one_label
     limitations = [f"{finding.title}. {finding.advice}" for finding in findings if finding.is_blocking]
     limitations += [
-        f"The test {noun}s come from the same source as the training {noun}s; accuracy on {noun}s from other devices, "
-        "places or times may be lower.",
+        f"The test {noun}s come from the same source as the training {noun}s; "
+        f"{'accuracy' if is_classifier else 'results'} on {noun}s from other devices, "
+        f"places or times may be {'lower' if is_classifier else 'worse'}.",
         f"{noun.capitalize()}s of one subject may be in several splits, unless the data was split by subject; "
         "that would make the scores too optimistic.",
     ]
     if dataset.has_images:
         size = f" {TIMES} ".join(map(str, dataset.input["image_size"]))
         limitations.append(f"Images of a different size are resized to {size} pixels, whatever their aspect ratio.")
-    limitations += list_score_limitations(evaluation) if evaluation else ["The accuracy of the model was not measured."]
+    if isinstance(evaluation, MeasuredEvaluation):
+        limitations += list_measured_limitations(evaluation)
+    elif evaluation:
+        limitations += list_score_limitations(evaluation)
+    else:
+        limitations.append(
+            f"{'The accuracy of the model' if is_classifier else 'How good the model is'} was not measured."
+        )
     if exports and exports.failed:
         limitations.append("Not every exported file passed the check against the checkpoint.")
     if explanations:
@@ -40,6 +50,21 @@ def list_limitations(results: Results, findings: list[Finding]) -> list[str]:
                 f"Explanation methods that are not clearly better than a random map: {join_names(failed)}."
             )
     return limitations
+
+
+def list_measured_limitations(evaluation: MeasuredEvaluation) -> list[str]:
+    limitations = [
+        f"The model is not clearly better than {baseline.guess}."
+        for baseline in evaluation.baselines
+        if not evaluation.beats(baseline)
+    ]
+    if small := evaluation.small_labels:
+        nouns = evaluation.reader.noun
+        limitations.append(
+            f"{number_of(len(small), len(evaluation.labels), singular(nouns), nouns)} fewer than {MIN_TEST_EXAMPLES} "
+            f"test {evaluation.noun}s, too few to measure its scores well: {list_smallest(small)}."
+        )
+    return [*limitations, evaluation.slices.summary()]
 
 
 def list_score_limitations(evaluation: Evaluation) -> list[str]:

@@ -7,9 +7,12 @@ conditions in words.
 from statistics import median
 from typing import Any
 
+from leyden.stages.report import measured_checks
 from leyden.stages.report.dataset import Class
+from leyden.stages.report.evaluation import Evaluation
 from leyden.stages.report.findings import MAX_IMBALANCE
-from leyden.stages.report.formatting import isolate, join_names, list_smallest, percent, plural
+from leyden.stages.report.formatting import as_sentence, isolate, join_names, list_smallest, percent, plural
+from leyden.stages.report.measured import MeasuredEvaluation, describe_baseline
 from leyden.stages.report.outcomes import WARNING
 from leyden.stages.report.results import Results
 from leyden.stages.report.scores import check_calibration, check_robustness
@@ -28,6 +31,9 @@ MAX_INTERVAL = 0.1  # of the accuracy
 
 def observe_guessing(results: Results) -> str | None:
     evaluation = results.evaluation
+    if isinstance(evaluation, MeasuredEvaluation):
+        failed = [each for each in evaluation.baselines if not evaluation.beats(each)]
+        return as_sentence(describe_baseline(evaluation, failed[0])) if failed else None
     if evaluation is None or evaluation.beats_constant_guess or evaluation.is_too_small:
         return None
     guess = percent(evaluation.majority_fraction)
@@ -66,10 +72,12 @@ def observe_rising_loss(results: Results) -> str | None:
 
 def observe_few_training_images(results: Results) -> str | None:
     dataset, training = results.dataset, results.training
-    typical = median(row.counts[0] for row in dataset.classes)
+    typical = median([row.counts[0] for row in dataset.classes] or [FEW_TRAINING_EXAMPLES])
     if training is None or not dataset.has_images or typical >= FEW_TRAINING_EXAMPLES or is_pretrained(training):
         return None
-    return f"A class has {typical:g} training images (median), and the network began with random weights."
+    return (
+        f"A {dataset.label_noun} has {typical:g} training images (median), and the network began with random weights."
+    )
 
 
 def observe_weak_classes(results: Results) -> str | None:
@@ -87,6 +95,8 @@ def observe_weak_slices(results: Results) -> str | None:
 
 
 def observe_imbalance(results: Results) -> str | None:
+    if not results.dataset.reader.has_one_label:
+        return None
     smallest, *_, largest = sorted(results.dataset.classes, key=lambda row: row.counts[0])
     if largest.counts[0] < MAX_IMBALANCE * max(1, smallest.counts[0]):
         return None
@@ -109,7 +119,7 @@ def observe_small_input(results: Results) -> str | None:
 
 
 def observe_wide_interval(results: Results) -> str | None:
-    evaluation = results.evaluation
+    evaluation = single_label(results)
     if evaluation is None or evaluation.metrics["accuracy_high"] - evaluation.metrics["accuracy_low"] <= MAX_INTERVAL:
         return None
     examples = plural(evaluation.metrics["examples"], f"test {evaluation.noun}")
@@ -117,20 +127,30 @@ def observe_wide_interval(results: Results) -> str | None:
 
 
 def observe_suspects(results: Results) -> str | None:
-    count = results.evaluation.num_wrong_labels if results.evaluation else 0
+    evaluation = single_label(results)
+    count = evaluation.num_wrong_labels if evaluation else 0
     return f"About {plural(count, 'label')} of the test and validation splits may be wrong." if count else None
 
 
 def observe_sensitivity(results: Results) -> str | None:
-    checks = list(check_robustness(results.evaluation)) if results.evaluation else []
+    evaluation, checks = results.evaluation, []
+    if isinstance(evaluation, MeasuredEvaluation):
+        checks = list(measured_checks.check_robustness(evaluation))
+    elif evaluation:
+        checks = list(check_robustness(evaluation))
     return next((f"{check.title}." for check in checks if check.title.startswith("Sensitive")), None)
 
 
 def observe_calibration(results: Results) -> str | None:
-    if results.evaluation is None:
+    if (evaluation := single_label(results)) is None:
         return None
-    outcome, title, evidence, _ = check_calibration(results.evaluation)
+    outcome, title, evidence, _ = check_calibration(evaluation)
     return evidence if outcome == WARNING and title == "Poorly calibrated" else None
+
+
+def single_label(results: Results) -> Evaluation | None:
+    """Return the evaluation if it is of a task with one label for each example."""
+    return results.evaluation if isinstance(results.evaluation, Evaluation) else None
 
 
 def read_curve(training: Training | None, name: str) -> dict[int, float]:

@@ -1,8 +1,8 @@
 """The targets set by `evaluate.require`: met, missed, or within the interval of the score."""
 
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
-from leyden.artifacts import LESS_IS_BETTER
 from leyden.stages.report.formatting import as_words
 
 MET, MISSED, UNCERTAIN = "met", "missed", "uncertain"
@@ -16,12 +16,16 @@ class Requirement(NamedTuple):
     outcome: str
 
 
-def list_requirements(metrics: dict[str, Any]) -> list[Requirement]:
-    return [judge_requirement(name, bound, metrics) for name, bound in metrics.get("required", {}).items()]
+def list_requirements(metrics: dict[str, Any], lower_is_better: Collection[str]) -> list[Requirement]:
+    return [
+        judge_requirement(name, bound, metrics, lower_is_better) for name, bound in metrics.get("required", {}).items()
+    ]
 
 
-def judge_requirement(name: str, bound: float, metrics: dict[str, Any]) -> Requirement:
-    is_maximum = name.removesuffix("_low").removesuffix("_high") in LESS_IS_BETTER
+def judge_requirement(
+    name: str, bound: float, metrics: dict[str, Any], lower_is_better: Collection[str]
+) -> Requirement:
+    is_maximum = name.removesuffix("_low").removesuffix("_high") in lower_is_better
     value, worst = metrics[name], metrics.get(f"{name}_{'high' if is_maximum else 'low'}", metrics[name])
     is_met, is_certain = ((each <= bound if is_maximum else each >= bound) for each in (value, worst))
     text = f"{as_words(name)} of at {'most' if is_maximum else 'least'} {bound:g}"

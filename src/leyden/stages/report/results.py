@@ -3,10 +3,10 @@
 from typing import NamedTuple
 
 from leyden.stages.report.dataset import Dataset
-from leyden.stages.report.evaluation import Evaluation
 from leyden.stages.report.explanations import Explanations
 from leyden.stages.report.exports import Exports, file_label
 from leyden.stages.report.formatting import (
+    UNKNOWN,
     as_sentence,
     as_words,
     decimal,
@@ -16,7 +16,10 @@ from leyden.stages.report.formatting import (
     percent,
     plural,
 )
+from leyden.stages.report.measured import AnyEvaluation, MeasuredEvaluation
 from leyden.stages.report.training import Training
+
+MAX_SCORES = 3  # in the headline
 
 
 class Results(NamedTuple):
@@ -24,7 +27,7 @@ class Results(NamedTuple):
 
     dataset: Dataset
     training: Training | None
-    evaluation: Evaluation | None
+    evaluation: AnyEvaluation | None
     exports: Exports | None
     explanations: Explanations | None
 
@@ -44,7 +47,12 @@ def headline_metrics(results: Results) -> list[tuple[str, str, str]]:
     """Return name, value and note of the headline metrics of the stages that were run."""
     _, training, evaluation, exports, explanations = results
     headlines = []
-    if evaluation:
+    if isinstance(evaluation, MeasuredEvaluation):
+        scores = [evaluation.format(evaluation.headline), *evaluation.scores]
+        for score in list({score.title: score for score in scores if score.value != UNKNOWN}.values())[:MAX_SCORES]:
+            note = f"{evaluation.level} interval {score.interval}" if score.interval else ""
+            headlines.append((f"test {score.title}", score.value, note))
+    elif evaluation:
         metrics = evaluation.metrics
         num_examples = f"of {plural(metrics['examples'], f'test {evaluation.noun}')}"
         headlines += [

@@ -11,9 +11,10 @@ from leyden.stages.report.formatting import (
     plural,
     uppercase_acronym,
 )
+from leyden.stages.report.measured import AnyEvaluation
 from leyden.stages.report.outcomes import FAILED, MISSING, NO_TARGET, PASSED, UNCERTAIN, WARNING, Check
 from leyden.stages.report.requirements import MET, MISSED, list_requirements
-from leyden.stages.report.slices import Slices, name_slice
+from leyden.stages.report.slices import Slices
 
 MAX_CALIBRATION_ERROR = 0.05
 MAX_MILD_LOSS = 0.05  # of accuracy, under a corruption or attack at its mildest strength
@@ -21,10 +22,7 @@ NO_REQUIREMENT = "No target was set; set evaluate.require in configs/evaluate.ya
 WITHIN, BEYOND, UNKNOWN = "within", "beyond", "unknown"
 
 
-def check_scores(evaluation: Evaluation | None) -> list[Check]:
-    if evaluation is None:
-        advice = "Run leyden evaluate to measure its accuracy."
-        return [Check(MISSING, "the model was not evaluated", advice, "scores")]
+def check_scores(evaluation: Evaluation) -> list[Check]:
     return [
         check_accuracy(evaluation),
         *check_requirements(evaluation),
@@ -54,9 +52,9 @@ def check_accuracy(evaluation: Evaluation) -> Check:
     return Check(outcome, title, f"{capitalize_first(evaluation.accuracy_interval)}; {evidence}", "scores")
 
 
-def check_requirements(evaluation: Evaluation) -> Iterator[Check]:
+def check_requirements(evaluation: AnyEvaluation) -> Iterator[Check]:
     titles = {MET: (PASSED, "Target met"), MISSED: (FAILED, "Target missed")}
-    for name, text, outcome in list_requirements(evaluation.metrics):
+    for name, text, outcome in list_requirements(evaluation.metrics, evaluation.lower_is_better):
         shown, title = titles.get(outcome, (UNCERTAIN, "Target met, but not certain to be"))
         score = evaluation.format(name)
         interval = f" ({evaluation.level} interval {score.interval})" if score.interval else ""
@@ -87,11 +85,7 @@ def compare(low: float, high: float, limit: float) -> str:
 
 def check_slices(slices: Slices) -> Iterator[Check]:
     if slices.weak:
-        worst = min(slices.weak, key=lambda row: float(row["accuracy"]))
-        evidence = (
-            f"Worst: {name_slice(worst)}, with an accuracy of {percent(worst['accuracy'])} "
-            f"on {plural(int(worst['count']), slices.noun)}. {slices.summary()}"
-        )
+        evidence = f"Worst: {slices.describe(slices.worst)}. {slices.summary()}"
         yield Check(WARNING, plural(len(slices.weak), "weak slice"), evidence, "weaknesses")
     elif slices.num_judged:
         title = "No weak slices" + (" among those that can be judged" if slices.too_small else "")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from leyden.artifacts import SLICES
-from leyden.stages.report.formatting import as_words, isolate, join_names, plural
+from leyden.stages.report.formatting import isolate, join_names, percent, plural, property_name, three_digits
 from leyden.stages.report.tables import read_optional_table
 
 Row = dict[str, str]
@@ -12,10 +12,37 @@ Row = dict[str, str]
 
 @dataclass
 class Slices:
-    """Rows of errors/slices.csv; `falls_short` is blank for a slice that is too small to judge."""
+    """Rows of errors/slices.csv; `falls_short` is blank for a slice that is too small to judge.
+
+    `error_noun` is what the slices are compared by the mean of; empty if it is the accuracy.
+    """
 
     rows: list[Row]
     noun: str
+    error_noun: str = ""
+
+    @property
+    def score(self) -> str:
+        """The column that the slices are compared by."""
+        return "mean_error" if self.error_noun else "accuracy"
+
+    @property
+    def worst(self) -> Row:
+        """The weak slice with the lowest accuracy or the largest mean error."""
+        return (max if self.error_noun else min)(self.weak, key=lambda row: float(row[self.score]))
+
+    def format(self, row: Row) -> str:
+        return (three_digits if self.error_noun else percent)(row[self.score])
+
+    def interval(self, row: Row) -> str:
+        formatted = three_digits if self.error_noun else percent
+        low, high = (row.get(f"{self.score}_{end}") for end in ("low", "high"))
+        return f"{formatted(low)} to {formatted(high)}" if low else ""
+
+    def describe(self, row: Row) -> str:
+        """Name a slice with its score."""
+        score = f"a mean error of {self.format(row)}" if self.error_noun else f"an accuracy of {self.format(row)}"
+        return f"{name_slice(row)}, with {score} on {plural(int(row['count']), self.noun)}"
 
     @property
     def weak(self) -> list[Row]:
@@ -32,7 +59,7 @@ class Slices:
     @property
     def properties(self) -> str:
         """What the examples were sliced by, as in prose."""
-        return join_names(list(dict.fromkeys(as_words(row["by"]) for row in self.rows)))
+        return join_names(list(dict.fromkeys(property_name(row["by"]) for row in self.rows)))
 
     def summary(self) -> str:
         """Report in a few sentences what the tests found, and how many slices could not be tested."""
@@ -56,12 +83,13 @@ class Slices:
         largest = max(min(count, total - count) for count in counts)
         where = "each" if largest >= max(counts) else "inside or outside each"
         size = f"with at most {plural(largest, self.noun)} {where}, "
-        return f"{size}even a slice without a correct prediction could be chance."
+        worst = "with the largest errors" if self.error_noun else "without a correct prediction"
+        return f"{size}even a slice {worst} could be chance."
 
 
-def read_slices(evaluate: Path, noun: str) -> Slices:
-    return Slices(read_optional_table(evaluate / SLICES, "evaluate"), noun)
+def read_slices(evaluate: Path, noun: str, error_noun: str = "") -> Slices:
+    return Slices(read_optional_table(evaluate / SLICES, "evaluate"), noun, error_noun)
 
 
 def name_slice(row: Row) -> str:
-    return f"{as_words(row['by'])} {isolate(row['slice'])}"
+    return f"{property_name(row['by'])} {isolate(row['slice'])}"

@@ -44,5 +44,5 @@ def environment(**options: Any) -> Environment:
         keep_trailing_newline=True,
         **options,
     )
-    env.filters.update(inspect.getmembers(formatting, inspect.isfunction), count="{:,}".format)
+    env.filters.update(inspect.getmembers(formatting, inspect.isfunction), count="{:,}".format, zip=zip)
     return env

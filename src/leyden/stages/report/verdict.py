@@ -2,12 +2,12 @@
 
 from collections import Counter
 
-from leyden.stages.report.evaluation import Evaluation
 from leyden.stages.report.formatting import as_sentence, join_names, plural
+from leyden.stages.report.measured import AnyEvaluation
 from leyden.stages.report.outcomes import FAILED, MISSING, NO_TARGET, UNCERTAIN, WARNING, Check
 
 
-def model_verdict(checks: list[Check], evaluation: Evaluation | None) -> str:
+def model_verdict(checks: list[Check], evaluation: AnyEvaluation | None) -> str:
     """Return the verdict and the score that it is about, in one or two sentences."""
     if not checks:
         return "No model has been trained yet."

@@ -1,0 +1,127 @@
+"""Checks of an evaluation by measures: a constant guess, targets, coverage, weak slices, small labels, robustness."""
+
+from collections.abc import Iterator
+
+from leyden.stages.report.evaluation import MIN_TEST_EXAMPLES
+from leyden.stages.report.formatting import (
+    capitalize_first,
+    join_names,
+    list_smallest,
+    number_of,
+    percent,
+    singular,
+    uppercase_acronym,
+)
+from leyden.stages.report.measured import MeasuredEvaluation, describe_baseline
+from leyden.stages.report.measures import DISTANCES
+from leyden.stages.report.outcomes import FAILED, MISSING, NO_TARGET, PASSED, WARNING, Check
+from leyden.stages.report.scores import (
+    BEYOND,
+    MAX_MILD_LOSS,
+    NO_REQUIREMENT,
+    UNKNOWN,
+    WITHIN,
+    check_requirements,
+    check_slices,
+    compare,
+)
+
+MAX_MILD_RISE = 0.1  # of an error without an upper bound, relative to that on unchanged examples
+COVERAGE_MARGIN = 0.05  # by which the coverage of intervals may miss what they were made for
+
+
+def check_measures(evaluation: MeasuredEvaluation) -> list[Check]:
+    return [
+        check_headline(evaluation),
+        *check_requirements(evaluation),
+        *check_coverage(evaluation),
+        *check_slices(evaluation.slices),
+        *check_small_labels(evaluation),
+        *check_robustness(evaluation),
+    ]
+
+
+def check_headline(evaluation: MeasuredEvaluation) -> Check:
+    """Compare with a constant guess, where there is one; only a target can say whether the score is good enough."""
+    if evaluation.headline not in evaluation.metrics:
+        evidence = "Too few of the test examples have what it measures."
+        return Check(MISSING, evaluation.headline_text, evidence, "scores")
+    guesses = [describe_baseline(evaluation, baseline) for baseline in evaluation.baselines]
+    evidence = "; ".join([capitalize_first(evaluation.headline_interval), *guesses]) + "."
+    outcome = PASSED
+    if not evaluation.beats_constant_guess:
+        outcome = FAILED
+    elif not evaluation.metrics.get("required"):
+        outcome, evidence = NO_TARGET, f"{evidence} {NO_REQUIREMENT}"
+    return Check(outcome, evaluation.headline_text, evidence, "scores")
+
+
+def check_coverage(evaluation: MeasuredEvaluation) -> Iterator[Check]:
+    """Check that predicted intervals contain about as many true values as they were made to contain."""
+    nominal = evaluation.reader.coverage
+    names = [name for name in evaluation.metrics if name in ("coverage", *coverage_names(evaluation))]
+    if nominal is None or not names:
+        return
+    off = [name for name in names if is_off(evaluation, name, nominal)]
+    outcome, title = PASSED, "The predicted intervals have the right width"
+    if off:
+        is_narrow = evaluation.metrics[off[0]] < nominal
+        outcome, title = WARNING, f"The predicted intervals are too {'narrow' if is_narrow else 'wide'}"
+    scores = [evaluation.format(name) for name in off or names]
+    measured = join_names(
+        [f"{score.value}{f' ({score.interval})' if score.interval else ''}" for score in scores], max_names=3
+    )
+    evidence = (
+        f"{capitalize_first(scores[0].title)}: {measured} of the true values lie inside, {percent(nominal)} should; "
+        f"up to {100 * COVERAGE_MARGIN:g} points more or less is good."
+    )
+    yield Check(outcome, title, evidence, "scores")
+
+
+def coverage_names(evaluation: MeasuredEvaluation) -> list[str]:
+    return [f"coverage/{label}" for label in evaluation.reader.labels]
+
+
+def is_off(evaluation: MeasuredEvaluation, name: str, nominal: float) -> bool:
+    """Return whether a coverage is clearly another than the nominal one, and far from it."""
+    value = evaluation.metrics[name]
+    low, high = (evaluation.metrics.get(f"{name}_{end}", value) for end in ("low", "high"))
+    return not low <= nominal <= high and abs(value - nominal) > COVERAGE_MARGIN
+
+
+def check_small_labels(evaluation: MeasuredEvaluation) -> Iterator[Check]:
+    if small := evaluation.small_labels:
+        nouns = evaluation.reader.noun
+        labels = number_of(len(small), len(evaluation.labels), singular(nouns), nouns)
+        title = f"{labels} fewer than {MIN_TEST_EXAMPLES} test {evaluation.noun}s"
+        evidence = f"Too few to measure its scores well: {list_smallest(small)}."
+        yield Check(WARNING, title, evidence, "scores")
+
+
+def check_robustness(evaluation: MeasuredEvaluation) -> Iterator[Check]:
+    """Judge by how much the headline gets worse under the worst change at its mildest strength."""
+    headline = evaluation.headline
+    mildest = {kind: rows[0] for kind, rows in evaluation.robustness.items() if rows[0].get(headline)}
+    if not mildest or headline not in evaluation.metrics:
+        return
+    sign = 1 if headline in evaluation.lower_is_better else -1
+    kind, row = max(mildest.items(), key=lambda item: sign * float(item[1][headline]))
+    clean, value = float(evaluation.metrics[headline]), float(row[headline])
+    ends = [sign * (float(row.get(f"{headline}_{end}") or value) - clean) for end in ("low", "high")]
+    is_distance = headline in DISTANCES
+    limit = MAX_MILD_RISE * clean if is_distance else MAX_MILD_LOSS
+    name = uppercase_acronym(kind)
+    outcome, title = {
+        WITHIN: (PASSED, "Robust to mild changes"),
+        BEYOND: (WARNING, f"Sensitive to {name}"),
+        UNKNOWN: (WARNING, "Robustness to mild changes cannot be judged"),
+    }[compare(min(ends), max(ends), limit)]
+    examples, interval = evaluation.robustness_examples, evaluation.robustness_interval(row)
+    allowed = f"a rise by up to {MAX_MILD_RISE:.0%}" if is_distance else f"a change by up to {MAX_MILD_LOSS:g}"
+    evidence = (
+        f"At the mildest strength, the {evaluation.headline_title} is worst under {name} ({row['strength']}): "
+        f"{evaluation.headline_cell(value)}{f' ({evaluation.level} interval {interval})' if interval else ''}"
+        f"{f' on {examples}' if examples else ''}, against {evaluation.headline_cell(clean)} without it; {allowed} is "
+        "mild."
+    )
+    yield Check(outcome, title, evidence, "weaknesses")

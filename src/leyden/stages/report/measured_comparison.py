@@ -1,0 +1,91 @@
+"""Comparison of two runs by measures: of tasks where an example does not have exactly one label."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from leyden.stages.report.formatting import percentage_points, three_digits, two_digits
+from leyden.stages.report.measures import Score, format_value, score_names, score_title
+from leyden.stages.report.runs import Run
+from leyden.statistics.bootstrap import paired_bootstrap
+from leyden.statistics.joined_measures import find_measure
+
+NUM_RESAMPLES = 2000
+
+
+class ScoreChange(NamedTuple):
+    """A score of both runs; `direction` is better, worse, or empty without a change."""
+
+    other: Score
+    this: Score
+    change: str
+    direction: str
+
+
+def compare_measured(other: Run, this: Run) -> tuple[str, list[ScoreChange]]:
+    """Return a sentence about the change of the headline measure, and the changes of all scores."""
+    headline, metrics = str(this.metrics["headline"]), this.metrics
+    names = [name for name in score_names(metrics) if "/" not in name and not name.endswith(f"_{headline}")]
+    scores = [compare_score(name, other, this) for name in names if name in other.metrics]
+    if headline not in metrics or headline not in other.metrics:
+        return f"The {score_title(headline)} of the runs cannot be compared.", scores
+    old, new = (format_of(run, headline).value for run in (other, this))
+    both = f"{score_title(headline)} {old} in the other run, {new} in this run"
+    if not have_same_targets(other, this):
+        return f"Significance not tested: the runs have different test examples ({both}).", scores
+    change = judge_change(other, this, headline)
+    if change is None:
+        return f"Significance not tested: run `leyden compare` with both models ({both}).", scores
+    value, low, high, p_value = (change[key] for key in ("change", "low", "high", "p_value"))
+    is_significant = p_value < 1 - metrics["confidence_level"]
+    return (
+        f"{'Significant difference' if is_significant else 'No significant difference'}: {both}, change "
+        f"{signed(value)} ({signed(low)} to {signed(high)}); paired bootstrap, p {two_digits(p_value)}."
+    ), scores
+
+
+def signed(change: float) -> str:
+    return f"{'+' if change > 0 else ''}{three_digits(change)}"
+
+
+def format_of(run: Run, name: str) -> Score:
+    unit = run.reader.unit(name)
+    low, high = (run.metrics.get(f"{name}_{end}") for end in ("low", "high"))
+    interval = "" if low is None else f"{format_value(name, low, unit)} to {format_value(name, high, unit)}"
+    return Score(score_title(name), format_value(name, run.metrics[name], unit), interval, "")
+
+
+def compare_score(name: str, other: Run, this: Run) -> ScoreChange:
+    old, new = format_of(other, name), format_of(this, name)
+    change = this.metrics[name] - other.metrics[name]
+    direction = "" if not change else "better" if (change < 0) == (name in this.lower_is_better) else "worse"
+    difference = signed(change) if change else "0"
+    if new.value.endswith("%"):
+        difference = f"{percentage_points(change)} points"
+    return ScoreChange(old, new, difference, direction)
+
+
+def true_cells(run: Run) -> list[dict[str, str]]:
+    """Return the path and the true values of the test examples."""
+    return [
+        {name: cell for name, cell in row.items() if name == "path" or name.startswith("true_")} for row in run.rows
+    ]
+
+
+def have_same_targets(other: Run, this: Run) -> bool:
+    """Check whether both runs were evaluated on the same examples, with the same targets, in the same order."""
+    is_hashed = all(this.hashes.values()) and all(other.hashes.values())
+    same_examples = other.hashes == this.hashes if is_hashed else other.data_hash == this.data_hash
+    return same_examples and true_cells(other) == true_cells(this)
+
+
+def judge_change(other: Run, this: Run, headline: str) -> dict[str, Any] | None:
+    """Compare the headline by the paired bootstrap; None if the tables do not hold the outputs."""
+    if not this.reader.predicts_numbers:
+        return None
+    targets = np.array([[float(row[f"true_{label}"]) for label in this.reader.labels] for row in this.rows])
+    old, new = (
+        find_measure(headline, run.reader.measures(run.reader.parse_rows(run.rows), targets)) for run in (other, this)
+    )
+    changes = paired_bootstrap([old], [new], this.metrics["confidence_level"], NUM_RESAMPLES, 0)
+    return changes[headline]._asdict() if headline in changes else None
