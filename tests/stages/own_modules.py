@@ -45,6 +45,19 @@ class Containers(foreign_modules.Regressor):
         self.log("val/rmse", self.net(batch["x"]).square().mean())
 
 
+class Squeezed(foreign_modules.Regressor):
+    """Loses a dimension for a batch of one example; its result has no gradient."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x).squeeze().detach() if not self.training else self.net(x)
+
+    def explained_scalar(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        return self(batch[0])
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self.log("val/rmse", self(batch[0]).square().mean())
+
+
 class Noisy(foreign_modules.Regressor):
     """Draws random numbers also in evaluation."""
 

@@ -36,6 +36,7 @@ MODULES = {
     "tested": [f"--model={FOREIGN}.Regressor", f"--data={MINE}.TestedTable", "--checkpoint.monitor=val/rmse"],
     "finetuned": [f"--model={FOREIGN}.FineTuned", IMAGES, "--data.count=20"],
     "containers": [f"--model={MINE}.Containers", f"--data={MINE}.Rows", "--checkpoint.monitor=val/rmse"],
+    "squeezed": [f"--model={MINE}.Squeezed", f"--data={FOREIGN}.Table", "--checkpoint.monitor=val/rmse"],
     "noisy": [f"--model={MINE}.Noisy", f"--data={FOREIGN}.Table", "--checkpoint.monitor=val/rmse"],
 }
 MODEL = Path("artifacts/train/model.ckpt")
@@ -154,6 +155,20 @@ def test_random_outputs_are_refused(enter, capsys):
     assert "expected Noisy.forward to return the same outputs for the same inputs" in error_of(capsys, "export")
 
 
+def test_shapes_that_change_with_the_size_of_the_batch_are_refused(enter, capsys):
+    enter("squeezed")
+    error = error_of(capsys, "export")
+    assert "expected Squeezed.forward to return [[1]] for 1 examples, as for others; got [[]]" in error
+
+
+def test_a_number_without_a_gradient_refuses_the_methods(enter):
+    enter("squeezed")
+    assert main(["explain", "--methods=[integrated_gradients, saliency]"]) == 0
+    rows = read_rows(Path("artifacts/explain/summary.csv"))
+    assert [row["verdict"] for row in rows] == ["refused", "refused"]
+    assert all(row["reason"].startswith("the number has no gradient") for row in rows)
+
+
 def test_inputs_that_do_not_fit_forward_name_example_input_array(enter, capsys):
     enter("plain_gan")
     error = error_of(capsys, "export")
@@ -247,7 +262,8 @@ def test_a_module_without_a_number_is_told_what_to_add(enter, capsys):
 
 def test_compare_is_one_line(enter, capsys):
     enter("regressor")
-    assert "expected" in error_of(capsys, "compare", str(MODEL), str(MODEL))
+    error = error_of(capsys, "compare", str(MODEL), str(MODEL))
+    assert f"expected a model that describes its labels and input; {MODEL} holds Regressor, which does not" in error
 
 
 def test_batches_are_bound_to_forward():
