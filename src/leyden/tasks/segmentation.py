@@ -1,6 +1,7 @@
 """Segmentation: each pixel of an image belongs to one class."""
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -10,8 +11,9 @@ import numpy as np
 
 from leyden.errors import UserError
 from leyden.imaging.images import UnreadableImageError, decoder_limits
-from leyden.imaging.mask_classes import CLASSES, IGNORED, find_classes, make_palette, read_classes, to_hex
+from leyden.imaging.mask_classes import CLASSES, IGNORED, MAX_VALUE, find_classes, make_palette, read_classes, to_hex
 from leyden.imaging.masks import MaskReader, read_mask, resize_mask, scan_mask
+from leyden.ranges import check_range
 from leyden.tasks.targets import LossOptions, TargetFile, TargetSource, TargetSummary, UnusableTargetError
 from leyden.tasks.task import Task
 
@@ -74,7 +76,8 @@ class Segmentation(Task):
     def from_texts(cls, texts: Sequence[str], source: TargetSource) -> "Segmentation":
         """Find the classes: those of `classes.csv`; without it, the values or colours that the masks hold."""
         ignore_value, limits = source.settings.ignore_value, source.settings.limits
-        is_listed = (source.data / CLASSES).exists()
+        check_range("prepare", f"[0, {MAX_VALUE}]", ignore_value=ignore_value)
+        is_listed = os.path.lexists(source.data / CLASSES)  # a broken link is an error
         listed = read_classes(source.data / CLASSES) if is_listed else find_classes(scan(texts, source), ignore_value)
         reader = MaskReader.from_classes(listed, ignore_value, limits)
         values = [mask_class.value for mask_class in reader.classes]
