@@ -9,6 +9,7 @@ import numpy as np
 from leyden.errors import UserError
 from leyden.tasks.targets import LossOptions, TargetFile, TargetSource, refuse_options
 from leyden.tasks.task import NETWORKS, Task
+from leyden.trust.description import is_list_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -54,15 +55,16 @@ class Regression(Task):
             radius: Half of the width of each prediction's interval, in units; infinite ones are None in files.
 
         Raises:
-            ValueError: if a list has not one value for each target, or a standard deviation is not positive.
+            ValueError: if a list has not one valid value for each target, or a standard deviation is not positive.
         """
         super().__init__(labels)
         count = len(self.labels)
         self.units = list(units or [""] * count)
         self.mean, self.std = list(mean or [0.0] * count), list(std or [1.0] * count)
         self.radius = radius
-        lists = (self.units, self.mean, self.std, radius or self.mean)
-        if any(len(each) != count for each in lists) or not all(0 < value < math.inf for value in self.std):
+        numbers = (self.mean, self.std, self.mean if radius is None else radius)
+        is_valid = is_list_of(str, self.units, count) and all(is_list_of(float, each, count) for each in numbers)
+        if not (is_valid and min(self.std) > 0 and min(radius or [0.0]) >= 0 and all(map(str.isprintable, self.units))):
             raise ValueError(f"units, mean, std or radius that do not fit {count} target(s)")
 
     @classmethod

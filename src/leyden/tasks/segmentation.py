@@ -16,6 +16,7 @@ from leyden.imaging.masks import MaskReader, read_mask, resize_mask, scan_mask
 from leyden.ranges import check_range
 from leyden.tasks.targets import LossOptions, TargetFile, TargetSource, TargetSummary, UnusableTargetError
 from leyden.tasks.task import Task
+from leyden.trust.description import is_list_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -61,13 +62,17 @@ class Segmentation(Task):
             pixel_counts: Training pixels of each class.
 
         Raises:
-            ValueError: if a list has not one value for each class.
+            ValueError: if a list has not one valid value for each class, or `ignore_value` is none.
         """
         super().__init__(labels)
         self.values, self.palette, self.ignore_value = values, palette, ignore_value
         self.pixel_counts = pixel_counts
-        if any(each is not None and len(each) != len(self.labels) for each in (values, palette, pixel_counts)):
-            raise ValueError(f"values, palette or pixel_counts that do not fit {len(self.labels)} classes")
+        count = len(self.labels)
+        lists = ((str, palette), (int, pixel_counts), (int, [value or 0 for value in values or [0] * count]))
+        if any(each is not None and not is_list_of(kind, each, count) for kind, each in lists):
+            raise ValueError(f"values, palette or pixel_counts that do not fit {count} classes")
+        if ignore_value is not None and not is_list_of(int, [ignore_value], above=-1):
+            raise ValueError(f"ignore_value: {ignore_value!r}")
         # While data is prepared:
         self._reader = MaskReader((), ignore_value)
         self._shown: dict[str, list[int]] = {}  # the classes in each mask, by its path
