@@ -40,7 +40,7 @@ class RegressionReader(OutputReader):
         """Store the facts of the task, which `leyden.tasks.regression` describes.
 
         Raises:
-            ValueError: if a list has not one valid value for each target.
+            ValueError: if a list has not one valid value for each target, or the columns have no different names.
         """
         super().__init__(labels, temperature)
         count = len(self.labels)
@@ -51,6 +51,8 @@ class RegressionReader(OutputReader):
             raise ValueError(f"units, mean, std or radius that do not fit {count} target(s)")
         self.std = np.array(list(std) or [1.0] * count)
         self.radius = None if radius is None else np.array(radius)
+        if len({"path", "error", *(columns := self.columns(0))}) < len(columns) + 2:
+            raise ValueError("targets named as other columns of predictions")
         self._share_unit = len(set(self.units)) == 1 and self.units[0] != ""
         self.headline = "mae" if len(self.labels) == 1 or self._share_unit else "r2"
 
