@@ -1,5 +1,6 @@
 """Targets of any task are read as the user meant them, or refused in one line that says what to do."""
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from leyden.cli import main
 from leyden.data.packed import read_report
 from tests.field.test_layouts import prepare, write_images
 
@@ -128,3 +130,26 @@ def test_masks_of_0_and_255_have_two_classes(tmp_path):
 def test_labels_that_differ_by_an_invisible_character_are_named(tmp_path, capsys):
     prepare(write_manifest(tmp_path, "path,labels", ["cat\u200b;dog", "cat"] * 12))
     assert "labels whose names look alike: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("header", "cells", "other"),
+    [
+        ("path,target", [str(number) for number in range(24)], "multilabel"),
+        ("path,labels", ["cat;dog", "cat"] * 12, "classification"),
+        ("path,grade", ["1", "2"] * 12, "segmentation"),
+    ],
+)
+def test_data_whose_task_was_edited_is_refused_before_the_training(header, cells, other, tmp_path, error_of):
+    prepare(write_manifest(tmp_path, header, cells))
+    report = tmp_path / "out" / "report.json"
+    report.write_text(json.dumps(json.loads(report.read_text()) | {"task": {"name": other}}))
+    data = f"--data.init_args.folder={tmp_path / 'out'}"
+    assert f"expected targets of {other} in" in error_of("fit", data, "--trainer.max_epochs=1")
+
+
+@pytest.mark.parametrize(("header", "cells"), [("path,target", list("123456789012")), ("path,labels", ["a", ""] * 12)])
+def test_data_with_one_target_or_label_has_a_report(header, cells, tmp_path):
+    prepare(write_manifest(tmp_path, header, cells))
+    folders = [f"--{stage}={tmp_path / 'none'}" for stage in ("train", "evaluate", "export", "explain")]
+    assert main(["report", f"--prepare={tmp_path / 'out'}", f"--out={tmp_path / 'report'}", *folders]) == 0

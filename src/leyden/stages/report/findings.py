@@ -70,7 +70,8 @@ def check_duplicates(duplicates: Duplicates) -> Iterator[Finding]:
 
 
 def check_classes(dataset: Dataset) -> Iterator[Finding]:
-    smallest, *_, largest = sorted(dataset.classes, key=lambda row: row.total)
+    by_size = sorted(dataset.classes, key=lambda row: row.total)
+    smallest, largest = by_size[0], by_size[-1]
     if largest.total >= MAX_IMBALANCE * smallest.total:
         ratio = largest.total / smallest.total
         yield Finding(
