@@ -63,7 +63,7 @@ def test_a_report_with_a_wrong_entry_is_refused(verb, keys, value, prepared, ref
 
 
 @pytest.mark.parametrize(("verb", "split"), [("evaluate", "test"), ("fit", "train"), ("report", "train")])
-@pytest.mark.parametrize("kind", ["images", "labels"])
+@pytest.mark.parametrize("kind", ["images", "targets"])
 @pytest.mark.parametrize("damage", ["empty", "cut off", "text", "objects", "fewer", "missing"])
 def test_a_damaged_array_is_refused(verb, split, kind, damage, prepared, refusal_of):
     path = prepared / f"{split}.{kind}.npy"

@@ -333,10 +333,11 @@ def test_a_transform_that_does_not_suit_the_images(workspace, capsys, transform)
 
 @pytest.mark.parametrize("replace", [["--network=leyden.models.FastCNN"], ["-c", "replace.yaml"]])
 def test_arguments_of_a_replaced_class_are_named(workspace, caplog, replace):
+    Path("wide.yaml").write_text("network: {class_path: leyden.models.ResNet, init_args: {width: 8, depths: [1]}}\n")
     Path("replace.yaml").write_text("network: {class_path: leyden.models.FastCNN}\n")
     caplog.set_level(logging.INFO)
     logging.getLogger("lightning.pytorch").addHandler(caplog.handler)
-    assert main(["fit", "-c", "configs/train.yaml", *replace, "--trainer.fast_dev_run=1"]) == 0
+    assert main(["fit", "-c", "configs/train.yaml", "-c", "wide.yaml", *replace, "--trainer.fast_dev_run=1"]) == 0
     logging.getLogger("lightning.pytorch").removeHandler(caplog.handler)
     note = (
         "fit: note: left out, as the class now set does not have it: network.init_args.width, network.init_args.depths"

@@ -5,7 +5,9 @@ import pytest
 import torch
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
+from leyden.errors import UserError
 from leyden.outputs import load_reader
+from leyden.tasks import load_task
 from tests.outputs.values import values_of
 
 ONE = load_reader(
@@ -57,3 +59,28 @@ def test_the_first_target_is_explained_and_curves_fall_with_the_change():
     assert TWO.explained_labels(OUTPUTS).tolist() == [0, 0, 0]
     assert torch.equal(TWO.response(outputs, TWO.reference(outputs)), torch.ones_like(outputs))
     assert torch.allclose(TWO.response(outputs + 1, outputs), torch.full_like(outputs, 1 / torch.e))
+
+
+INVALID_FACTS = [
+    {"radius": "x"},
+    {"radius": [-1.0]},
+    {"radius": [float("nan")]},
+    {"std": [0.0]},
+    {"mean": [float("nan")]},
+    {"units": [3]},
+]
+
+
+@pytest.mark.parametrize("facts", INVALID_FACTS)
+def test_invalid_facts_are_an_error(facts):
+    description = {"labels": ["x"], "task": {"name": "regression", **facts}}
+    for load in (load_reader, load_task):
+        with pytest.raises(UserError, match="expected a valid description of the task regression; got units, mean"):
+            load(description)
+
+
+@pytest.mark.parametrize("labels", [["path"], ["error"], ["x", "x_low"]])
+def test_targets_named_as_another_column_are_an_error(labels):
+    task = {"name": "regression", "radius": [1.0] * len(labels)}
+    with pytest.raises(UserError, match="targets named as other columns of predictions"):
+        load_reader({"labels": labels, "task": task})

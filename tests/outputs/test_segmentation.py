@@ -120,7 +120,10 @@ def test_the_most_frequent_class_but_the_first_is_explained():
     assert READER.explained_labels(logits_of(masks)).tolist() == [2, 1, 0]
 
 
-@pytest.mark.parametrize("facts", [{"palette": ["red"]}, {"unknown": 1}])
+@pytest.mark.parametrize(
+    "facts",
+    [{"palette": ["red"] * 3}, {"palette": [1, 2, 3]}, {"palette": "abc"}, {"palette": ["#000000"]}, {"unknown": 1}],
+)
 def test_invalid_facts_are_an_error(facts):
     with pytest.raises(UserError, match="expected a valid description of the task segmentation"):
         load_reader({"labels": LABELS, "task": {"name": "segmentation", **facts}})

@@ -70,8 +70,8 @@ def test_grades_without_an_order_are_refused(texts, message):
         ("grade\nnone\nmild\nsevere\n", "expected examples of every grade of .*; got none of 'severe'"),
         ("grade\nnone\nmild\nnone\n", "expected each grade once in .*; got none, mild, none"),
         ("n,grade\n1,none\n2\n", "expected each grade once in .*; got none, ;"),
-        ("none\nmild\n", "expected a column grade in .*; got 'none'"),
-        ("", "expected a column grade in .*; got ''"),
+        ("none\nmild\n", "expected one column grade in .*; got 'none'"),
+        ("", "expected one column grade in .*; got ''"),
         ('grade\n"none\n', "expected a CSV file in UTF-8"),
     ],
 )

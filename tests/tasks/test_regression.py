@@ -40,7 +40,7 @@ def test_units_of_unknown_targets_are_refused():
 
 def test_strata_are_tenths_of_the_first_target():
     task = Regression(["a"])
-    assert task.strata([str(value) for value in range(20, 0, -1)]) == [str(rank // 2) for rank in range(19, -1, -1)]
+    assert task.strata([str(value) for value in range(40, 0, -1)]) == [str(rank // 4) for rank in range(39, -1, -1)]
     assert task.strata(["5", "5", "5"]) == ["0"] * 3
 
 

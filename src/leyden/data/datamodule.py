@@ -18,7 +18,7 @@ from leyden.data.augment import Augment, AugmentParams, Margin, pixel_boxes, res
 from leyden.data.fused import FusedImages
 from leyden.data.jpeg import JpegImages
 from leyden.data.loader import check_loader_settings, make_loader, next_batch_index
-from leyden.data.packed import Images, open_images, read_report, read_split
+from leyden.data.packed import Images, check_targets, open_images, read_report, read_split
 from leyden.data.replica import rank_and_world_size
 from leyden.data.sampler import BatchIndex, BatchSampler
 from leyden.errors import UserError
@@ -153,6 +153,7 @@ class ImageData(LightningDataModule):
             keep_freed_memory()
         images = open_images(self._folder, "train", self._stored_size, self.input["channels"])
         targets = load_targets(self._folder, "train", len(images))
+        check_targets(targets, self._task, self._stored_size, self._folder)
         is_wanted = self._fused == "yes" or (self._fused == "auto" and device.type == "cpu")
         self._is_fused = is_wanted and self._augment.is_fusable
         self._train_images = self._load_train_images(images, device)

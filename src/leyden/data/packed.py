@@ -17,6 +17,7 @@ from leyden.files import read_json
 from leyden.files.arrays import load_array, load_targets
 from leyden.files.tables import read_columns
 from leyden.tasks import load_task
+from leyden.tasks.task import Task
 from leyden.trust.description import are_labels, is_input, is_list_of
 
 SPLITS = ("train", "val", "test")
@@ -82,7 +83,9 @@ def read_examples(folder: Path, split: str) -> Split | SequenceSplit:
         UserError: if the folder was not prepared.
     """
     if (Path(folder) / f"{split}.values.npy").is_file():
-        return read_sequence_split(Path(folder), split)
+        read = read_sequence_split(Path(folder), split)
+        check_targets(read.targets, load_task(read_report(folder)), (), folder)
+        return read
     return read_split(folder, split)
 
 
@@ -102,9 +105,24 @@ def read_split(folder: Path, split: str) -> Split:
     top, left = ((stored - side) // 2 for stored, side in zip(stored_size, size, strict=True))
     images = open_images(folder, split, stored_size, report["input"]["channels"], [top, left, *size])
     targets = load_targets(Path(folder), split, len(images))
-    if load_task(report).is_dense:
+    check_targets(targets, task := load_task(report), stored_size, folder)
+    if task.is_dense:
         targets = targets[:, top : top + size[0], left : left + size[1]]
     return Split(images, targets)
+
+
+def check_targets(targets: np.ndarray, task: Task, stored_size: Sequence[int], folder: str | Path) -> None:
+    """Check that packed targets are in the form of the task that the report names.
+
+    Raises:
+        UserError: if they are of another type or shape.
+    """
+    height, width = stored_size or (0, 0)
+    if targets.dtype != task.dtype or targets.shape[1:] != task.target_shape((height, width)):
+        raise UserError(
+            f"expected targets of {task.name} in {folder}; got {targets.dtype} {targets.shape}; its report.json was "
+            "edited or is of other data; run `leyden prepare` again"
+        )
 
 
 def open_images(

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from leyden.data.loader import check_loader_settings, make_loader, next_batch_index
-from leyden.data.packed import read_report
+from leyden.data.packed import check_targets, read_report
 from leyden.data.replica import rank_and_world_size
 from leyden.data.sampler import BatchIndex, BatchSampler
 from leyden.data.sequences import SequenceSplit, read_sequence_split
@@ -92,6 +92,7 @@ class SequenceData(LightningDataModule):
 
     def _loader(self, name: str, batch_size: int, shuffle: bool = False) -> DataLoader[Batch]:
         split = read_sequence_split(self._folder, name)
+        check_targets(split.targets, load_task({"labels": self.labels, "task": self.task}), (), self._folder)
         sampler = BatchSampler(
             len(split.targets),
             batch_size,

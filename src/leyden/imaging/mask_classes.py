@@ -41,7 +41,13 @@ def to_hex(colour: Sequence[int]) -> str:
 
 
 def from_hex(text: str) -> Colour:
-    """Read a colour `#rrggbb`."""
+    """Read a colour `#rrggbb`.
+
+    Raises:
+        ValueError: if it is not one.
+    """
+    if not HEX_COLOUR.fullmatch(text):
+        raise ValueError(f"the colour {text[:80]!r}")
     return to_colour(int(text.removeprefix("#"), 16))
 
 

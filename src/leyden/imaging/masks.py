@@ -40,14 +40,14 @@ class MaskReader(NamedTuple):
     ) -> Self:
         """Make a reader of masks whose classes are listed; a class of the ignored value is not one of them.
 
-        Where only two are listed, both are classes: masks are often 0 and 255.
+        Where only two are listed, one of them `IGNORED`, both are classes: masks are often 0 and 255.
 
         Raises:
             UserError: if there are fewer than 2 classes, or more than 255.
         """
         classes = tuple(each for each in listed if each.value is None or each.value != ignore_value)
         colours = [each.colour for each in listed if each.value is not None and each.value == ignore_value]
-        if len(listed) == 2 and colours:
+        if len(listed) == 2 and colours and ignore_value == IGNORED:
             classes, ignore_value, colours = tuple(listed), None, []
         if not 2 <= len(classes) <= MAX_CLASSES:
             names = ", ".join(each.name for each in classes[:3])

@@ -9,6 +9,7 @@ from leyden.outputs.reader import OutputReader, Row
 from leyden.statistics.conformal import coverage_measure
 from leyden.statistics.measures import AnyMeasure
 from leyden.statistics.regression import regression_measures
+from leyden.trust.description import is_list_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,11 +39,22 @@ class RegressionReader(OutputReader):
         std: Sequence[float] = (),
         radius: Sequence[float] | None = None,
     ) -> None:
-        """Store the facts of the task, which `leyden.tasks.regression` describes."""
+        """Store the facts of the task, which `leyden.tasks.regression` describes.
+
+        Raises:
+            ValueError: if a list has not one valid value for each target, or the columns have no different names.
+        """
         super().__init__(labels, temperature)
-        self.units = list(units) or [""] * len(self.labels)
-        self.std = np.array(list(std) or [1.0] * len(self.labels))
+        count = len(self.labels)
+        self.units = list(units) or [""] * count
+        numbers = [each for each in (mean, std, radius) if each is not None and list(each)]
+        is_valid = is_list_of(str, self.units, count) and all(is_list_of(float, each, count) for each in numbers)
+        if not (is_valid and min(std or [1.0]) > 0 and min(radius or [0.0]) >= 0):
+            raise ValueError(f"units, mean, std or radius that do not fit {count} target(s)")
+        self.std = np.array(list(std) or [1.0] * count)
         self.radius = None if radius is None else np.array(radius)
+        if len({"path", "error", *(columns := self.columns(0))}) < len(columns) + 2:
+            raise ValueError("targets named as other columns of predictions")
         self._share_unit = len(set(self.units)) == 1 and self.units[0] != ""
         self.headline = "mae" if len(self.labels) == 1 or self._share_unit else "r2"
 

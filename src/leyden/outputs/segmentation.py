@@ -11,6 +11,7 @@ from leyden.outputs.reader import OutputReader, Row
 from leyden.statistics.boundaries import boundary_counts, boundary_measures
 from leyden.statistics.measures import AnyMeasure, defined_mean
 from leyden.statistics.segmentation import iou, pixel_counts, segmentation_measures
+from leyden.trust.description import is_list_of
 
 if TYPE_CHECKING:
     pass
@@ -40,9 +41,11 @@ class SegmentationReader(OutputReader):
         """Store the facts of the task, which `leyden.tasks.segmentation` describes.
 
         Raises:
-            ValueError: if a colour is not `#rrggbb`.
+            ValueError: if there is not one colour `#rrggbb` for each class.
         """
         super().__init__(labels, temperature)
+        if palette is not None and not is_list_of(str, palette, len(self.labels)):
+            raise ValueError(f"a palette that does not fit {len(self.labels)} classes")
         self.values, self.ignore_value = values, ignore_value
         self.palette: list[Colour] = list(map(from_hex, palette or ())) or make_palette(
             [MaskClass(None, label) for label in self.labels]

@@ -20,7 +20,7 @@ def description_of(predictor: Any, model: Path) -> dict[str, Any]:
     if not isinstance(description, dict):
         raise UserError(
             f"expected a model that describes its labels and input; {model} holds {type(predictor).__name__}, which "
-            "does not; score it by `leyden test`, or train it as a network of leyden.SupervisedModule"
+            "does not; score it by `leyden evaluate`, or train it as a network of leyden.SupervisedModule"
         )
     return description
 

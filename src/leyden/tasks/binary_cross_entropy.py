@@ -25,5 +25,5 @@ class BinaryCrossEntropy(nn.Module):
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Map logits and targets in [0, 1], both (B, K), to float32 ()."""
-        smoothed = (1 - self.label_smoothing) * targets + self.label_smoothing / 2
+        smoothed = (1 - self.label_smoothing) * targets.to(logits.dtype) + self.label_smoothing / 2
         return F.binary_cross_entropy_with_logits(logits, smoothed, pos_weight=self.class_weights)

@@ -71,7 +71,8 @@ class Multilabel(Task):
             for label in parse(text):
                 rows_of[label].append(row)
         for label in self.labels:
-            by_look[re.sub(r"[\s_-]", "", label.casefold())].append(label)
+            look = "".join(filter(str.isprintable, label.casefold()))
+            by_look[re.sub(r"[\s_-]", "", look)].append(label)
             by_rows[tuple(rows_of[label])].append(label)
         issues = {
             "labels whose names look alike": [

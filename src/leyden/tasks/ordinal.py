@@ -1,5 +1,6 @@
 """Ordinal classification: each example has one of several grades, which have an order."""
 
+import os
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,7 +33,7 @@ class Ordinal(Classification):
     @classmethod
     def from_texts(cls, texts: Sequence[str], source: TargetSource) -> "Ordinal":
         found, path = super().from_texts(texts, source).labels, source.data / GRADES
-        if not path.exists():
+        if not os.path.lexists(path):  # a broken link is an error
             return cls(sort_numbers(found, path))
         grades = read_grades(path)
         if unknown := sorted(set(found) - set(grades)):
@@ -94,8 +95,8 @@ def read_grades(path: Path) -> list[str]:
     """
     header, *rows = read_user_table(path) or [[]]
     names = [name.strip().lower() for name in header]
-    if "grade" not in names:
-        raise UserError(f"expected a column grade in {path}; got {','.join(names)[:200]!r}; correct its first line")
+    if names.count("grade") != 1:
+        raise UserError(f"expected one column grade in {path}; got {','.join(names)[:200]!r}; correct its first line")
     index = names.index("grade")
     cells = [row[index] if index < len(row) else "" for row in rows if any(row)]
     grades = [unicodedata.normalize("NFC", cell).strip() for cell in cells]

@@ -9,13 +9,15 @@ import numpy as np
 from leyden.errors import UserError
 from leyden.tasks.targets import LossOptions, TargetFile, TargetSource, refuse_options
 from leyden.tasks.task import NETWORKS, Task
+from leyden.trust.description import is_list_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
     from torchmetrics import Metric, MetricCollection
 
 PREFIX = "target_"  # of the columns, where there are several targets
-NUM_STRATA = 10  # splits have about equally many small and large targets
+NUM_STRATA, MIN_PER_STRATUM = 10, 4  # splits have about equally many small and large targets
+MIN_STD, MAX_TARGET = 1e-30, 1e30  # float32 computes with numbers of 1e-38 to 1e38
 NUM_SHOWN = 16
 COVERAGE = 0.9  # fraction of true values inside of the predicted intervals
 OUTLIER_DISTANCE = 10.0  # from the median, in interquartile ranges
@@ -53,37 +55,48 @@ class Regression(Task):
             radius: Half of the width of each prediction's interval, in units; infinite ones are None in files.
 
         Raises:
-            ValueError: if a list has not one value for each target, or a standard deviation is not positive.
+            ValueError: if a list has not one valid value for each target, or a standard deviation is not positive.
         """
         super().__init__(labels)
         count = len(self.labels)
         self.units = list(units or [""] * count)
         self.mean, self.std = list(mean or [0.0] * count), list(std or [1.0] * count)
         self.radius = radius
-        lists = (self.units, self.mean, self.std, radius or self.mean)
-        if any(len(each) != count for each in lists) or not all(0 < value < math.inf for value in self.std):
+        numbers = (self.mean, self.std, self.mean if radius is None else radius)
+        is_valid = is_list_of(str, self.units, count) and all(is_list_of(float, each, count) for each in numbers)
+        if not (is_valid and min(self.std) > 0 and min(radius or [0.0]) >= 0 and all(map(str.isprintable, self.units))):
             raise ValueError(f"units, mean, std or radius that do not fit {count} target(s)")
 
     @classmethod
     def from_texts(cls, texts: Sequence[str], source: TargetSource) -> "Regression":
-        names = [column.removeprefix(PREFIX) for column in source.columns]
+        names = [column.removeprefix(PREFIX).strip() for column in source.columns]
+        check_names(names)
         for text in texts:
-            for name, cell in zip(names, text.split(";"), strict=True):
+            for name, cell in zip(names, split_cells(text, len(names)), strict=True):
                 if not is_finite_number(cell):
                     raise UserError(
                         f"expected a finite number as target {name}; got {cell!r}; correct it in manifest.csv"
+                    )
+                if abs(float(cell)) > MAX_TARGET:
+                    raise UserError(
+                        f"expected targets {name} of at most {MAX_TARGET:g}; got {cell}; correct it, or choose a "
+                        "larger unit in manifest.csv"
                     )
         if unknown := sorted(set(source.settings.units) - set(names)):
             raise UserError(
                 f"expected units of the targets {', '.join(names)}; got one of {', '.join(unknown)}; correct units in "
                 "configs/prepare.yaml"
             )
-        return cls(names, [source.settings.units.get(name, find_unit(name)) for name in names])
+        units = [source.settings.units.get(name, find_unit(name)) for name in names]
+        if wrong := [unit for unit in units if not unit.isprintable()]:
+            raise UserError(f"expected units in one line; got {wrong[0]!r}; correct units in configs/prepare.yaml")
+        return cls(names, units)
 
     def strata(self, texts: Sequence[str]) -> list[str]:
         values = parse(texts)[:, 0]
         ranks = np.searchsorted(np.unique(values), values) / max(1, len(np.unique(values)))
-        return [str(int(rank * NUM_STRATA)) for rank in ranks]
+        num_strata = min(NUM_STRATA, max(1, len(values) // MIN_PER_STRATUM))
+        return [str(int(rank * num_strata)) for rank in ranks]
 
     def find_issues(self, texts: Sequence[str]) -> list[str]:
         values = parse(texts)
@@ -120,9 +133,12 @@ class Regression(Task):
 
     def fitted(self, targets: np.ndarray) -> "Regression":
         mean, std = targets.astype(np.float64).mean(axis=0), targets.astype(np.float64).std(axis=0)
-        if not (std > 0).all():
-            name = self.labels[int(np.flatnonzero(~(std > 0))[0])]
-            raise UserError(f"expected training targets that differ; every {name} is the same; add examples")
+        if not (std >= MIN_STD).all():
+            name = self.labels[int(np.flatnonzero(std < MIN_STD)[0])]
+            raise UserError(
+                f"expected training targets that differ; every {name} is the same as a float32 number; add "
+                "examples, or subtract a constant from all of them"
+            )
         return Regression(self.labels, self.units, mean.tolist(), std.tolist())
 
     def facts(self) -> dict[str, Any]:
@@ -165,6 +181,34 @@ class Regression(Task):
         from leyden.tasks.destandardize import ScaledHuber
 
         return ScaledHuber(self.std).to(outputs.device)(outputs, others)
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Check that the columns of a table of predictions would have different names.
+
+    Raises:
+        UserError: if a name is blank or has line breaks, or is that of another column.
+    """
+    if wrong := [name for name in names if not name or not name.isprintable()]:
+        raise UserError(
+            f"expected a name in one line after {PREFIX} in manifest.csv; got {wrong[0]!r}; rename the column"
+        )
+    columns = [
+        "path",
+        "error",
+        *(form.format(name) for form in ("{}", "{}_low", "{}_high", "true_{}") for name in names),
+    ]
+    if repeated := [column for column in columns if columns.count(column) > 1]:
+        raise UserError(
+            f"expected targets whose names are of no other column of predictions; got {repeated[0]} twice "
+            "(path, error, and NAME, NAME_low, NAME_high, true_NAME of each target); rename a column of manifest.csv"
+        )
+
+
+def split_cells(text: str, count: int) -> list[str]:
+    """Return the cells of a target; those of one text that is not a number may contain the separator."""
+    cells = text.split(";")
+    return cells if len(cells) == count else [*cells[: count - 1], text]
 
 
 def parse(texts: Sequence[str]) -> np.ndarray:

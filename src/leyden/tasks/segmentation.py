@@ -1,6 +1,7 @@
 """Segmentation: each pixel of an image belongs to one class."""
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -10,10 +11,12 @@ import numpy as np
 
 from leyden.errors import UserError
 from leyden.imaging.images import UnreadableImageError, decoder_limits
-from leyden.imaging.mask_classes import CLASSES, IGNORED, find_classes, make_palette, read_classes, to_hex
+from leyden.imaging.mask_classes import CLASSES, IGNORED, MAX_VALUE, find_classes, make_palette, read_classes, to_hex
 from leyden.imaging.masks import MaskReader, read_mask, resize_mask, scan_mask
+from leyden.ranges import check_range
 from leyden.tasks.targets import LossOptions, TargetFile, TargetSource, TargetSummary, UnusableTargetError
 from leyden.tasks.task import Task
+from leyden.trust.description import is_list_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -59,13 +62,17 @@ class Segmentation(Task):
             pixel_counts: Training pixels of each class.
 
         Raises:
-            ValueError: if a list has not one value for each class.
+            ValueError: if a list has not one valid value for each class, or `ignore_value` is none.
         """
         super().__init__(labels)
         self.values, self.palette, self.ignore_value = values, palette, ignore_value
         self.pixel_counts = pixel_counts
-        if any(each is not None and len(each) != len(self.labels) for each in (values, palette, pixel_counts)):
-            raise ValueError(f"values, palette or pixel_counts that do not fit {len(self.labels)} classes")
+        count = len(self.labels)
+        lists = ((str, palette), (int, pixel_counts), (int, [value or 0 for value in values or [0] * count]))
+        if any(each is not None and not is_list_of(kind, each, count) for kind, each in lists):
+            raise ValueError(f"values, palette or pixel_counts that do not fit {count} classes")
+        if ignore_value is not None and not is_list_of(int, [ignore_value], above=-1):
+            raise ValueError(f"ignore_value: {ignore_value!r}")
         # While data is prepared:
         self._reader = MaskReader((), ignore_value)
         self._shown: dict[str, list[int]] = {}  # the classes in each mask, by its path
@@ -74,7 +81,8 @@ class Segmentation(Task):
     def from_texts(cls, texts: Sequence[str], source: TargetSource) -> "Segmentation":
         """Find the classes: those of `classes.csv`; without it, the values or colours that the masks hold."""
         ignore_value, limits = source.settings.ignore_value, source.settings.limits
-        is_listed = (source.data / CLASSES).exists()
+        check_range("prepare", f"[0, {MAX_VALUE}]", ignore_value=ignore_value)
+        is_listed = os.path.lexists(source.data / CLASSES)  # a broken link is an error
         listed = read_classes(source.data / CLASSES) if is_listed else find_classes(scan(texts, source), ignore_value)
         reader = MaskReader.from_classes(listed, ignore_value, limits)
         values = [mask_class.value for mask_class in reader.classes]

@@ -8,7 +8,7 @@ from leyden.files import write_json
 from leyden.files.outputs import check_file, check_no_overlap, is_stream
 from leyden.outputs import load_reader
 from leyden.ranges import SEEDS, check_range
-from leyden.runtimes.compatibility import check_inputs, check_task
+from leyden.runtimes.compatibility import check_inputs, check_task, description_of
 from leyden.runtimes.load import load
 from leyden.stages.compare.accuracy import compare_accuracies, summarise_accuracies
 from leyden.stages.compare.headline import compare_headlines, summarise_headlines
@@ -48,12 +48,15 @@ def compare(
     check_range("compare", "[1, 1000000]", num_resamples=num_resamples)
     check_range("compare", "(0, 1)", confidence_level=confidence_level)
     check_range("compare", SEEDS, seed=seed)
+    paths = (old, new)
+    first, second = (None if path.suffix == ".csv" else load(path, trust=trust) for path in paths)
+    for path, model in zip(paths, (first, second), strict=True):
+        if model is not None:
+            description_of(model, path)  # before the data, which a LightningModule of the user's does not need
     report = read_report(data)
     reader = load_reader(report)
     score = "accuracy" if reader.has_one_label else reader.headline
     check_file(out, start=f'{{\n  "{score}_old": '.encode())
-    paths = (old, new)
-    first, second = (None if path.suffix == ".csv" else load(path, trust=trust) for path in paths)
     for path, model in zip(paths, (first, second), strict=True):
         if model is not None:
             check_task(model, report, path, data)

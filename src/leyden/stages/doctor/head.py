@@ -107,5 +107,7 @@ def check_head(runner: TrialRunner) -> Finding:
 
 def summarize_gradcheck(message: str) -> str:
     """Shorten gradcheck's message to its two numbers."""
-    match = re.search(r"numerical:\D*?([-\d.e+]+).*?analytical:\D*?([-\d.e+]+)", message, re.DOTALL | re.IGNORECASE)
+    match = re.search(
+        r"numerical:\D*?(-?\d[\d.e+-]*).*?analytical:\D*?(-?\d[\d.e+-]*)", message, re.DOTALL | re.IGNORECASE
+    )
     return f"numerical {match[1]}, analytic {match[2]} along a random direction" if match else message.splitlines()[0]

@@ -2,10 +2,11 @@
 
 import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from torch import nn
 
 from leyden.artifacts import METRICS, REFUSED, SUMMARY
 from leyden.cost import announce_cost
@@ -13,7 +14,7 @@ from leyden.files import replaced_folder, write_json
 from leyden.files.outputs import check_output
 from leyden.files.tables import write_table
 from leyden.models.build import Model
-from leyden.models.checkpoint import load_checkpoint
+from leyden.models.checkpoint import read_checkpoint, rebuild_checkpoint
 from leyden.models.sequence_model import SequenceModel
 from leyden.outputs import load_reader
 from leyden.outputs.reader import OutputReader
@@ -31,6 +32,8 @@ from leyden.stages.explain.network import ExplainedNetwork, NotApplicableError
 from leyden.stages.explain.predictions import predict_split
 from leyden.stages.explain.sequences import SequenceExplainer, check_sequence_methods
 from leyden.stages.explain.verdict import Metrics, Verdict, decide_verdict, format_table, rank_verdicts
+
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 DEFAULT_METHODS = [
     "integrated_gradients",
@@ -90,7 +93,14 @@ def explain(
     check_range("explain", "[1, 10000]", num_deletion_steps=num_deletion_steps)
     check_range("explain", "[0, inf)", num_influential=num_influential, num_channels=num_channels)
     check_range("explain", SEEDS, seed=seed)
-    module = load_checkpoint(model, trust=trust)
+    checkpoint = read_checkpoint(model)
+    if "module" in checkpoint["leyden"]:  # a LightningModule of the user's: Lightning takes seconds to import
+        from leyden.models.module_checkpoint import rebuild_module
+        from leyden.stages.explain.own_module import explain_own_module
+
+        own = rebuild_module(checkpoint, model, trust=trust)
+        return explain_own_module(own, model, out, methods, num_shown, num_evidence, num_deletion_steps, seed, trust)
+    module = rebuild_checkpoint(checkpoint, model, trust=trust)
     concept_images = read_concepts(concepts, module)  # first, to report an unusable folder at once
     if isinstance(module, SequenceModel):
         check_sequence_methods(methods)
@@ -156,7 +166,7 @@ def run_methods(
     return metrics, maps, rank_verdicts(verdicts, metrics)
 
 
-def randomise(module: Model, seed: int) -> Model:
+def randomise(module: AnyModule, seed: int) -> AnyModule:
     """Copy a model and reset its weights: the maps of a faithful method must change.
 
     Source: Adebayo et al., "Sanity checks for saliency maps", 2018, section 3.
@@ -164,7 +174,7 @@ def randomise(module: Model, seed: int) -> Model:
     copied = copy.deepcopy(module)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for layer in copied.network.modules():
+        for layer in copied.modules():
             if callable(reset := getattr(layer, "reset_parameters", None)):
                 reset()
     return copied.eval()

@@ -30,7 +30,12 @@ def draw_map(path: Path, image: np.ndarray, values: np.ndarray, evidence: tuple[
     Image.fromarray(np.concatenate([pixels, colour_bar(len(pixels), evidence)], axis=1)).save(path)
 
 
-def draw_steps(path: Path, curves: np.ndarray, values: np.ndarray | None) -> None:
+def draw_steps(
+    path: Path,
+    curves: np.ndarray,
+    values: np.ndarray | None,
+    labels: tuple[str, str] = ("time step", "standardised"),
+) -> None:
     """Draw curves (T, F) over time, on a map (T,) if there is one: red where it is positive, blue where negative."""
     figure = Figure(figsize=(3.2, 2), layout="constrained")
     axes = figure.subplots()
@@ -40,7 +45,7 @@ def draw_steps(path: Path, curves: np.ndarray, values: np.ndarray | None) -> Non
         strength = values / (np.abs(values).max() or 1)
         extent = (-0.5, len(values) - 0.5, *axes.get_ylim())
         axes.imshow(strength[None], cmap="bwr", vmin=-1, vmax=1, alpha=0.6, extent=extent, aspect="auto", zorder=0)
-    axes.set(xlabel="time step", ylabel="standardised")
+    axes.set(xlabel=labels[0], ylabel=labels[1])
     figure.savefig(path, dpi=100)
 
 

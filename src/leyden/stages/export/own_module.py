@@ -6,6 +6,7 @@ Its inputs are those of Lightning's `example_input_array`, else those of the fir
 import json
 import statistics
 import time
+import warnings
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +30,7 @@ from leyden.stages.export.export_job import ExportJob, model_files
 from leyden.stages.export.export_request import ExportRequest
 from leyden.stages.export.module_files import Run, open_file, run_torch
 from leyden.stages.export.report_rows import markdown_table, skipped_row, summarize_row
-from leyden.stages.export.tensor_module import TensorModule
+from leyden.stages.export.tensor_module import BATCH, TensorModule
 from leyden.trust.records import record_published
 
 MAX_BATCH = 64  # what ExecuTorch's files take
@@ -154,19 +155,32 @@ def split(module: TensorModule, batch: list[Tensor]) -> list[list[Tensor]]:
     return [module.select(batch, each) for each in rows]
 
 
-@torch.no_grad()
 def run_module(module: TensorModule, inputs: list[Tensor]) -> list[Tensor]:
     """Return the module's outputs.
 
     Raises:
-        UserError: if one is NaN or infinite.
+        UserError: if it fails, an output is NaN or infinite, or a shape does not follow from the batch's size.
     """
-    outputs = list(module(*inputs))
+    size, name = module.batch_size(inputs), type(module.network).__name__
+    try:
+        with torch.no_grad():
+            outputs = list(module(*inputs))
+    except Exception as error:  # the user's own code may raise anything
+        raise UserError(
+            f"expected {name}.forward to take {size} examples; it fails with {type(error).__name__}: "
+            f"{one_line(error, 200)}; correct it, or set example_input_array"
+        ) from error
+    expected = [[size if each == BATCH else each for each in described.shape] for described in module.outputs]
+    if (got := [list(each.shape) for each in outputs]) != expected:
+        raise UserError(
+            f"expected {name}.forward to return {expected} for {size} examples, as for others; got {got}; return the "
+            "same dimensions for every size of a batch"
+        )
     for described, each in zip(module.outputs, outputs, strict=True):
         if not each.isfinite().all():
             raise UserError(
-                f"expected finite outputs of {type(module.network).__name__}.forward; {described.name} has NaN or "
-                "infinity on test examples; nothing is published; train the model again"
+                f"expected finite outputs of {name}.forward; {described.name} has NaN or infinity on test examples; "
+                "nothing is published; train the model again"
             )
     return outputs
 
@@ -213,7 +227,9 @@ def verify_file(job: ExportJob, module: TensorModule, cases: list[Case], toleran
         return row | skipped_row(job.skipped)
     path = job.request.path
     try:
-        run = open_file(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # runtimes warn of their own age: TorchScript's, of torch.jit.load
+            run = open_file(path)
         outputs = [run(case.inputs) for case in cases]
         difference = compare([case.outputs for case in cases], outputs)
     except Exception as error:  # each runtime raises its own exceptions

@@ -12,7 +12,6 @@ import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from leyden.errors import UserError, one_line
 from leyden.files import replaced_file
@@ -20,6 +19,7 @@ from leyden.files.names import printable
 from leyden.files.outputs import check_file, check_no_overlap, is_stream
 from leyden.files.tables import write_table
 from leyden.models.module_checkpoint import load_data_module
+from leyden.runtimes.module_inputs import bind_batch, open_loader
 
 MAX_COLUMNS = 1000  # of one output in a table
 FIRST_COLUMN = "example"
@@ -55,8 +55,7 @@ def predict_own_module(module: LightningModule, model: Path, out: Path, trust: b
 def run_prediction(module: LightningModule, data: LightningDataModule) -> list[dict[str, Tensor]]:
     """Return the outputs of each batch by name.
 
-    Lightning's own `predict_step` gives the whole batch to `forward`; here, only the inputs of a pair of inputs and
-    targets.
+    Lightning's own `predict_step` gives the whole batch to `forward`; here, only the inputs, without targets.
     """
     if not is_overridden("predict_step", module):
         module.predict_step = partial(predict_inputs, module)  # type: ignore[method-assign]
@@ -68,7 +67,7 @@ def run_prediction(module: LightningModule, data: LightningDataModule) -> list[d
             if is_overridden("predict_dataloader", data):
                 batches = trainer.predict(module, datamodule=data)
             else:
-                batches = trainer.predict(module, make_test_loader(data))
+                batches = trainer.predict(module, open_loader(data, ("test",)))
     except UserError:
         raise
     except Exception as error:  # the user's own code may raise anything
@@ -80,13 +79,8 @@ def run_prediction(module: LightningModule, data: LightningDataModule) -> list[d
 
 
 def predict_inputs(module: LightningModule, batch: Any, *args: Any) -> Any:
-    return module(batch[0] if isinstance(batch, tuple | list) else batch)
-
-
-def make_test_loader(data: LightningDataModule) -> DataLoader[Any]:
-    data.prepare_data()
-    data.setup("test")
-    return data.test_dataloader()
+    inputs, named_inputs = bind_batch(module.forward, batch)
+    return module(*inputs, **named_inputs)
 
 
 def name_outputs(outputs: Any) -> dict[str, Tensor]:

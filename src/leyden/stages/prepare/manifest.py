@@ -182,6 +182,12 @@ def read_header(names: list[str], task: type[Task], manifest: Path) -> Header:
             f"expected columns path,{task.columns[0]}[,group][,split] in {manifest}; got {found}; "
             f"add {' and '.join(absent)}"
         )
+    prefixes = tuple(column.removesuffix("*") for column in task.columns if column.endswith("*"))
+    if ignored := [name for name in names if prefixes and name.startswith(prefixes) and name not in target_columns]:
+        raise UserError(
+            f"expected {' or '.join(task.columns)} in {manifest}; got {target_columns[0]} and {ignored[0]}; remove or "
+            "rename one of them"
+        )
     columns = (*COMMON_COLUMNS, *target_columns)
     if repeated := [column for column in columns if names.count(column) > 1]:
         raise UserError(f"expected each column once in {manifest}; got {repeated[0]} twice; remove one of them")
