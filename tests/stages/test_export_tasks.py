@@ -167,6 +167,7 @@ def test_a_target_of_small_numbers_has_its_own_tolerance(exported, monkeypatch, 
 
 
 def test_a_lost_threshold_fails(exported, monkeypatch, tmp_path, error_of):
+    monkeypatch.chdir(exported("multilabel"))
     write = pt2.write
 
     def write_changed(request):
@@ -174,7 +175,6 @@ def test_a_lost_threshold_fails(exported, monkeypatch, tmp_path, error_of):
         write(request)
 
     monkeypatch.setattr(pt2, "write", write_changed)
-    monkeypatch.chdir(exported("multilabel"))
     line = error_of("export", f"--out={tmp_path}/out", '--formats={"pt2": ["fp32"]}')
     assert "model.pt2: expected the task {'name': 'multilabel', " in line
     assert "the file has {'name': 'multilabel'}; nothing is published" in line

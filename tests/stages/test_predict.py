@@ -55,7 +55,7 @@ def test_more_files_than_a_batch_stay_in_order(in_trained, tmp_path):
 def test_no_files_is_an_error(in_trained, tmp_path, error_of):
     (tmp_path / "empty").mkdir()
     assert "found none in" in error_of("predict", MODEL, str(tmp_path / "empty"))
-    assert "the following arguments are required: paths" in error_of("predict", MODEL)
+    assert "expected files or folders to predict; got none" in error_of("predict", MODEL)
 
 
 def test_json_lines_hold_labels_as_texts_and_confidences_as_numbers(in_trained, tmp_path):

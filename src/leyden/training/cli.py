@@ -150,6 +150,8 @@ class LeydenCLI(LightningCLI):
             )
         if self.config.seed_everything is not None:
             check_seed(self.config.seed_everything)
+        if self.links is MODULE_LINKS:  # it has no network of ours
+            self.config.network = None
 
     def before_instantiate_classes(self) -> None:
         trainer = self.config.trainer

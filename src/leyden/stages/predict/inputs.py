@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from leyden.data.listing import LeftOut, find_files
+from leyden.data.packed import MANIFEST
 from leyden.data.sequences import SUFFIXES as SEQUENCE_SUFFIXES
 from leyden.data.sequences import Sequences, UnreadableSequenceError, read_sequence
 from leyden.errors import UserError, one_line
@@ -60,7 +61,9 @@ def list_path(path: Path, suffixes: frozenset[str], left_out: LeftOut) -> Iterat
         return
     try:
         for file in find_files(path, left_out):
-            if file.suffix.lower() in suffixes:
+            if file.name.lower() == MANIFEST:
+                left_out.add(f"{MANIFEST}, which names the data", str(file))
+            elif file.suffix.lower() in suffixes:
                 yield InputFile(file, file.relative_to(path))
             else:
                 left_out.add_unknown(str(file), "supported by this model")
