@@ -56,6 +56,17 @@ def test_issues_of_targets_are_found():
         task.find_issues(["7", "7"])
 
 
+def test_a_clue_that_tells_a_target_is_named():
+    generator = np.random.default_rng(0)
+    heights = generator.permutation(100).astype(float)
+    texts = [f"{generator.normal()};{-(height**3)}" for height in heights]
+    clues = {"the image's height": heights, "the image's width": generator.permutation(heights)}
+    assert Regression(["a", "b"]).find_leaks(texts, clues) == [
+        "the image's height almost tells the target b (rank correlation -1.00): the model may learn it alone"
+    ]
+    assert Regression(["a", "b"]).find_leaks(texts[:19], {"the image's height": heights[:19]}) == []
+
+
 def test_mean_and_deviation_are_those_of_the_training_targets():
     targets = np.array([[1.0, 5.0], [3.0, 9.0]], np.float32)
     fitted = Regression(["a", "b"], ["m", ""]).fitted(targets)

@@ -1,7 +1,7 @@
 """Regression: each example has one number or several."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 PREFIX = "target_"  # of the columns, where there are several targets
 NUM_STRATA, MIN_PER_STRATUM = 10, 4  # splits have about equally many small and large targets
 MIN_STD, MAX_TARGET = 1e-30, 1e30  # float32 computes with numbers of 1e-38 to 1e38
+LEAK_CORRELATION = 0.95  # of a target with a clue
+MIN_CORRELATED = 20  # of fewer examples, chance correlations are high
 NUM_SHOWN = 16
 COVERAGE = 0.9  # fraction of true values inside of the predicted intervals
 OUTLIER_DISTANCE = 10.0  # from the median, in interquartile ranges
@@ -118,6 +120,18 @@ class Regression(Task):
             if count > len(column) / 2:
                 issues.append(f"{count} of {len(column)} targets {name} are {value:g}")
         return issues
+
+    def find_leaks(self, texts: Sequence[str], clues: Mapping[str, np.ndarray]) -> list[str]:
+        from scipy.stats import spearmanr
+
+        return [
+            f"{clue} almost tells the target {name} (rank correlation {correlation:.2f}): the model may learn it alone"
+            for name, column in zip(self.labels, parse(texts).T, strict=True)
+            for clue, values in clues.items()
+            if len(values) >= MIN_CORRELATED
+            for correlation in [float(spearmanr(column, values).statistic)]
+            if abs(correlation) >= LEAK_CORRELATION
+        ]
 
     def encode(self, text: str, file: TargetFile) -> np.ndarray:
         return np.array([float(cell) for cell in text.split(";")], np.float32)

@@ -76,6 +76,10 @@ class Task(ABC):
         """Return warnings about the targets, as clauses."""
         return []
 
+    def find_leaks(self, texts: Sequence[str], clues: Mapping[str, np.ndarray]) -> list[str]:
+        """Return warnings about clues, such as the images' heights (N,), from which targets could be told."""
+        return []
+
     @abstractmethod
     def encode(self, text: str, file: TargetFile) -> np.ndarray:
         """Return a target as it is packed."""

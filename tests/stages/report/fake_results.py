@@ -71,7 +71,7 @@ def make_dataset(train: dict[str, int] | None = None, test: dict[str, int] | Non
         "classes": [Class(label, row, [0.1, 0.1, 0.1]) for label, row in counts.items()],
         "counts": totals,
         "spreads": {name: {"min": 30, "median": 32, "max": 40} for name in ("height", "width")},
-        **{"modes": {"RGB": 9}, "num_rejected": 0, "rejected": [], "reasons": [], "contact_sheets": {}},
+        **{"modes": {"RGB": 9}, "issues": [], "num_rejected": 0, "rejected": [], "reasons": [], "contact_sheets": {}},
         "duplicates": make_duplicates(),
     }
     return Dataset(**(values | changes))

@@ -11,6 +11,7 @@ from leyden.data.packed import LABELS, REPORT, SPLITS
 from leyden.files import replaced_folder, write_json
 from leyden.files.outputs import check_output
 from leyden.imaging.images import ImageReader
+from leyden.stages.prepare.clues import list_clues
 from leyden.stages.prepare.discovery import are_sequences, find_candidates
 from leyden.stages.prepare.duplicates import find_duplicates
 from leyden.stages.prepare.findings import count_examples, describe_duplicates, summary
@@ -117,12 +118,14 @@ def prepare(
         duplicates = find_duplicates(examples, near_duplicate_distance)
         texts = [example.label for example in examples]
         assign_splits(examples, found.strata(texts), seed, val_fraction, test_fraction)
-        for issue in found.find_issues(texts):
+        issues = [*found.find_issues(texts), *found.find_leaks(texts, list_clues(examples))]
+        for issue in issues:
             warn(issue)
         num_leaks = check_leakage(examples, duplicates.pairs, allow_leakage)
         findings = {
             "counts": count_examples(examples, found.labels),
             "sizes": {split: sum(example.split == split for example in examples) for split in SPLITS},
+            "issues": issues,
             "rejected": len(rejected),
             "left_out": left_out.rows(),
             "duplicates": describe_duplicates(duplicates, examples, num_leaks),

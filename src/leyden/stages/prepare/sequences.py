@@ -38,6 +38,11 @@ class ValidSequence(NamedTuple):
     mode: str  # data type of the file
 
     @property
+    def size_names(self) -> tuple[str, ...]:
+        """What the first numbers of the shape are."""
+        return ("the sequence's length",)
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """Shape in bytes, as in the cache."""
         return self.length, self.features, BYTES_PER_VALUE

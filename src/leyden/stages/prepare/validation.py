@@ -49,6 +49,11 @@ class ValidImage(NamedTuple):
     maximum: int | None  # the largest value of a file with 16 bits per channel; None for others
 
     @property
+    def size_names(self) -> tuple[str, ...]:
+        """What the first numbers of the shape are."""
+        return "the image's height", "the image's width"
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         return self.height, self.width, self.channels
 

@@ -51,6 +51,7 @@ class Dataset:
     counts: dict[str, int]  # examples by split
     spreads: dict[str, dict[str, float]]  # min, median and max over all files, by quantity
     modes: dict[str, int]
+    issues: list[str]  # warnings of `leyden prepare` about the targets, as clauses
     num_rejected: int
     rejected: list[dict[str, str]]
     reasons: list[tuple[str, int]]
@@ -118,6 +119,7 @@ def read_dataset(prepare: Path, data: Path) -> Dataset:
         counts={split: count_examples(report, split) for split in SPLITS},
         spreads={name: values for name, values in files.items() if "median" in values},
         modes=files.get("modes", {}),
+        issues=list(map(str, report.get("issues", []))),
         num_rejected=len(rejected),
         rejected=rejected[:MAX_REJECTED],
         reasons=Counter(row["reason"].partition(":")[0].partition(" (")[0] for row in rejected).most_common(),

@@ -5,7 +5,16 @@ from typing import NamedTuple
 
 from leyden.stages.report.dataset import Dataset
 from leyden.stages.report.duplicates import Duplicates
-from leyden.stages.report.formatting import decimal, isolate, join_names, list_smallest, number_of, percent, plural
+from leyden.stages.report.formatting import (
+    capitalize_first,
+    decimal,
+    isolate,
+    join_names,
+    list_smallest,
+    number_of,
+    percent,
+    plural,
+)
 from leyden.stages.report.left_out import LeftOut
 
 MAX_IMBALANCE = 10  # largest class / smallest; from here on, accuracy hides results on the smallest class
@@ -20,6 +29,7 @@ NEAR_IN_TWO_SPLITS = (
     "If they show the same thing, the scores are too optimistic: put both in one group in a manifest, or remove one."
 )
 CHECK_LABELS = "One of the labels may be wrong."
+REVIEW_TARGETS = "Correct the targets, or keep this in mind when you read the scores."
 COUNTED_TWICE = "These examples count twice, which is harmless if there are few of them."
 
 
@@ -37,6 +47,7 @@ def list_findings(dataset: Dataset, left_out: Sequence[LeftOut] = ()) -> list[Fi
     findings = [
         *check_duplicates(dataset.duplicates),
         *check_classes(dataset),
+        *(Finding(capitalize_first(issue), REVIEW_TARGETS, "classes") for issue in dataset.issues),
         *check_left_out(left_out),
         *check_files(dataset),
     ]
