@@ -1,7 +1,6 @@
 """The whole pipeline of each task, from its sample to the report, with no edited config."""
 
 import json
-import logging
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,6 @@ KINDS = {
 def test_each_task_runs_from_its_sample_to_the_report(kind, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "configs").symlink_to(REPO / "configs")
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for args in (
         ["sample", f"--kind={kind}"],
         ["prepare"],

@@ -234,7 +234,7 @@ def test_a_new_run_reports_what_changed(workspace, trained, monkeypatch, caplog)
     assert start().endswith("the first run here")
     (first,) = Path("runs").iterdir()
     assert start("--model.label_smoothing=0.2").endswith(
-        f"since {first} changed: model.init_args.label_smoothing: 0.1 -> 0.2"
+        f"since {first} changed: model.init_args.label_smoothing: null -> 0.2"
     )
     monkeypatch.setattr("leyden.training.run_folder.hash_sources", lambda config: "other")
     assert start("--model.label_smoothing=0.2").endswith(" changed: the code")

@@ -1,7 +1,9 @@
 """Checkpoints of any LightningModule: rebuilt from the class path and the arguments that they hold."""
 
+import logging
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -110,6 +112,20 @@ def rebuild(spec: Spec, kind: type[Built], path: Path, trust: bool, allowed_clas
                 f"expected the class {class_path} of {path}; it cannot be built: {download or one_line(error, 200)}; "
                 "use the code that trained it, or train it again"
             ) from error
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Keep Lightning from listing devices, from advertising, and from warning of its own dependencies."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def importable_names(value: Any) -> Iterator[str]:

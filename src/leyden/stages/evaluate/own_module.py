@@ -1,7 +1,5 @@
 """The evaluation of a LightningModule of the user's: what its `test_step` logs and returns."""
 
-import logging
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ from torch import Tensor
 
 from leyden import artifacts
 from leyden.errors import UserError, one_line
-from leyden.models.module_checkpoint import load_data_module
+from leyden.models.module_checkpoint import load_data_module, quiet_lightning
 from leyden.stages.evaluate.results import Results, Row, Table
 from leyden.statistics.bootstrap import bootstrap_intervals
 from leyden.statistics.measures import mean_measure
@@ -94,10 +92,8 @@ def evaluate_own_module(
 
 def run_test(module: LightningModule, data: LightningDataModule, values: ExampleValues) -> Row:
     """Return what the module's test loop logs, as numbers."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # it lists the devices and advertises
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Lightning's, of its own dependencies
+        with quiet_lightning():
             trainer = Trainer(
                 devices=1,
                 logger=False,

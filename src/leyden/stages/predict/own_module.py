@@ -1,8 +1,6 @@
 """Predictions of a LightningModule of the user's: what its `predict_step` returns, of its own data."""
 
-import logging
 import sys
-import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from leyden.files import replaced_file
 from leyden.files.names import printable
 from leyden.files.outputs import check_file, check_no_overlap, is_stream
 from leyden.files.tables import write_table
-from leyden.models.module_checkpoint import load_data_module
+from leyden.models.module_checkpoint import load_data_module, quiet_lightning
 from leyden.runtimes.module_inputs import bind_batch, open_loader
 
 MAX_COLUMNS = 1000  # of one output in a table
@@ -59,10 +57,8 @@ def run_prediction(module: LightningModule, data: LightningDataModule) -> list[d
     """
     if not is_overridden("predict_step", module):
         module.predict_step = partial(predict_inputs, module)  # type: ignore[method-assign]
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # it lists the devices and advertises
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Lightning's, of its own dependencies
+        with quiet_lightning():
             trainer = Trainer(devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=False)
             if is_overridden("predict_dataloader", data):
                 batches = trainer.predict(module, datamodule=data)
