@@ -2,7 +2,8 @@
 
 import difflib
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -23,3 +24,18 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
         name for name in names if name.startswith(word)
     ]
     return f" (did you mean {matches[0]!r}?)" if matches else ""
+
+
+@contextmanager
+def own_code_errors(
+    expected: str, subject: str = "it", advice: str = "correct it (LEYDEN_DEBUG=1 shows the traceback)"
+) -> Iterator[None]:
+    """Raise what the user's own code raises, which may be anything, as UserError: a subject fails, and what to do."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"expected {expected}; {subject} fails with {type(error).__name__}: {one_line(error, 200)}; {advice}"
+        ) from error

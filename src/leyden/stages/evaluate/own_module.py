@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 
 from leyden import artifacts
-from leyden.errors import UserError, one_line
+from leyden.errors import UserError, own_code_errors
 from leyden.models.module_checkpoint import load_data_module, quiet_lightning
 from leyden.stages.evaluate.results import Results, Row, Table
 from leyden.statistics.bootstrap import bootstrap_intervals
@@ -92,24 +92,16 @@ def evaluate_own_module(
 
 def run_test(module: LightningModule, data: LightningDataModule, values: ExampleValues) -> Row:
     """Return what the module's test loop logs, as numbers."""
-    try:
-        with quiet_lightning():
-            trainer = Trainer(
-                devices=1,
-                logger=False,
-                callbacks=[values],
-                enable_checkpointing=False,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-            )
-            trainer.test(module, datamodule=data, verbose=False)
-    except UserError:
-        raise
-    except Exception as error:  # the user's own code may raise anything
-        raise UserError(
-            f"expected a test_step that runs on the test data; {type(module).__name__} fails with "
-            f"{type(error).__name__}: {one_line(error, 200)}; correct it (LEYDEN_DEBUG=1 shows the traceback)"
-        ) from error
+    with own_code_errors("a test_step that runs on the test data", type(module).__name__), quiet_lightning():
+        trainer = Trainer(
+            devices=1,
+            logger=False,
+            callbacks=[values],
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.test(module, datamodule=data, verbose=False)
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils import _pytree
 
 from leyden.artifacts import CHANNELS, CONCEPTS, INFLUENCE, METRICS, SUMMARY
-from leyden.errors import UserError, one_line
+from leyden.errors import UserError, one_line, own_code_errors
 from leyden.files import replaced_folder, write_json
 from leyden.files.tables import write_table
 from leyden.models.module_checkpoint import load_data_module
@@ -199,7 +199,8 @@ def explain_own_module(
         write_json(folder / METRICS, metrics)
         write_table(folder / SUMMARY, [row._asdict() for row in verdicts], Verdict._fields)
         (folder / "maps").mkdir()
-        np.savez_compressed(folder / "maps/maps.npz", rows=rows, **explainer.arrays(shown), **maps)  # type: ignore[arg-type]
+        arrays: dict[str, Any] = {"rows": rows, **explainer.arrays(shown), **maps}
+        np.savez_compressed(folder / "maps/maps.npz", **arrays)
         write_examples(folder, descriptions, explainer, shown, maps)
         for name, columns in (
             (INFLUENCE, influence.COLUMNS),
@@ -217,7 +218,8 @@ def read_examples(module: LightningModule, data: Any) -> tuple[Examples, np.ndar
         UserError: if the module names no number, or the examples have no floating-point inputs of equal shapes.
     """
     name = type(module).__name__
-    try:
+    expected = f"test batches of equal shapes that {name} maps to a number for each example"
+    with own_code_errors(expected, advice=f"correct it, or {ADVICE}"):
         batches = list(islice(open_loader(data), MAX_BATCHES))
         with torch.no_grad():
             scalars = torch.cat([explained_scalar(module, batch) for batch in batches]).float().numpy()
@@ -233,13 +235,6 @@ def read_examples(module: LightningModule, data: Any) -> tuple[Examples, np.ndar
         ]
         parts = zip(*(_pytree.tree_leaves(batch) for batch in batches), strict=True)
         joined = [torch.cat(part) if batched else part[0] for part, batched in zip(parts, is_batched, strict=True)]
-    except UserError:
-        raise
-    except Exception as error:  # the user's own code may raise anything
-        raise UserError(
-            f"expected test batches of equal shapes that {name} maps to a number for each example; it fails with "
-            f"{type(error).__name__}: {one_line(error, 200)}; correct it, or {ADVICE}"
-        ) from error
     if not explained:
         raise UserError(
             f"expected floating-point inputs (B, ...) to attribute a number to; the test batches of {name} have none; "

@@ -20,7 +20,7 @@ from torch import Tensor
 
 import leyden
 from leyden.artifacts import CHECKED, EXPORT_REPORT
-from leyden.errors import UserError, one_line
+from leyden.errors import UserError, one_line, own_code_errors
 from leyden.files import replaced_folder, sha256, write_json
 from leyden.models.module_checkpoint import load_data_module
 from leyden.runtimes.examples import ImageExamples
@@ -136,17 +136,10 @@ def has_loader(data: Any) -> bool:
 
 def read_arguments(module: LightningModule, data: Any, count: int) -> list[Arguments]:
     """Return the arguments of `forward` for test batches, as many as hold `count` examples."""
-    try:
+    with own_code_errors(f"test batches of {type(data).__name__}"):
         loader = open_loader(data)
         size = getattr(loader, "batch_size", None) or 1
         return [bind_batch(module.forward, batch) for batch in islice(loader, max(1, -(-count // size)))]
-    except UserError:
-        raise
-    except Exception as error:  # the user's own code may raise anything
-        raise UserError(
-            f"expected test batches of {type(data).__name__}; it fails with {type(error).__name__}: "
-            f"{one_line(error, 200)}; correct it (LEYDEN_DEBUG=1 shows the traceback)"
-        ) from error
 
 
 def split(module: TensorModule, batch: list[Tensor]) -> list[list[Tensor]]:

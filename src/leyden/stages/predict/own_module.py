@@ -11,7 +11,7 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 
-from leyden.errors import UserError, one_line
+from leyden.errors import UserError, one_line, own_code_errors
 from leyden.files import replaced_file
 from leyden.files.names import printable
 from leyden.files.outputs import check_file, check_no_overlap, is_stream
@@ -57,20 +57,12 @@ def run_prediction(module: LightningModule, data: LightningDataModule) -> list[d
     """
     if not is_overridden("predict_step", module):
         module.predict_step = partial(predict_inputs, module)  # type: ignore[method-assign]
-    try:
-        with quiet_lightning():
-            trainer = Trainer(devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=False)
-            if is_overridden("predict_dataloader", data):
-                batches = trainer.predict(module, datamodule=data)
-            else:
-                batches = trainer.predict(module, open_loader(data, ("test",)))
-    except UserError:
-        raise
-    except Exception as error:  # the user's own code may raise anything
-        raise UserError(
-            f"expected a predict_step that runs on its own data; {type(module).__name__} fails with "
-            f"{type(error).__name__}: {one_line(error, 200)}; correct it (LEYDEN_DEBUG=1 shows the traceback)"
-        ) from error
+    with own_code_errors("a predict_step that runs on its own data", type(module).__name__), quiet_lightning():
+        trainer = Trainer(devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+        if is_overridden("predict_dataloader", data):
+            batches = trainer.predict(module, datamodule=data)
+        else:
+            batches = trainer.predict(module, open_loader(data, ("test",)))
     return [name_outputs(batch) for batch in batches or []]
 
 
