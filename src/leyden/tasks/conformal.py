@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from leyden.statistics.conformal import conformal_radius
+
 
 class ConformalRadius(Metric):
     """Finds the distance from a prediction within which a given fraction of true values lie.
@@ -31,7 +33,5 @@ class ConformalRadius(Metric):
     def compute(self) -> Tensor:
         """Return the radius of each target, (K,); infinite if there are too few examples."""
         residuals = torch.cat(self.residuals) if isinstance(self.residuals, list) else self.residuals
-        rank = math.ceil((len(residuals) + 1) * self.coverage)
-        if rank > len(residuals):
-            return torch.full((residuals.shape[1],), torch.inf)
-        return residuals.sort(dim=0).values[rank - 1]
+        radii = [conformal_radius(each, self.coverage) for each in residuals.cpu().numpy().T]
+        return torch.tensor([math.inf if radius is None else radius for radius in radii])

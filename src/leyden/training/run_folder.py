@@ -23,8 +23,8 @@ MAX_LISTED_CHANGES = 5
 # Packages, and modules, whose code determines a training's result; an edit elsewhere retrains nothing.
 SOURCES = (
     *("data", "models", "ops", "tasks", "training"),
-    # By which tasks choose thresholds and temperatures after each epoch:
-    *(f"statistics/{name}.py" for name in ("label_temperature", "measures", "resampling", "thresholds")),
+    # By which tasks choose thresholds, temperatures and intervals after each epoch:
+    *(f"statistics/{name}.py" for name in ("conformal", "label_temperature", "measures", "resampling", "thresholds")),
 )
 # Settings of the Trainer that show a training without changing its result: changing them resumes an interrupted one.
 NON_DETERMINING_KEYS = {"logger", "profiler", "enable_progress_bar", "enable_model_summary", "log_every_n_steps"}
