@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from torchvision.models.inception import InceptionOutputs
 
 from leyden import SupervisedModule, UserError
+from leyden.models.torchvision_segmentation import Heads
 from leyden.training.execution import Execution
 from leyden.training.mixing import Mixing
 from leyden.training.schedules import Schedule
@@ -104,6 +106,15 @@ def test_the_weighted_loss_of_a_batch_is_the_mean_of_its_parts_losses():
     logits, labels = torch.randn(6, 2), torch.tensor([0, 0, 0, 0, 1, 1])
     halves = [weighted._loss(logits[part], labels[part]) for part in (slice(3), slice(3, 6))]
     assert torch.allclose(torch.stack(halves).mean(), weighted._loss(logits, labels))
+
+
+def test_auxiliary_heads_weigh_half_in_the_loss_and_others_are_equal():
+    module = SupervisedModule(NETWORK, ["a", "b"], GREY)
+    first, second, labels = torch.randn(6, 2), torch.randn(6, 2), torch.tensor([0, 1] * 3)
+    losses = [module._loss(logits, labels) for logits in (first, second)]
+    assert torch.allclose(module._loss((first, second), labels), sum(losses) / 2)
+    for heads in (Heads(first, second), InceptionOutputs(first, second)):
+        assert torch.allclose(module._loss(heads, labels), (losses[0] + 0.5 * losses[1]) / 1.5)
 
 
 def test_class_weights_change_the_training_loss_only():
