@@ -9,7 +9,7 @@ from PIL import Image
 from leyden.errors import UserError
 from leyden.imaging.images import UnreadableImageError, read_image
 from leyden.imaging.mask_classes import MaskClass, find_classes, make_palette, read_classes
-from leyden.imaging.masks import MaskReader, draw_overlay, read_mask, resize_mask, scan_mask, write_mask_png
+from leyden.imaging.masks import MaskReader, decode_mask, draw_overlay, read_mask, resize_mask, write_mask_png
 from tests.imaging.image_files import png, tiff
 
 RED, GREEN, BLUE, BLACK = (255, 0, 0), (0, 128, 0), (0, 0, 255), (0, 0, 0)
@@ -232,7 +232,7 @@ def test_a_folder_instead_of_a_table_is_reported(tmp_path):
 
 
 def found(*images: np.ndarray | Image.Image) -> tuple[MaskClass, ...]:
-    return find_classes(pair for image in images for pair in scan_mask(encoded(image)))
+    return find_classes(pair for image in images for pair in decode_mask(encoded(image)).contents)
 
 
 def test_values_that_masks_hold_are_classes():
@@ -277,7 +277,7 @@ def test_palettes_that_contradict_each_other_are_reported():
 def test_a_photograph_is_no_mask():
     photograph = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
     with pytest.raises(UnreadableImageError, match="holds 1,024 colours: no mask, or one that was smoothed"):
-        scan_mask(encoded(photograph))
+        decode_mask(encoded(photograph))
 
 
 def test_black_and_white_masks_have_two_classes():

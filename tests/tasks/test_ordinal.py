@@ -13,7 +13,7 @@ from leyden.cli import main
 from leyden.data.packed import read_report
 from leyden.errors import UserError
 from leyden.tasks.ordinal import Ordinal
-from leyden.tasks.targets import LossOptions, TargetSettings, TargetSource
+from leyden.tasks.targets import LossOptions, TargetSource
 from tests.tasks.sources import SOURCE
 
 TASK = Ordinal(["none", "mild", "severe"])
@@ -32,7 +32,7 @@ def source(tmp_path: Path):
 
     def write(content: str) -> TargetSource:
         (tmp_path / "grades.csv").write_text(content)
-        return TargetSource(tmp_path, ("grade",), TargetSettings())
+        return SOURCE._replace(data=tmp_path, columns=("grade",))
 
     return write
 
