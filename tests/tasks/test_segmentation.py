@@ -307,6 +307,25 @@ def test_every_split_has_the_rarest_class(data, tmp_path, capsys):
     assert "classes that fewer than 10 images show: 2 (9)" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("name", "is_named"), [("bright", True), ("Void", False)])
+def test_a_listed_class_of_the_ignored_value_is_named(data, tmp_path, capsys, name, is_named):
+    (data / "classes.csv").write_text(f"value,name\n0,dark\n1,grey\n2,{name}\n")
+    for number in range(COUNT):
+        mask = np.asarray(Image.open(data / f"masks/{number:02}.png")).copy()
+        mask[:4, :4] = 2
+        write_png(data / f"masks/{number:02}.png", mask)
+    assert prepare(data, tmp_path / "out", "--ignore_value=2")["labels"] == ["dark", "grey"]
+    warning = f"{name} in classes.csv has the ignore_value, so that its pixels count nowhere"
+    assert (warning in capsys.readouterr().err) == is_named
+
+
+def test_a_listed_class_that_no_mask_shows_is_an_error(data, tmp_path, error_of):
+    (data / "classes.csv").write_text("value,name\n0,dark\n1,bright\n2,grey\n")
+    line = error_of("prepare", f"--data={data}", f"--out={tmp_path}/out")
+    assert "expected train examples of all classes; got none of 'grey' (grey: no usable file shows it)" in line
+    assert line.endswith("or remove it from classes.csv")
+
+
 def test_masks_of_one_class_are_a_warning(data, tmp_path, capsys):
     for name in ("00", "01", "02"):
         write_png(data / f"masks/{name}.png", np.zeros((SIDE, SIDE), np.uint8))

@@ -27,6 +27,15 @@ if TYPE_CHECKING:
 NUM_SHOWN = 16
 FEW_IMAGES = 10  # fewer that show a class are worth a warning
 ROWS_PER_BLOCK = 256
+NO_CLASS = {
+    "void",
+    "ignore",
+    "ignored",
+    "unlabeled",
+    "unlabelled",
+    "unknown",
+    "border",
+}  # expected of the ignored value
 NETWORKS: Mapping[str, Mapping[str, Any]] = {
     "images": {"class_path": "leyden.models.UNet", "init_args": {"width": 16, "depth": 3}}
 }
@@ -78,6 +87,7 @@ class Segmentation(Task):
         # While data is prepared:
         self._reader = MaskReader((), ignore_value)
         self._masks: MaskCache | None = None
+        self._ignored_name = ""  # of the ignored value in classes.csv
         self._shown: dict[str, list[int]] = {}  # the classes in each mask, by its path
 
     @classmethod
@@ -93,6 +103,8 @@ class Segmentation(Task):
         palette = list(map(to_hex, make_palette(reader.classes)))
         task = cls([mask_class.name for mask_class in reader.classes], values, palette, reader.ignore_value)
         task._reader, task._masks = reader, masks
+        ignored = [each.name for each in listed if each.value is not None and each.value == reader.ignore_value]
+        task._ignored_name = ignored[0] if ignored and is_listed and ignored[0].lower() not in NO_CLASS else ""
         return task
 
     def inspect(self, text: str, file: TargetFile) -> TargetSummary:
@@ -119,7 +131,9 @@ class Segmentation(Task):
     def find_issues(self, texts: Sequence[str]) -> list[str]:
         counts = Counter(index for text in texts for index in self._shown[text])
         only = Counter(self._shown[text][0] for text in texts if len(self._shown[text]) == 1)
-        issues = [f"{count} of {len(texts)} masks show only {self.labels[i]}" for i, count in sorted(only.items())]
+        name = self._ignored_name
+        issues = [f"{name} in {CLASSES} has the ignore_value, so that its pixels count nowhere"] if name else []
+        issues += [f"{count} of {len(texts)} masks show only {self.labels[i]}" for i, count in sorted(only.items())]
         rare = [f"{label} ({counts[index]})" for index, label in enumerate(self.labels) if counts[index] < FEW_IMAGES]
         return issues + ([f"classes that fewer than {FEW_IMAGES} images show: {', '.join(rare)}"] if rare else [])
 

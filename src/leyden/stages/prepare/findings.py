@@ -44,10 +44,11 @@ def count_examples(examples: Sequence[Example], task: Task) -> dict[str, dict[st
         absent = [label for label, count in by_label.items() if not count]
         if len(absent) == len(by_label) or (absent and split == "train"):
             missing = "any" if len(absent) == len(by_label) else repr(absent[0])
+            reason = reasons_for_absence(examples, absent[:1], split)[absent[0]]
+            remedies = ["add images", "make groups smaller", *(f"remove it from {name}" for name in task.label_files)]
             raise UserError(
                 f"expected {split} examples of all {task.noun}; got none of {missing} "
-                f"({absent[0]}: {reasons_for_absence(examples, absent[:1], split)[absent[0]]}); "
-                "add images, or groups that are smaller"
+                f"({absent[0]}: {reason}); {', or '.join(remedies)}"
             )
         warn_of_absent_classes(examples, absent, split)
     return counts
@@ -74,7 +75,7 @@ def reasons_for_absence(examples: Sequence[Example], labels: Sequence[str], spli
             drawn[label].append(example)
     usable = {label for example in examples for label in example.target.labels}
     return {
-        label: reason_for_absence(members) if label in usable else "no file is usable"
+        label: reason_for_absence(members) if label in usable else "no usable file shows it"
         for label, members in drawn.items()
     }
 
