@@ -45,7 +45,8 @@ def count_examples(examples: Sequence[Example], task: Task) -> dict[str, dict[st
         if len(absent) == len(by_label) or (absent and split == "train"):
             missing = "any" if len(absent) == len(by_label) else repr(absent[0])
             reason = reasons_for_absence(examples, absent[:1], split)[absent[0]]
-            remedies = ["add images", "make the groups smaller", *(f"remove it from {name}" for name in task.label_files)]
+            remedies = ["add images", "make the groups smaller"]
+            remedies += [f"remove it from {name}" for name in task.label_files]
             raise UserError(
                 f"expected {split} examples of all {task.noun}; got none of {missing} "
                 f"({absent[0]}: {reason}); {', or '.join(remedies)}"
