@@ -13,7 +13,10 @@ class OrdinalReader(ClassificationReader):
     name = "ordinal"
     noun = "grades"
     verb = "grades"
+    participle = "graded"
+    has_order = True
     headline = "quadratic_kappa"
+    chance = 0.0
     error_noun = "distance in grades"
 
     def errors(self, outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
