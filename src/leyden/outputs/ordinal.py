@@ -12,6 +12,7 @@ class OrdinalReader(ClassificationReader):
 
     name = "ordinal"
     noun = "grades"
+    target_noun = "grade"
     verb = "grades"
     participle = "graded"
     has_order = True

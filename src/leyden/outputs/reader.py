@@ -26,6 +26,7 @@ class OutputReader(ABC):
 
     name: ClassVar[str]  # of the task
     noun: ClassVar[str]  # what the labels are: classes, labels, targets
+    target_noun: ClassVar[str] = "label"  # what is known of an example: its label, grade, target or mask
     verb: ClassVar[str]  # what a model does with an example, as in "a model that classifies images"
     participle: ClassVar[str] = "predicted"  # what it did with an example, as in "images classified correctly"
     output_name: ClassVar[str] = "logits"  # in exported files

@@ -23,6 +23,7 @@ class RegressionReader(OutputReader):
 
     name = "regression"
     noun = "targets"
+    target_noun = "target"
     verb = "measures"
     output_name = "targets"
     predicts_numbers = True

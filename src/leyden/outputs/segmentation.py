@@ -24,6 +24,7 @@ class SegmentationReader(OutputReader):
 
     name = "segmentation"
     noun = "classes"
+    target_noun = "mask"
     verb = "segments"
     is_dense = True
     headline = "mean_iou"

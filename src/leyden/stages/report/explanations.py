@@ -76,6 +76,11 @@ class Explanations:
         return [name for name, metrics in self.metrics.items() if is_trusted(metrics, self.verdicts.get(name, {}))]
 
     @property
+    def explains_several(self) -> bool:
+        """Whether an example has maps of several labels."""
+        return any(len(maps) > 1 for _, _, maps in self.examples)
+
+    @property
     def optional_metrics(self) -> dict[str, str]:
         """Headings, by key, of the optional metrics that at least one method has."""
         keys = {key for metrics in self.metrics.values() for key in metrics}
