@@ -176,3 +176,16 @@ def test_a_grader_is_a_classifier_with_further_measures(artifacts: Artifacts) ->
     assert "Passed Target met: mean absolute grade error of at most 0.5" in text
     assert "1 is best, 0 is chance 0.750" in text
     assert "within one accuracy fraction of examples predicted at most one grade off 90.0%" in text
+
+
+def test_the_pages_say_which_intervals_are_of_groups(artifacts: Artifacts) -> None:
+    assert "resampled as a whole" not in page(artifacts)
+    artifacts.change_json("evaluate/metrics.json", groups=4)
+    assert "They are in 4 groups, which are resampled as a whole for the intervals of the accuracy;" in page(artifacts)
+    assert "are in 4 groups, which only the intervals of\nthe accuracy take into account." in artifacts.read(
+        "model_card.md"
+    )
+    make_regression(artifacts)
+    artifacts.change_json("evaluate/metrics.json", groups=4)
+    assert "Intervals resample their 4 groups as a whole." in page(artifacts)
+    assert "a bootstrap over the 4 groups of the test images." in artifacts.read("model_card.md")
