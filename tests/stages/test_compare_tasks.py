@@ -101,7 +101,7 @@ def test_groups_are_compared_and_scored_as_a_whole(fixture, request, tmp_path, c
     assert robustness[0][name] == robustness[1][name]
     assert robustness[0][f"{name}_low"] != robustness[1][f"{name}_low"]
     text = capsys.readouterr().out
-    assert "test examples in 12 groups, resampled as a whole" in text
+    assert ", in 12 groups resampled as a whole" in text
     assert "the 12 groups of the test examples as a whole; " in text
     regrouped = tmp_path / "grouped/manifest.csv"
     rows = read_table(regrouped, "prepare")

@@ -80,7 +80,7 @@ def summarise_accuracies(comparison: dict[str, Any]) -> str:
         f"change {comparison['accuracy_change']:+.4f} "
         f"[{comparison['accuracy_change_low']:+.4f}, {comparison['accuracy_change_high']:+.4f}], "
         f"{differs} than noise ({test} p {p_value:.2g}), "
-        f"on {comparison['examples']:,} test examples{describe_groups(comparison)} "
-        f"of {len(comparison['labels'])} shared labels "
+        f"on {comparison['examples']:,} test examples of {len(comparison['labels'])} shared labels"
+        f"{describe_groups(comparison)} "
         f"({comparison['lost']} lost, {comparison['gained']} gained, {comparison['examples_left_out']} left out)"
     )

@@ -84,5 +84,5 @@ def summarise_headlines(comparison: dict[str, Any], name: str) -> str:
         f"compare: {name} {comparison[f'{name}_old']:.4g} old, {comparison[f'{name}_new']:.4g} new: "
         f"change {change:+.4g} [{comparison[f'{name}_change_low']:+.4g}, {comparison[f'{name}_change_high']:+.4g}], "
         f"{verdict} (paired bootstrap, p {p_value:.2g}), on {comparison['examples']:,} test examples"
-        f"{describe_groups(comparison).removesuffix(',')}"
+        f"{describe_groups(comparison)}"
     )

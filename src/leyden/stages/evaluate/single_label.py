@@ -32,16 +32,17 @@ def evaluate_single_label(predictor: Predictor, reader: OutputReader, data: Path
     validation = predict_split(predictor, reader, data, "val", settings.batch_size)
     groups = read_groups(data, "test")
     accuracy = fraction_measure("accuracy", test.is_correct.numpy())
-    of_groups = [] if groups is None else [accuracy]
+    measures = list({each.name: each for each in (*test.measures, accuracy)}.values())
+    estimated = as_metrics(estimate(measures, settings.num_resamples, level, settings.seed, groups))
     robustness: list[Row] = []
     if settings.robustness:
         robustness = measure_robustness(predictor, reader, data, settings, nn.CrossEntropyLoss(reduction="none"))
     metrics: dict[str, Any] = {
         "task": reader.name,
         "headline": reader.headline,
-        **as_metrics(estimate(test.measures, settings.num_resamples, level, settings.seed, groups)),
+        **estimated,
         **metrics_with_intervals(test, settings.top_k, settings.num_resamples, level, settings.seed),
-        **as_metrics(estimate(of_groups, settings.num_resamples, level, settings.seed, groups)),
+        **estimated,  # intervals of whole groups replace those of independent examples
         **group_metrics(groups),
         "temperature": getattr(predictor, "temperature", 1.0),
         **measure_abstention(validation, test, settings.abstain_precision, level),
@@ -51,7 +52,7 @@ def evaluate_single_label(predictor: Predictor, reader: OutputReader, data: Path
     slices = list_slices(test, data, level, reader.label_noun)
     results = describe_results(test, metrics, slices, suspects, robustness)
     losses = [measure.name for measure in test.measures if not measure.higher_is_better]
-    summary = results.summary + describe_groups(metrics, list({each.name: None for each in (accuracy, *test.measures)}))
+    summary = results.summary + describe_groups(metrics, [measure.name for measure in measures])
     return results._replace(lower_is_better=[*results.lower_is_better, *losses], summary=summary)
 
 

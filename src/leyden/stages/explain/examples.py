@@ -81,8 +81,8 @@ def choose_labels(
     if cut := sum(len(labels[row]) > limit for row in shown_rows):
         most = max(len(labels[row]) for row in shown_rows)
         print(
-            f"explain: at most {limit} {noun} of an example are explained (num_labels); {cut} of {len(shown_rows)} "
-            f"examples have more, up to {most}"
+            f"explain: some {noun} left out: {cut} of {len(shown_rows)} examples have up to {most}, and num_labels is "
+            f"{limit}"
         )
     explained = [(row, label) for row in shown_rows for label in labels[row][:limit]]
     in_turn = [labels[row][number % min(limit, len(labels[row]))] for number, row in enumerate(evidence_rows)]
