@@ -54,8 +54,16 @@ def test_rows_have_the_labels_and_the_probability_of_each():
     assert [row["true_labels"] for row in READER.target_rows(TARGETS)] == ["cat;dog", "dog", ""]
 
 
-def test_the_most_probable_label_is_explained():
-    assert READER.explained_labels(OUTPUTS).tolist() == [1, 1, 0]
+def test_tables_hold_what_is_scored():
+    rows = [true | row for true, row in zip(READER.target_rows(TARGETS), READER.rows(OUTPUTS, 1), strict=True)]
+    assert READER.parse_targets(rows).tolist() == TARGETS.tolist()
+    assert np.allclose(READER.parse_rows(rows), OUTPUTS, atol=1e-4)
+
+
+def test_predicted_labels_are_explained_the_most_probable_first():
+    assert READER.explained_labels(OUTPUTS) == [[0, 2], [1], [0, 2]]
+    assert READER.explained_labels(OUTPUTS[:1] * [1, 3, 1]) == [[1, 0, 2]]
+    assert READER.explained_labels(np.array([[-3.0, -1.0, -2.0]])) == [[1]]  # none is predicted
     outputs = torch.from_numpy(OUTPUTS)
     assert torch.equal(READER.response(outputs, READER.reference(outputs)), outputs.sigmoid())
 

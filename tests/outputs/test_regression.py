@@ -54,9 +54,15 @@ def test_rows_have_each_target_and_its_interval():
     assert TWO.target_rows(TARGETS[:1]) == [{"true_x": "1", "true_y": "1"}]
 
 
-def test_the_first_target_is_explained_and_curves_fall_with_the_change():
+def test_tables_hold_what_is_scored():
+    rows = [true | row for true, row in zip(TWO.target_rows(TARGETS), TWO.rows(OUTPUTS, 1), strict=True)]
+    assert TWO.parse_targets(rows).tolist() == TARGETS.tolist()
+    assert TWO.parse_rows(rows).tolist() == OUTPUTS.tolist()
+
+
+def test_every_target_is_explained_and_curves_fall_with_the_change():
     outputs = torch.from_numpy(OUTPUTS)
-    assert TWO.explained_labels(OUTPUTS).tolist() == [0, 0, 0]
+    assert TWO.explained_labels(OUTPUTS) == [[0, 1]] * 3
     assert torch.equal(TWO.response(outputs, TWO.reference(outputs)), torch.ones_like(outputs))
     assert torch.allclose(TWO.response(outputs + 1, outputs), torch.full_like(outputs, 1 / torch.e))
 

@@ -55,7 +55,7 @@ def test_without_a_table_numbers_are_in_their_order():
         (["2", "mild"], r"expected grades that are numbers, or data/grades\.csv .*got 'mild' and no such file"),
         (["2", "nan"], "expected grades that are numbers.*got 'nan'"),
         (["2", "3", "2.0"], r"expected one spelling of each grade; got 2, 2\.0, 3"),
-        (["2", "2"], "expected examples of two classes or more in data; got only '2'"),
+        (["2", "2"], "expected examples of two grades or more in data; got only '2'"),
     ],
 )
 def test_grades_without_an_order_are_refused(texts, message):

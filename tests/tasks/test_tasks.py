@@ -150,5 +150,5 @@ def test_what_is_explained_has_a_number_for_each_label(case):
     for values in (reader.explained_outputs(outputs, reference), reader.response(outputs, reference)):
         assert values.shape == (len(targets), len(task.labels))
     labels = reader.explained_labels(outputs.numpy())
-    assert labels.shape == (len(targets),)
-    assert set(labels) <= set(range(len(task.labels)))
+    assert len(labels) == len(targets)
+    assert all(each and set(each) <= set(range(len(task.labels))) for each in labels)
