@@ -184,7 +184,7 @@ def to_raw(opened: Image.Image, pixels: np.ndarray, layout: str) -> RawMask:
     if mode in ("LA", "RGBA") and pixels.dtype == np.uint8:
         if pixels[..., -1].min() < 255:
             raise UnreadableImageError("has transparent pixels; save it without an alpha channel")
-        pixels, mode = pixels[..., :-1].squeeze() if mode == "LA" else pixels[..., :3], mode[:-1]
+        pixels, mode = pixels[..., 0] if mode == "LA" else pixels[..., :3], mode[:-1]
     if mode in ("1", "L") or mode.startswith("I"):
         values = pixels.astype(np.uint8) if mode == "1" else pixels // SCALES.get(layout, 1)
         return RawMask(values, None if values.max() > 255 else values.astype(np.int32) * 0x010101, "L")
