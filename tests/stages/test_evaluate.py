@@ -11,11 +11,13 @@ import torch
 import leyden
 from leyden.cli import main
 from leyden.data.packed import read_paths, read_split
+from leyden.errors import UserError
 from leyden.files.tables import read_table
 from leyden.outputs import load_reader
 from leyden.runtimes.load import predict_logits
 from leyden.stages.evaluate.abstention import find_threshold
 from leyden.stages.evaluate.predictions import predict_split
+from leyden.stages.evaluate.settings import Settings
 from leyden.stages.evaluate.suspects import list_suspects
 
 
@@ -100,6 +102,22 @@ def test_the_threshold_of_abstention_is_chosen_on_the_validation_split(in_traine
     paths = {"test": test.paths, "val": validation.paths}
     assert {row["split"] for row in rows} == {"test", "val"}
     assert all(row["path"] in paths[row["split"]] for row in rows)
+
+
+def test_the_settings_are_those_of_the_command_line(in_trained, tmp_path, monkeypatch):
+    seen = []
+
+    def record(predictor, reader, data, settings):
+        seen.append(settings)
+        raise UserError("expected no more")
+
+    monkeypatch.setattr("leyden.stages.evaluate.evaluate_single_label", record)
+    given = Settings(
+        7, top_k=2, num_resamples=50, confidence_level=0.8, seed=3, abstain_precision=0.9, robustness=["blur"]
+    )
+    options = [f"--{name}={value}" for name, value in vars(given).items()]
+    assert main(["evaluate", f"--out={tmp_path}/out", *options]) == 2
+    assert seen == [given]
 
 
 def test_a_model_that_misses_a_requirement_is_written_beside_the_output(in_trained, tmp_path, error_of):
