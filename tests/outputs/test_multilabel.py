@@ -71,9 +71,19 @@ def test_predicted_labels_are_explained_the_most_probable_first():
 def test_without_calibration_the_threshold_is_a_half():
     reader = load_reader({"labels": ["a"], "task": {"name": "multilabel"}})
     assert reader.decide(np.array([[0.1], [-0.1]])).tolist() == [[1], [0]]
+    assert reader.probabilities(np.array([[2.0]])) == pytest.approx(1 / (1 + np.exp(-2)))
 
 
-@pytest.mark.parametrize("facts", [{"thresholds": [0.5]}, {"thresholds": [0, 1, 0.5]}, {"temperatures": [1, -1, 1]}])
+INVALID_FACTS = [
+    {"thresholds": [0.5]},
+    {"thresholds": [0, 0.5, 0.5]},
+    {"thresholds": [0.5, 1, 0.5]},
+    {"temperatures": [1, 0, 1]},
+    {"temperatures": [1, float("inf"), 1]},
+]
+
+
+@pytest.mark.parametrize("facts", INVALID_FACTS)
 def test_facts_that_do_not_fit_are_refused(facts):
     with pytest.raises(UserError, match="temperatures or thresholds that do not fit 3 label"):
         load_reader({"labels": READER.labels, "task": TASK | facts})

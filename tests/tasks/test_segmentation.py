@@ -305,6 +305,15 @@ def test_the_loss_is_cross_entropy_and_dice(targets):
     assert float(loss) == pytest.approx(float(cross_entropy) + dice, abs=1e-6)
 
 
+def test_a_batch_is_the_mean_of_its_images():
+    """However many pixels of each are ignored."""
+    targets, loss = TARGETS.clone(), SegmentationLoss(torch.tensor([0.5, 1.0, 2.0]), 0.1)
+    for number, target in enumerate(targets):
+        target.view(-1)[: 4 * number] = 255
+    images = [loss(LOGITS[n : n + 1], targets[n : n + 1]) for n in range(7)]
+    assert torch.allclose(loss(LOGITS, targets), torch.stack(images).mean())
+
+
 def test_the_loss_ranges_from_zero_to_a_wrong_class():
     right = F.one_hot(TARGETS.long(), 3).permute(0, 3, 1, 2) * 40.0
     assert float(SegmentationLoss()(right, TARGETS)) == pytest.approx(0, abs=1e-6)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from lightning.pytorch import Trainer
 from torchvision.models.inception import InceptionOutputs
 
 from leyden import SupervisedModule, UserError
@@ -39,11 +40,38 @@ def test_images_are_normalised_by_the_model_alone():
         model.training_step((inputs, labels), 0)
 
 
+def test_mixtures_depend_on_the_seed_the_epoch_and_the_batch(monkeypatch):
+    batch = torch.arange(16, dtype=torch.uint8).view(16, 1, 1, 1).expand(16, 1, 8, 8), torch.arange(16) % 2
+
+    def mixed(seed: int = 0, epoch: int = 0, batch_idx: int = 0) -> list[float]:
+        torch.manual_seed(seed)
+        monkeypatch.setattr(SupervisedModule, "current_epoch", epoch)
+        model = SupervisedModule(NETWORK, ["a", "b"], GREY, mixing=Mixing(mixup_alpha=1.0))
+        return model.prepare_inputs(batch, batch_idx)[0][0][:, 0, 0, 0].tolist()
+
+    assert mixed() == mixed()
+    assert mixed() not in (mixed(seed=1), mixed(epoch=1), mixed(batch_idx=1))
+
+
 def test_a_checkpoint_of_other_labels_is_refused():
     checkpoint: dict = {}
     SupervisedModule(NETWORK, ["a", "c"], GREY).on_save_checkpoint(checkpoint)
     with pytest.raises(UserError, match="expected a checkpoint of labels"):
         SupervisedModule(NETWORK, ["a", "b"], GREY).on_load_checkpoint(checkpoint)
+
+
+def test_the_calibration_is_part_of_a_checkpoint():
+    for task, found in (
+        (None, {"temperature": 2.0}),
+        ("regression", {"task": {"name": "regression", "radius": [3.0, 4.0]}}),
+    ):
+        first, second = (SupervisedModule(NETWORK, ["a", "b"], GREY, task and {"name": task}) for _ in range(2))
+        first.model.spec |= found
+        checkpoint: dict = {}
+        first.on_save_checkpoint(checkpoint)
+        second.trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+        second.on_load_checkpoint(checkpoint)
+        assert second.model.spec | found == second.model.spec
 
 
 def test_a_checkpoint_that_does_not_describe_its_network_is_refused():
@@ -127,4 +155,16 @@ def test_class_weights_change_the_training_loss_only():
     assert plain.training_step(batch, 0) != weighted.training_step(batch, 0)
     for model in (plain.eval(), weighted.eval()):
         model.validation_step(batch, 0)
+        model.test_step(batch, 0)
     assert plain.val_scores.compute() == weighted.val_scores.compute()
+    tested = {name.replace("test/", "val/"): value for name, value in plain.test_scores.compute().items()}
+    assert tested == plain.val_scores.compute()
+
+
+def test_the_loss_is_of_outputs_in_the_units_of_the_targets():
+    task = {"name": "regression", "mean": [1000.0], "std": [10.0]}
+    model = SupervisedModule(NETWORK, ["a"], GREY, task).eval()
+    images, targets = torch.randint(0, 256, (8, 1, 8, 8), dtype=torch.uint8), torch.full((8, 1), 1003.0)
+    outputs = model(images).detach()
+    assert float((outputs - 1000).abs().max()) < 100
+    assert torch.allclose(model.training_step((images, targets), 0), model.loss(outputs, targets))

@@ -78,7 +78,7 @@ class RegressionReader(OutputReader):
         measures: list[AnyMeasure] = regression_measures(outputs, targets, self.labels, self._share_unit)
         if self.radius is not None:
             names = ["coverage"] if len(self.labels) == 1 else [f"coverage/{label}" for label in self.labels]
-            residuals = np.abs(outputs.astype(np.float64) - targets)
+            residuals = outputs.astype(np.float64) - targets
             measures += [coverage_measure(name, residuals[:, k], self.radius[k]) for k, name in enumerate(names)]
         return measures
 
