@@ -44,8 +44,7 @@ from leyden.training.run_folder import Run, result_config
 from leyden.training.supervised_module import SupervisedModule
 from leyden.training.warning_filters import filter_warnings
 
-ESSENTIALS = """Train, tune, validate, test or examine a model.
-
+ESSENTIALS = """
 The essential options (with the defaults of configs/train.yaml):
   -c configs/train.yaml -c configs/trainer/debug.yaml   config files, merged from left to right
   --trainer.max_epochs=20                                epochs
