@@ -36,7 +36,7 @@ class OutputReader(ABC):
     evidence: ClassVar[tuple[str, str]] = ("for", "against")  # what positive and negative attributions are
     headline: str  # the measure that sums up a model
     palette: Sequence[tuple[int, int, int]]  # colour of each label, if `is_dense`
-    error_noun: ClassVar[str]  # what `errors` are, with their unit: "absolute error"
+    error_noun: str  # what `errors` are, with their unit: "absolute error"
     coverage: ClassVar[float | None] = None  # fraction of true values that predicted intervals should contain
 
     def __init__(self, labels: Sequence[str], temperature: float = 1.0, **facts: Any) -> None:

@@ -1,13 +1,17 @@
 """The pages of tasks where an example does not have exactly one label speak of what the model does."""
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from leyden.errors import UserError
+from leyden.files import write_json
 from leyden.outputs import load_reader
 from leyden.outputs.regression import RegressionReader
 from leyden.tasks.regression import COVERAGE
-from tests.stages.report.fake_artifacts import Artifacts, Elements, decode_png
+from tests.stages.report.fake_artifacts import SPLITS, Artifacts, Elements, decode_png
 from tests.stages.report.fake_measured import make_masks, make_multilabel, make_regression
 
 OF_CLASSIFIERS = ("classified", "classifier", "accuracy", "confidence of", "classes")
@@ -35,7 +39,10 @@ def test_no_page_speaks_of_what_only_classifiers_have(artifacts: Artifacts, make
         (make_regression, "Mean absolute error 1.5 deg on 12 test images (95% interval 1.25 deg to 1.75 deg)."),
         (make_regression, "R\u00b2 0.900 (0.800 to 0.950) is clearly above 0, that of always predicting the mean."),
         (make_regression, "36 images with 1 target (angle_deg) from data"),
-        (make_regression, "angle_deg: 1 predicted as 3 (-1 to 5) error 2"),
+        (make_regression, "angle_deg: 1 predicted as 3 (-1 to 5) deg error 2"),
+        (make_regression, "The test images with the largest error (absolute error in deg)."),
+        (make_regression, "1.48 deg to 1.52 deg; at 2"),
+        (make_regression, "Strengths: blur: sigma in pixels"),
         (make_regression, "Passed The predicted intervals have the right width"),
         (make_regression, "agrees with the checkpoint on every prediction"),
         (make_multilabel, "Image multi-label classification with 2 labels"),
@@ -46,6 +53,7 @@ def test_no_page_speaks_of_what_only_classifiers_have(artifacts: Artifacts, make
         (make_masks, "clearly above 0.375, that of always predicting ground."),
         (make_masks, "agrees with the checkpoint on every pixel"),
         (make_masks, "label my_label present 5 2.5 1.5 to 3.5"),
+        (make_masks, "1 of 1 slice (by the presence of my_label) is significantly worse"),
         (
             make_masks,
             "Passed Robust to mild changes At the mildest strength, the mean IoU is worst under blur (1): 0.600",
@@ -55,6 +63,34 @@ def test_no_page_speaks_of_what_only_classifiers_have(artifacts: Artifacts, make
 def test_the_page_says_in_the_words_of_the_task(artifacts: Artifacts, make: Callable[..., None], expected: str) -> None:
     make(artifacts)
     assert expected in page(artifacts)
+
+
+def test_a_target_without_a_name_is_not_named(artifacts: Artifacts) -> None:
+    make_regression(artifacts)
+    artifacts.change_report(
+        labels=["target"], task={"name": "regression"}, counts={split: {"target": 4} for split in SPLITS}
+    )
+    shutil.rmtree(artifacts.root / "evaluate")
+    assert "Image regression with 1 target Skip" in page(artifacts)
+
+
+@pytest.mark.parametrize("make", TASKS)
+def test_results_of_an_earlier_task_do_not_keep_the_data_from_being_checked(
+    artifacts: Artifacts, make: Callable[..., None], tmp_path: Path
+) -> None:
+    shutil.copytree(artifacts.root / "evaluate", tmp_path / "earlier")
+    make(artifacts)
+    shutil.rmtree(artifacts.root / "evaluate")
+    shutil.copytree(tmp_path / "earlier", artifacts.root / "evaluate")
+    with pytest.raises(UserError, match="run `leyden evaluate` "):
+        artifacts.report()
+    artifacts.change_report(data_hash="new")
+    write_json(artifacts.root / "train/provenance.json", {"code_version": "1", "data_hash": "abc", "versions": {}})
+    text = page(artifacts)
+    assert "Failed The data has changed since the training" in text
+    assert "This model was not evaluated" in text
+    assert "83.3%" not in text
+    assert "The data is ready to train on" in artifacts.read("data.html")
 
 
 @pytest.mark.parametrize(("make", "low"), [(make_regression, -0.1), (make_multilabel, 0.3), (make_masks, 0.37)])

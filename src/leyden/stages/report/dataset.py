@@ -80,7 +80,8 @@ class Dataset:
         """How many labels there are, and which, if they are few."""
         names = self.reader.labels
         counted = plural(len(names), self.label_noun, self.reader.noun)
-        return f"{counted} ({join_names(names)})" if self.reader.predicts_numbers and len(names) <= 3 else counted
+        is_named = self.reader.predicts_numbers and len(names) <= 3 and names != [self.label_noun]
+        return f"{counted} ({join_names(names)})" if is_named else counted
 
     @property
     def shape(self) -> str:

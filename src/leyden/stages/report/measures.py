@@ -51,6 +51,7 @@ TITLES = {
     "iou": "IoU",
     "dice": "Dice",
     "mean_iou": "mean IoU",
+    "miou": "mean IoU",
     "mean_dice": "mean Dice",
     "boundary_f1": "boundary F1",
     "mean_boundary_f1": "mean boundary F1",
