@@ -193,4 +193,4 @@ def test_a_grader_is_a_classifier_with_further_measures(artifacts: Artifacts) ->
     assert "Image classifier with 3 grades" in text
     assert "Passed Target met: mean absolute grade error of at most 0.5" in text
     assert "1 is best, 0 is chance 0.750" in text
-    assert "within one accuracy fraction of examples predicted at most one grade off 90.0%" in text
+    assert "accuracy within one grade fraction of examples predicted at most one grade off 90.0%" in text

@@ -114,7 +114,7 @@ def uppercase_acronym(identifier: str) -> str:
 
 
 def strength_meaning(kind: str) -> str:
-    """Say in what the strength of a corruption or an attack is measured."""
+    """Return what the strength of a corruption or an attack measures."""
     return STRENGTHS.get(kind, "as `leyden evaluate` sets it")
 
 

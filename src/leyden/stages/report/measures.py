@@ -50,6 +50,7 @@ TITLES = {
     "hamming_loss": "Hamming loss",
     "iou": "IoU",
     "dice": "Dice",
+    "within_one_accuracy": "accuracy within one grade",
     "mean_iou": "mean IoU",
     "miou": "mean IoU",
     "mean_dice": "mean Dice",
