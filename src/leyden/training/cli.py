@@ -145,7 +145,7 @@ class LeydenCLI(LightningCLI):
             super().parse_arguments(parser, auto.fill_in_options(args))
         if dropped := ", ".join(dict.fromkeys(dropped_keys(args, self.config))):
             rank_zero_info(
-                f"{parser.prog.split()[1]}: note: left out, as the class now set does not have it: {dropped}"
+                f"{parser.prog.split()[1]}: note: left out, since the chosen class does not take it: {dropped}"
             )
         if self.config.seed_everything is not None:
             check_seed(self.config.seed_everything)
