@@ -4,12 +4,15 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from leyden.errors import UserError
 from leyden.files import write_json
 from leyden.outputs import load_reader
 from leyden.outputs.regression import RegressionReader
+from leyden.stages.report import distributions
 from leyden.tasks.regression import COVERAGE
 from tests.stages.report.fake_artifacts import SPLITS, Artifacts, Elements, decode_png
 from tests.stages.report.fake_measured import make_masks, make_multilabel, make_regression
@@ -137,6 +140,18 @@ def test_the_data_page_shows_the_distribution_of_each_target(artifacts: Artifact
     assert "angle_deg deg train 0 5.5 11" in text
     assert "from its lowest value to its highest" in text
     assert 'aria-label="Histogram of angle_deg: train from 0 to 11;' in artifacts.read("data.html")
+
+
+def test_the_legend_of_a_histogram_covers_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributions, "draw", lambda name, text, width, height, plot: plot(figure))
+    figure = Figure((4.6, 2.9))
+    values = np.random.default_rng(0).normal(size=300)
+    distributions.draw_histogram(0, "target", "", {"train": values[:200], "val": values[200:], "test": values[:50]})
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    legend = axes.get_legend()
+    assert legend is not None
+    assert not any(legend.get_window_extent().overlaps(bar.get_window_extent()) for bar in axes.patches)
 
 
 def test_the_data_page_counts_examples_once(artifacts: Artifacts) -> None:
