@@ -79,7 +79,7 @@ def test_a_target_without_a_name_is_not_named(artifacts: Artifacts) -> None:
 
 @pytest.mark.parametrize("make", TASKS)
 def test_results_of_an_earlier_task_do_not_keep_the_data_from_being_checked(
-    artifacts: Artifacts, make: Callable[..., None], tmp_path: Path
+    artifacts: Artifacts, make: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(artifacts.root / "evaluate", tmp_path / "earlier")
     make(artifacts)
@@ -90,9 +90,10 @@ def test_results_of_an_earlier_task_do_not_keep_the_data_from_being_checked(
     artifacts.change_report(data_hash="new")
     write_json(artifacts.root / "train/provenance.json", {"code_version": "1", "data_hash": "abc", "versions": {}})
     text = page(artifacts)
-    assert "Failed The data has changed since the training" in text
-    assert "This model was not evaluated" in text
+    assert "No model has been trained yet." in text
+    assert "3 epochs" not in text
     assert "83.3%" not in text
+    assert "left out the model in" in capsys.readouterr().out
     assert "The data is ready to train on" in artifacts.read("data.html")
 
 

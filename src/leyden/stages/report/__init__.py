@@ -131,7 +131,8 @@ def read_results(
     except UserError:
         if training is None or not has_changed(dataset, training):
             raise
-        return Results(dataset, training, None, None, None)  # of the earlier data, perhaps of another task
+        print(f"report: note: left out the model in {train} and its results: it was trained on other data")
+        return Results(dataset, None, None, None, None)
     return Results(dataset, training, evaluation, exports, explanations)
 
 
