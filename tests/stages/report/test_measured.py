@@ -97,6 +97,16 @@ def test_results_of_an_earlier_task_do_not_keep_the_data_from_being_checked(
     assert "The data is ready to train on" in artifacts.read("data.html")
 
 
+def test_near_duplicates_with_other_numbers_are_no_finding(artifacts: Artifacts) -> None:
+    make_regression(artifacts)
+    artifacts.write_duplicates(["near"] * 2)
+    text = Elements(artifacts.data_page()).text
+    assert "2 pairs of near duplicates in different splits" in text
+    assert "of near duplicates with different" not in text
+    artifacts.write_duplicates(["exact"])
+    assert "1 pair of exact duplicates with different targets" in Elements(artifacts.data_page()).text
+
+
 @pytest.mark.parametrize(("make", "low"), [(make_regression, -0.1), (make_multilabel, 0.3), (make_masks, 0.37)])
 def test_a_model_no_better_than_a_constant_guess_fails(
     artifacts: Artifacts, make: Callable[..., None], low: float
@@ -114,7 +124,8 @@ def test_intervals_that_hold_too_few_true_values_are_a_warning(artifacts: Artifa
 
 
 @pytest.mark.parametrize(
-    ("required", "verdict"), [(1.8, "Passed Target met"), (1.6, "Uncertain Target met"), (1, "Failed Target missed")]
+    ("required", "verdict"),
+    [(1.8, "Passed Requirement met"), (1.6, "Uncertain Requirement met"), (1, "Failed Requirement missed")],
 )
 def test_a_required_error_is_a_maximum(artifacts: Artifacts, required: float, verdict: str) -> None:
     make_regression(artifacts)
@@ -207,6 +218,6 @@ def test_a_grader_is_a_classifier_with_further_measures(artifacts: Artifacts) ->
     artifacts.change_json("evaluate/metrics.json", **measures, required={"mean_absolute_grade_error": 0.5})
     text = page(artifacts)
     assert "Image classifier with 3 grades" in text
-    assert "Passed Target met: mean absolute grade error of at most 0.5" in text
+    assert "Passed Requirement met: mean absolute grade error of at most 0.5" in text
     assert "1 is best, 0 is chance 0.750" in text
     assert "accuracy within one grade fraction of examples predicted at most one grade off 90.0%" in text
