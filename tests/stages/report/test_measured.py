@@ -103,6 +103,9 @@ def test_near_duplicates_with_other_numbers_are_no_finding(artifacts: Artifacts)
     text = Elements(artifacts.data_page()).text
     assert "2 pairs of near duplicates in different splits" in text
     assert "of near duplicates with different" not in text
+    assert "Pairs of duplicates over all splits Kind Pairs Different targets" in text
+    assert "Near duplicates , different splits , different targets" in text
+    assert "different labels" not in text
     artifacts.write_duplicates(["exact"])
     assert "1 pair of exact duplicates with different targets" in Elements(artifacts.data_page()).text
 
