@@ -38,7 +38,7 @@ def test_a_score_without_a_target_is_not_called_ready(tmp_path: Path) -> None:
     text = text_of(
         Artifacts(tmp_path, LABELS), examples=65, errors=14, accuracy=0.785, accuracy_low=0.67, accuracy_high=0.867
     )
-    assert "78.5% of 65 test images classified correctly (95% interval 67.0% to 86.7%). No target was set." in text
+    assert "78.5% of 65 test images classified correctly (95% interval 67.0% to 86.7%). No requirement was set." in text
     assert not re.search("(ready|fit) to ship", text, re.IGNORECASE)
 
 

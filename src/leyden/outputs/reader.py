@@ -40,7 +40,7 @@ class OutputReader(ABC):
     headline: str  # the measure that sums up a model
     chance: ClassVar[float | None] = None  # the headline of always predicting the same label, if it is known
     palette: Sequence[tuple[int, int, int]]  # colour of each label, if `is_dense`
-    error_noun: ClassVar[str]  # what `errors` are, with their unit: "absolute error"
+    error_noun: str  # what `errors` are, with their unit: "absolute error"
     coverage: ClassVar[float | None] = None  # fraction of true values that predicted intervals should contain
 
     def __init__(self, labels: Sequence[str], temperature: float = 1.0, **facts: Any) -> None:

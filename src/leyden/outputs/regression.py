@@ -27,7 +27,6 @@ class RegressionReader(OutputReader):
     verb = "measures"
     output_name = "targets"
     predicts_numbers = True
-    error_noun = "absolute error"
     coverage = 0.9  # as `leyden.tasks.regression` calibrates the intervals
     evidence = ("higher", "lower")
 
@@ -48,6 +47,9 @@ class RegressionReader(OutputReader):
         super().__init__(labels, temperature)
         count = len(self.labels)
         self.units = list(units) or [""] * count
+        self.error_noun = "mean absolute error of the targets, in their standard deviations"
+        if count == 1:
+            self.error_noun = "absolute error" + (f" in {self.units[0]}" if self.units[0] else "")
         numbers = [each for each in (mean, std, radius) if each is not None and list(each)]
         is_valid = is_list_of(str, self.units, count) and all(is_list_of(float, each, count) for each in numbers)
         if not (is_valid and min(std or [1.0]) > 0 and min(radius or [0.0]) >= 0):

@@ -44,8 +44,7 @@ from leyden.training.run_folder import Run, result_config
 from leyden.training.supervised_module import SupervisedModule
 from leyden.training.warning_filters import filter_warnings
 
-ESSENTIALS = """Train, tune, validate, test or examine a model.
-
+ESSENTIALS = """
 The essential options (with the defaults of configs/train.yaml):
   -c configs/train.yaml -c configs/trainer/debug.yaml   config files, merged from left to right
   --trainer.max_epochs=20                                epochs
@@ -146,7 +145,7 @@ class LeydenCLI(LightningCLI):
             super().parse_arguments(parser, auto.fill_in_options(args))
         if dropped := ", ".join(dict.fromkeys(dropped_keys(args, self.config))):
             rank_zero_info(
-                f"{parser.prog.split()[1]}: note: left out, as the class now set does not have it: {dropped}"
+                f"{parser.prog.split()[1]}: note: left out, since the chosen class does not take it: {dropped}"
             )
         if self.config.seed_everything is not None:
             check_seed(self.config.seed_everything)

@@ -29,6 +29,7 @@ def test_optional_results_are_shown(artifacts: Artifacts) -> None:
         ["saliency", "trust here", "beats chance"],
         ["integrated_gradients", "not about the model", "too noisy"],
         ["lrp", "refused", "no rule for GELU"],
+        ["guided_backprop", "refused", "no rule for GELU"],
     ]
     write_rows(folder / "summary.csv", ["method", "verdict", "reason"], rows)
     concepts = [["stripes", "bee", 0.0123456, "for"]]
@@ -39,7 +40,7 @@ def test_optional_results_are_shown(artifacts: Artifacts) -> None:
     row = "saliency trust here beats chance 0.600 0.500 0.750 0.375 0.125 0.250 0.125 to 0.500 0.062 12 2 ms"
     assert f"{columns} {row}" in text
     assert "integrated gradients not about the model too noisy 0.250 0.500 0.750 0.375 0.125 \u2013 \u2013 12" in text
-    assert "Not run on this model: lrp (no rule for GELU)." in text
+    assert "Not run on this model: lrp and guided backprop (no rule for GELU)." in text
     assert "concept label p value verdict stripes bee 0.0123 for" in text
     assert "Map of saliency for ant/0.png" in page
     assert "Map of integrated gradients for ant/0.png" not in page

@@ -1,14 +1,21 @@
 """The pages of tasks where an example does not have exactly one label speak of what the model does."""
 
 import re
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
+from leyden.errors import UserError
+from leyden.files import write_json
 from leyden.outputs import load_reader
 from leyden.outputs.regression import RegressionReader
+from leyden.stages.report import distributions
 from leyden.tasks.regression import COVERAGE
-from tests.stages.report.fake_artifacts import Artifacts, Elements, decode_png, write_rows
+from tests.stages.report.fake_artifacts import SPLITS, Artifacts, Elements, decode_png, write_rows
 from tests.stages.report.fake_measured import make_masks, make_multilabel, make_regression
 
 OF_CLASSIFIERS = ("classified", "classifier", "accuracy", "confidence of", "classes")
@@ -36,7 +43,10 @@ def test_no_page_speaks_of_what_only_classifiers_have(artifacts: Artifacts, make
         (make_regression, "Mean absolute error 1.5 deg on 12 test images (95% interval 1.25 deg to 1.75 deg)."),
         (make_regression, "R\u00b2 0.900 (0.800 to 0.950) is clearly above 0, that of always predicting the mean."),
         (make_regression, "36 images with 1 target (angle_deg) from data"),
-        (make_regression, "angle_deg: 1 predicted as 3 (-1 to 5) error 2"),
+        (make_regression, "angle_deg: 1 predicted as 3 (-1 to 5) deg error 2"),
+        (make_regression, "The test images with the largest error (absolute error in deg)."),
+        (make_regression, "1.48 deg to 1.52 deg; at 2"),
+        (make_regression, "Strengths: blur: sigma in pixels"),
         (make_regression, "Passed The predicted intervals have the right width"),
         (make_regression, "agrees with the checkpoint on every prediction"),
         (make_multilabel, "Image multi-label classification with 2 labels"),
@@ -47,6 +57,7 @@ def test_no_page_speaks_of_what_only_classifiers_have(artifacts: Artifacts, make
         (make_masks, "clearly above 0.375, that of always predicting ground."),
         (make_masks, "agrees with the checkpoint on every pixel"),
         (make_masks, "label my_label present 5 2.5 1.5 to 3.5"),
+        (make_masks, "1 of 1 slice (by the presence of my_label) is significantly worse"),
         (
             make_masks,
             "Passed Robust to mild changes At the mildest strength, the mean IoU is worst under blur (1): 0.600",
@@ -56,6 +67,48 @@ def test_no_page_speaks_of_what_only_classifiers_have(artifacts: Artifacts, make
 def test_the_page_says_in_the_words_of_the_task(artifacts: Artifacts, make: Callable[..., None], expected: str) -> None:
     make(artifacts)
     assert expected in page(artifacts)
+
+
+def test_a_target_without_a_name_is_not_named(artifacts: Artifacts) -> None:
+    make_regression(artifacts)
+    artifacts.change_report(
+        labels=["target"], task={"name": "regression"}, counts={split: {"target": 4} for split in SPLITS}
+    )
+    shutil.rmtree(artifacts.root / "evaluate")
+    assert "Image regression with 1 target Skip" in page(artifacts)
+
+
+@pytest.mark.parametrize("make", TASKS)
+def test_results_of_an_earlier_task_do_not_keep_the_data_from_being_checked(
+    artifacts: Artifacts, make: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(artifacts.root / "evaluate", tmp_path / "earlier")
+    make(artifacts)
+    shutil.rmtree(artifacts.root / "evaluate")
+    shutil.copytree(tmp_path / "earlier", artifacts.root / "evaluate")
+    with pytest.raises(UserError, match="run `leyden evaluate` "):
+        artifacts.report()
+    artifacts.change_report(data_hash="new")
+    write_json(artifacts.root / "train/provenance.json", {"code_version": "1", "data_hash": "abc", "versions": {}})
+    text = page(artifacts)
+    assert "No model has been trained yet." in text
+    assert "3 epochs" not in text
+    assert "83.3%" not in text
+    assert "left out the model in" in capsys.readouterr().out
+    assert "The data is ready to train on" in artifacts.read("data.html")
+
+
+def test_near_duplicates_with_other_numbers_are_no_finding(artifacts: Artifacts) -> None:
+    make_regression(artifacts)
+    artifacts.write_duplicates(["near"] * 2)
+    text = Elements(artifacts.data_page()).text
+    assert "2 pairs of near duplicates in different splits" in text
+    assert "of near duplicates with different" not in text
+    assert "Pairs of duplicates over all splits Kind Pairs Different targets" in text
+    assert "Near duplicates , different splits , different targets" in text
+    assert "different labels" not in text
+    artifacts.write_duplicates(["exact"])
+    assert "1 pair of exact duplicates with different targets" in Elements(artifacts.data_page()).text
 
 
 @pytest.mark.parametrize(("make", "low"), [(make_regression, -0.1), (make_multilabel, 0.3), (make_masks, 0.37)])
@@ -75,7 +128,8 @@ def test_intervals_that_hold_too_few_true_values_are_a_warning(artifacts: Artifa
 
 
 @pytest.mark.parametrize(
-    ("required", "verdict"), [(1.8, "Passed Target met"), (1.6, "Uncertain Target met"), (1, "Failed Target missed")]
+    ("required", "verdict"),
+    [(1.8, "Passed Requirement met"), (1.6, "Uncertain Requirement met"), (1, "Failed Requirement missed")],
 )
 def test_a_required_error_is_a_maximum(artifacts: Artifacts, required: float, verdict: str) -> None:
     make_regression(artifacts)
@@ -102,6 +156,18 @@ def test_the_data_page_shows_the_distribution_of_each_target(artifacts: Artifact
     assert "angle_deg deg train 0 5.5 11" in text
     assert "from its lowest value to its highest" in text
     assert 'aria-label="Histogram of angle_deg: train from 0 to 11;' in artifacts.read("data.html")
+
+
+def test_the_legend_of_a_histogram_covers_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributions, "draw", lambda name, text, width, height, plot: plot(figure))
+    figure = Figure((4.6, 2.9))
+    values = np.random.default_rng(0).normal(size=300)
+    distributions.draw_histogram(0, "target", "", {"train": values[:200], "val": values[200:], "test": values[:50]})
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    legend = axes.get_legend()
+    assert legend is not None
+    assert not any(legend.get_window_extent().overlaps(bar.get_window_extent()) for bar in axes.patches)
 
 
 def test_the_data_page_counts_examples_once(artifacts: Artifacts) -> None:
@@ -173,9 +239,9 @@ def test_a_grader_is_a_classifier_with_further_measures(artifacts: Artifacts) ->
     assert "predict the grade of an image: one of\n  3 ordered grades, from the lowest: " in card
     assert "type: quadratic_kappa" in card
     assert re.findall(r"(?i)\bclass(?:es|ify|ified|ifying|ification)?\b", text + card) == []
-    assert "Passed Target met: mean absolute grade error of at most 0.5" in text
+    assert "Passed Requirement met: mean absolute grade error of at most 0.5" in text
     assert "1 is best, 0 is chance 0.750" in text
-    assert "within one accuracy fraction of examples predicted at most one grade off 90.0%" in text
+    assert "accuracy within one grade fraction of examples predicted at most one grade off 90.0%" in text
 
 
 def test_the_pages_say_which_intervals_are_of_groups(artifacts: Artifacts) -> None:

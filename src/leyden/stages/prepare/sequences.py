@@ -162,14 +162,14 @@ def feature_statistics(values: np.ndarray) -> tuple[list[float], list[float]]:
 
 
 def draw_curve(sequences: Sequences, row: int) -> Image.Image:
-    """Plot a sequence's values against time, one line per feature."""
+    """Plot a sequence's values against time, one line per feature, each from its lowest to its highest value."""
     values = sequences[row : row + 1].values[0]
     cell = Image.new("RGB", (CELL_PX, CELL_PX), "white")
     draw = ImageDraw.Draw(cell)
     draw.rectangle((0, 0, CELL_PX - 1, CELL_PX - 1), outline="#dddddd")
-    low, high = float(values.min()), float(values.max())
+    low, high = values.min(axis=0), values.max(axis=0)
     x = np.linspace(3, CELL_PX - 4, len(values))
-    y = CELL_PX - 4 - (CELL_PX - 8) * (values - low) / max(high - low, 1e-12)
+    y = CELL_PX - 4 - (CELL_PX - 8) * (values - low) / np.maximum(high - low, 1e-12)
     for feature in range(min(values.shape[1], len(COLOURS))):
         draw.line(list(zip(x.tolist(), y[:, feature].tolist(), strict=True)), fill=COLOURS[feature])
     return cell

@@ -107,7 +107,7 @@ RULES = (
     ),
     Rule(
         "a corruption or attack at its mildest clearly worsens the score too much",
-        "Train with that change: `data.init_args.augment`.",
+        "Train on images that are changed in the same way: `data.init_args.augment`.",
         observe_sensitivity,
     ),
     Rule(

@@ -81,7 +81,8 @@ class Dataset:
         names = self.reader.labels
         order = "ordered " if self.reader.has_order else ""
         counted = plural(len(names), f"{order}{self.label_noun}", f"{order}{self.reader.noun}")
-        return f"{counted} ({join_names(names)})" if self.reader.predicts_numbers and len(names) <= 3 else counted
+        is_named = self.reader.predicts_numbers and len(names) <= 3 and names != [self.label_noun]
+        return f"{counted} ({join_names(names)})" if is_named else counted
 
     @property
     def shape(self) -> str:

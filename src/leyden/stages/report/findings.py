@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from leyden.outputs.reader import OutputReader
 from leyden.stages.report.dataset import Dataset
 from leyden.stages.report.duplicates import Duplicates
 from leyden.stages.report.formatting import (
@@ -45,7 +46,7 @@ class Finding(NamedTuple):
 def list_findings(dataset: Dataset, left_out: Sequence[LeftOut] = ()) -> list[Finding]:
     """List all findings, those that must be fixed first at the top."""
     findings = [
-        *check_duplicates(dataset.duplicates, dataset.reader.target_noun),
+        *check_duplicates(dataset.duplicates, dataset.reader),
         *check_classes(dataset),
         *(Finding(capitalize_first(issue), REVIEW_TARGETS, "classes") for issue in dataset.issues),
         *check_left_out(left_out),
@@ -65,14 +66,17 @@ def data_verdict(findings: list[Finding]) -> str:
     return "The data is ready to train on: no problems were found."
 
 
-def check_duplicates(duplicates: Duplicates, target: str) -> Iterator[Finding]:
+def check_duplicates(duplicates: Duplicates, reader: OutputReader) -> Iterator[Finding]:
     exact, near = duplicates.counts
+    target = reader.target_noun
+    # Nearly the same image may well have a slightly different number.
+    near_conflicts = 0 if reader.predicts_numbers else near.different_labels
     problems = (
         (exact.different_splits, "pair", "of exact duplicates in different splits", IN_TWO_SPLITS, True),
         (duplicates.num_groups, "group", "in more than one split", GROUP_IN_TWO_SPLITS, True),
         (exact.different_labels, "pair", f"of exact duplicates with different {target}s", CONTRADICTION, True),
         (near.different_splits, "pair", "of near duplicates in different splits", NEAR_IN_TWO_SPLITS, False),
-        (near.different_labels, "pair", f"of near duplicates with different {target}s", CHECK_LABELS, False),
+        (near_conflicts, "pair", f"of near duplicates with different {target}s", CHECK_LABELS, False),
         (
             duplicates.num_harmless,
             "pair",

@@ -10,6 +10,15 @@ from markupsafe import Markup, escape
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 UNKNOWN = "\N{EN DASH}"
+STRENGTHS = {  # of the corruptions and attacks of `leyden evaluate`
+    "noise": "standard deviation (1 is the range of pixels)",
+    "blur": "sigma in pixels (in proportion in images above 64 pixels)",
+    "contrast": "fraction that remains",
+    "jpeg": "quality",
+    "rotation": "degrees",
+    "fgsm": "largest change of a pixel (1 is the range)",
+    "pgd": "largest change of a pixel (1 is the range)",
+}
 
 
 def number_format(function: Callable[..., str]) -> Callable[..., str]:
@@ -102,6 +111,11 @@ def capitalize_first(text: str) -> str:
 def uppercase_acronym(identifier: str) -> str:
     """Format the name of a corruption, an attack or a score as words, acronyms in upper case."""
     return identifier.upper() if identifier in ("jpeg", "fgsm", "pgd") else as_words(identifier)
+
+
+def strength_meaning(kind: str) -> str:
+    """Return what the strength of a corruption or an attack measures."""
+    return STRENGTHS.get(kind, "as `leyden evaluate` sets it")
 
 
 def code_spans(text: str) -> Markup:

@@ -23,7 +23,7 @@ from leyden.stages.report.tables import read_optional_table
 MAX_PLOT_PX = 900
 MAX_OVERLAY_PX = 640
 PLOT_CAPTIONS = {
-    "predicted": "on the dashed line, a prediction is right",
+    "predicted": "on the dashed line, predictions equal the true values",
     "residuals": "a slope shows a bias towards the mean",
     "reliability": "on the dashed line, as many examples have a label as its probability says",
 }
@@ -249,7 +249,8 @@ def list_values(reader: OutputReader, row: Row) -> list[tuple[str, str, str]]:
     for label in reader.labels:
         low, high = row.get(f"{label}_low"), row.get(f"{label}_high")
         interval = f" ({four_digits(low)} to {four_digits(high)})" if low and high else ""
-        values.append((label, four_digits(row[f"true_{label}"]), f"{four_digits(row[label])}{interval}"))
+        unit = f" {reader.unit(f'mae/{label}')}".rstrip()
+        values.append((label, four_digits(row[f"true_{label}"]), f"{four_digits(row[label])}{interval}{unit}"))
     return values
 
 

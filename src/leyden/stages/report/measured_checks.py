@@ -1,4 +1,4 @@
-"""Checks of an evaluation by measures: a constant guess, targets, coverage, weak slices, small labels, robustness."""
+"""Checks of an evaluation by measures: a constant guess, `require`, coverage, weak slices, small labels, robustness."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ from leyden.stages.report.formatting import (
 )
 from leyden.stages.report.measured import MeasuredEvaluation, describe_baseline
 from leyden.stages.report.measures import DISTANCES
-from leyden.stages.report.outcomes import FAILED, MISSING, NO_TARGET, PASSED, WARNING, Check
+from leyden.stages.report.outcomes import FAILED, MISSING, NOT_JUDGED, PASSED, WARNING, Check
 from leyden.stages.report.scores import (
     BEYOND,
     MAX_MILD_LOSS,
@@ -41,7 +41,7 @@ def check_measures(evaluation: MeasuredEvaluation) -> list[Check]:
 
 
 def check_headline(evaluation: MeasuredEvaluation) -> Check:
-    """Compare with a constant guess, where there is one; only a target can say whether the score is good enough."""
+    """Compare with a constant guess, where there is one; only a requirement can say if it is good enough."""
     if evaluation.headline not in evaluation.metrics:
         evidence = "Too few of the test examples have what it measures."
         return Check(MISSING, evaluation.headline_text, evidence, "scores")
@@ -51,7 +51,7 @@ def check_headline(evaluation: MeasuredEvaluation) -> Check:
     if not evaluation.beats_constant_guess:
         outcome = FAILED
     elif not evaluation.metrics.get("required"):
-        outcome, evidence = NO_TARGET, f"{evidence} {NO_REQUIREMENT}"
+        outcome, evidence = NOT_JUDGED, f"{evidence} {NO_REQUIREMENT}"
     return Check(outcome, evaluation.headline_text, evidence, "scores")
 
 

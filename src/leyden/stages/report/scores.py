@@ -1,4 +1,4 @@
-"""Checks of the scores: headline, targets, calibration, weak slices, small classes, robustness."""
+"""Checks of the scores: headline, requirements, calibration, weak slices, small classes, robustness."""
 
 from collections.abc import Iterator
 
@@ -11,13 +11,13 @@ from leyden.stages.report.formatting import (
     uppercase_acronym,
 )
 from leyden.stages.report.measured import AnyEvaluation
-from leyden.stages.report.outcomes import FAILED, MISSING, NO_TARGET, PASSED, UNCERTAIN, WARNING, Check
+from leyden.stages.report.outcomes import FAILED, MISSING, NOT_JUDGED, PASSED, UNCERTAIN, WARNING, Check
 from leyden.stages.report.requirements import MET, MISSED, list_requirements
 from leyden.stages.report.slices import Slices
 
 MAX_CALIBRATION_ERROR = 0.05
 MAX_MILD_LOSS = 0.05  # of the headline, under a corruption or attack at its mildest strength
-NO_REQUIREMENT = "No target was set; set evaluate.require in configs/evaluate.yaml."
+NO_REQUIREMENT = "No requirement was set; set evaluate.require in configs/evaluate.yaml."
 WITHIN, BEYOND, UNKNOWN = "within", "beyond", "unknown"
 
 
@@ -33,7 +33,7 @@ def check_scores(evaluation: Evaluation) -> list[Check]:
 
 
 def check_headline(evaluation: Evaluation) -> Check:
-    """Compare the headline's interval with a constant guess; only a target can say whether it is high enough."""
+    """Compare the headline's interval with a constant guess; only a requirement can say whether it is high enough."""
     title = evaluation.headline_text
     if evaluation.headline not in evaluation.metrics:
         return Check(MISSING, title, f"All predicted and true {evaluation.reader.noun} are the same.", "scores")
@@ -46,16 +46,16 @@ def check_headline(evaluation: Evaluation) -> Check:
     elif not evaluation.beats_constant_guess:
         outcome, evidence = FAILED, f"not {majority}."
     elif not evaluation.metrics.get("required"):
-        outcome, evidence = NO_TARGET, f"{majority}. {NO_REQUIREMENT}"
+        outcome, evidence = NOT_JUDGED, f"{majority}. {NO_REQUIREMENT}"
     else:
         outcome, evidence = PASSED, f"{majority}."
     return Check(outcome, title, f"{capitalize_first(evaluation.headline_interval)}; {evidence}", "scores")
 
 
 def check_requirements(evaluation: AnyEvaluation) -> Iterator[Check]:
-    titles = {MET: (PASSED, "Target met"), MISSED: (FAILED, "Target missed")}
+    titles = {MET: (PASSED, "Requirement met"), MISSED: (FAILED, "Requirement missed")}
     for name, text, outcome in list_requirements(evaluation.metrics, evaluation.lower_is_better):
-        shown, title = titles.get(outcome, (UNCERTAIN, "Target met, but not certain to be"))
+        shown, title = titles.get(outcome, (UNCERTAIN, "Requirement met, but not certain to be"))
         score = evaluation.format(name)
         interval = f" ({evaluation.level} interval {score.interval})" if score.interval else ""
         yield Check(shown, f"{title}: {text}", f"{score.value} was measured{interval}.", "scores")
