@@ -26,8 +26,8 @@ def check_named_class(args: Sequence[str], section: str, kind: type) -> None:
         return
     if not CLASS_PATH.fullmatch(class_path):
         raise UserError(
-            f"expected package.module.Name as {section}; got {class_path[:80]!r}; write train_net.Net for the class "
-            "Net of the file train_net.py"
+            f"{section}: expected package.module.Name as class_path; got {class_path[:80]}; write train_net.Net for "
+            "the class Net of the file train_net.py"
         )
     try:
         named = import_path(class_path)
