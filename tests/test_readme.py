@@ -151,3 +151,12 @@ def test_the_techniques_name_every_config_and_no_other():
     }
     configs = {path.relative_to(REPO / "configs").as_posix() for path in (REPO / "configs").glob("*/*")}
     assert configs - named == {"trainer/debug.yaml", "trainer/gpu.yaml", "experiment/no_crop.yaml"}
+
+
+def test_messages_name_sections_and_files_that_exist():
+    source = "\n".join(path.read_text(encoding="utf-8") for path in (REPO / "src").rglob("*.py"))
+    sections = set(re.findall(r"see README, '([^']+)'", source))
+    assert sections <= set(re.findall(r"^## (.+)$", README, re.MULTILINE))
+    named = set(re.findall(r"(?:docs|configs)/[\w./-]+\.(?:md|yaml)", source))
+    missing = [name for name in named if not (REPO / name).exists()]
+    assert {name for name in missing if Path(name).stem.islower()} == set()  # configs/STAGE.yaml stands for any stage

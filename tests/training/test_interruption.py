@@ -165,7 +165,7 @@ def test_a_damaged_checkpoint_is_skipped(two_workspaces, damage, capsys):
     (run / "last.ckpt").write_bytes(content if damage == "flip" else content[:-100])
     done = subprocess.run([sys.executable, "-m", "leyden", "fit", *args], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert f"{run}/last.ckpt is damaged; skips it" in done.stderr
+    assert f"{run}/last.ckpt is damaged; skipped" in done.stderr
     assert "fit: continues" in done.stderr
     assert differences(*map(final_state, two_workspaces)) == []
 

@@ -98,7 +98,7 @@ def read_split(folder: Path, split: str) -> Split:
     report = read_report(folder)
     if "image_size" not in report["input"]:
         raise UserError(
-            f"expected images; {folder} holds sequences, which are not supported here; see README, 'Sequences'"
+            f"expected images; {folder} holds sequences, which are not supported here; name a folder of prepared images"
         )
     size = report["input"]["image_size"]
     stored_size = report.get("stored_size", size)

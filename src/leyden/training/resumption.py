@@ -248,5 +248,5 @@ def newest_checkpoint(run: Run) -> Path | None:
         if path.exists():
             if is_intact(path):
                 return path
-            rank_zero_info(f"fit: {path} is damaged; skips it")
+            rank_zero_info(f"fit: {path} is damaged; skipped")
     return None

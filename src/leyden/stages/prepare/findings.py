@@ -47,7 +47,7 @@ def count_examples(examples: Sequence[Example], labels: list[str]) -> dict[str, 
             raise UserError(
                 f"expected {split} examples of every class; got none of {missing} "
                 f"({absent[0]}: {reasons_for_absence(examples, absent[:1], split)[absent[0]]}); "
-                "add images, or groups that are smaller"
+                "add images, or make the groups smaller"
             )
         warn_of_absent_classes(examples, absent, split)
     return counts
