@@ -57,7 +57,7 @@ def check_arguments_set(args: Sequence[str], section: str, spec: Any, linked: Se
         spec: The section's class path and arguments as parsed, with None for what is not set.
         linked: Arguments that other settings or the data set.
     """
-    given = [name for name, value in (spec.get("init_args") or {}).items() if value is not None]
+    given = [name.partition(".")[0] for name, value in (spec.get("init_args") or {}).items() if value is not None]
     missing = find_missing(import_path(spec.class_path), [*given, *linked])
     if missing := [name for name in missing if not names_setting(args, section, name)]:
         raise UserError(
