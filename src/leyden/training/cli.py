@@ -36,7 +36,8 @@ from leyden.training.checkpoint_io import AtomicCheckpointIO
 from leyden.training.config_checks import check_seed, check_torchrun_restarts, check_trainer
 from leyden.training.devices import computes_bf16_natively, default_device_type, disable_nvml_check, runs_on_cpu
 from leyden.training.module_description import DATA_ARGUMENTS, describe_module
-from leyden.training.monitoring import TensorBoard, ThroughputProgressBar
+from leyden.training.monitoring import TensorBoard
+from leyden.training.progress import ProgressLines, ThroughputProgressBar
 from leyden.training.provenance import describe_provenance
 from leyden.training.resumption import Resume
 from leyden.training.run_checkpoint import RunCheckpoint
@@ -194,14 +195,15 @@ class LeydenCLI(LightningCLI):
                 logger.folder = self.run.folder
 
     def _display_options(self) -> dict[str, Any]:
-        """Return Trainer options that show the progress: bars on a terminal, one line per epoch in a log file."""
+        """Return Trainer options that show the progress: bars on a terminal, lines in a log file."""
         configured, callbacks = self.config.trainer, as_list(self.config_init.trainer.callbacks)
         options: dict[str, Any] = {
             name: sys.stderr.isatty() if configured[name] is None else configured[name]
             for name in ("enable_progress_bar", "enable_model_summary")
         }
-        if options["enable_progress_bar"] and not any(isinstance(each, ProgressBar) for each in callbacks):
-            options["callbacks"] = [*callbacks, ThroughputProgressBar()]
+        if not any(isinstance(each, ProgressBar | ProgressLines) for each in callbacks):
+            progress = ThroughputProgressBar() if options["enable_progress_bar"] else ProgressLines()
+            options["callbacks"] = [*callbacks, progress]
         return options
 
     def _plugin_options(self) -> dict[str, Any]:
