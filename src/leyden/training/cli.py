@@ -54,6 +54,7 @@ The essential options (with the defaults of configs/train.yaml):
   --data.init_args.batch_size=64                         examples per step and device
   --model.init_args.optimizer.init_args.lr=0.004         peak learning rate
   --network=leyden.models.ResNet --network.init_args.width=32
+  --network=timm:convnext_atto --network.init_args.weights=DEFAULT   a pretrained network of timm
   --network=torchvision.models.resnet18                  any torch module that takes num_classes
   --model=my_package.MyModule --data=my_package.MyData   any LightningModule, see docs/any-module.md
   --seed_everything=0                                    order, augmentation and initial weights

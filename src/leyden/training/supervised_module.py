@@ -94,8 +94,10 @@ class SupervisedModule(LightningModule):
             raise UserError(f"expected no mixing for {self.task.name}; set model.mixing to 0")
         if (mixing.is_on or adversarial_epsilon) and isinstance(self.model, SequenceModel):
             raise UserError("expected images for mixing and adversarial_epsilon; got sequences; set them to 0")
-        if callable(load_pretrained := getattr(self.model.network, "load_pretrained", None)):
-            load_pretrained()  # not in the network's constructor: `leyden.load` reads no file but the checkpoint
+        # Not in the network's constructor: `leyden.load` reads no file but the checkpoint.
+        load_pretrained = getattr(self.model.network, "load_pretrained", lambda: None)
+        if isinstance(self.model, ImageModel) and (normalization := load_pretrained()):
+            self.model.set_normalization(normalization)
         start_from = WarmStart(start_from) if isinstance(start_from, str) else start_from
         teacher = Teacher(teacher) if isinstance(teacher, str) else teacher
         self.inherited = InheritedWeights(start_from, self.model) if start_from else None
