@@ -23,6 +23,7 @@ class RegressionReader(OutputReader):
 
     name = "regression"
     noun = "targets"
+    target_noun = "target"
     verb = "measures"
     output_name = "targets"
     predicts_numbers = True
@@ -79,7 +80,7 @@ class RegressionReader(OutputReader):
         measures: list[AnyMeasure] = regression_measures(outputs, targets, self.labels, self._share_unit)
         if self.radius is not None:
             names = ["coverage"] if len(self.labels) == 1 else [f"coverage/{label}" for label in self.labels]
-            residuals = np.abs(outputs.astype(np.float64) - targets)
+            residuals = outputs.astype(np.float64) - targets
             measures += [coverage_measure(name, residuals[:, k], self.radius[k]) for k, name in enumerate(names)]
         return measures
 
@@ -112,9 +113,12 @@ class RegressionReader(OutputReader):
             raise ValueError("a prediction is not a finite number")
         return outputs
 
-    def explained_labels(self, outputs: np.ndarray) -> np.ndarray:
-        """Return the first target: the maps of several are drawn one by one."""
-        return np.zeros(len(outputs), np.int64)
+    def parse_targets(self, rows: Sequence[Row]) -> np.ndarray:
+        return np.array([[float(row[f"true_{label}"]) for label in self.labels] for row in rows])
+
+    def explained_labels(self, outputs: np.ndarray) -> list[list[int]]:
+        """Return all targets."""
+        return [list(range(len(self.labels))) for _ in outputs]
 
     def response(self, outputs: "Tensor", reference: "Tensor") -> "Tensor":
         """Return exp(-|change|): 1 at the prediction for the whole input, less with the distance from it.

@@ -73,3 +73,17 @@ def test_the_first_channel_of_each_class_is_shown(artifacts: Artifacts) -> None:
     text = Elements(artifacts.report()[0]).text
     assert "ant channel 104: 6.2%" in text
     assert "channel 7" not in text
+
+
+def test_the_maps_of_each_explained_label_are_shown_under_its_example(artifacts: Artifacts) -> None:
+    explain = artifacts.root / "explain"
+    columns = ["path", "label", "prediction", "confidence", "explained", "chosen", "file"]
+    path = artifacts.paths[0]
+    rows = [[path, "ant", "bee", "", label, "wrong", f"{number:02d}.png"] for number, label in enumerate(("x", "<y>"))]
+    write_rows(explain / "examples.csv", columns, rows)
+    for name in ("", "-saliency", "-integrated_gradients"):
+        (explain / f"01{name}.png").write_bytes((explain / f"00{name}.png").read_bytes())
+    page = artifacts.report()[0]
+    text, maps = Elements(page).text, [name or "" for name in Elements(page).attributes("img", "alt")]
+    assert "class x image saliency integrated gradients class <y> saliency integrated gradients" in text
+    assert f"Map of saliency of <y> for test image {path}" in maps

@@ -5,9 +5,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from leyden.outputs import load_reader
 from leyden.stages.report import advice, observations
 from leyden.stages.report.checks import list_checks
-from leyden.stages.report.findings import list_findings
+from leyden.stages.report.findings import check_duplicates, list_findings
 from leyden.stages.report.formatting import decimal, list_smallest, number_of
 from leyden.stages.report.left_out import LeftOut
 from leyden.stages.report.limitations import list_limitations
@@ -387,3 +388,16 @@ def test_too_few_examples_lead_to_no_doubt_about_the_labels() -> None:
     assert observations.observe_guessing(results) is None
     assert observations.observe_wide_interval(results)
     assert observations.observe_guessing(evaluated(AT_CHANCE))
+
+
+@pytest.mark.parametrize(("task", "target"), [("ordinal", "grade"), ("regression", "target"), ("segmentation", "mask")])
+def test_findings_about_duplicates_name_what_differs(task: str, target: str) -> None:
+    reader = load_reader({"labels": ["a", "b"], "task": {"name": task}})
+    duplicates = make_duplicates(exact=(2, 0), near=(1, 0), num_harmless=3)
+    findings = list(check_duplicates(duplicates, reader))
+    assert [finding.title for finding in findings] == [
+        f"2 pairs of exact duplicates with different {target}s",
+        *([] if reader.predicts_numbers else [f"1 pair of near duplicates with different {target}s"]),
+        f"3 pairs of duplicates within one split, with the same {target}",
+    ]
+    assert f"One {target} of each pair must be wrong" in findings[0].advice

@@ -1,5 +1,6 @@
 """The pages of tasks where an example does not have exactly one label speak of what the model does."""
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from leyden.outputs import load_reader
 from leyden.outputs.regression import RegressionReader
 from leyden.stages.report import distributions
 from leyden.tasks.regression import COVERAGE
-from tests.stages.report.fake_artifacts import SPLITS, Artifacts, Elements, decode_png
+from tests.stages.report.fake_artifacts import SPLITS, Artifacts, Elements, decode_png, write_rows
 from tests.stages.report.fake_measured import make_masks, make_multilabel, make_regression
 
 OF_CLASSIFIERS = ("classified", "classifier", "accuracy", "confidence of", "classes")
@@ -218,9 +219,39 @@ def test_errors_in_units_have_the_unit_of_their_target() -> None:
 def test_a_grader_is_a_classifier_with_further_measures(artifacts: Artifacts) -> None:
     artifacts.change_report(task={"name": "ordinal"})
     measures = {"quadratic_kappa": 0.75, "mean_absolute_grade_error": 0.25, "within_one_accuracy": 0.9}
-    artifacts.change_json("evaluate/metrics.json", **measures, required={"mean_absolute_grade_error": 0.5})
+    interval = {"quadratic_kappa_low": 0.6, "quadratic_kappa_high": 0.9, "noise_quadratic_kappa": 0.5}
+    artifacts.change_json("evaluate/metrics.json", **measures, **interval, required={"mean_absolute_grade_error": 0.5})
+    (artifacts.root / "evaluate/robustness").mkdir()
+    columns = ["kind", "strength", "quadratic_kappa", "quadratic_kappa_low", "quadratic_kappa_high", "examples"]
+    rows = [["noise", 0.1, 0.5, 0.4, 0.6, 12], ["noise", 0.2, 0.3, 0.2, 0.4, 12], ["noise", 0.3, "", "", "", 12]]
+    write_rows(artifacts.root / "evaluate/robustness/quadratic_kappa.csv", columns, rows)
     text = page(artifacts)
-    assert "Image classifier with 3 grades" in text
+    assert "Image classifier with 3 ordered grades" in text
+    assert "Quadratic kappa 0.750 on 12 test images (95% interval 0.600 to 0.900)." in text
+    assert "clearly better than always predicting the same grade (0.000)" in text
+    assert (
+        "the quadratic kappa is lowest under noise (0.1): 0.500 (95% interval 0.400 to 0.600) on 12 test images" in text
+    )
+    assert "Quadratic kappa under corruptions and attacks on 12 test images" in text
+    assert "noise quadratic kappa" not in text  # it is in the table of robustness
+    assert "Scores of each grade" in text
+    card = artifacts.read("model_card.md")
+    assert "predict the grade of an image: one of\n  3 ordered grades, from the lowest: " in card
+    assert "type: quadratic_kappa" in card
+    assert re.findall(r"(?i)\bclass(?:es|ify|ified|ifying|ification)?\b", text + card) == []
     assert "Passed Requirement met: mean absolute grade error of at most 0.5" in text
     assert "1 is best, 0 is chance 0.750" in text
     assert "accuracy within one grade fraction of examples predicted at most one grade off 90.0%" in text
+
+
+def test_the_pages_say_which_intervals_are_of_groups(artifacts: Artifacts) -> None:
+    assert "resampled as a whole" not in page(artifacts)
+    artifacts.change_json("evaluate/metrics.json", groups=4)
+    assert "They are in 4 groups, which are resampled as a whole for the intervals of the accuracy;" in page(artifacts)
+    assert "are in 4 groups, which only the intervals of\nthe accuracy take into account." in artifacts.read(
+        "model_card.md"
+    )
+    make_regression(artifacts)
+    artifacts.change_json("evaluate/metrics.json", groups=4)
+    assert "Intervals resample their 4 groups as a whole." in page(artifacts)
+    assert "a bootstrap over the 4 groups of the test images." in artifacts.read("model_card.md")

@@ -77,7 +77,7 @@ class SequencePacker:
         for split in SPLITS:
             lengths = np.array([example.content.length for example in examples if example.split == split], np.int64)
             np.save(folder / f"{split}.offsets.npy", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
-        write_targets(folder, source.data, examples, task)
+        write_targets(folder, examples, task)
         arrays = [folder / f"{split}.{kind}.npy" for split in SPLITS for kind in ("values", "offsets", "targets")]
         values = np.load(folder / "train.values.npy", mmap_mode="r")
         # Of the training sequences alone: models must not depend on others.

@@ -199,6 +199,6 @@ def describe_model(dataset: Dataset) -> str:
     """Return a title for the page: what the model does with what, and its labels."""
     reader, noun = dataset.reader, dataset.noun.capitalize()
     if reader.has_one_label:
-        return f"{noun} classifier with {len(dataset.classes):,} {reader.noun}"
+        return f"{noun} classifier with {dataset.labels_text}"
     task = "multi-label classification" if reader.has_label_set else as_words(reader.name)
     return f"{noun} {task} with {dataset.labels_text}"

@@ -82,7 +82,7 @@ RULES = (
     ),
     Rule(
         "classes are significantly worse than the others",
-        "Add training examples of these classes.",
+        "Add training examples of the weak ones.",
         observe_weak_classes,
     ),
     Rule(
@@ -92,7 +92,7 @@ RULES = (
     ),
     Rule(
         f"the largest class has {MAX_IMBALANCE} times as many training examples as the smallest, or more",
-        "Balance the classes: `data.init_args.sampler: balanced` or `model.init_args.class_weights: auto`.",
+        "Balance the training: `data.init_args.sampler: balanced` or `model.init_args.class_weights: auto`.",
         observe_imbalance,
     ),
     Rule(

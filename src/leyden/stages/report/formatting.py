@@ -162,11 +162,6 @@ def as_sentence(text: str) -> str:
     return capitalize_first(text) + "."
 
 
-def singular(nouns: str) -> str:
-    """Return the singular of what labels are called: `classes`, `labels`, `targets`."""
-    return "class" if nouns == "classes" else nouns.removesuffix("s")
-
-
 def plural(count: int, noun: str, nouns: str | None = None) -> str:
     """Format a count with its noun; the plural ends in -s unless `nouns` is given."""
     return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from leyden.artifacts import LARGEST_ERRORS, MEASURES, METRICS, OVERLAYS, PER_LABEL, PREDICTIONS
+from leyden.artifacts import LARGEST_ERRORS, MEASURES, METRICS, OVERLAYS, PER_LABEL, PREDICTIONS, ROBUSTNESS
 from leyden.data.packed import read_paths
 from leyden.errors import UserError
 from leyden.files import read_json
@@ -159,7 +159,9 @@ def read_measured(evaluate: Path, prepare: Path, num_errors: int, dataset: Datas
             "run `leyden evaluate` again"
         )
     measures = read_table(evaluate / MEASURES, "evaluate", ["measure"])
-    robustness = read_optional_table(evaluate / f"robustness/{metrics['headline']}.csv", "evaluate")
+    robustness = read_optional_table(
+        evaluate / ROBUSTNESS.format(headline=metrics["headline"], suffix=".csv"), "evaluate"
+    )
     kinds = dict.fromkeys(row["kind"] for row in robustness)
     evaluation = MeasuredEvaluation(
         reader=reader,

@@ -9,7 +9,6 @@ from leyden.stages.report.formatting import (
     list_smallest,
     number_of,
     percent,
-    singular,
     uppercase_acronym,
 )
 from leyden.stages.report.measured import MeasuredEvaluation, describe_baseline
@@ -92,7 +91,7 @@ def is_off(evaluation: MeasuredEvaluation, name: str, nominal: float) -> bool:
 def check_small_labels(evaluation: MeasuredEvaluation) -> Iterator[Check]:
     if small := evaluation.small_labels:
         nouns = evaluation.reader.noun
-        labels = number_of(len(small), len(evaluation.labels), singular(nouns), nouns)
+        labels = number_of(len(small), len(evaluation.labels), evaluation.reader.label_noun, nouns)
         title = f"{labels} fewer than {MIN_TEST_EXAMPLES} test {evaluation.noun}s"
         evidence = f"Too few to measure its scores well: {list_smallest(small)}."
         yield Check(WARNING, title, evidence, "scores")
