@@ -67,8 +67,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         try:
             run(verb, rest)
-        except SystemExit:  # after --help or --print_config
+        except SystemExit as error:  # after --help or --print_config
             sys.stdout.flush()
+            if isinstance(error.__context__, KeyboardInterrupt):  # Lightning ends the program after Ctrl-C
+                raise KeyboardInterrupt from error
             raise
         sys.stdout.flush()
     except UserError as error:

@@ -2,10 +2,19 @@
 
 import difflib
 import errno
+import sysconfig
+import traceback
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
+from pathlib import Path
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# Where installed code is, this package, and code without a file.
+NOT_OWN = (
+    *(f"{sysconfig.get_path(name)}/" for name in ("stdlib", "purelib", "platlib")),
+    f"{Path(__file__).parent}/",
+    "<",
+)
 
 
 class UserError(Exception):
@@ -30,12 +39,40 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def own_code_errors(
     expected: str, subject: str = "it", advice: str = "correct it (LEYDEN_DEBUG=1 shows the traceback)"
 ) -> Iterator[None]:
-    """Raise what the user's own code raises, which may be anything, as UserError: a subject fails, and what to do."""
+    """Raise what the user's own code raises, which may be anything, as UserError: a subject fails, and what to do.
+
+    A full disk is not the code's fault: that error passes. The end of the program passes unless the code asks for it.
+    The current folder is the same afterwards.
+    """
     try:
-        yield
+        with chdir(Path.cwd()):
+            yield
     except UserError:
         raise
-    except Exception as error:
-        raise UserError(
-            f"expected {expected}; {subject} fails with {type(error).__name__}: {one_line(error, 200)}; {advice}"
-        ) from error
+    except (Exception, SystemExit) as error:
+        is_full = isinstance(error, OSError) and error.errno in DISK_FULL
+        if is_full or (isinstance(error, SystemExit) and not own_line(error)):
+            raise
+        raise UserError(f"expected {expected}; {subject} fails with {describe_error(error)}; {advice}") from error
+
+
+def describe_error(error: BaseException) -> str:
+    """Describe in one line what the user's code raised: the type, the message and the line of the code, if known."""
+    lines = str(error).strip().splitlines()
+    text = f"{type(error).__name__}: {' '.join(lines)}" if lines else type(error).__name__
+    if any(line.startswith("Traceback (") or "Original Traceback" in line for line in lines):  # of a worker process
+        text = lines[-1]
+    return one_line(text, 200) + (f" ({line})" if (line := own_line(error)) else "")
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """Return the exception that others were raised from."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def own_line(error: BaseException) -> str:
+    """Return file and line of the innermost frame of code that is not installed; empty if there is none."""
+    frames = [each for each in traceback.extract_tb(error.__traceback__) if not each.filename.startswith(NOT_OWN)]
+    return f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""

@@ -27,6 +27,7 @@ VALUE = re.compile(r"(?:Got value|Given value): ?(.*)$", re.MULTILINE)
 NESTED_VALUE = re.compile(r"NestedArg\(key='[^']*', val='?(.*?)'?\)")
 # Of a class path that is not text, or not of the form package.module.Name.
 WRONG_CLASS_PATH = re.compile(r"unhashable type|is not iterable|Unexpected import path format")
+NAMESPACE = re.compile(r"Namespace\(class_path='([^']*)'")  # of a class whose arguments are wrong
 FLAG_VALUE = re.compile(r"argument (--\w+): ignored explicit argument (.+)")
 MISSING_PACKAGE = re.compile(r"Requirement '(\w+)[^']*' not met|No module named '?(\w+)")
 # Lines that jsonargparse prints around the actual mistake.
@@ -54,7 +55,8 @@ def load_value(text: str, path: str = "") -> Any:
     value = load_yaml(text)
     if path:
         return fill_in.get()(value)
-    is_text = isinstance(value, dict) and value and all(each is None for each in value.values())
+    has_no_value = isinstance(value, dict) and value and all(each is None for each in value.values())
+    is_text = has_no_value and text.rstrip().endswith(":")  # not `note: null`
     return text if is_text else value
 
 
@@ -117,11 +119,17 @@ def check_configs(parser: Any, args: Sequence[str], links: Mapping[str, str] = M
                 raise UserError(f"expected no {key} in {path}, which {links[key]} sets; remove it")
 
 
-def class_named_last(args: Sequence[str], section: str) -> Any:
-    """Return the class that options and config files name last for a section; None if it cannot be imported."""
+def class_path_named_last(args: Sequence[str], section: str) -> Any:
+    """Return the class path that options and config files name last for a section; None if there is none."""
     class_path: Any = None
     for value in settings_of(args, section):
         class_path = value.get("class_path", class_path) if isinstance(value, dict) else value
+    return class_path
+
+
+def class_named_last(args: Sequence[str], section: str) -> Any:
+    """Return the class that options and config files name last for a section; None if it cannot be imported."""
+    class_path = class_path_named_last(args, section)
     with suppress(ImportError):
         return import_path(class_path) if isinstance(class_path, str) else None
     return None
@@ -245,6 +253,7 @@ def summarize(message: str, parser: Any) -> str:
     values = VALUE.findall(message)
     nested = NESTED_VALUE.search(values[-1]) if values else None
     got = one_line(nested[1] if nested else values[-1]) or "nothing" if values else ""
+    got = named[1] if (named := NAMESPACE.match(got)) else got
     if types and got:
         return f"{key}: expected {' or '.join(dict.fromkeys(types))}; got {got}"
     if nested and WRONG_CLASS_PATH.search(message):

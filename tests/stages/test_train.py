@@ -169,7 +169,7 @@ def test_mistakes_are_one_line_errors(workspace, error_of, args, expected):
         (["--trainer.val_check_interval=0.3"], "expected a last validation at the end of the epoch"),
         (["--trainer.val_check_interval=5", "--trainer.check_val_every_n_epoch=null"], "expected validations by epoch"),
         (["--trainer.limit_val_batches=0"], "got trainer.limit_val_batches: 0"),
-        (["--model.optimizer.lr=1000"], "expected a finite val/loss in some epoch"),
+        (["--model.optimizer.lr=1000"], "expected a finite val/loss in the best epoch"),
     ],
 )
 def test_what_cannot_be_published_is_a_one_line_error(workspace, error_of, args, expected):

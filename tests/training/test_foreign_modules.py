@@ -41,6 +41,7 @@ MODULES = {
     "regressor": [f"--model={HERE}.Regressor", f"--data={HERE}.Table", "--checkpoint.monitor=val/rmse"],
     "finetuned": [f"--model={HERE}.FineTuned", IMAGES, "--data.count=40"],
     "workers": [*CLASSIFIER, "--data.num_workers=2"],
+    "alternate": [*CLASSIFIER, "--trainer.check_val_every_n_epoch=2"],
     "steps": [*CLASSIFIER, "--trainer.max_steps=11"],
 }
 NAMED = [f"{HERE}.Classifier", "torch.nn.ReLU"]  # the classes of the classifier

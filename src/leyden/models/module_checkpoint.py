@@ -1,9 +1,10 @@
 """Checkpoints of any LightningModule: rebuilt from the class path and the arguments that they hold."""
 
+import inspect
 import logging
 import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,7 +13,7 @@ from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from leyden.class_paths import class_paths_of, import_path
-from leyden.errors import UserError, one_line
+from leyden.errors import UserError, describe_error, one_line, own_line, root_cause
 from leyden.models.build import find_difference
 from leyden.models.checkpoint import read_checkpoint
 from leyden.trust.description import CLASS_PATH
@@ -62,7 +63,7 @@ def rebuild_module(
         module.on_load_checkpoint(checkpoint)
         module.load_state_dict(checkpoint["state_dict"], strict=module.strict_loading)
     except Exception as error:  # a module's own code may raise anything
-        difference = find_difference(module.state_dict(), checkpoint["state_dict"]) or one_line(error, 200)
+        difference = find_difference(module.state_dict(), checkpoint["state_dict"]) or describe_error(error)
         raise UserError(
             f"expected weights that fit the module; the weights in {path} do not fit {spec['class_path']} as it is "
             f"now: {difference}; use the code that trained it, or train it again"
@@ -92,12 +93,13 @@ def rebuild(spec: Spec, kind: type[Built], path: Path, trust: bool, allowed_clas
     """
     class_path = spec["class_path"]
     parser = jsonargparse.ArgumentParser(exit_on_error=False, allow_abbrev=False)
-    with building_from_file(path, trust, allowed_class_paths), offline() as refused_addresses:
+    with building_from_file(path, trust, allowed_class_paths), chdir(Path.cwd()), offline() as refused_addresses:
         for name in sorted(importable_names(spec)):
             check_class(name)
         try:
-            import_path(class_path)
-            parser.add_subclass_arguments(kind, "built", required=True)
+            if missing := find_missing(import_path(class_path), spec.get("init_args") or {}):
+                raise TypeError(f"its arguments {', '.join(missing)} have no values")
+            parser.add_subclass_arguments(kind, "built", required=True, fail_untyped=False)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 config = parser.parse_object({"built": spec})
@@ -108,10 +110,23 @@ def rebuild(spec: Spec, kind: type[Built], path: Path, trust: bool, allowed_clas
             if isinstance(error, UserError) and not refused_addresses:
                 raise
             download = f"it tries to download from {refused_addresses[0]}" if refused_addresses else ""
+            root = root_cause(error)
+            reason = download or (describe_error(root) if own_line(root) else one_line(error, 200))
             raise UserError(
-                f"expected the class {class_path} of {path}; it cannot be built: {download or one_line(error, 200)}; "
+                f"expected the class {class_path} of {path}; it cannot be built: {reason}; "
                 "use the code that trained it, or train it again"
             ) from error
+
+
+def find_missing(kind: Any, given: Collection[str]) -> list[str]:
+    """Return the arguments without type and default that are not given: jsonargparse would pass None for them."""
+    return [
+        name
+        for name, each in inspect.signature(kind).parameters.items()
+        if each.default is each.annotation is each.empty
+        and each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)
+        and name not in given
+    ]
 
 
 @contextmanager

@@ -5,34 +5,18 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
-from torch.utils.data import DataLoader
 
-from leyden.errors import UserError
-
-SPLITS = ("test", "val")
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]  # of a call of `forward`
 
 
-def open_loader(data: Any, splits: tuple[str, ...] = SPLITS) -> DataLoader[Any]:
-    """Return a LightningDataModule's loader of the first of these splits that it has.
-
-    Raises:
-        UserError: if it has none, or several loaders for the split.
-    """
-    for split in splits:
-        method = getattr(data, f"{split}_dataloader")
-        if method.__func__.__module__.startswith("lightning."):  # its own, which only raises
-            continue
-        data.prepare_data()
-        data.setup("validate" if split == "val" else split)
-        loader = method()
-        if not isinstance(loader, list | tuple | dict):
-            return loader
-        raise UserError(
-            f"expected one loader from {type(data).__name__}.{split}_dataloader; got {len(loader)}; return one"
-        )
-    names = " or ".join(f"{split}_dataloader" for split in splits)
-    raise UserError(f"expected a data module with a {names}; {type(data).__name__} has none; add one")
+def find_lengths(batch: Any) -> set[int]:
+    """Return the lengths of the tensors in a batch, or of those and the lists in it: one is its number of examples."""
+    if isinstance(batch, Tensor):
+        return {len(batch)} if batch.ndim else set()
+    parts = list(batch.values()) if isinstance(batch, dict) else batch if isinstance(batch, list | tuple) else []
+    lengths = set[int]().union(*map(find_lengths, parts))
+    is_collated = isinstance(batch, dict) or (len(lengths) == 1 and all(isinstance(each, Tensor) for each in parts))
+    return lengths if is_collated or not parts else lengths | {len(parts)}
 
 
 def bind_batch(forward: Callable[..., Any], batch: Any) -> Arguments:

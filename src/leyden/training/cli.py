@@ -2,10 +2,11 @@
 
 import inspect
 import json
+import os
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import nn
 
 from leyden.class_paths import import_path
-from leyden.errors import UserError, one_line
+from leyden.errors import UserError, one_line, own_code_errors
 from leyden.files import replaced_file, sha256
 from leyden.parsing import (
     StrictParser,
@@ -33,10 +34,12 @@ from leyden.parsing import (
 )
 from leyden.training.auto import AutoClasses
 from leyden.training.checkpoint_io import AtomicCheckpointIO
+from leyden.training.class_checks import check_arguments_set, check_named_class, constructor_errors
 from leyden.training.config_checks import check_seed, check_torchrun_restarts, check_trainer
 from leyden.training.devices import computes_bf16_natively, default_device_type, disable_nvml_check, runs_on_cpu
 from leyden.training.module_description import DATA_ARGUMENTS, describe_module
-from leyden.training.monitoring import TensorBoard, ThroughputProgressBar
+from leyden.training.monitoring import TensorBoard
+from leyden.training.progress import ProgressLines, ThroughputProgressBar
 from leyden.training.provenance import describe_provenance
 from leyden.training.resumption import Resume
 from leyden.training.run_checkpoint import RunCheckpoint
@@ -52,6 +55,7 @@ The essential options (with the defaults of configs/train.yaml):
   --data.init_args.batch_size=64                         examples per step and device
   --model.init_args.optimizer.init_args.lr=0.004         peak learning rate
   --network=leyden.models.ResNet --network.init_args.width=32
+  --network=timm:convnext_atto --network.init_args.weights=DEFAULT   a pretrained network of timm
   --network=torchvision.models.resnet18                  any torch module that takes num_classes
   --model=my_package.MyModule --data=my_package.MyData   any LightningModule, see docs/any-module.md
   --seed_everything=0                                    order, augmentation and initial weights
@@ -119,7 +123,7 @@ class LeydenCLI(LightningCLI):
         named = class_named_last(args, "model")
         is_other = isinstance(named, type) and not issubclass(named, SupervisedModule)
         self.links = MODULE_LINKS if is_other else LINKS
-        self._command_line = args
+        self._command_line, self._folder = args, Path.cwd()
         super().__init__(LightningModule, LightningDataModule, args=args, **options)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -140,6 +144,8 @@ class LeydenCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         check_configs(parser, args, self.links)
+        check_named_class(args, "model", LightningModule)
+        check_named_class(args, "data", LightningDataModule)
         auto = AutoClasses(args)
         with one_line_errors(parser), filling_in(auto.fill_in):
             super().parse_arguments(parser, auto.fill_in_options(args))
@@ -155,17 +161,20 @@ class LeydenCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         trainer = self.config.trainer
         check_trainer(trainer)
+        for section, linked in (("model", ("network", *DATA_ARGUMENTS)), ("data", ("seed",))):
+            check_arguments_set(self._command_line, section, self.config[section], linked)
         if trainer.precision is None:
             device_type = "cpu" if runs_on_cpu(trainer.accelerator) else default_device_type()
             is_robust = issubclass(import_path(self.config.model.class_path), SupervisedModule)
             trainer.precision = "bf16-mixed" if is_robust and computes_bf16_natively(device_type) else "32-true"
 
     def instantiate_classes(self) -> None:
-        with one_line_errors(self.parser), lightning_errors():
+        with one_line_errors(self.parser), lightning_errors(), constructor_errors(), unread_loaders():
             super().instantiate_classes()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Instantiate the trainer for the run that config, data and model determine together."""
+        os.chdir(self._folder)  # which a constructor of the user's may have left
         config = json.loads(self.parser.dump(self.config, format="json"))
         input_files = {path: sha256(Path(path)) for path in getattr(self.model, "input_files", [])}
         data_hash = getattr(self.datamodule, "data_hash", "")
@@ -193,14 +202,15 @@ class LeydenCLI(LightningCLI):
                 logger.folder = self.run.folder
 
     def _display_options(self) -> dict[str, Any]:
-        """Return Trainer options that show the progress: bars on a terminal, one line per epoch in a log file."""
+        """Return Trainer options that show the progress: bars on a terminal, lines in a log file."""
         configured, callbacks = self.config.trainer, as_list(self.config_init.trainer.callbacks)
         options: dict[str, Any] = {
             name: sys.stderr.isatty() if configured[name] is None else configured[name]
             for name in ("enable_progress_bar", "enable_model_summary")
         }
-        if options["enable_progress_bar"] and not any(isinstance(each, ProgressBar) for each in callbacks):
-            options["callbacks"] = [*callbacks, ThroughputProgressBar()]
+        if not any(isinstance(each, ProgressBar | ProgressLines) for each in callbacks):
+            progress = ThroughputProgressBar() if options["enable_progress_bar"] else ProgressLines()
+            options["callbacks"] = [*callbacks, progress]
         return options
 
     def _plugin_options(self) -> dict[str, Any]:
@@ -225,6 +235,17 @@ def options() -> list[str]:
 
 
 @contextmanager
+def unread_loaders() -> Iterator[None]:
+    """Describe data modules without their loaders, which Lightning would create before `setup`, for a debug message."""
+    original = LightningDataModule.__str__
+    LightningDataModule.__str__ = object.__repr__  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        LightningDataModule.__str__ = original  # type: ignore[method-assign]
+
+
+@contextmanager
 def lightning_errors() -> Iterator[None]:
     """Raise what Lightning raises of settings that it cannot train with, and exhausted memory, as UserError."""
     try:
@@ -241,6 +262,18 @@ def lightning_errors() -> Iterator[None]:
         if not raising.filename.startswith(LIGHTNING):
             raise
         raise UserError(" ".join(str(error).split())) from error
+
+
+@contextmanager
+def training_errors(cli: LeydenCLI) -> Iterator[None]:
+    """Raise what ends a training, a validation or a test as UserError, if Lightning or the user's own module raises it.
+
+    Of what a `SupervisedModule` raises, its network's errors are known; others are our mistakes.
+    """
+    name = type(cli.model).__name__
+    own = own_code_errors(f"steps of {name} that run on batches of {type(cli.datamodule).__name__}", name)
+    with nullcontext() if isinstance(cli.model, SupervisedModule) else own, lightning_errors():
+        yield
 
 
 def reads_prepared_data(data: LightningDataModule) -> bool:

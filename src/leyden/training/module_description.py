@@ -5,8 +5,8 @@ from typing import Any
 
 from lightning.pytorch import LightningDataModule, LightningModule
 
-from leyden.errors import UserError
-from leyden.trust.description import is_plain
+from leyden.errors import UserError, one_line
+from leyden.trust.description import is_class_spec, is_plain
 
 DATA_ARGUMENTS = ("labels", "input", "task", "class_counts")  # that a module may take from the data's attributes
 DATA_FACTS = ("labels", "input", "task")
@@ -28,6 +28,12 @@ def describe_module(
         UserError: if what the data passes to the module is not plain values, which a checkpoint can hold.
     """
     description = {"module": describe_class(config["model"]), "data": describe_class(config["data"])}
+    for spec in description.values():
+        if not is_plain(spec) or not is_class_spec(spec):
+            raise UserError(
+                f"expected plain values other than NaN as arguments of {spec['class_path']}, for a checkpoint; "
+                f"got {one_line(str(spec['init_args']), 99)}; change them, or the defaults"
+            )
     parameters = inspect.signature(type(module)).parameters
     for name in DATA_ARGUMENTS:
         if name not in parameters or name in (config["model"].get("init_args") or {}):

@@ -4,6 +4,7 @@ import itertools
 import math
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,8 @@ from leyden.files import replaced_file
 from leyden.files.tables import write_table
 from leyden.training.config_checks import check_monitors
 from leyden.training.score_names import guess_mode, is_validation_score
+
+MEASURED = ("parameters", "seconds", "peak_memory_mb")  # beside the scores in metrics.json
 
 
 class RunCheckpoint(ModelCheckpoint):
@@ -37,7 +40,7 @@ class RunCheckpoint(ModelCheckpoint):
         """
         super().__init__(
             filename="best",
-            monitor=monitor,
+            monitor=monitor or None,
             mode=mode or guess_mode(monitor or "") or "min",
             save_on_train_epoch_end=True,  # after validation, when the epoch's scores are complete
             enable_version_counter=False,
@@ -45,15 +48,20 @@ class RunCheckpoint(ModelCheckpoint):
         self._rows: list[dict[str, float]] = []
         self._started, self._is_cost_stated = 0.0, False
         self._scores: dict[str, Tensor] = {}
+        # Scores that Lightning keeps of earlier epochs, until they are logged again; of a resumed epoch, their names.
+        self._earlier: dict[str, Tensor] = {}
+        self._earlier_names: list[str] = []
         self.description: dict[str, Any] = {}  # of a module that does not describe itself, set by LeydenCLI
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         check_validation_interval(trainer)
         self._started = time.perf_counter()  # on_train_epoch_start is not called when resuming within an epoch
         trainer.callback_metrics.update(self._scores)  # the epoch may have no further validation
+        self._earlier = {name: value for name, value in self._scores.items() if name in self._earlier_names}
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._started = time.perf_counter()
+        self._earlier = dict(trainer.callback_metrics)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Scores of other names, and those that a module logs later, are checked at the end of the epoch.
@@ -63,14 +71,17 @@ class RunCheckpoint(ModelCheckpoint):
         super().on_validation_end(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        scores = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
+        logged = trainer.callback_metrics
+        scores = {name: float(value) for name, value in sorted(logged.items()) if not self._is_earlier(name, value)}
+        check_score_names(scores)
         if self.monitor and (trainer.fit_loop.epoch_loop.val_loop._has_run or not trainer.enable_validation):
-            check_monitors([self.monitor], {**scores, "epoch": 0, "step": 0})
-        row = {"epoch": trainer.current_epoch, "step": trainer.global_step, **learning_rates(trainer)}
-        self._rows.append(row | {name: value for name, value in scores.items() if name not in row})
+            check_monitors([self.monitor], {**logged, "epoch": 0, "step": 0})
+        position = {"epoch": trainer.current_epoch, "step": trainer.global_step}
+        self._rows.append(position | learning_rates(trainer) | scores | position)
         if trainer.is_global_zero:
             with replaced_file(Path(str(self.dirpath)) / "curves.csv") as partial:
                 write_table(partial, self._rows, list(dict.fromkeys(name for row in self._rows for name in row)))
+            row = self._rows[-1]
             if trainer.progress_bar_callback is None:
                 text = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
                 seconds = time.perf_counter() - self._started
@@ -79,15 +90,21 @@ class RunCheckpoint(ModelCheckpoint):
                 if not self._is_cost_stated:
                     print_cost(seconds * num_left, "fit", f"{num_left} more epochs")
                 self._is_cost_stated = True
-        super().on_train_epoch_end(trainer, pl_module)
+        if self.monitor in (None, *scores, *position):  # an epoch without the score is not compared
+            super().on_train_epoch_end(trainer, pl_module)
+
+    def _is_earlier(self, name: str, value: Tensor) -> bool:
+        return value is self._earlier.get(name)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if self.description:
             checkpoint["leyden"] = self.description
-        checkpoint["scores"] = {name: value.detach().cpu() for name, value in trainer.callback_metrics.items()}
+        logged = trainer.callback_metrics
+        checkpoint["scores"] = {name: value.detach().cpu() for name, value in logged.items()}
+        checkpoint["earlier_scores"] = [name for name, value in logged.items() if self._is_earlier(name, value)]
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        self._scores = checkpoint.get("scores", {})
+        self._scores, self._earlier_names = checkpoint.get("scores", {}), checkpoint.get("earlier_scores", [])
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "rows": self._rows}
@@ -97,10 +114,21 @@ class RunCheckpoint(ModelCheckpoint):
         self._rows = state_dict["rows"]
 
 
+def check_score_names(names: Iterable[str]) -> None:
+    """Raise UserError if a logged value has the name of another entry of metrics.json, or one that is not one line."""
+    for name in names:
+        if name in MEASURED or not name.strip() or not name.isprintable():
+            raise UserError(
+                f"expected logged values whose names are one line, other than {', '.join(MEASURED)}; got {name!r}; "
+                "rename it"
+            )
+
+
 def learning_rates(trainer: Trainer) -> dict[str, float]:
     """Return the first learning rate of each optimizer."""
     names = ("learning_rate" if number == 1 else f"learning_rate_{number}" for number in itertools.count(1))
-    return {name: float(each.param_groups[0]["lr"]) for name, each in zip(names, trainer.optimizers, strict=False)}
+    groups = [each.param_groups[0] for each in trainer.optimizers if each.param_groups]  # none of Lightning's mock
+    return {name: float(group["lr"]) for name, group in zip(names, groups, strict=False)}
 
 
 def check_validation_interval(trainer: Trainer) -> None:

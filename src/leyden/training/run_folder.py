@@ -39,8 +39,11 @@ class Run:
         self.identity = {"config": plain, "data": data_hash, "code": hash_sources(plain)}
         serialized = json.dumps(list(self.identity.values()), sort_keys=True)
         self.fingerprint = hashlib.sha256(serialized.encode()).hexdigest()[:12]
-        self.folder = RUNS / self.fingerprint
+        self.folder = Path.cwd() / RUNS / self.fingerprint  # also after the user's code has changed the folder
         self.best, self.last, self.previous = (self.folder / f"{name}.ckpt" for name in ("best", "last", "previous"))
+
+    def __str__(self) -> str:
+        return str(RUNS / self.fingerprint)
 
     def save_identity(self) -> None:
         """Write what determines this run, so that later runs can list what they changed."""
@@ -49,7 +52,7 @@ class Run:
     def describe_changes(self) -> str:
         """Describe in one line how this run differs from the previous one."""
         identities = sorted(RUNS.glob("*/identity.json"), key=lambda path: path.stat().st_mtime, reverse=True)
-        others = ((path, read_identity(path)) for path in identities if path.parent != self.folder)
+        others = ((path, read_identity(path)) for path in identities if path.parent.name != self.fingerprint)
         previous, old = next(((path, identity) for path, identity in others if identity), (None, {}))
         if previous is None:
             return "the first run here"
@@ -88,7 +91,7 @@ def locked(run: Run, is_global_zero: bool) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         pid = pid_file.read_text() if pid_file.exists() else "unknown"
-        rank_zero_info(f"fit: waits for process {pid}, which trains in {run.folder}; stop it to take over")
+        rank_zero_info(f"fit: waits for process {pid}, which trains in {run}; stop it to take over")
         lock.acquire()
     try:
         pid_file.write_text(str(os.getpid()))

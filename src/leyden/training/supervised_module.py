@@ -96,7 +96,9 @@ class SupervisedModule(LightningModule):
         if (mixing.is_on or adversarial_epsilon) and isinstance(self.model, SequenceModel):
             raise UserError("expected images for mixing and adversarial_epsilon; got sequences; set them to 0")
         if callable(load_pretrained := getattr(self.model.network, "load_pretrained", None)):
-            load_pretrained()  # not in the network's constructor: `leyden.load` reads no file but the checkpoint
+            normalization = load_pretrained()  # not in the constructor: `leyden.load` reads no file but the checkpoint
+            if isinstance(self.model, ImageModel) and normalization:
+                self.model.set_normalization(normalization)
         start_from = WarmStart(start_from) if isinstance(start_from, str) else start_from
         teacher = Teacher(teacher) if isinstance(teacher, str) else teacher
         self.inherited = InheritedWeights(start_from, self.model) if start_from else None

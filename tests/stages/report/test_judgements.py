@@ -397,6 +397,7 @@ def test_findings_about_duplicates_name_what_differs(task: str, target: str) -> 
     findings = list(check_duplicates(duplicates, reader))
     assert [finding.title for finding in findings] == [
         f"2 pairs of exact duplicates with different {target}s",
+        # Nearly the same image may well have a slightly different number.
         *([] if reader.predicts_numbers else [f"1 pair of near duplicates with different {target}s"]),
         f"3 pairs of duplicates within one split, with the same {target}",
     ]

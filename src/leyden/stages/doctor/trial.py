@@ -15,7 +15,7 @@ import torch
 import torchmetrics
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from leyden.errors import UserError
+from leyden.errors import UserError, own_code_errors
 from leyden.training.cli import LeydenCLI
 from leyden.training.network_errors import NetworkError
 
@@ -92,7 +92,11 @@ class TrialRunner:
             UserError: for a mistake in the config or the data.
         """
         torch.manual_seed(self._seed)
-        model = copy.deepcopy(self._model)
+        with own_code_errors(
+            "a module that can be copied, since each trial starts from the same weights",
+            advice="open files, locks and generators in setup, or leave `leyden doctor` out",
+        ):
+            model = copy.deepcopy(self._model)
         if step:
             own_step = model.training_step
             model.training_step = lambda batch, batch_idx: step(own_step, batch, batch_idx)

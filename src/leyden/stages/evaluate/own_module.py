@@ -5,18 +5,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 
 from leyden import artifacts
 from leyden.errors import UserError, own_code_errors
+from leyden.models.module_batches import warn_of_shuffling
 from leyden.models.module_checkpoint import load_data_module, quiet_lightning
+from leyden.runtimes.module_inputs import find_lengths
 from leyden.stages.evaluate.results import Results, Row, Table
 from leyden.statistics.bootstrap import bootstrap_intervals
 from leyden.statistics.measures import mean_measure
 from leyden.training.score_names import guess_mode
+
+RESERVED = ("example", "examples", "confidence_level")
 
 
 class ExampleValues(Callback):
@@ -27,11 +31,30 @@ class ExampleValues(Callback):
 
     def __init__(self) -> None:
         self.batches: list[dict[str, Tensor]] = []
+        self.num_batches = 0
 
-    def on_test_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *args: Any) -> None:
-        if isinstance(outputs, dict):
-            values = {name: each for name, each in outputs.items() if isinstance(each, Tensor) and each.ndim == 1}
-            self.batches.append({name: each.detach().double().cpu() for name, each in values.items()})
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self.num_batches += 1
+        returned = outputs if isinstance(outputs, dict) else {}
+        tensors = {name: torch.from_numpy(e) if is_numeric(e) else e for name, e in returned.items()}
+        values = {str(name): each for name, each in tensors.items() if is_list_of_numbers(each)}
+        lengths = find_lengths(batch)
+        if values and dataloader_idx:
+            raise UserError(
+                "expected one test loader, as test_step returns values of examples; got several; return one from "
+                "test_dataloader, or log the scores instead"
+            )
+        if lengths and not all(len(each) in lengths for each in values.values()):
+            raise misshapen(values)
+        self.batches.append({name: each.detach().double().cpu() for name, each in values.items()})
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the values of all examples by name, each (N,).
@@ -42,11 +65,24 @@ class ExampleValues(Callback):
         names = list(dict.fromkeys(name for batch in self.batches for name in batch))
         for batch in self.batches:
             if batch.keys() != set(names) or len({len(each) for each in batch.values()}) > 1:
-                raise UserError(
-                    "expected test_step to return the same names in each batch, with a value for each example; got "
-                    f"{ {name: tuple(each.shape) for name, each in batch.items()} }; correct what it returns"
-                )
+                raise misshapen(batch)
         return {name: torch.cat([batch[name] for batch in self.batches]).numpy() for name in names}
+
+
+def is_numeric(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
+
+
+def is_list_of_numbers(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.ndim == 1 and value.layout == torch.strided and not value.is_complex()
+
+
+def misshapen(values: dict[str, Tensor]) -> UserError:
+    shapes = {name: tuple(each.shape) for name, each in values.items()}
+    return UserError(
+        "expected test_step to return the same names in each batch, with a value for each example; got "
+        f"{shapes}; correct what it returns"
+    )
 
 
 def evaluate_own_module(
@@ -66,19 +102,23 @@ def evaluate_own_module(
         )
     data = load_data_module(path, trust=trust)
     values = ExampleValues()
+    seed_everything(seed, verbose=False)  # of a test_step that draws random numbers
     logged = run_test(module, data, values)
+    if not values.num_batches:
+        raise UserError(
+            f"expected test batches of {type(data).__name__}; got none; add examples, or set drop_last: false"
+        )
     arrays = values.arrays()
-    measures = [mean_measure(name, each, higher_is_better=True) for name, each in arrays.items()]
-    estimates = bootstrap_intervals(measures, confidence_level, num_resamples, seed) if measures else {}
-    metrics: dict[str, Any] = dict(logged)
+    check_names(logged, arrays)
+    not_finite = [name for name, each in (logged | arrays).items() if not np.isfinite(each).all()]
+    finite = {name: each for name, each in arrays.items() if name not in not_finite}
+    estimates = estimate_means(finite, confidence_level, num_resamples, seed)
+    metrics: dict[str, Any] = {name: value for name, value in logged.items() if name not in not_finite}
+    metrics |= {name: float(each.mean()) for name, each in finite.items()}  # a single example has no interval
     for name, (value, low, high) in estimates.items():
         metrics |= {name: value, f"{name}_low": low, f"{name}_high": high}
     num_examples = max(map(len, arrays.values()), default=0)
-    if not metrics:
-        raise UserError(
-            f"expected scores that {type(module).__name__}.test_step logs, or values of examples that it returns in a "
-            "dict; got neither; add self.log or a return value"
-        )
+    check_scored(module, metrics, not_finite)
     metrics |= {"confidence_level": confidence_level} | ({"examples": num_examples} if num_examples else {})
     rows = [{"example": index, **{name: each[index] for name, each in arrays.items()}} for index in range(num_examples)]
     return Results(
@@ -86,8 +126,30 @@ def evaluate_own_module(
         lower_is_better=[name for name in metrics if guess_mode(name) == "min"],
         tables={artifacts.PREDICTIONS: Table(rows, ["example", *arrays])},
         pictures={},
-        summary=summarise(metrics, estimates),
+        summary=[summarise(metrics, estimates)]
+        + ([f"left out, as they are NaN or infinite: {', '.join(not_finite)}"] if not_finite else []),
     )
+
+
+def estimate_means(
+    arrays: dict[str, np.ndarray], confidence_level: float, num_resamples: int, seed: int
+) -> dict[str, Any]:
+    """Return the mean of each array (N,) with its interval, by name."""
+    measures = [mean_measure(name, each, higher_is_better=True) for name, each in arrays.items()]
+    return bootstrap_intervals(measures, confidence_level, num_resamples, seed) if measures else {}
+
+
+def check_scored(module: LightningModule, metrics: dict[str, Any], not_finite: list[str]) -> None:
+    """Raise UserError if there is no score, or none that is finite."""
+    if not metrics and not_finite:
+        raise UserError(
+            f"expected finite test scores; got NaN or infinity as {', '.join(not_finite)}; correct test_step"
+        )
+    if not metrics:
+        raise UserError(
+            f"expected scores that {type(module).__name__}.test_step logs, or values of examples that it returns in a "
+            "dict; got neither; add self.log or a return value"
+        )
 
 
 def run_test(module: LightningModule, data: LightningDataModule, values: ExampleValues) -> Row:
@@ -102,10 +164,21 @@ def run_test(module: LightningModule, data: LightningDataModule, values: Example
             enable_model_summary=False,
         )
         trainer.test(module, datamodule=data, verbose=False)
+    warn_of_shuffling(trainer.test_dataloaders, "evaluate")
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
 
 
-def summarise(metrics: dict[str, Any], estimates: dict[str, Any]) -> list[str]:
+def check_names(logged: Row, returned: dict[str, Any]) -> None:
+    """Raise UserError if scores have names of other entries of metrics.json or predictions.csv."""
+    bounds = [f"{name}_{end}" for name in returned for end in ("low", "high")]
+    if taken := sorted({*logged, *returned} & {*RESERVED, *bounds}):
+        raise UserError(
+            f"expected names of scores other than {', '.join(RESERVED)} and those of the ends of intervals; "
+            f"test_step logs or returns {', '.join(taken)}; rename them"
+        )
+
+
+def summarise(metrics: dict[str, Any], estimates: dict[str, Any]) -> str:
     """Describe each score in a clause, with its interval if it has one."""
     clauses = []
     for name, value in metrics.items():
@@ -113,4 +186,4 @@ def summarise(metrics: dict[str, Any], estimates: dict[str, Any]) -> list[str]:
             clauses.append(f"{name} {value:.4g} [{estimates[name].low:.4g}, {estimates[name].high:.4g}]")
         elif name not in ("examples", "confidence_level") and not name.endswith(("_low", "_high")):
             clauses.append(f"{name} {value:.4g}")
-    return [", ".join(clauses)]
+    return ", ".join(clauses)

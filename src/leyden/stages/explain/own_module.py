@@ -21,8 +21,9 @@ from leyden.artifacts import CHANNELS, CONCEPTS, INFLUENCE, METRICS, SUMMARY
 from leyden.errors import UserError, one_line, own_code_errors
 from leyden.files import replaced_folder, write_json
 from leyden.files.tables import write_table
+from leyden.models.module_batches import read_batches
 from leyden.models.module_checkpoint import load_data_module
-from leyden.runtimes.module_inputs import bind_batch, open_loader
+from leyden.runtimes.module_inputs import bind_batch, find_lengths
 from leyden.stages.explain import channels, concepts, influence, randomise, run_methods
 from leyden.stages.explain.batch import Batch
 from leyden.stages.explain.drawing import draw_image, draw_map, draw_steps
@@ -220,7 +221,7 @@ def read_examples(module: LightningModule, data: Any) -> tuple[Examples, np.ndar
     name = type(module).__name__
     expected = f"test batches of equal shapes that {name} maps to a number for each example"
     with own_code_errors(expected, advice=f"correct it, or {ADVICE}"):
-        batches = list(islice(open_loader(data), MAX_BATCHES))
+        batches = list(islice(read_batches(module, data), MAX_BATCHES))
         with torch.no_grad():
             scalars = torch.cat([explained_scalar(module, batch) for batch in batches]).float().numpy()
         args = bind_batch(module.forward, batches[0])
@@ -235,6 +236,16 @@ def read_examples(module: LightningModule, data: Any) -> tuple[Examples, np.ndar
         ]
         parts = zip(*(_pytree.tree_leaves(batch) for batch in batches), strict=True)
         joined = [torch.cat(part) if batched else part[0] for part, batched in zip(parts, is_batched, strict=True)]
+    if not np.isfinite(scalars).all():
+        raise UserError(
+            f"expected finite numbers to explain; those of {name} are NaN or infinite for "
+            f"{np.count_nonzero(~np.isfinite(scalars))} of {len(scalars)} test examples; correct them"
+        )
+    if not any(is_batched):
+        raise UserError(
+            f"expected a number for each example to explain; {name} returns {size} for a batch of "
+            f"{max(find_lengths(batches[0]), default=0)}; {ADVICE}"
+        )
     if not explained:
         raise UserError(
             f"expected floating-point inputs (B, ...) to attribute a number to; the test batches of {name} have none; "
@@ -289,7 +300,10 @@ def explained_scalar(module: LightningModule, batch: Any) -> Tensor:
         scalar, source = module(*args, **kwargs), "forward"
         if isinstance(scalar, Tensor) and scalar.ndim == 2 and scalar.shape[1] == 1:
             scalar = scalar[:, 0]
-    if not isinstance(scalar, Tensor) or scalar.ndim != 1:
+    if not isinstance(scalar, Tensor) or scalar.ndim != 1 or scalar.is_complex():
+        kind = " of complex numbers" if isinstance(scalar, Tensor) and scalar.is_complex() else ""
         got = tuple(scalar.shape) if isinstance(scalar, Tensor) else type(scalar).__name__
-        raise UserError(f"expected a number for each example to explain, (B,); {name}.{source} returns {got}; {ADVICE}")
+        raise UserError(
+            f"expected a number for each example to explain, (B,); {name}.{source} returns {got}{kind}; {ADVICE}"
+        )
     return scalar

@@ -7,7 +7,6 @@ import json
 import statistics
 import time
 import warnings
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,9 +21,10 @@ import leyden
 from leyden.artifacts import CHECKED, EXPORT_REPORT
 from leyden.errors import UserError, one_line, own_code_errors
 from leyden.files import replaced_folder, sha256, write_json
+from leyden.models.module_batches import read_batches
 from leyden.models.module_checkpoint import load_data_module
 from leyden.runtimes.examples import ImageExamples
-from leyden.runtimes.module_inputs import Arguments, bind_batch, open_loader
+from leyden.runtimes.module_inputs import Arguments, bind_batch
 from leyden.stages.export.agreement import Tolerance
 from leyden.stages.export.export_job import ExportJob, model_files
 from leyden.stages.export.export_request import ExportRequest
@@ -137,9 +137,13 @@ def has_loader(data: Any) -> bool:
 def read_arguments(module: LightningModule, data: Any, count: int) -> list[Arguments]:
     """Return the arguments of `forward` for test batches, as many as hold `count` examples."""
     with own_code_errors(f"test batches of {type(data).__name__}"):
-        loader = open_loader(data)
-        size = getattr(loader, "batch_size", None) or 1
-        return [bind_batch(module.forward, batch) for batch in islice(loader, max(1, -(-count // size)))]
+        found, num_read = list[Arguments](), 0
+        for batch in read_batches(module, data):
+            found.append(bind_batch(module.forward, batch))
+            num_read += next((len(each) for each in TensorModule.flatten(found[-1]) if each.ndim), 1)
+            if num_read >= count:
+                break
+        return found
 
 
 def split(module: TensorModule, batch: list[Tensor]) -> list[list[Tensor]]:
@@ -155,21 +159,20 @@ def run_module(module: TensorModule, inputs: list[Tensor]) -> list[Tensor]:
         UserError: if it fails, an output is NaN or infinite, or a shape does not follow from the batch's size.
     """
     size, name = module.batch_size(inputs), type(module.network).__name__
-    try:
-        with torch.no_grad():
-            outputs = list(module(*inputs))
-    except Exception as error:  # the user's own code may raise anything
+    expected = f"{name}.forward to take {size} examples"
+    with own_code_errors(expected, advice="correct it, or set example_input_array"), torch.no_grad():
+        outputs = list(module(*inputs))
+    shapes = [[size if each == BATCH else each for each in described.shape] for described in module.outputs]
+    if (got := [list(each.shape) for each in outputs]) != shapes:
         raise UserError(
-            f"expected {name}.forward to take {size} examples; it fails with {type(error).__name__}: "
-            f"{one_line(error, 200)}; correct it, or set example_input_array"
-        ) from error
-    expected = [[size if each == BATCH else each for each in described.shape] for described in module.outputs]
-    if (got := [list(each.shape) for each in outputs]) != expected:
-        raise UserError(
-            f"expected {name}.forward to return {expected} for {size} examples, as for others; got {got}; return the "
+            f"expected {name}.forward to return {shapes} for {size} examples, as for others; got {got}; return the "
             "same dimensions for every size of a batch"
         )
     for described, each in zip(module.outputs, outputs, strict=True):
+        if each.layout != torch.strided:
+            raise UserError(
+                f"expected dense outputs of {name}.forward; {described.name} is sparse; return it with to_dense()"
+            )
         if not each.isfinite().all():
             raise UserError(
                 f"expected finite outputs of {name}.forward; {described.name} has NaN or infinity on test examples; "
@@ -198,7 +201,9 @@ def compare(expected: list[list[Tensor]], got: list[list[Tensor]]) -> dict[str, 
     for index, (whole, other) in enumerate(zip(zip(*expected, strict=True), zip(*got, strict=True), strict=True)):
         if [each.shape for each in whole] != [each.shape for each in other]:
             return dict.fromkeys(("max_abs_diff", "max_relative_diff", "mean_abs_diff"), np.inf) | {"output": index}
-        values, others = (torch.cat([each.double().flatten() for each in batches]) for batches in (whole, other))
+        values, others = (torch.cat([as_doubles(each) for each in batches]) for batches in (whole, other))
+        if not len(values):
+            continue
         differences = (values - others).abs().nan_to_num(np.inf)
         spread = float(values.std(correction=0)) or float(values.abs().max()) or 1.0
         relative = float(differences.max()) / spread
@@ -207,6 +212,11 @@ def compare(expected: list[list[Tensor]], got: list[list[Tensor]]) -> dict[str, 
         if relative > largest["max_relative_diff"]:
             largest |= {"max_relative_diff": relative, "output": index}
     return largest
+
+
+def as_doubles(values: Tensor) -> Tensor:
+    """Return all numbers of a tensor, and both parts of complex ones: float64 (N,)."""
+    return (torch.view_as_real(values) if values.is_complex() else values).double().flatten()
 
 
 def verify_file(job: ExportJob, module: TensorModule, cases: list[Case], tolerance: Tolerance) -> dict[str, Any]:

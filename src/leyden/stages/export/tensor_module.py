@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree
 
-from leyden.errors import UserError, one_line
+from leyden.errors import UserError, own_code_errors
 from leyden.runtimes.module_inputs import Arguments
 
 BATCH = "batch"  # in shapes: the dimension that varies from call to call
@@ -111,14 +111,9 @@ class TensorModule(nn.Module):
     def _describe_outputs(self, tensors: list[Tensor]) -> list[NamedTensor]:
         """Describe the results for a batch whose size is not another dimension by chance."""
         name, batch_size = type(self.network).__name__, self.batch_size(tensors)
-        try:
-            with torch.no_grad():
-                result = self.call(tensors)
-        except Exception as error:  # the user's own code may raise anything
-            raise UserError(
-                f"expected {name}.forward to take the inputs of a test batch; it fails with {type(error).__name__}: "
-                f"{one_line(error, 200)}; set example_input_array to what it takes"
-            ) from error
+        expected = f"{name}.forward to take the inputs of a test batch"
+        with own_code_errors(expected, advice="set example_input_array to what it takes"), torch.no_grad():
+            result = self.call(tensors)
         leaves, _ = _pytree.tree_flatten_with_path(result)
         found = [(path, leaf) for path, leaf in leaves if isinstance(leaf, Tensor)]
         if not found:

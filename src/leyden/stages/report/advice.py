@@ -77,7 +77,7 @@ RULES = (
     Rule(
         f"labels have fewer than {FEW_TRAINING_EXAMPLES} training images (median) and the network began with random "
         "weights",
-        "Start from pretrained weights: `network.init_args.weights`, as in configs/experiment/torchvision.yaml.",
+        "Start from pretrained weights: `network.init_args.weights`, as in docs/configuration.md.",
         observe_few_training_images,
     ),
     Rule(

@@ -33,7 +33,7 @@ def check_scores(evaluation: Evaluation) -> list[Check]:
 
 
 def check_headline(evaluation: Evaluation) -> Check:
-    """Compare the headline's interval with a constant guess; only a requirement can say if it is high enough."""
+    """Compare the headline's interval with a constant guess; only a requirement can say whether it is high enough."""
     title = evaluation.headline_text
     if evaluation.headline not in evaluation.metrics:
         return Check(MISSING, title, f"All predicted and true {evaluation.reader.noun} are the same.", "scores")

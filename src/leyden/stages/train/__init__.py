@@ -7,15 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from torch.nn.parameter import is_lazy
 
 from leyden.errors import UserError
 from leyden.files.outputs import check_output
 from leyden.models.checkpoint import check_lightning_entries, read_checkpoint
 from leyden.stages.train.publishing import PUBLISHED, publish
 from leyden.stages.train.tuning import tune
-from leyden.training.cli import LeydenCLI, as_list, lightning_errors, options, reads_prepared_data
+from leyden.training.cli import LeydenCLI, as_list, lightning_errors, options, reads_prepared_data, training_errors
 from leyden.training.config_checks import check_monitors
 from leyden.training.resumption import SIGNAL_EXIT_CODES, newest_checkpoint
 from leyden.training.run_folder import locked
@@ -41,19 +43,21 @@ def fit(cli: LeydenCLI) -> None:
     """Train, or resume an interrupted training of the same config, data and code; publish the best model at the end."""
     check_fit(cli)
     if cli.config.trainer.fast_dev_run:
-        cli.trainer.fit(cli.model, cli.datamodule)
+        with training_errors(cli):
+            cli.trainer.fit(cli.model, cli.datamodule)
         return
     run = cli.run
     with locked(run, cli.trainer.is_global_zero):
         resume = newest_checkpoint(run)
-        start = f"continues in {run.folder}" if resume else f"starts in {run.folder}: {run.describe_changes()}"
+        start = f"continues in {run}" if resume else f"starts in {run}: {run.describe_changes()}"
         rank_zero_info(f"fit: {start}")
         if cli.trainer.is_global_zero:
             cli.save_config(run.folder / "config.yaml")
             run.save_identity()
         started = time.perf_counter()
         try:
-            cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=resume, weights_only=True)
+            with training_errors(cli):
+                cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=resume, weights_only=True)
         except SystemExit as error:  # Lightning turns a second Ctrl-C into an exit
             raise error if error.code in SIGNAL_EXIT_CODES else KeyboardInterrupt from error
         publish(cli, time.perf_counter() - started)
@@ -123,14 +127,15 @@ def score(cli: LeydenCLI, verb: str) -> None:
     checkpoint = read_checkpoint(path)
     check_lightning_entries(checkpoint, path)
     check_module(cli, checkpoint["leyden"], path)
-    if not isinstance(cli.model, SupervisedModule) or all(
-        checkpoint["leyden"][part] == cli.model.model.spec[part] for part in ("network", "labels", "input")
-    ):
+    if has_known_weights(cli.model, checkpoint["leyden"]):
         check_weights_fit(checkpoint["state_dict"], cli.model.state_dict(), path)
     score_model = cli.trainer.test if verb == "test" else cli.trainer.validate
     try:
-        score_model(cli.model, datamodule=cli.datamodule, ckpt_path=str(path), weights_only=True)
+        with training_errors(cli):
+            score_model(cli.model, datamodule=cli.datamodule, ckpt_path=str(path.absolute()), weights_only=True)
     except SystemExit as error:  # the library that prints the table exits with 1 if nothing reads it
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise
         raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from error
 
 
@@ -145,6 +150,13 @@ def check_module(cli: LeydenCLI, description: Mapping[str, Any], path: Path) -> 
             f"expected a checkpoint of the configured {expected}; {path} is of {got}; "
             "set the checkpoint's own config with -c (artifacts/train/config.yaml), or --ckpt_path"
         )
+
+
+def has_known_weights(module: LightningModule, description: Mapping[str, Any]) -> bool:
+    """Return whether a module's weights are those of a checkpoint, and exist before Lightning loads the checkpoint."""
+    if isinstance(module, SupervisedModule):
+        return all(description[part] == module.model.spec[part] for part in ("network", "labels", "input"))
+    return not is_overridden("configure_model", module) and not any(map(is_lazy, module.state_dict().values()))
 
 
 def check_weights_fit(weights: Mapping[str, Any], expected: Mapping[str, Any], path: Path) -> None:

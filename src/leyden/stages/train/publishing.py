@@ -1,6 +1,7 @@
 """The results of a finished training in artifacts/train."""
 
 import math
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from leyden.files.tables import read_table
 from leyden.models.checkpoint import check_checkpoint, unpickle_checkpoint, write_checkpoint
 from leyden.stages.train.kept_epoch import KeptEpoch, describe_kept_epoch
 from leyden.training.cli import LeydenCLI, reads_prepared_data
-from leyden.training.monitoring import peak_memory_mb
+from leyden.training.progress import peak_memory_mb
 from leyden.training.supervised_module import SupervisedModule
 from leyden.trust.records import record_published
 
@@ -25,6 +26,7 @@ TRAINING_KEYS = {
     "averaging_state",
     "callbacks",
     "current_model_state",
+    "earlier_scores",
     "loops",
     "lr_schedulers",
     "optimizer_states",
@@ -32,7 +34,7 @@ TRAINING_KEYS = {
     "train_loss",
     MixedPrecision.__qualname__,
 }
-NOT_SCORES = ("epoch", "step", "learning_rate")  # columns of curves.csv, the last also with a number for each optimizer
+NOT_SCORES = re.compile(r"epoch|step|learning_rate(_\d+)?")  # columns of curves.csv
 
 
 @rank_zero_only
@@ -51,12 +53,12 @@ def publish(cli: LeydenCLI, seconds: float) -> None:
     best = unpickle_checkpoint(run.best)
     rows = read_table(run.folder / "curves.csv", "fit")
     best_row = next(row for row in rows if int(row["epoch"]) == best["epoch"])
-    scores = {name: float(value) for name, value in best_row.items() if value and not name.startswith(NOT_SCORES)}
-    metrics: dict[str, Any] = dict(scores)
+    scores = {name: float(value) for name, value in best_row.items() if value and not NOT_SCORES.fullmatch(name)}
+    metrics: dict[str, Any] = {name: value for name, value in scores.items() if math.isfinite(value)}  # JSON has no NaN
     if not math.isfinite(scores.get(cli.config.checkpoint.monitor, 0)):
         raise UserError(
-            f"expected a finite {cli.config.checkpoint.monitor} in some epoch; got none; nothing is published; "
-            "run `leyden doctor` to find the cause"
+            f"expected a finite {cli.config.checkpoint.monitor} in the best epoch; got "
+            f"{scores[cli.config.checkpoint.monitor]}; nothing is published; run `leyden doctor` to find the cause"
         )
     check_checkpoint(best, run.best)
     metrics |= {"epoch": best["epoch"], "parameters": sum(parameter.numel() for parameter in cli.model.parameters())}

@@ -8,7 +8,7 @@ from lightning.pytorch.tuner import Tuner, lr_finder
 from tqdm.auto import tqdm
 
 from leyden.errors import UserError
-from leyden.training.cli import LeydenCLI, reads_prepared_data
+from leyden.training.cli import LeydenCLI, reads_prepared_data, training_errors
 
 NUM_STEPS = 100
 NUM_SKIPPED = 10  # the moving average of the first losses is still noisy
@@ -71,9 +71,9 @@ def find_learning_rate(cli: LeydenCLI) -> float:
     Source: Smith, "Cyclical Learning Rates for Training Neural Networks", 2017, section 3.3.
     """
     lr_finder.tqdm = functools.partial(tqdm, disable=None)  # no bar without a terminal
-    finder = Tuner(cli.trainer).lr_find(
-        cli.model, datamodule=cli.datamodule, min_lr=MIN_LR, max_lr=MAX_LR, num_training=NUM_STEPS, update_attr=False
-    )
+    find = functools.partial(Tuner(cli.trainer).lr_find, min_lr=MIN_LR, max_lr=MAX_LR, num_training=NUM_STEPS)
+    with training_errors(cli):
+        finder = find(cli.model, datamodule=cli.datamodule, update_attr=False)
     results = finder.results if finder else {"loss": [], "lr": []}
     losses = torch.tensor(results["loss"])
     if len(losses) < NUM_SKIPPED + 2 or not torch.isfinite(losses).all():
