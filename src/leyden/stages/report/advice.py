@@ -107,7 +107,8 @@ RULES = (
     ),
     Rule(
         "a corruption or attack at its mildest clearly worsens the score too much",
-        "Train on images that are changed in the same way: `data.init_args.augment`.",
+        "Train on images that are changed in the same way: `data.init_args.augment`, or "
+        "configs/experiment/adversarial.yaml for attacks.",
         observe_sensitivity,
     ),
     Rule(
