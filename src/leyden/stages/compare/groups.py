@@ -28,5 +28,5 @@ def read_test_groups(data: Path, is_compared: np.ndarray | None = None) -> np.nd
 
 
 def describe_groups(comparison: dict[str, Any]) -> str:
-    """Say how many groups were resampled; empty if examples are independent."""
+    """Return how many groups were resampled; empty if examples are independent."""
     return f", in {comparison['groups']:,} groups resampled as a whole" if "groups" in comparison else ""

@@ -112,7 +112,7 @@ def group_metrics(groups: np.ndarray | None) -> dict[str, int]:
 
 
 def describe_groups(metrics: dict[str, Any], names: Sequence[str] = ()) -> list[str]:
-    """Say in a line which intervals are of whole groups, those of all metrics or of some; none without groups."""
+    """Return, as a line, which intervals are of whole groups, those of all metrics or of some; none without groups."""
     if "groups" not in metrics:
         return []
     which = f"of {', '.join(names)} " if names else ""

@@ -61,7 +61,7 @@ def open_prepared_data(folder: Path, module: Model, model: Path) -> PreparedData
 def take_batch(
     module: Model, reader: OutputReader, split: Split | SequenceSplit, rows: Sequence[int], labels: Sequence[int]
 ) -> Batch:
-    """Take some rows of a split, each with the label that is explained; a row may be taken for several labels."""
+    """Take rows of a split, each with the label that is explained: a row is repeated for each of its labels."""
     examples = split[0][np.array(rows)]
     inputs = preprocess(module, examples)
     return Batch(examples, inputs, torch.tensor(labels), find_reference(module.network, reader, *inputs))

@@ -88,9 +88,10 @@ class Predictions(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         if dataloader_idx:
+            name = type(trainer.datamodule).__name__  # type: ignore[attr-defined]
             raise UserError(
-                f"expected one loader to predict; {type(trainer.datamodule).__name__} returns several; "  # type: ignore[attr-defined]
-                "return one from predict_dataloader or test_dataloader"
+                f"expected one loader to predict; {name} returns several; return one from predict_dataloader or "
+                "test_dataloader"
             )
         self.batches.append(name_outputs(outputs, find_lengths(batch)))
 

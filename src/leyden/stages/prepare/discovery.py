@@ -71,40 +71,16 @@ def find_candidates(
     manifest = find_manifest(data)
     if manifest and class_depth:
         warn(f"class_depth is of no effect: {manifest} says what the classes are")
-    columns: tuple[str, ...] = ()
     rows = read_manifest(data / manifest, task_name) if manifest else None
     files = list(list_files(data, left_out))
-    task: type[Task]
     if rows:
         assert manifest is not None
-        candidates, task, columns = (
-            find_in_manifest(data, manifest, files, rows, left_out),
-            rows.task,
-            rows.target_columns,
-        )
-    elif paired := None if class_depth else find_paired_task(files, task_name):
-        candidates, task = find_pairs(data, files, paired, left_out), paired
+        task, columns = rows.task, rows.target_columns
+        candidates = find_in_manifest(data, manifest, files, rows, left_out)
     else:
-        task = task_class(task_name or TASKS[0])
-        if not class_depth:
-            check_other_layouts(data, files, task_name)
-        if task.folders or not task.has_class_folders:
-            raise UserError(
-                f"expected {describe_layout(task)} in {data} for the task {task.name}; got neither; see docs/data.md"
-            )
-        candidates = find_in_folders(data, files, task, left_out, class_depth)
-    if not candidates:
-        known = ", ".join(sorted(IMAGE_SUFFIXES | SEQUENCE_SUFFIXES))
-        others = f"left out: {left_out}; " * bool(str(left_out))
-        raise UserError(
-            f"expected images or sequences in class folders under {data}; found none ({known}); {others}"
-            "see README, 'Your own data'"
-        )
-    task.default_network(are_sequences(candidates))  # to refuse sequences before anything is read
-    labels = {candidate.label for candidate in candidates}
-    if len(labels) < 2 and not manifest and task.has_class_folders:
-        advice = advise_on_one_class(candidates)
-        raise UserError(f"expected examples of two classes or more in {data}; got only {labels.pop()!r}; {advice}")
+        columns = ()
+        candidates, task = find_by_layout(data, files, task_name, class_depth, left_out)
+    check_candidates(data, candidates, task, left_out, has_manifest=bool(manifest))
     convert = target_converter(data, files, settings.limits.max_pixels, num_workers)
     source = TargetSource(data, columns, settings, convert)
     found = task.from_texts([candidate.label for candidate in candidates], source)
@@ -114,6 +90,44 @@ def find_candidates(
     if None not in user_splits and user_splits != set(SPLITS):
         candidates = [each._replace(split=None) if each.split == "train" else each for each in candidates]
     return candidates, found
+
+
+def find_by_layout(
+    data: Path, files: Sequence[FileEntry], task_name: str | None, class_depth: int | None, left_out: LeftOut
+) -> tuple[list[Candidate], type[Task]]:
+    """List the examples of class folders, or of a folder of images beside one of targets.
+
+    Raises:
+        UserError: if the folders are those of another task, or of none.
+    """
+    if paired := None if class_depth else find_paired_task(files, task_name):
+        return find_pairs(data, files, paired, left_out), paired
+    task = task_class(task_name or TASKS[0])
+    if not class_depth:
+        check_other_layouts(data, files, task_name)
+    if task.folders or not task.has_class_folders:
+        raise UserError(
+            f"expected {describe_layout(task)} in {data} for the task {task.name}; got neither; see docs/data.md"
+        )
+    return find_in_folders(data, files, task, left_out, class_depth), task
+
+
+def check_candidates(
+    data: Path, candidates: Sequence[Candidate], task: type[Task], left_out: LeftOut, has_manifest: bool
+) -> None:
+    """Raise UserError if there is no example, or nothing to tell apart, or the task is not for their kind."""
+    if not candidates:
+        known = ", ".join(sorted(IMAGE_SUFFIXES | SEQUENCE_SUFFIXES))
+        others = f"left out: {left_out}; " * bool(str(left_out))
+        raise UserError(
+            f"expected images or sequences in class folders under {data}; found none ({known}); {others}"
+            "see README, 'Your own data'"
+        )
+    task.default_network(are_sequences(candidates))  # to refuse sequences before anything is read
+    labels = {candidate.label for candidate in candidates}
+    if len(labels) < 2 and not has_manifest and task.has_class_folders:
+        advice = advise_on_one_class(candidates)
+        raise UserError(f"expected examples of two classes or more in {data}; got only {labels.pop()!r}; {advice}")
 
 
 class PairedFile(NamedTuple):
