@@ -6,13 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from leyden.cli import available_verbs, main
+from leyden.cli import VERBS, available_verbs, main
 
 
 def test_help_lists_every_verb(capsys):
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
     assert [verb for verb in available_verbs() if verb not in out] == []
+
+
+@pytest.mark.parametrize("verb", ["fit", "tune", "validate", "test", "doctor"])
+def test_help_of_a_verb_that_shares_its_options_says_what_it_does(verb, capsys):
+    with pytest.raises(SystemExit):
+        main([verb, "--help"])
+    first_line = capsys.readouterr().out.splitlines()[0]
+    assert first_line == f"{VERBS[verb][1].capitalize()}."
 
 
 def test_help_and_prepare_import_neither_torch_nor_lightning():

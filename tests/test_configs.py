@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from leyden.cli import VERBS, main
+from tests.tasks.data import write_data
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 STAGE_CONFIGS = sorted(path.stem for path in CONFIGS.glob("*.yaml") if path.stem != "train")
@@ -60,6 +61,10 @@ def data_for(overlay: str, folder: Path) -> list[str]:
     if name == "compile":
         # Generating machine code takes long: tests/training/test_precision.py does it.
         return ["--model.init_args.execution.compile=aot_eager"]
+    if name == "torchvision_segmentation":
+        write_data(folder / "data", "segmentation")
+        assert main(["prepare", f"--data={folder}/data", f"--out={folder}/prepare"]) == 0
+        return [f"--data.init_args.folder={folder}/prepare"]
     if name != "streaming":
         return []
     pytest.importorskip("litdata", reason="litdata is in the optional group 'streaming'")

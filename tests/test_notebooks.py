@@ -9,8 +9,10 @@ import nbformat
 import pytest
 
 from tests.conftest import REPO
+from tests.stages.test_explain_tasks import make_project
 
 NOTEBOOKS = sorted((REPO / "notebooks").glob("*.ipynb"))
+FOR_ANY_TASK = ("1_explore_the_data", "2_attribution_with_captum")
 
 
 def run(path: Path) -> str:
@@ -26,6 +28,27 @@ def test_notebook_runs(path, trained, tmp_path):
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "artifacts").symlink_to(trained / "artifacts")
     assert run(Path(shutil.copy(path, tmp_path / "notebooks")))
+
+
+def place(notebook: str, task: str, suffix: str, folder: Path) -> Path:
+    """Copy a notebook beside the artifacts of a tiny data set and of an untrained model."""
+    project, _ = make_project(folder / "artifacts", task, suffix)
+    (project / "train").mkdir()
+    (project / "model.ckpt").rename(project / "train/model.ckpt")
+    (folder / "notebooks").mkdir()
+    return Path(shutil.copy(REPO / "notebooks" / f"{notebook}.ipynb", folder / "notebooks"))
+
+
+@pytest.mark.parametrize("notebook", FOR_ANY_TASK)
+@pytest.mark.parametrize("task", ["multilabel", "regression", "segmentation", "ordinal"])
+def test_notebook_runs_for_images_of_any_task(notebook, task, tmp_path):
+    assert run(place(notebook, task, ".png", tmp_path))
+
+
+@pytest.mark.parametrize("notebook", FOR_ANY_TASK)
+def test_notebook_says_that_it_is_for_images(notebook, tmp_path):
+    with pytest.raises(nbclient.exceptions.CellExecutionError, match="this notebook is for"):
+        run(place(notebook, "classification", ".npy", tmp_path))
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -66,7 +66,9 @@ def test_killed_pipeline_resumes_and_is_then_up_to_date(checkout, run, python_en
     assert set(next(iter(shown.values()))["data"]) == {
         f"artifacts/{stage}/metrics.json" for stage in ("train", "evaluate", "explain")
     }
-    run("dvc plots show -o plots")
+    shown_plots = run("dvc plots show -o plots")
+    assert "WARNING" not in shown_plots and "failed" not in shown_plots
+    assert len(list((checkout / "plots/static").iterdir())) == 1  # calibration
     assert (checkout / "plots/index.html").stat().st_size > 10_000
     assert "artifacts/train/model.ckpt" in (checkout / "dvc.yaml").read_text()
 

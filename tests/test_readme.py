@@ -42,12 +42,12 @@ def take_less_time(checkout: Path) -> None:
 
 
 def test_commands_run_in_a_fresh_clone_on_data_of_your_own(made, run):
-    """All but the first two: `make test` is this test, and `make repro` runs further down the page, on other data."""
+    """All but the first two: `make repro` runs further down the page, on other data, and your module is not there."""
     introduction, rest = README.split("\n## ", 1)
     ((_, first_commands),) = code_blocks(introduction)
     assert [shlex.split(line, comments=True) for line in first_commands.splitlines()] == [
         ["make", "repro"],
-        ["make", "test"],
+        ["leyden", "fit", "--model=my_package.MyModule", "--data=my_package.MyData"],
     ]
     assert not (made / "data").exists()
     take_less_time(made)

@@ -2,8 +2,10 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from leyden.cli import main
 from tests.conftest import REPO
@@ -15,6 +17,18 @@ KINDS = {
     "segmentation": ("mean_iou", 0.6, "Mean IoU"),
     "ordinal": ("quadratic_kappa", 0.7, "grades"),
 }
+
+
+def check_plots(plots: list[str | dict[str, Any]]) -> None:
+    """Check that what dvc.yaml plots is there: `dvc plots show` warns of it otherwise."""
+    for plot in plots:
+        if isinstance(plot, str):
+            assert Path(plot).is_dir()
+            continue
+        (axes,) = plot.values()
+        for path, columns in axes["y"].items():
+            header = Path(path).read_text().splitlines()[0].split(",")
+            assert {axes["x"], *([columns] if isinstance(columns, str) else columns)} <= set(header)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -42,3 +56,4 @@ def test_each_task_runs_from_its_sample_to_the_report(kind, tmp_path, monkeypatc
     rows = json.loads(Path("artifacts/export/report.json").read_text())
     assert {row["status"] for row in rows if row["precision"] == "fp32"} == {"checked"}
     assert word in Path("artifacts/report/index.html").read_text()
+    check_plots(yaml.safe_load((REPO / "dvc.yaml").read_text())["plots"])

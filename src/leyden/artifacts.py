@@ -22,7 +22,7 @@ CALIBRATION = "tables/calibration.csv"
 LARGEST_ERRORS = "errors/largest.csv"
 SUSPECTS = "errors/suspects.csv"
 SLICES = "errors/slices.csv"
-ROBUSTNESS = "robustness/accuracy.csv"  # of other tasks, the file is named after the headline measure
+ROBUSTNESS = "robustness/{headline}{suffix}"  # by the name of the headline measure; a table (.csv) and a plot (.png)
 MASKS = "pictures/masks"
 OVERLAYS = "pictures/overlays"
 

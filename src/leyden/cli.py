@@ -17,7 +17,7 @@ from leyden.files.names import printable
 
 # verb: (module, description). The module has a function `main` if it runs several verbs, else one named after the verb.
 VERBS = {
-    "sample": ("leyden.stages.sample", "write the sample data set to data/"),
+    "sample": ("leyden.stages.sample", "write sample data for any task: leyden sample --kind=regression"),
     "prepare": ("leyden.stages.prepare", "read, check, split and pack labelled images or sequences"),
     "fit": ("leyden.stages.train", "train a model, or resume an interrupted training"),
     "tune": ("leyden.stages.train", "suggest a learning rate and a batch size for fit"),
@@ -26,9 +26,9 @@ VERBS = {
     "doctor": ("leyden.stages.doctor", "find problems with model or data in a few training steps; writes no files"),
     "evaluate": ("leyden.stages.evaluate", "predict the test split; write metrics with intervals, plots and errors"),
     "export": ("leyden.stages.export", "export the model to other formats, and verify each file"),
-    "explain": ("leyden.stages.explain", "show what the model looks at, and how reliable the explanations are"),
+    "explain": ("leyden.stages.explain", "show what predictions depend on, and how reliable the explanations are"),
     "report": ("leyden.stages.report", "summarise all results in one page and a model card"),
-    "predict": ("leyden.stages.predict", "predict the labels of files: leyden predict MODEL PATH..."),
+    "predict": ("leyden.stages.predict", "predict images or sequences: leyden predict MODEL PATH..."),
     "compare": ("leyden.stages.compare", "compare two models on the same test data: leyden compare OLD NEW"),
     "completion": ("leyden.completion", "print a shell completion script for bash or zsh"),
 }
@@ -128,6 +128,8 @@ def run(verb: str, args: list[str]) -> None:
     stage = importlib.import_module(VERBS[verb][0])
     args = with_default_config(stage, args)
     if hasattr(stage, "main"):  # the stage has its own parser: LightningCLI
+        if {"-h", "--help"} & set(args):
+            print(f"{VERBS[verb][1].capitalize()}.")
         stage.main(verb, args)
         return
     function = getattr(stage, verb)

@@ -38,7 +38,7 @@ def test_a_score_without_a_target_is_not_called_ready(tmp_path: Path) -> None:
     text = text_of(
         Artifacts(tmp_path, LABELS), examples=65, errors=14, accuracy=0.785, accuracy_low=0.67, accuracy_high=0.867
     )
-    assert "78.5% of 65 test images classified correctly (95% interval 67.0% to 86.7%). No target was set." in text
+    assert "78.5% of 65 test images classified correctly (95% interval 67.0% to 86.7%). No requirement was set." in text
     assert not re.search("(ready|fit) to ship", text, re.IGNORECASE)
 
 
@@ -156,8 +156,8 @@ def test_robustness_is_stated_with_its_sample_and_intervals(tmp_path: Path) -> N
         "lowest under noise (0.05): 100.0% (95% interval 72.0% to 100.0%) on 10 random test images, against 100.0%"
     )
     assert evidence in text
-    assert "Accuracy under corruptions and attacks on 10 random test images, with the strength" in text
-    assert "noise 100.0% 0.05: 72.0% to 100.0% 100.0% 0.1: 72.0% to 100.0%" in text
+    assert "Accuracy under corruptions and attacks on 10 random test images, with the 95% interval and the" in text
+    assert "noise 100.0% 72.0% to 100.0%; at 0.05 100.0% 72.0% to 100.0%; at 0.1" in text
     assert "with their strength, on 10 random test images:" in artifacts.read("model_card.md")
 
 

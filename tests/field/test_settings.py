@@ -339,10 +339,8 @@ def test_arguments_of_a_replaced_class_are_named(workspace, caplog, replace):
     logging.getLogger("lightning.pytorch").addHandler(caplog.handler)
     assert main(["fit", "-c", "configs/train.yaml", "-c", "wide.yaml", *replace, "--trainer.fast_dev_run=1"]) == 0
     logging.getLogger("lightning.pytorch").removeHandler(caplog.handler)
-    note = (
-        "fit: note: left out, as the class now set does not have it: network.init_args.width, network.init_args.depths"
-    )
-    assert note in caplog.messages
+    dropped = "network.init_args.width, network.init_args.depths"
+    assert f"fit: note: left out, since the chosen class does not take it: {dropped}" in caplog.messages
 
 
 def test_tune_in_two_processes(workspace, capsys):

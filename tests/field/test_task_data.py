@@ -111,6 +111,18 @@ def test_a_broken_link_to_the_classes_of_masks_is_refused(tmp_path, refusal_of):
     assert "classes.csv; got: No such file or directory" in refusal_of(data)
 
 
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        ("labels", "expected train examples of all labels; got none of '7' (7: "),
+        ("grade", "expected train examples of all grades; got '7' only in test"),
+    ],
+)
+def test_a_label_without_training_examples_is_called_what_the_task_calls_it(column, expected, tmp_path, refusal_of):
+    cells = [f"{7 if n == 20 else n % 2},{'train' if n < 12 else 'val' if n < 18 else 'test'}" for n in range(24)]
+    assert expected in refusal_of(write_manifest(tmp_path, f"path,{column},split", cells))
+
+
 @pytest.mark.parametrize("value", [-1, 65536])
 def test_the_ignored_value_is_one_that_masks_can_hold(value, tmp_path, refusal_of):
     expected = f"prepare.ignore_value must lie in [0, 65535]; got {value}"

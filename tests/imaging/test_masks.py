@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from leyden.errors import UserError
-from leyden.imaging.images import UnreadableImageError, read_image
+from leyden.imaging.images import ImageReader, UnreadableImageError, read_image
 from leyden.imaging.mask_classes import MaskClass, find_classes, make_palette, read_classes
-from leyden.imaging.masks import MaskReader, draw_overlay, read_mask, resize_mask, scan_mask, write_mask_png
+from leyden.imaging.masks import MaskReader, decode_mask, draw_overlay, read_mask, resize_mask, write_mask_png
 from tests.imaging.image_files import png, tiff
 
 RED, GREEN, BLUE, BLACK = (255, 0, 0), (0, 128, 0), (0, 0, 255), (0, 0, 0)
@@ -58,9 +58,13 @@ def test_few_bits_keep_their_value(bits):
     assert mask.tolist() == values[..., 0].tolist()
 
 
-def test_grey_in_three_channels_holds_values():
-    reader = MaskReader((MaskClass(0, "ground"), MaskClass(3, "cat"), MaskClass(7, "dog")))
-    assert read_mask(encoded(np.stack([VALUES] * 3, axis=2)), reader).tolist() == INDICES.tolist()
+@pytest.mark.parametrize("rows", [5, 1])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
+def test_grey_in_several_channels_holds_values(mode, rows):
+    classes = (MaskClass(0, "ground"), MaskClass(3, "cat"), MaskClass(7, "dog"))
+    reader = MaskReader(classes, limits=ImageReader(min_image_side=1))
+    image = Image.fromarray(VALUES[:rows]).convert(mode)
+    assert read_mask(encoded(image), reader).tolist() == INDICES[:rows].tolist()
 
 
 @pytest.mark.parametrize("kind", ["RGB", "RGBA", "P"])
@@ -85,7 +89,10 @@ def test_values_count_where_a_palette_has_other_colours():
         (VALUES + (VALUES == 3) * np.uint8(2), "holds the value 5, which is no class"),
         (np.stack([VALUES, VALUES, VALUES * 0], axis=2), "holds the colour #030300, which is no class"),
         (with_palette(VALUES + 1, [(9, 9, 9)] * 256), "holds the value 1, which is no class"),
-        (np.full((4, 4, 4), 127, np.uint8), "has transparent pixels"),
+        (
+            np.uint8([0, 0, 0, 254]) + np.uint8([0, 0, 0, 1]) * np.eye(4, dtype=np.uint8)[..., None],
+            "has transparent pixels",
+        ),
         (Image.new("CMYK", (4, 4)), "unsupported mode CMYK for a mask"),
     ],
 )
@@ -232,7 +239,7 @@ def test_a_folder_instead_of_a_table_is_reported(tmp_path):
 
 
 def found(*images: np.ndarray | Image.Image) -> tuple[MaskClass, ...]:
-    return find_classes(pair for image in images for pair in scan_mask(encoded(image)))
+    return find_classes(pair for image in images for pair in decode_mask(encoded(image)).contents)
 
 
 def test_values_that_masks_hold_are_classes():
@@ -262,6 +269,8 @@ def test_colours_that_masks_hold_are_classes():
     reader = MaskReader.from_classes(classes)
     assert read_mask(encoded(COLOURS), reader)[0].tolist() == [0, 3, 2, 0]
     assert read_mask(encoded(np.zeros((4, 4), np.uint8)), reader).max() == 0
+    grey = MaskReader.from_classes(found(COLOURS, np.full((4, 4), 0x64, np.uint8)))
+    assert read_mask(encoded(np.full((4, 4), 0x64, np.uint8)), grey).min() == 2  # after black and #008000
 
 
 def test_the_ignored_value_of_grey_masks_is_no_colour():
@@ -277,12 +286,18 @@ def test_palettes_that_contradict_each_other_are_reported():
 def test_a_photograph_is_no_mask():
     photograph = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
     with pytest.raises(UnreadableImageError, match="holds 1,024 colours: no mask, or one that was smoothed"):
-        scan_mask(encoded(photograph))
+        decode_mask(encoded(photograph))
+    values = np.arange(272, dtype=np.uint16).reshape(16, 17).clip(max=256)
+    assert decode_mask(encoded(values.clip(max=255))).values == list(range(256))
+    with pytest.raises(UnreadableImageError, match="holds 257 values: no mask, or one that was smoothed"):
+        decode_mask(encoded(values))
 
 
 def test_black_and_white_masks_have_two_classes():
     reader = MaskReader.from_classes([MaskClass(0, "0"), MaskClass(255, "255")])
     assert read_mask(encoded(np.array([[0, 255] * 2] * 4, np.uint8)), reader).tolist() == [[0, 1, 0, 1]] * 4
+    with pytest.raises(UserError, match="got 1: 1; correct"):
+        MaskReader.from_classes([MaskClass(0, "0"), MaskClass(1, "1")], ignore_value=0)
 
 
 @pytest.mark.parametrize(
@@ -292,3 +307,4 @@ def test_black_and_white_masks_have_two_classes():
 def test_too_few_or_too_many_classes_are_reported(count, expected):
     with pytest.raises(UserError, match=f"expected 2 to 255 classes of masks.*{expected}"):
         MaskReader.from_classes([MaskClass(value, str(value)) for value in range(count)], ignore_value=None)
+    assert len(MaskReader.from_classes([MaskClass(value, str(value)) for value in range(255)]).classes) == 255

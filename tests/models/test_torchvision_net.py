@@ -178,3 +178,9 @@ def test_a_checkpoint_does_not_need_the_pretrained_file(weights, tmp_path):
     assert torch.allclose(loaded(images), trained.eval()(images), atol=1e-5)
     assert load_checkpoint(tmp_path / "model.ckpt").channels == 1
     assert find_first_convolution(loaded.network.body)[1].in_channels == 1
+
+
+def test_running_statistics_follow_the_weights_within_a_few_epochs_of_few_steps():
+    """Otherwise a network that has learned the training images still predicts one class in evaluation."""
+    network = TorchvisionNet(1, 5, (32, 32), "mobilenet_v3_large")
+    assert {layer.momentum for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)} == {0.1}

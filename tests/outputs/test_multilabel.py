@@ -54,8 +54,16 @@ def test_rows_have_the_labels_and_the_probability_of_each():
     assert [row["true_labels"] for row in READER.target_rows(TARGETS)] == ["cat;dog", "dog", ""]
 
 
-def test_the_most_probable_label_is_explained():
-    assert READER.explained_labels(OUTPUTS).tolist() == [1, 1, 0]
+def test_tables_hold_what_is_scored():
+    rows = [true | row for true, row in zip(READER.target_rows(TARGETS), READER.rows(OUTPUTS, 1), strict=True)]
+    assert READER.parse_targets(rows).tolist() == TARGETS.tolist()
+    assert np.allclose(READER.parse_rows(rows), OUTPUTS, atol=1e-4)
+
+
+def test_predicted_labels_are_explained_the_most_probable_first():
+    assert READER.explained_labels(OUTPUTS) == [[0, 2], [1], [0, 2]]
+    assert READER.explained_labels(OUTPUTS[:1] * [1, 3, 1]) == [[1, 0, 2]]
+    assert READER.explained_labels(np.array([[-3.0, -1.0, -2.0]])) == [[1]]  # none is predicted
     outputs = torch.from_numpy(OUTPUTS)
     assert torch.equal(READER.response(outputs, READER.reference(outputs)), outputs.sigmoid())
 
@@ -63,9 +71,19 @@ def test_the_most_probable_label_is_explained():
 def test_without_calibration_the_threshold_is_a_half():
     reader = load_reader({"labels": ["a"], "task": {"name": "multilabel"}})
     assert reader.decide(np.array([[0.1], [-0.1]])).tolist() == [[1], [0]]
+    assert reader.probabilities(np.array([[2.0]])) == pytest.approx(1 / (1 + np.exp(-2)))
 
 
-@pytest.mark.parametrize("facts", [{"thresholds": [0.5]}, {"thresholds": [0, 1, 0.5]}, {"temperatures": [1, -1, 1]}])
+INVALID_FACTS = [
+    {"thresholds": [0.5]},
+    {"thresholds": [0, 0.5, 0.5]},
+    {"thresholds": [0.5, 1, 0.5]},
+    {"temperatures": [1, 0, 1]},
+    {"temperatures": [1, float("inf"), 1]},
+]
+
+
+@pytest.mark.parametrize("facts", INVALID_FACTS)
 def test_facts_that_do_not_fit_are_refused(facts):
     with pytest.raises(UserError, match="temperatures or thresholds that do not fit 3 label"):
         load_reader({"labels": READER.labels, "task": TASK | facts})

@@ -28,6 +28,21 @@ def test_measures_are_scikit_learns():
     assert READER.headline == "quadratic_kappa"
 
 
+def test_tables_hold_what_is_scored():
+    rows = [
+        {"label": label, "score:none": low, "score:mild": "", "score:severe": high}
+        for label, low, high in (("severe", "0.25", "0.75"), ("none", "1", ""))
+    ]
+    targets, outputs = READER.parse_targets(rows), READER.parse_rows(rows)
+    assert targets.tolist() == [2, 0]
+    assert READER.decide(outputs).tolist() == [2, 0]
+    assert READER.probabilities(outputs).tolist() == [pytest.approx([0.25, 0, 0.75]), [1, 0, 0]]
+    assert values_of(READER, outputs, targets)["quadratic_kappa"] == 1
+    for invalid, message in (({}, "no column score:none"), (rows[0] | {"score:none": "-1"}, "not hold probabilities")):
+        with pytest.raises(ValueError, match=message):
+            READER.parse_rows([invalid])
+
+
 def test_rows_are_those_of_classification():
     """Grades are ranked by their probability, which the temperature calibrates."""
     first, second = 1 / (1 + np.exp(-0.5) + np.exp(-1)), np.exp(-0.5) / (1 + np.exp(-0.5) + np.exp(-1))

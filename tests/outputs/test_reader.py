@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,7 +15,7 @@ def reader_of(task: str) -> OutputReader:
 
 
 OUTPUTS = torch.tensor([[0.0, math.log(3)], [1.0, -1.0]])
-CHANGED = torch.tensor([[0.5, math.log(3)], [1.0, 1.0]])
+CHANGED = torch.tensor([[-0.5, math.log(3)], [1.0, 1.0]])
 # Two images of 1 x 3 pixels, of which the first has the classes a, b, b, and the second a alone.
 LOGITS = torch.tensor([[[[3.0, 0.0, 1.0]], [[1.0, 2.0, 5.0]]], [[[1.0, 2.0, 3.0]], [[0.0, 0.0, 0.0]]]])
 
@@ -56,6 +57,30 @@ def test_the_response_of_pixels_is_the_mean_probability_in_the_region():
 
     in_first, in_second = [sigmoid(2), (sigmoid(2) + sigmoid(4)) / 2], [sum(map(sigmoid, (1, 2, 3))) / 3, 0.0]
     torch.testing.assert_close(response, torch.tensor([in_first, in_second]))
+
+
+ERROR = False, (0.0, math.inf)
+DIRECTIONS = {  # of the measures that are not fractions of which a higher one is better
+    "classification": {},
+    "multilabel": {"hamming_loss": (False, (0.0, 1.0))},
+    "regression": {
+        **{f"{name}/{label}": ERROR for name in ("mae", "rmse", "median_absolute_error") for label in "abc"},
+        **dict.fromkeys(("r2", "r2/a", "r2/b", "r2/c"), (True, (-math.inf, 1.0))),
+    },
+    "segmentation": {},
+    "ordinal": {"quadratic_kappa": (True, (-1.0, 1.0)), "mean_absolute_grade_error": (False, (0.0, 2.0))},
+}
+
+
+@pytest.mark.parametrize("task", DIRECTIONS)
+def test_measures_have_different_names_directions_and_bounds(task):
+    reader = load_reader({"labels": list("abc"), "task": {"name": task}})
+    outputs = np.zeros((5, *reader.output_shape((4, 6))), np.float32)
+    targets = reader.decide(outputs)
+    measures = reader.measures(outputs, targets)
+    assert len({measure.name for measure in measures}) == len(measures)
+    found = {measure.name: (measure.higher_is_better, measure.bounds) for measure in measures}
+    assert {name: each for name, each in found.items() if each != (True, (0.0, 1.0))} == DIRECTIONS[task]
 
 
 def test_what_lowers_a_number_matters_but_evidence_against_a_class_does_not():

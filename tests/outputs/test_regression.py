@@ -37,15 +37,27 @@ def test_measures_are_scikit_learns():
 
 
 def test_coverage_is_the_fraction_of_targets_inside_of_the_intervals():
-    assert values_of(ONE, OUTPUTS[:, :1], TARGETS[:, :1])["coverage"] == pytest.approx(2 / 3)
+    assert values_of(ONE, OUTPUTS[:, :1] + 100, TARGETS[:, :1] + 100)["coverage"] == pytest.approx(2 / 3)
     assert "coverage/x" not in values_of(TWO, OUTPUTS, TARGETS)
+    both = load_reader({"labels": ["x", "y"], "task": {"name": "regression", "radius": [3.0, 0.5]}})
+    values = values_of(both, OUTPUTS + 100, TARGETS + 100)
+    assert (values["coverage/x"], values["coverage/y"]) == pytest.approx((1 / 3, 2 / 3))
 
 
-def test_without_a_common_unit_r2_sums_up_several_targets():
-    task = {"name": "regression", "units": ["m", "m"]}
-    assert load_reader({"labels": ["x", "y"], "task": task}).headline == "mae"
-    assert TWO.headline == "r2"
+@pytest.mark.parametrize(
+    ("units", "headline"), [(["m", "m"], "mae"), (["m", "deg"], "r2"), (["", ""], "r2"), (["m"], "mae"), ([""], "mae")]
+)
+def test_without_a_common_unit_r2_sums_up_several_targets(units, headline):
+    description = {"labels": ["x", "y"][: len(units)], "task": {"name": "regression", "units": units}}
+    assert load_reader(description).headline == headline
     assert values_of(TWO, OUTPUTS, TARGETS)["r2"] == pytest.approx(r2_score(TARGETS, OUTPUTS))
+
+
+def test_errors_have_the_unit_of_their_target():
+    reader = load_reader({"labels": ["x", "y"], "task": {"name": "regression", "units": ["m", "deg"]}})
+    names = ("mae/x", "rmse/y", "median_absolute_error/y", "r2/x", "r2", "coverage/y")
+    assert [reader.unit(name) for name in names] == ["m", "deg", "deg", "", "", ""]
+    assert ONE.unit("mae") == "deg"
 
 
 def test_rows_have_each_target_and_its_interval():
@@ -54,9 +66,15 @@ def test_rows_have_each_target_and_its_interval():
     assert TWO.target_rows(TARGETS[:1]) == [{"true_x": "1", "true_y": "1"}]
 
 
-def test_the_first_target_is_explained_and_curves_fall_with_the_change():
+def test_tables_hold_what_is_scored():
+    rows = [true | row for true, row in zip(TWO.target_rows(TARGETS), TWO.rows(OUTPUTS, 1), strict=True)]
+    assert TWO.parse_targets(rows).tolist() == TARGETS.tolist()
+    assert TWO.parse_rows(rows).tolist() == OUTPUTS.tolist()
+
+
+def test_every_target_is_explained_and_curves_fall_with_the_change():
     outputs = torch.from_numpy(OUTPUTS)
-    assert TWO.explained_labels(OUTPUTS).tolist() == [0, 0, 0]
+    assert TWO.explained_labels(OUTPUTS) == [[0, 1]] * 3
     assert torch.equal(TWO.response(outputs, TWO.reference(outputs)), torch.ones_like(outputs))
     assert torch.allclose(TWO.response(outputs + 1, outputs), torch.full_like(outputs, 1 / torch.e))
 

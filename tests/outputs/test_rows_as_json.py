@@ -11,7 +11,11 @@ REGRESSION = {"labels": ["angle", "size"], "task": {"name": "regression", "units
 @pytest.mark.parametrize(
     ("description", "outputs", "expected"),
     [
-        ({"labels": ["3", "x"]}, [[0.0, 0.0]], {"prediction": "3", "confidence": 0.5}),
+        (
+            {"labels": ["3", "4"]},
+            [[0.0, 0.0]],
+            {"prediction": "3", "confidence": 0.5, "prediction_2": "4", "confidence_2": 0.5},
+        ),
         (REGRESSION, [[1.5, -2.0]], {"angle": 1.5, "size": -2.0}),
         (
             {"labels": ["1", "b"], "task": {"name": "multilabel"}},
@@ -32,7 +36,7 @@ REGRESSION = {"labels": ["angle", "size"], "task": {"name": "regression", "units
 )
 def test_numbers_are_numbers_and_labels_are_texts(description, outputs, expected):
     reader = load_reader(description)
-    assert reader.to_json(reader.rows(np.array(outputs, np.float32), 1)[0]) == expected
+    assert reader.to_json(reader.rows(np.array(outputs, np.float32), 2)[0]) == expected
 
 
 def test_the_spread_of_logits_is_one_number_and_that_of_targets_is_theirs():

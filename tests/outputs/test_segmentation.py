@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import binary_dilation, distance_transform_edt
 from sklearn.metrics import accuracy_score, f1_score, jaccard_score
 from torchmetrics.segmentation import DiceScore, MeanIoU
 
@@ -56,7 +57,6 @@ def test_measures_are_scikit_learns_of_all_pixels(examples):
     assert values["pixel_accuracy"] == pytest.approx(accuracy_score(actual, predicted))
     ious = jaccard_score(actual, predicted, average=None)
     assert [values[f"iou/{label}"] for label in LABELS] == pytest.approx(ious.tolist())
-    assert 0 < values["mean_boundary_f1"] <= 1
 
 
 def test_measures_are_torchmetrics_without_ignored_pixels(examples):
@@ -92,12 +92,29 @@ def test_measures_of_parts_are_those_of_the_whole(examples):
         assert np.array_equal(whole.statistics, np.concatenate([first.statistics, second.statistics]))
 
 
-def test_outlines_may_be_off_by_a_pixel():
-    targets = np.zeros((1, 20, 20), np.uint8)
-    targets[0, 5:12, 5:12] = 1
-    values = [values_of(READER, logits_of(np.roll(targets, shift, 1)), targets) for shift in (1, 2)]
+def test_boundary_f1_is_that_of_distance_transforms(examples):
+    """Of 9 x 11 pixels, 0.75% of the diagonal are less than one."""
+    predicted, actual = READER.decide(examples[0]), READER.decide(examples[0][::-1])
+    values, expected = values_of(READER, examples[0], actual), []
+    for index, label in enumerate(LABELS):
+        outlines = [[mask & binary_dilation(~mask) for mask in masks == index] for masks in (predicted, actual)]
+        matched = [
+            np.concatenate([distance_transform_edt(~other)[own] <= 1 for own, other in zip(*pair, strict=True)])
+            for pair in (outlines, outlines[::-1])
+        ]
+        precision, recall = (each.mean() for each in matched)
+        expected.append(2 * precision * recall / (precision + recall))
+        assert values[f"boundary_f1/{label}"] == pytest.approx(expected[-1])
+    assert values["mean_boundary_f1"] == pytest.approx(np.mean(expected))
+
+
+@pytest.mark.parametrize(("shape", "square", "distance"), [((20, 20), slice(5, 12), 1), ((60, 800), slice(9, 49), 6)])
+def test_outlines_may_be_off_by_a_pixel_or_by_a_fraction_of_the_diagonal(shape, square, distance):
+    targets = np.zeros((1, *shape), np.uint8)
+    targets[0, square, square] = 1
+    values = [values_of(READER, logits_of(np.roll(targets, shift, 1)), targets) for shift in (distance, distance + 1)]
     assert values[0]["boundary_f1/cat"] == 1
-    assert values[1]["boundary_f1/cat"] < 0.8
+    assert values[1]["boundary_f1/cat"] < 0.9
 
 
 def test_models_agree_in_the_fraction_of_equal_pixels():
@@ -117,7 +134,7 @@ def test_rows_hold_the_share_of_each_class():
 
 def test_the_most_frequent_class_but_the_first_is_explained():
     masks = np.array([[[0, 0, 0, 2]], [[1, 1, 2, 0]], [[0, 0, 0, 0]]], np.uint8)
-    assert READER.explained_labels(logits_of(masks)).tolist() == [2, 1, 0]
+    assert READER.explained_labels(logits_of(masks)) == [[2], [1], [0]]
 
 
 @pytest.mark.parametrize(

@@ -178,7 +178,15 @@ def verdicts(findings: dict[str, Finding]) -> dict[str, str]:
 def test_the_default_network_passes_and_no_file_is_written(in_trained, capsys):
     before = {path: path.stat().st_mtime_ns for path in Path().rglob("*")}
     assert main(["doctor", "--network.init_args.width=8"]) == 0
-    rows = capsys.readouterr().out.splitlines()[1:]
+    printed = capsys.readouterr()
+    assert [line for line in printed.err.splitlines() if line.startswith("doctor: ")] == [
+        "doctor: runs 8 training steps",
+        "doctor: trains on one batch until it is learned",
+        "doctor: compares the loss's gradient with finite differences",
+        "doctor: looks for memory that grows from step to step",
+        "doctor: times the input pipeline",
+    ]
+    rows = printed.out.splitlines()[1:]
     assert sum(" ok " in row for row in rows) >= 11
     assert not any(" fail " in row for row in rows)
     assert {path: path.stat().st_mtime_ns for path in Path().rglob("*")} == before

@@ -11,8 +11,14 @@ import torch
 import leyden
 from leyden.cli import main
 from leyden.data.packed import read_paths, read_split
+from leyden.errors import UserError
 from leyden.files.tables import read_table
+from leyden.outputs import load_reader
 from leyden.runtimes.load import predict_logits
+from leyden.stages.evaluate.abstention import find_threshold
+from leyden.stages.evaluate.predictions import predict_split
+from leyden.stages.evaluate.settings import Settings
+from leyden.stages.evaluate.suspects import list_suspects
 
 
 def read_metrics(folder: Path) -> dict:
@@ -77,6 +83,41 @@ def test_probabilities_are_calibrated_by_the_temperature_in_the_checkpoint(in_tr
     confidence = (test_logits / model.temperature).softmax(1).amax(1).tolist()
     rows = read_table(tmp_path / "out/predictions.csv", "evaluate")
     assert [float(row["confidence"]) for row in rows] == pytest.approx(confidence, abs=1e-5)
+
+
+def test_the_threshold_of_abstention_is_chosen_on_the_validation_split(in_trained, tmp_path):
+    precision = ["--abstain_precision=0.999", "--robustness=[]"]
+    assert main(["evaluate", f"--out={tmp_path}/out", *precision]) == 0
+    model, metrics = leyden.load("artifacts/train/model.ckpt"), read_metrics(tmp_path / "out")
+    test, validation = (
+        predict_split(model, load_reader(model.spec), Path("artifacts/prepare"), split, 256)
+        for split in ("test", "val")
+    )
+    threshold = find_threshold(validation, 0.999)
+    assert metrics["abstain_below"] == threshold != find_threshold(test, 0.999)
+    assert metrics["abstain_coverage"] == pytest.approx(float((test.confidence >= threshold).double().mean()))
+    rows = read_table(tmp_path / "out/errors/suspects.csv", "evaluate")
+    expected = [row for split in (test, validation) for row in list_suspects(split, "", 0.95)]
+    assert [row["path"] for row in rows] == [row["path"] for row in expected]
+    paths = {"test": test.paths, "val": validation.paths}
+    assert {row["split"] for row in rows} == {"test", "val"}
+    assert all(row["path"] in paths[row["split"]] for row in rows)
+
+
+def test_the_settings_are_those_of_the_command_line(in_trained, tmp_path, monkeypatch):
+    seen = []
+
+    def record(predictor, reader, data, settings):
+        seen.append(settings)
+        raise UserError("expected no more")
+
+    monkeypatch.setattr("leyden.stages.evaluate.evaluate_single_label", record)
+    given = Settings(
+        7, top_k=2, num_resamples=50, confidence_level=0.8, seed=3, abstain_precision=0.9, robustness=["blur"]
+    )
+    options = [f"--{name}={value}" for name, value in vars(given).items()]
+    assert main(["evaluate", f"--out={tmp_path}/out", *options]) == 2
+    assert seen == [given]
 
 
 def test_a_model_that_misses_a_requirement_is_written_beside_the_output(in_trained, tmp_path, error_of):

@@ -15,7 +15,7 @@ from leyden.models.checkpoint import load_checkpoint
 from leyden.models.image_model import ImageModel
 from leyden.runtimes.load import predict_logits
 from leyden.stages.explain import randomise
-from leyden.stages.explain.drawing import draw_map
+from leyden.stages.explain.drawing import draw_image, draw_map
 from leyden.stages.explain.examples import choose_examples
 from leyden.stages.explain.predictions import Predictions
 
@@ -60,6 +60,13 @@ def test_maps_of_zeros_and_of_one_sign_can_be_drawn(values, tmp_path):
     assert bar[0, 0] > bar[0, 2]  # red, for, at the top
     assert bar[-1, 2] > bar[-1, 0]  # blue, against, at the bottom
     assert (pixels[:100, : 6 * 27].max() > 0) == bool(values.any())  # zeros leave the image, which is black, unchanged
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 5, 1), (5, 1, 3), (4, 4, 1)])
+def test_images_of_one_row_or_pixel_can_be_drawn(shape, tmp_path):
+    draw_image(tmp_path / "image.png", np.zeros(shape, np.uint8))
+    with Image.open(tmp_path / "image.png") as drawn:
+        assert max(drawn.size) == 160
 
 
 def test_an_unsigned_map_has_no_blue(tmp_path):

@@ -9,34 +9,16 @@ import torch
 from torch.nn import functional as F
 
 from leyden.cli import main
-from leyden.data.packed import read_report, read_split
+from leyden.data.packed import read_split
 from leyden.files.tables import read_table
-from leyden.models.image_model import ImageModel
-from leyden.models.sequence_model import SequenceModel
 from leyden.outputs import load_reader
 from leyden.stages.explain.batch import preprocess
+from leyden.stages.explain.examples import choose_labels
 from leyden.stages.explain.influence import compute_influences, last_linear_layer
-from leyden.tasks import load_task
 from tests.conftest import outputs_of
-from tests.tasks.data import write_data
+from tests.stages.projects import make_project
 
 METHODS = ("integrated_gradients", "occlusion")
-Project = tuple[Path, ImageModel | SequenceModel]
-
-
-def make_project(folder: Path, task: str, suffix: str = ".png") -> Project:
-    """Prepare a tiny data set, and write the checkpoint of an untrained network for it."""
-    write_data(folder / "data", task, suffix)
-    assert main(["prepare", f"--data={folder}/data", f"--out={folder}/prepare"]) == 0
-    report = read_report(folder / "prepare")
-    network = load_task(report).default_network(for_sequences=suffix == ".npy")
-    network["init_args"] = dict(network["init_args"]) | {"width": 8}
-    spec = {name: report[name] for name in ("labels", "input", "task")} | {"network": network}
-    torch.manual_seed(0)
-    model = (SequenceModel if suffix == ".npy" else ImageModel)(**spec).eval()
-    weights = {f"model.{name}": value for name, value in model.state_dict().items()}
-    torch.save({"leyden": spec, "state_dict": weights}, folder / "model.ckpt")
-    return folder, model
 
 
 def explain(folder: Path, *args: str) -> Path:
@@ -63,21 +45,49 @@ def test_every_task_has_maps_and_evidence(task, suffix, tmp_path, capsys):
     assert set(metrics) == set(METHODS)
     assert all(0 <= each[f"{kind}_auc"] <= 1 for each in metrics.values() for kind in ("deletion", "insertion"))
     rows = read_table(out / "examples.csv", "explain")
-    assert len(rows) == 4
+    assert len({row["path"] for row in rows}) == 4
     assert list(rows[0]) == ["path", "label", "prediction", "confidence", "error", "explained", "chosen", "file"]
-    errors = [float(row["error"]) for row in rows]
+    firsts = list({row["path"]: row for row in reversed(rows)}.values())[::-1]
+    errors = [float(row["error"]) for row in firsts]
     assert max(errors) == errors[0] > errors[-1] >= min(errors) == errors[2]
-    assert [row["chosen"] for row in rows] == ["large error"] * 2 + ["small error"] * 2
-    assert {row["explained"] for row in rows} <= set(model.labels)
+    assert [row["chosen"] for row in firsts] == ["large error"] * 2 + ["small error"] * 2
     arrays = np.load(out / "maps/maps.npz")
-    assert all(len(arrays[name]) == 4 and np.isfinite(arrays[name]).all() for name in METHODS)
-    assert all((out / f"maps/{number:02d}-{name}.png").is_file() for number in range(4) for name in METHODS)
+    assert [row["explained"] for row in rows] == [model.labels[label] for label in arrays["labels"]]
+    assert all(len(arrays[name]) == len(rows) and np.isfinite(arrays[name]).all() for name in METHODS)
+    assert all((out / f"maps/{number:02d}-{name}.png").is_file() for number in range(len(rows)) for name in METHODS)
     channels = read_table(out / "channels.csv", "explain")
     assert bool(channels) == (suffix == ".png")
     assert {row["label"] for row in channels} <= set(model.labels)
     is_left_out = "influence left out: it needs a network that ends in a linear layer" in capsys.readouterr().out
     assert bool(read_table(out / "influence.csv", "explain")) != is_left_out
     assert is_left_out == (task == "segmentation")
+
+
+def test_every_target_is_explained_up_to_the_limit(tmp_path, capsys):
+    folder, model = make_project(tmp_path, "regression")
+    rows = read_table(explain(folder) / "examples.csv", "explain")
+    assert model.labels == ["level", "square"]
+    assert [row["explained"] for row in rows] == model.labels * 4
+    arrays = np.load(folder / "out/maps/maps.npz")
+    assert arrays["rows"].reshape(4, 2).T.tolist() == [arrays["rows"][::2].tolist()] * 2
+    maps = arrays["occlusion"]
+    assert all(np.abs(first - second).max() > 0 for first, second in zip(maps[::2], maps[1::2], strict=True))
+    assert len({row["label"] for row in read_table(folder / "out/channels.csv", "explain")}) == 2  # evidence of both
+    assert "num_labels" not in capsys.readouterr().out
+    rows = read_table(explain(folder, "--num_labels=1") / "examples.csv", "explain")
+    assert [row["explained"] for row in rows] == ["level"] * 4
+    assert {row["label"] for row in read_table(folder / "out/channels.csv", "explain")} == {"level"}
+    assert (
+        "explain: some targets left out: 4 of 4 examples have up to 2, and num_labels is 1" in capsys.readouterr().out
+    )
+
+
+def test_predicted_labels_are_explained_and_evidence_takes_them_in_turn(capsys):
+    labels = [[3, 1, 0], [2], [0, 4]]
+    explained, in_turn = choose_labels(labels, [0, 2], [2, 2, 0, 0, 1, 0], 2, "labels")
+    assert explained == [(0, 3), (0, 1), (2, 0), (2, 4)]
+    assert in_turn == [0, 4, 3, 1, 2, 1]
+    assert "explain: some labels left out: 1 of 2 examples have up to 3, and num_labels is 2" in capsys.readouterr().out
 
 
 def test_grades_are_chosen_and_described_as_classes(tmp_path):

@@ -142,7 +142,7 @@ def test_full_disk_leaves_nothing_half_written(full, shapes, tmp_path, error_of,
 def test_a_class_of_only_broken_files_is_an_error(shapes, tmp_path, error_of):
     (shapes / "broken").mkdir()
     (shapes / "broken/1.png").touch()
-    assert "got none of class 'broken' (broken: no file is usable)" in error_of(
+    assert "got none of 'broken' (broken: no usable file shows it)" in error_of(
         "prepare", "--data", str(shapes), "--out", str(tmp_path / "out")
     )
 

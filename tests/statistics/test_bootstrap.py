@@ -64,10 +64,12 @@ def test_paired_comparison_of_fractions_is_mcnemars():
 def test_a_model_does_not_differ_from_itself():
     values = np.random.default_rng(0).random(50)
     measures = [mean_measure("iou", values, True, bounds=(0, 1)), mean_measure("mean", values, True)]
+    measures.append(mean_measure("kappa", values, True, bounds=(-1, 1)))
     changes = paired_bootstrap(measures, measures, 0.95)
     assert changes["mean"][2:] == (0, 0, 0, 1)
     assert changes["iou"].p_value == 1
     assert -0.06 < changes["iou"].low < 0 < changes["iou"].high < 0.06
+    assert changes["kappa"][3:5] == pytest.approx((2 * changes["iou"].low, 2 * changes["iou"].high))
 
 
 def test_paired_comparison_of_groups_has_the_uncertainty_of_the_groups():

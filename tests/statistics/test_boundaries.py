@@ -21,16 +21,19 @@ def test_counts_of_a_shifted_square():
     assert counts[:, 1].tolist() == [8, 12, 8, 12]
 
 
+@pytest.mark.parametrize("ignored_fraction", [0, 0.2])
 @pytest.mark.parametrize("tolerance", [0, 1, 1.5, 3])
-def test_counts_agree_with_distances_of_all_pairs(tolerance):
+def test_counts_agree_with_distances_of_all_pairs(tolerance, ignored_fraction):
     prediction, target = (np.random.default_rng(seed).integers(0, 3, size=(9, 11)) for seed in (0, 1))
+    is_ignored = np.random.default_rng(2).random((9, 11)) < ignored_fraction
+    target[is_ignored] = 255
 
     def outline(mask):
-        padded = np.pad(mask, 1, mode="edge")
+        padded = np.pad(mask | is_ignored, 1, constant_values=True)
         same = [np.roll(padded, shift, axis)[1:-1, 1:-1] for shift in (-1, 1) for axis in (0, 1)]
-        return np.argwhere(mask & ~np.all(same, axis=0))
+        return np.argwhere(mask & ~is_ignored & ~np.all(same, axis=0))
 
-    counts = boundary_counts(prediction, target, num_classes=3, tolerance_px=tolerance)
+    counts = boundary_counts(prediction, target, num_classes=3, tolerance_px=tolerance, ignore_value=255)
     for index in range(3):
         predicted, actual = outline(prediction == index), outline(target == index)
         near = cdist(predicted, actual) <= tolerance
@@ -52,12 +55,13 @@ def test_ignored_pixels_are_no_boundary(edge):
 
 
 def test_boundary_f1_is_the_harmonic_mean_of_precision_and_recall_over_images():
-    counts = np.zeros((3, 4, 3))
+    counts = np.zeros((3, 4, 4))
     counts[:, :, 1] = [[8, 10, 4, 8], [2, 10, 4, 8], [0, 0, 0, 0]]
-    counts[:, :, 2] = [[0, 0, 0, 7], [0, 0, 0, 0], [0, 0, 0, 0]]
-    estimates = bootstrap_intervals(boundary_measures(counts, ["ground", "car", "sky"]), 0.95, 200)
+    counts[:, :, 2:] = [[[0, 0], [0, 5], [0, 0], [7, 0]], np.zeros((4, 2)), np.zeros((4, 2))]
+    estimates = bootstrap_intervals(boundary_measures(counts, ["ground", "car", "missed", "imagined"]), 0.95, 200)
     assert {name: estimate.value for name, estimate in estimates.items()} == {
-        "mean_boundary_f1": pytest.approx((2 * 0.5 * 0.5 / 1 + 0) / 2),
+        "mean_boundary_f1": pytest.approx((2 * 0.5 * 0.5 / 1 + 0 + 0) / 3),
         "boundary_f1/car": pytest.approx(0.5),
-        "boundary_f1/sky": 0,
+        "boundary_f1/missed": 0,
+        "boundary_f1/imagined": 0,
     }

@@ -5,7 +5,7 @@ import pytest
 from sklearn import metrics
 
 from leyden.statistics.bootstrap import bootstrap_intervals
-from leyden.statistics.ordinal import ordinal_measures
+from leyden.statistics.ordinal import ordinal_measures, quadratic_kappa
 
 
 def values_of(predicted, actual, num_classes):
@@ -26,6 +26,14 @@ def test_measures_agree_with_scikit_learn(missing):
             "within_one_accuracy": (abs(actual - predicted) <= 1).mean(),
         }
     )
+
+
+def test_kappa_of_weighted_examples_agrees_with_scikit_learn():
+    generator = np.random.default_rng(0)
+    predicted, actual, weights = generator.integers(0, 4, size=(3, 60))
+    kappa = quadratic_kappa(predicted, actual)
+    expected = metrics.cohen_kappa_score(actual, predicted, weights="quadratic", sample_weight=weights)
+    assert kappa.combine(weights @ kappa.statistics) == pytest.approx(expected)
 
 
 def test_grades_of_an_unsigned_type():

@@ -44,6 +44,21 @@ def test_means_over_targets_agree_with_scikit_learn(predictions_and_targets):
     assert values["rmse/height"] == pytest.approx(metrics.root_mean_squared_error(targets[:, 1], predictions[:, 1]))
 
 
+@pytest.mark.parametrize("scale", [1, 1e-16])
+def test_measures_of_weighted_examples_agree_with_scikit_learn(scale, predictions_and_targets):
+    """Sums of resamples are weighted: in these, the mean of the targets is not that of all examples."""
+    predictions, targets = (scale * array[:, :1] for array in predictions_and_targets)
+    weights = np.random.default_rng(1).integers(0, 4, size=101)
+    measures = {measure.name: measure for measure in regression_measures(predictions, targets, ["width"])}
+    for name, function in (
+        ("mae", metrics.mean_absolute_error),
+        ("rmse", metrics.root_mean_squared_error),
+        ("r2", metrics.r2_score),
+    ):
+        value = measures[name].combine(weights @ measures[name].statistics)
+        assert value == pytest.approx(function(targets, predictions, sample_weight=weights), rel=1e-9, abs=0), name
+
+
 def test_errors_in_different_units_have_no_mean(predictions_and_targets):
     values = values_of(regression_measures(*predictions_and_targets, ["width", "weight"]))
     assert {name for name in values if "/" not in name} == {"r2"}

@@ -27,8 +27,10 @@ def test_a_mixture_of_targets_has_the_mixture_of_their_losses():
     assert torch.allclose(mixed, 0.3 * loss(LOGITS, TARGETS) + 0.7 * loss(LOGITS, others))
 
 
-def test_weights_are_float32_in_a_bfloat16_module():
-    assert BinaryCrossEntropy(torch.ones(2), 0.1).bfloat16()(LOGITS, TARGETS).dtype == torch.float32
+def test_a_bfloat16_module_computes_the_loss_in_float32():
+    weights = torch.tensor([0.5, 3.0])  # which bfloat16 holds exactly
+    expected = BinaryCrossEntropy(weights, 0.1)(LOGITS, TARGETS)
+    assert torch.equal(BinaryCrossEntropy(weights, 0.1).bfloat16()(LOGITS, TARGETS), expected)
 
 
 def test_a_smoothing_of_one_is_refused():

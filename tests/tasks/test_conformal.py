@@ -18,7 +18,8 @@ def radius(outputs: torch.Tensor, targets: torch.Tensor, *, coverage: float = 0.
 def test_the_radius_is_a_quantile_of_the_absolute_residuals(parts):
     """Of 19 residuals 1 to 19 it is number ceil(20 * 0.9) = 18, for each target on its own."""
     residuals = torch.tensor(np.random.default_rng(0).permutation(19) + 1.0)[:, None] * torch.tensor([1.0, -2.0])
-    assert radius(residuals, torch.zeros(19, 2), parts=parts).tolist() == [18.0, 36.0]
+    targets = torch.arange(38.0).view(19, 2)
+    assert radius(targets + residuals, targets, parts=parts).tolist() == [18.0, 36.0]
 
 
 def test_with_too_few_examples_it_is_infinite():

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from leyden.statistics.label_temperature import label_temperature
+from leyden.statistics.thresholds import choose_threshold
 from leyden.tasks.label_calibration import LabelCalibration
 
 
@@ -29,6 +30,8 @@ def test_temperatures_calibrate_and_thresholds_apply_to_calibrated_probabilities
     temperatures, thresholds = calibrate((logits, targets))
     assert temperatures.tolist() == pytest.approx([1.0, 3.0], rel=0.2)
     assert temperatures[1] == pytest.approx(label_temperature(logits[:, 1], targets[:, 1]))
+    for threshold, scores, label in zip(thresholds, (logits / temperatures).sigmoid().T, targets.T, strict=True):
+        assert float(threshold) == pytest.approx(choose_threshold(scores, label), abs=0.01)
     assert ((thresholds > 0.2) & (thresholds < 0.5)).all()  # the best threshold of F1 is half of the best F1
 
 

@@ -43,6 +43,7 @@ def test_issues_of_labels_are_found():
     ]
     assert Multilabel(["a"]).find_issues(["a"] * 20) == ["labels that every example has: a"]
     assert Multilabel([*"abcdefg"]).find_issues([*"abcdefg"])[0].endswith("e (1) and 2 more")
+    assert Multilabel([*"abcde"]).find_issues([*"abcde"])[0].endswith("e (1)")
     assert Multilabel(["a", "b"]).find_issues(["a", "b"] * 20) == []
 
 
@@ -89,6 +90,8 @@ def test_calibration_becomes_facts_of_the_task():
         "thresholds": pytest.approx([0.1, 0.2, 0.3]),
     }
     assert load_task(description).describe() == description["task"]
+    one = Multilabel(["cat"]).describe_calibration(torch.tensor([2.0, 0.25]))  # as torchmetrics squeezes one label's
+    assert one["task"] == {"name": "multilabel", "temperatures": [2.0], "thresholds": [0.25]}
     assert TASK.describe() == {"name": "multilabel"}
 
 

@@ -13,7 +13,7 @@ from leyden.cli import main
 from leyden.data.packed import read_report
 from leyden.errors import UserError
 from leyden.tasks.ordinal import Ordinal
-from leyden.tasks.targets import LossOptions, TargetSettings, TargetSource
+from leyden.tasks.targets import LossOptions, TargetSource
 from tests.tasks.sources import SOURCE
 
 TASK = Ordinal(["none", "mild", "severe"])
@@ -32,13 +32,13 @@ def source(tmp_path: Path):
 
     def write(content: str) -> TargetSource:
         (tmp_path / "grades.csv").write_text(content)
-        return TargetSource(tmp_path, ("grade",), TargetSettings())
+        return SOURCE._replace(data=tmp_path, columns=("grade",))
 
     return write
 
 
 def test_the_order_is_that_of_the_table(source):
-    assert Ordinal.from_texts(["mild", "none", "mild", "=2"], source("Grade ,n\nnone\n'=2,9\n\n mild,7\n")).labels == [
+    assert Ordinal.from_texts(["mild", "none", "mild", "=2"], source("Grade ,n\nnone\n'=2,9\n\n mild ,7\n")).labels == [
         "none",
         "=2",
         "mild",
@@ -55,7 +55,7 @@ def test_without_a_table_numbers_are_in_their_order():
         (["2", "mild"], r"expected grades that are numbers, or data/grades\.csv .*got 'mild' and no such file"),
         (["2", "nan"], "expected grades that are numbers.*got 'nan'"),
         (["2", "3", "2.0"], r"expected one spelling of each grade; got 2, 2\.0, 3"),
-        (["2", "2"], "expected examples of two classes or more in data; got only '2'"),
+        (["2", "2"], "expected examples of two grades or more in data; got only '2'"),
     ],
 )
 def test_grades_without_an_order_are_refused(texts, message):
@@ -114,6 +114,8 @@ def test_class_weights_apply_to_the_examples_of_a_grade():
 def test_label_smoothing_spreads_targets_over_all_grades():
     expected = F.cross_entropy(LOGITS, 0.8 * SHARES + 0.2 / 3)
     assert loss_of(LOGITS, TARGETS, label_smoothing=0.2) == pytest.approx(float(expected), abs=1e-5)
+    with pytest.raises(UserError, match="label_smoothing must lie in"):
+        TASK.make_loss(LossOptions(label_smoothing=1.0))
 
 
 def test_a_mixture_of_grades_has_the_mixture_of_their_losses():
@@ -124,17 +126,22 @@ def test_a_mixture_of_grades_has_the_mixture_of_their_losses():
 
 
 def test_the_loss_is_float32_in_a_bfloat16_module():
-    loss = TASK.make_loss(LossOptions(class_weights={"mild": 4.0})).bfloat16()
-    assert loss(LOGITS.bfloat16(), TARGETS).dtype == torch.float32
+    loss, logits = TASK.make_loss(LossOptions(class_weights={"mild": 4.0})), LOGITS.bfloat16()
+    expected = float(loss(logits.float(), TARGETS))
+    value = loss.bfloat16()(logits, TARGETS)
+    assert value.dtype == torch.float32
+    assert float(value) == pytest.approx(expected, rel=2e-3)  # the shares are rounded
 
 
 def test_scores_are_exact_for_batches_of_unequal_sizes():
-    scores = TASK.make_scores("val/")
-    for batch in ([0], [1, 2]):
-        scores.update(LOGITS[batch], TARGETS[batch])
-    kappa = cohen_kappa_score(TARGETS, LOGITS.argmax(dim=1), weights="quadratic")
+    targets = torch.tensor([0] * 20 + [1] * 5 + [2] * 9)
+    logits = torch.eye(3)[targets] + torch.randn(34, 3, generator=torch.Generator().manual_seed(0))
+    predicted, scores = logits.argmax(dim=1), TASK.make_scores("val/")
+    for batch in (slice(0, 3), slice(3, 34)):
+        scores.update(logits[batch], targets[batch])
+    kappa = cohen_kappa_score(targets, predicted, weights="quadratic")
     assert {name: float(value) for name, value in scores.compute().items()} == {
-        "val/loss": pytest.approx(loss_of(LOGITS, TARGETS)),
-        "val/accuracy": pytest.approx(1 / 3),
+        "val/loss": pytest.approx(loss_of(logits, targets)),
+        "val/accuracy": pytest.approx(float((predicted == targets).float().mean())),
         "val/quadratic_kappa": pytest.approx(kappa),
     }

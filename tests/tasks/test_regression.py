@@ -33,6 +33,11 @@ def test_what_is_no_finite_number_is_refused(cell):
         Regression.from_texts([f"1;{cell}"], TWO)
 
 
+def test_a_separator_in_the_cell_of_one_target_is_no_number():
+    with pytest.raises(UserError, match="expected a finite number as target target; got '1;2'"):
+        Regression.from_texts(["1;2"], SOURCE)
+
+
 def test_units_of_unknown_targets_are_refused():
     with pytest.raises(UserError, match="expected units of the targets angle_deg, mass; got one of length"):
         Regression.from_texts(["1;2"], TWO._replace(settings=TargetSettings(units={"length": "m"})))
@@ -42,16 +47,18 @@ def test_strata_are_tenths_of_the_first_target():
     task = Regression(["a"])
     assert task.strata([str(value) for value in range(40, 0, -1)]) == [str(rank // 4) for rank in range(39, -1, -1)]
     assert task.strata(["5", "5", "5"]) == ["0"] * 3
+    assert Regression(["a", "b"]).strata(["1;0", "7;0"] * 6) == ["0", "1"] * 6  # 12 are too few for more than 3 strata
 
 
 def test_issues_of_targets_are_found():
     task = Regression(["a"])
-    values = [*map(str, range(100)), "10000"]
+    values = [*map(str, range(1000, 1100)), "-10000"]
     assert task.find_issues(values) == [
-        "1 targets a are far from all others (for example 10000, where half of them lie between 25 and 75)"
+        "1 targets a are far from all others (for example -10000, where half of them lie between 1024 and 1074)"
     ]
     assert task.find_issues([*["7"] * 3, "1", "2"]) == ["3 of 5 targets a are 7"]
-    assert task.find_issues(values[:100]) == []
+    assert task.find_issues([*["7"] * 8, "1", "2"]) == ["8 of 10 targets a are 7"]  # half of them differ by 0
+    assert task.find_issues([*["7"] * 2, "1", "2"]) == task.find_issues(values[:100]) == []
     with pytest.raises(UserError, match="every a is 7; there is nothing to learn"):
         task.find_issues(["7", "7"])
 
@@ -107,7 +114,8 @@ def test_radii_become_facts_unless_there_are_too_few_examples(count):
     task = Regression(TASK.labels[:count])
     radii = torch.tensor([3.0, 4.0])[:count]
     assert task.describe_calibration(radii.squeeze())["task"]["radius"] == radii.tolist()
-    assert "radius" not in task.describe_calibration(torch.full((count,), math.inf))["task"]
+    radii[-1] = math.inf
+    assert "radius" not in task.describe_calibration(radii.squeeze())["task"]
 
 
 def test_the_distance_to_a_teacher_is_the_loss_with_its_outputs_as_targets():

@@ -12,11 +12,12 @@ from torch.nn import functional as F
 
 from leyden.data.augment import Augment
 from leyden.data.datamodule import ImageData
-from leyden.data.packed import read_paths, read_split
+from leyden.data.packed import read_split
 from leyden.errors import UserError
 from leyden.tasks import load_task
 from leyden.tasks.segmentation_loss import SegmentationLoss
 from leyden.tasks.targets import LossOptions
+from tests.conftest import REPO
 from tests.data.test_datamodule import training_batches
 from tests.stages.test_prepare import prepare
 
@@ -36,16 +37,20 @@ def write_png(path: Path, pixels: np.ndarray) -> None:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Images with a bright rectangle of at least half of each side, and masks of where it is."""
+    return write_rectangles(tmp_path / "data")
+
+
+def write_rectangles(folder: Path) -> Path:
+    """Write images with a bright rectangle of at least half of each side, and masks of where it is."""
     generator = np.random.default_rng(0)
     for number in range(COUNT):
         mask = np.zeros((SIDE, SIDE), np.uint8)
         top, left, height, width = *generator.integers(2, 10, 2), *generator.integers(12, 15, 2)
         mask[top : top + height, left : left + width] = 1
-        write_png(tmp_path / f"data/images/{number:02}.png", (mask * 200 + 20).astype(np.uint8))
-        write_png(tmp_path / f"data/masks/{number:02}.png", mask)
-    (tmp_path / "data/classes.csv").write_text("value,name\n0,dark\n1,bright\n")
-    return tmp_path / "data"
+        write_png(folder / f"images/{number:02}.png", (mask * 200 + 20).astype(np.uint8))
+        write_png(folder / f"masks/{number:02}.png", mask)
+    (folder / "classes.csv").write_text("value,name\n0,dark\n1,bright\n")
+    return folder
 
 
 def thresholded(images: np.ndarray) -> np.ndarray:
@@ -93,16 +98,6 @@ def test_folders_are_classes_if_the_user_says_so(data, tmp_path):
     assert prepare(data, tmp_path / "out", "--class_depth=1")["labels"] == ["images", "masks"]
 
 
-def test_folders_of_splits_are_kept(data, tmp_path):
-    for kind in ("images", "masks"):
-        for number, path in enumerate(sorted((data / kind).iterdir())):
-            split = ("train", "val", "test")[number % 3]
-            (data / kind / split).mkdir(exist_ok=True)
-            path.rename(data / kind / split / path.name)
-    assert prepare(data, tmp_path / "out")["sizes"] == {"train": 14, "val": 13, "test": 13}
-    assert read_paths(tmp_path / "out", "val")[0] == "images/val/01.png"
-
-
 def test_what_has_no_counterpart_is_left_out_and_counted(data, tmp_path, capsys):
     (data / "masks/00.png").unlink()
     (data / "images/01.png").unlink()
@@ -130,12 +125,6 @@ def test_masks_that_do_not_fit_are_rejected_with_the_reason(data, tmp_path):
         ),
         "images/02.png,mask masks/02.png: no pixel is of a class",
     ]
-
-
-def test_two_masks_of_one_image_are_an_error(data, tmp_path, error_of):
-    shutil.copy(data / "masks/00.png", data / "masks/00.bmp")
-    line = error_of("prepare", f"--data={data}", f"--out={tmp_path}/out")
-    assert "expected one file in masks/ for each image; got masks/00.bmp and masks/00.png" in line
 
 
 def test_unreadable_masks_are_an_error_with_the_reason(data, tmp_path, error_of):
@@ -207,6 +196,25 @@ def test_every_split_has_the_rarest_class(data, tmp_path, capsys):
     assert "classes that fewer than 10 images show: 2 (9)" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("name", "is_named"), [("bright", True), ("Void", False)])
+def test_a_listed_class_of_the_ignored_value_is_named(data, tmp_path, capsys, name, is_named):
+    (data / "classes.csv").write_text(f"value,name\n0,dark\n1,grey\n2,{name}\n")
+    for number in range(COUNT):
+        mask = np.asarray(Image.open(data / f"masks/{number:02}.png")).copy()
+        mask[:4, :4] = 2
+        write_png(data / f"masks/{number:02}.png", mask)
+    assert prepare(data, tmp_path / "out", "--ignore_value=2")["labels"] == ["dark", "grey"]
+    warning = f"{name} in classes.csv has the ignore_value, so that its pixels count nowhere"
+    assert (warning in capsys.readouterr().err) == is_named
+
+
+def test_a_listed_class_that_no_mask_shows_is_an_error(data, tmp_path, error_of):
+    (data / "classes.csv").write_text("value,name\n0,dark\n1,bright\n2,grey\n")
+    line = error_of("prepare", f"--data={data}", f"--out={tmp_path}/out")
+    assert "expected train examples of all classes; got none of 'grey' (grey: no usable file shows it)" in line
+    assert line.endswith("or remove it from classes.csv")
+
+
 def test_masks_of_one_class_are_a_warning(data, tmp_path, capsys):
     for name in ("00", "01", "02"):
         write_png(data / f"masks/{name}.png", np.zeros((SIDE, SIDE), np.uint8))
@@ -263,6 +271,20 @@ def test_transforms_move_masks_too(data, tmp_path):
     assert torch.equal((images[:, 0] > 120)[is_counted], (masks == 1)[is_counted])
 
 
+@pytest.mark.parametrize("verb", ["fit", "doctor"])
+@pytest.mark.parametrize("name", ["RandAugment", "AutoAugment", "TrivialAugmentWide", "AugMix"])
+def test_transforms_that_cannot_move_a_mask_are_refused_before_the_training(
+    verb, name, data, tmp_path, monkeypatch, error_of
+):
+    monkeypatch.chdir(tmp_path)
+    prepare(data, tmp_path / "out")
+    transforms = [{"class_path": f"torchvision.transforms.v2.{name}"}]
+    config = f"--config={REPO}/configs/train.yaml"
+    line = error_of(verb, config, f"--data.folder={tmp_path / 'out'}", f"--data.augment.transforms={transforms}")
+    assert f"expected transforms of an image and its mask, as in torchvision.transforms.v2; {name} fails with" in line
+    assert not Path("runs").exists()
+
+
 def soft_dice_loss(logits: torch.Tensor, targets: torch.Tensor) -> float:
     """Return the loss of one image, computed class by class."""
     probabilities, is_counted = logits.softmax(0), targets != 255
@@ -281,6 +303,15 @@ def test_the_loss_is_cross_entropy_and_dice(targets):
     dice = np.mean([soft_dice_loss(*pair) for pair in zip(LOGITS, targets, strict=True)])
     loss = SegmentationLoss(weights, 0.1)(LOGITS, targets)
     assert float(loss) == pytest.approx(float(cross_entropy) + dice, abs=1e-6)
+
+
+def test_a_batch_is_the_mean_of_its_images():
+    """However many pixels of each are ignored."""
+    targets, loss = TARGETS.clone(), SegmentationLoss(torch.tensor([0.5, 1.0, 2.0]), 0.1)
+    for number, target in enumerate(targets):
+        target.view(-1)[: 4 * number] = 255
+    images = [loss(LOGITS[n : n + 1], targets[n : n + 1]) for n in range(7)]
+    assert torch.allclose(loss(LOGITS, targets), torch.stack(images).mean())
 
 
 def test_the_loss_ranges_from_zero_to_a_wrong_class():

@@ -57,6 +57,7 @@ def test_a_task_has_a_reader_that_agrees_with_it(name):
     assert (task.name, reader.name) == (name, name)
     for attribute in ("noun", "has_one_label", "is_dense"):
         assert getattr(task, attribute) == getattr(reader, attribute)
+    assert getattr(task(["a", "b"]).make_calibration(), "coverage", None) == reader.coverage
 
 
 def test_targets_are_packed_as_the_task_says(case):
@@ -126,6 +127,7 @@ def test_scores_have_the_value_by_which_epochs_are_compared(case):
 def test_a_reader_reads_what_a_calibrated_model_returns(case):
     task, report, targets = case
     outputs, calibration = task.make_output()(outputs_for(task, targets)), task.make_calibration()
+    assert (calibration is None) == task.is_dense
     if calibration is not None:
         calibration.update(outputs, torch.from_numpy(targets))
         report = report | task.describe_calibration(calibration.compute())
@@ -150,5 +152,5 @@ def test_what_is_explained_has_a_number_for_each_label(case):
     for values in (reader.explained_outputs(outputs, reference), reader.response(outputs, reference)):
         assert values.shape == (len(targets), len(task.labels))
     labels = reader.explained_labels(outputs.numpy())
-    assert labels.shape == (len(targets),)
-    assert set(labels) <= set(range(len(task.labels)))
+    assert len(labels) == len(targets)
+    assert all(each and set(each) <= set(range(len(task.labels))) for each in labels)

@@ -238,7 +238,7 @@ def test_labels_are_passed_from_data_that_has_them(error_of):
 def test_settings_of_another_module_are_left_out_with_a_note(caplog):
     config = ["-c", str(REPO / "configs/train.yaml"), "--trainer.max_epochs=1"]
     assert main(["fit", *config, *CLASSIFIER]) == 0
-    assert "note: left out, as the class now set does not have it: model.init_args.optimizer" in caplog.text
+    assert "note: left out, since the chosen class does not take it: model.init_args.optimizer" in caplog.text
 
 
 def test_validate_and_test_score_the_checkpoint_of_the_configured_module(capsys, error_of):

@@ -1,4 +1,4 @@
-"""Progress bar, TensorBoard and profiler; none of them changes the run's fingerprint."""
+"""TensorBoard and profiler; none of them changes the run's fingerprint."""
 
 import importlib.util
 from pathlib import Path
@@ -16,14 +16,6 @@ FIT = (
     "--trainer.precision=32-true",
     "--trainer.max_epochs=1",
 )
-
-
-def test_the_progress_bar_shows_throughput_time_left_and_memory(workspace, capsys):
-    assert main([*FIT, "--trainer.enable_progress_bar=true", "--trainer.enable_model_summary=false"]) == 0
-    bar = capsys.readouterr().out
-    for metric in ("examples/s=", "left=0:00:", "memory=", "val/accuracy="):
-        assert metric in bar
-    assert float(bar.rsplit("examples/s=")[-1].split(",")[0]) > 1
 
 
 def test_tensorboard_logs_scalars_histograms_and_the_graph_in_the_runs_folder(workspace):

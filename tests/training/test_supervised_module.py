@@ -2,8 +2,11 @@
 
 import pytest
 import torch
+from lightning.pytorch import Trainer
+from torchvision.models.inception import InceptionOutputs
 
 from leyden import SupervisedModule, UserError
+from leyden.models.torchvision_segmentation import Heads
 from leyden.training.execution import Execution
 from leyden.training.mixing import Mixing
 from leyden.training.schedules import Schedule
@@ -37,11 +40,38 @@ def test_images_are_normalised_by_the_model_alone():
         model.training_step((inputs, labels), 0)
 
 
+def test_mixtures_depend_on_the_seed_the_epoch_and_the_batch(monkeypatch):
+    batch = torch.arange(16, dtype=torch.uint8).view(16, 1, 1, 1).expand(16, 1, 8, 8), torch.arange(16) % 2
+
+    def mixed(seed: int = 0, epoch: int = 0, batch_idx: int = 0) -> list[float]:
+        torch.manual_seed(seed)
+        monkeypatch.setattr(SupervisedModule, "current_epoch", epoch)
+        model = SupervisedModule(NETWORK, ["a", "b"], GREY, mixing=Mixing(mixup_alpha=1.0))
+        return model.prepare_inputs(batch, batch_idx)[0][0][:, 0, 0, 0].tolist()
+
+    assert mixed() == mixed()
+    assert mixed() not in (mixed(seed=1), mixed(epoch=1), mixed(batch_idx=1))
+
+
 def test_a_checkpoint_of_other_labels_is_refused():
     checkpoint: dict = {}
     SupervisedModule(NETWORK, ["a", "c"], GREY).on_save_checkpoint(checkpoint)
     with pytest.raises(UserError, match="expected a checkpoint of labels"):
         SupervisedModule(NETWORK, ["a", "b"], GREY).on_load_checkpoint(checkpoint)
+
+
+def test_the_calibration_is_part_of_a_checkpoint():
+    for task, found in (
+        (None, {"temperature": 2.0}),
+        ("regression", {"task": {"name": "regression", "radius": [3.0, 4.0]}}),
+    ):
+        first, second = (SupervisedModule(NETWORK, ["a", "b"], GREY, task and {"name": task}) for _ in range(2))
+        first.model.spec |= found
+        checkpoint: dict = {}
+        first.on_save_checkpoint(checkpoint)
+        second.trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+        second.on_load_checkpoint(checkpoint)
+        assert second.model.spec | found == second.model.spec
 
 
 def test_a_checkpoint_that_does_not_describe_its_network_is_refused():
@@ -106,6 +136,15 @@ def test_the_weighted_loss_of_a_batch_is_the_mean_of_its_parts_losses():
     assert torch.allclose(torch.stack(halves).mean(), weighted._loss(logits, labels))
 
 
+def test_auxiliary_heads_weigh_half_in_the_loss_and_others_are_equal():
+    module = SupervisedModule(NETWORK, ["a", "b"], GREY)
+    first, second, labels = torch.randn(6, 2), torch.randn(6, 2), torch.tensor([0, 1] * 3)
+    losses = [module._loss(logits, labels) for logits in (first, second)]
+    assert torch.allclose(module._loss((first, second), labels), sum(losses) / 2)
+    for heads in (Heads(first, second), InceptionOutputs(first, second)):
+        assert torch.allclose(module._loss(heads, labels), (losses[0] + 0.5 * losses[1]) / 1.5)
+
+
 def test_class_weights_change_the_training_loss_only():
     torch.manual_seed(0)
     batch = torch.randint(0, 256, (8, 1, 8, 8), dtype=torch.uint8), torch.tensor([0, 1] * 4)
@@ -116,4 +155,16 @@ def test_class_weights_change_the_training_loss_only():
     assert plain.training_step(batch, 0) != weighted.training_step(batch, 0)
     for model in (plain.eval(), weighted.eval()):
         model.validation_step(batch, 0)
+        model.test_step(batch, 0)
     assert plain.val_scores.compute() == weighted.val_scores.compute()
+    tested = {name.replace("test/", "val/"): value for name, value in plain.test_scores.compute().items()}
+    assert tested == plain.val_scores.compute()
+
+
+def test_the_loss_is_of_outputs_in_the_units_of_the_targets():
+    task = {"name": "regression", "mean": [1000.0], "std": [10.0]}
+    model = SupervisedModule(NETWORK, ["a"], GREY, task).eval()
+    images, targets = torch.randint(0, 256, (8, 1, 8, 8), dtype=torch.uint8), torch.full((8, 1), 1003.0)
+    outputs = model(images).detach()
+    assert float((outputs - 1000).abs().max()) < 100
+    assert torch.allclose(model.training_step((images, targets), 0), model.loss(outputs, targets))

@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from leyden import SupervisedModule
+from leyden.tasks.temperature import Temperature
 from leyden.training.adversarial import attack
 from leyden.training.mixing import Mixing
 from leyden.training.schedules import Schedule
@@ -79,6 +80,28 @@ def test_accumulated_batches_equal_one_large_batch_also_in_an_incomplete_group(c
     largest_change = (whole - before).abs().max()
     assert largest_change > 0.01
     assert (accumulated - whole).abs().max() < 1e-5 * largest_change
+
+
+def test_the_training_loss_of_an_epoch_is_the_mean_over_its_examples():
+    batches = [
+        tuple(part[:size] for part in batch) for batch, size in zip(make_batches(3, 16), (16, 3, 9), strict=True)
+    ]
+    model, *_ = train(batches, lr=1e-9, epochs=1)
+    images, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    assert float(model.trainer.callback_metrics["train/loss"]) == pytest.approx(
+        float(model.loss(model(images), labels).detach())
+    )
+
+
+def test_validation_scores_and_the_calibration_are_of_the_last_epochs_validation_examples_alone():
+    batches = make_batches(4, 16)
+    model, *_ = train(batches, epochs=3)  # which validates on the first batch
+    images, labels = batches[0]
+    logits, calibration = model(images).detach(), Temperature(2)
+    calibration.update(logits, labels)
+    assert model.model.spec["temperature"] == pytest.approx(float(calibration.compute()))
+    expected = float(nn.functional.cross_entropy(logits, labels))
+    assert float(model.trainer.callback_metrics["val/loss"]) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", FP16])

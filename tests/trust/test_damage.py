@@ -232,7 +232,7 @@ def test_images_of_a_wrong_size_are_refused_by_exported_files(model_files):
 
 
 def test_damaged_pretrained_weights_are_refused(tmp_path):
-    from leyden.models.torchvision_net import read_weights
+    from leyden.models.weights_file import read_weights
 
     torch.save({"layer": torch.ones(1000)}, tmp_path / "weights.pth")
     assert read_weights(tmp_path / "weights.pth")["layer"].sum() == 1000

@@ -21,6 +21,7 @@ from leyden.imaging.mask_classes import IGNORED
 from leyden.ops.resample import resample_normalize
 from leyden.ranges import check_range
 
+NUM_CHECKED = 4  # images: a transform may be applied to some of them only
 Margin = tuple[int, int]  # rows and columns by which images are stored larger than the model takes them
 
 
@@ -85,6 +86,23 @@ class Augment:
             check_range(section, f"[{low}, 1]", resized_crop=high)
         for spec in self.transforms:
             make_transform(spec)
+
+    def check_transforms(self, channels: int, height: int, width: int, has_masks: bool) -> None:
+        """Apply `transforms` to a few random images, and masks, before a training starts.
+
+        Raises:
+            UserError: if one fails, as RandAugment does with masks.
+        """
+        if not self.transforms:
+            return
+        seeds = torch.arange(NUM_CHECKED)
+        generator = torch.Generator().manual_seed(0)
+        shape = NUM_CHECKED, channels, height, width
+        images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+        if has_masks:
+            transform_pairs(images, torch.zeros_like(images[:, 0]), self.transforms, seeds)
+        else:
+            transform_each(images, self.transforms, seeds)
 
     @property
     def is_fusable(self) -> bool:

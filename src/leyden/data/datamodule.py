@@ -133,6 +133,7 @@ class ImageData(LightningDataModule):
                 "expected only crop, resized crop, flip and cutout with data.fused: yes; "
                 "got colour_jitter or transforms; set fused: auto, or turn them off"
             )
+        augment.check_transforms(self.input["channels"], *self._size, self._task.is_dense)
         # Decided by `train_dataloader`:
         self._train_images: Tensor | None = None  # uint8 (N, H, W, C), if batches are gathered after the transfer
         self._is_fused = False

@@ -119,7 +119,7 @@ def find_classes(
     """Make a class of each value that masks hold, or of each colour if some masks hold colours without values.
 
     Args:
-        found: What `scan_mask` found in all masks.
+        found: The `contents` of all masks.
         ignore_value: The value that is no class; None if all are.
 
     Returns:

@@ -1,8 +1,9 @@
 """Masks of images, in which each pixel holds the index of its class: reading, resizing and drawing."""
 
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -24,6 +25,8 @@ from leyden.imaging.mask_classes import CLASSES, IGNORED, MAX_CLASSES, Colour, M
 
 FORMATS = ("PNG", "BMP", "TIFF")  # others change values when they are saved
 SCALES = {"L;2": 85, "L;4": 17}  # by which Pillow multiplies the values of files with 2 or 4 bits
+COMPRESSION_LEVEL = 1  # a hundredth of the size; higher levels take longer than decoding the file
+Channel = TypeVar("Channel", int, np.ndarray)
 
 
 class MaskReader(NamedTuple):
@@ -71,27 +74,41 @@ class MaskReader(NamedTuple):
 
 
 class RawMask(NamedTuple):
-    """The pixels of a mask file, upright."""
+    """A mask file, decoded and upright: the kinds of its pixels, and which kind each pixel is."""
 
-    values: np.ndarray | None  # (H, W), grey or indices of a palette, up to 16 bits; None for colours
-    codes: np.ndarray | None  # colours 0xRRGGBB, int32 (H, W); None for grey with more than 8 bits
     mode: str  # L, P or RGB
+    values: list[int] | None  # of each kind: grey, or an index of the palette, up to 16 bits; None for colours
+    codes: list[int] | None  # of each kind: its colour 0xRRGGBB; None for grey with more than 8 bits
+    size: tuple[int, int]  # height and width
+    packed_kinds: bytes  # the kind of each pixel, uint8 (H, W), compressed: masks are kept in memory or in a file
 
     @property
-    def pixels(self) -> np.ndarray:
-        pixels = self.codes if self.values is None else self.values
-        assert pixels is not None
-        return pixels
+    def kinds(self) -> np.ndarray:
+        """The kind of each pixel, uint8 (H, W)."""
+        return np.frombuffer(zlib.decompress(self.packed_kinds), np.uint8).reshape(self.size)
+
+    @property
+    def contents(self) -> frozenset[tuple[int | None, int | None]]:
+        """Each value with its colour, which is None for grey; colours without a palette have the value None."""
+        if self.values is None:
+            return frozenset((None, code) for code in self.codes or ())
+        codes = self.codes if self.mode == "P" and self.codes else [None] * len(self.values)
+        return frozenset(zip(self.values, codes, strict=True))
 
 
 def read_mask(file: Path | bytes, reader: MaskReader, image_size: tuple[int, int] | None = None) -> np.ndarray:
-    """Read a mask, upright by its EXIF orientation as its image is.
+    """Read a mask, as `decode_mask` and `classify` do."""
+    return classify(decode_mask(file, reader.limits), reader, image_size)
+
+
+def classify(raw: RawMask, reader: MaskReader, image_size: tuple[int, int] | None = None) -> np.ndarray:
+    """Find the class of each pixel.
 
     Grey pixels hold the values of classes. RGB pixels, and those with a palette, hold their colours, if all of them
     are known; else the values are the indices of the palette, or of pixels whose three channels are equal.
 
     Args:
-        file: The file, or its content: PNG, BMP or TIFF.
+        raw: The mask.
         reader: The classes.
         image_size: Height and width of its image, upright, as it is in its file; None checks nothing.
 
@@ -99,61 +116,31 @@ def read_mask(file: Path | bytes, reader: MaskReader, image_size: tuple[int, int
         Class indices uint8 (H, W), `IGNORED` where a pixel has the ignored value or colour.
 
     Raises:
-        UnreadableImageError: if it cannot be read, a pixel is of no class, or its size is not that of its image.
+        UnreadableImageError: if a pixel is of no class, or its size is not that of its image.
     """
-    raw = decode_mask(file, reader.limits)
-    height, width = raw.pixels.shape
-    if image_size and (height, width) != tuple(image_size):
-        raise UnreadableImageError(f"has {width}x{height} pixels; its image has {image_size[1]}x{image_size[0]}")
+    if image_size and raw.size != tuple(image_size):
+        shown, expected = (f"{width}x{height}" for height, width in (raw.size, image_size))
+        raise UnreadableImageError(f"has {shown} pixels; its image has {expected}")
     by_value = (raw.values, reader.indices_by_value, "the value {}".format)
     by_colour = (raw.codes, reader.indices_by_colour, lambda code: f"the colour {to_hex(to_colour(code))}")
     reasons = []
-    for pixels, indices, describe in (by_value, by_colour) if raw.mode == "L" else (by_colour, by_value):
-        if pixels is not None and indices:
-            found = look_up(pixels, indices)
-            if isinstance(found, np.ndarray):
-                return found
-            reasons.append(f"holds {describe(found)}, which is no class")
+    for kinds, indices, describe in (by_value, by_colour) if raw.mode == "L" else (by_colour, by_value):
+        if kinds is not None and indices:
+            unknown = [kind for kind in kinds if kind not in indices]
+            if not unknown:
+                return np.array([indices[kind] for kind in kinds], np.uint8)[raw.kinds]
+            reasons.append(f"holds {describe(min(unknown))}, which is no class")
     if not reasons:
         raise UnreadableImageError(f"holds colours, and no class has one; add the column color to {CLASSES}")
     raise UnreadableImageError(reasons[-1 if raw.mode == "P" else 0])
 
 
-def look_up(pixels: np.ndarray, indices: Mapping[int, int]) -> np.ndarray | int:
-    """Return the index of each pixel's value, uint8; or the smallest value that has none."""
-    keys = np.array(sorted(indices))
-    positions = np.searchsorted(keys, pixels).clip(max=len(keys) - 1)
-    is_unknown = keys[positions] != pixels
-    if is_unknown.any():
-        return int(pixels[is_unknown].min())
-    return np.array([indices[key] for key in keys.tolist()], np.uint8)[positions]
-
-
-def scan_mask(file: Path | bytes, limits: ImageReader = ImageReader()) -> frozenset[tuple[int | None, int | None]]:
-    """Find the values and colours that a mask holds, of which `find_classes` makes classes.
-
-    Returns:
-        Each value with its colour 0xRRGGBB, which is None for grey; colours without a palette have the value None.
+def decode_mask(file: Path | bytes, limits: ImageReader = ImageReader()) -> RawMask:
+    """Decode a mask, upright by its EXIF orientation as its image is: PNG, BMP or TIFF.
 
     Raises:
-        UnreadableImageError: if it cannot be read, or holds more values than there can be classes.
-    """
-    raw = decode_mask(file, limits)
-    values, first = np.unique(raw.pixels, return_index=True)
-    if len(values) > MAX_CLASSES + 1:
-        kind = "colours" if raw.values is None else "values"
-        raise UnreadableImageError(f"holds {len(values):,} {kind}: no mask, or one that was smoothed")
-    if raw.values is None:
-        return frozenset((None, code) for code in values.tolist())
-    codes = [None] * len(values) if raw.mode != "P" or raw.codes is None else raw.codes.ravel()[first].tolist()
-    return frozenset(zip(values.tolist(), codes, strict=True))
-
-
-def decode_mask(file: Path | bytes, limits: ImageReader) -> RawMask:
-    """Decode the exact values of a mask.
-
-    Raises:
-        UnreadableImageError: if the file is unreadable, or of a format or mode that does not keep values.
+        UnreadableImageError: if the file is unreadable, of a format or mode that does not keep values, or holds more
+            values than there can be classes.
     """
     content = file if isinstance(file, bytes) else read_content(file)
     try:
@@ -168,44 +155,58 @@ def decode_mask(file: Path | bytes, limits: ImageReader) -> RawMask:
             if (deep and deep.is_inverted) or (opened.mode in ("1", "L") and "I" in layout.partition(";")[2]):
                 raise UnreadableImageError("TIFF file in which 0 is white; save it with 0 as black")
             pixels = deep.values if deep else to_array(opened)
-            raw = to_raw(opened, pixels.squeeze(2) if deep and pixels.shape[2] == 1 else pixels, layout)
-            transposition = find_transposition(opened)
+            pixels = pixels.squeeze(2) if deep and pixels.shape[2] == 1 else pixels
+            return to_raw(opened, pixels, layout, find_transposition(opened))
     except Exception as error:
         raise as_unreadable(error) from error
-    return (
-        raw
-        if transposition is None
-        else raw._replace(values=transpose(raw.values, transposition), codes=transpose(raw.codes, transposition))
-    )
 
 
-def to_raw(opened: Image.Image, pixels: np.ndarray, layout: str) -> RawMask:
+def to_raw(opened: Image.Image, pixels: np.ndarray, layout: str, transposition: Image.Transpose | None) -> RawMask:
     mode = opened.mode
+    values: list[int] | None
+    codes: list[int] | None
     if mode in ("LA", "RGBA") and pixels.dtype == np.uint8:
         if pixels[..., -1].min() < 255:
             raise UnreadableImageError("has transparent pixels; save it without an alpha channel")
-        pixels, mode = pixels[..., :-1].squeeze() if mode == "LA" else pixels[..., :3], mode[:-1]
+        pixels, mode = pixels[..., 0] if mode == "LA" else pixels[..., :3], mode[:-1]
     if mode in ("1", "L") or mode.startswith("I"):
-        values = pixels.astype(np.uint8) if mode == "1" else pixels // SCALES.get(layout, 1)
-        return RawMask(values, None if values.max() > 255 else values.astype(np.int32) * 0x010101, "L")
-    if mode == "P":
-        palette = np.zeros((256, 3), np.int32)
-        colours = np.reshape(opened.getpalette("RGB") or [], (-1, 3))
-        palette[: len(colours)] = colours
-        return RawMask(pixels, join_channels(palette)[pixels], "P")
-    if mode == "RGB" and pixels.dtype == np.uint8:
-        is_grey = (pixels == pixels[..., :1]).all()
-        return RawMask(pixels[..., 0] if is_grey else None, join_channels(pixels.astype(np.int32)), "RGB")
-    raise UnreadableImageError(f"unsupported mode {mode}{' of 16 bits' * (pixels.dtype == np.uint16)} for a mask")
+        kinds, values = find_kinds(pixels.astype(np.uint8) if mode == "1" else pixels // SCALES.get(layout, 1))
+        mode, codes = "L", None if max(values) > 255 else [0x010101 * value for value in values]
+    elif mode == "P":
+        kinds, values = find_kinds(pixels)
+        palette = dict(enumerate(np.reshape(opened.getpalette("RGB") or [], (-1, 3)).tolist()))
+        codes = [join_channels(*palette.get(value, (0, 0, 0))) for value in values]
+    elif mode == "RGB" and pixels.dtype == np.uint8:
+        kinds, codes = find_kinds(join_channels(*np.moveaxis(pixels.astype(np.int32), 2, 0)))
+        is_grey = all(code == 0x010101 * (code & 255) for code in codes)
+        values = [code & 255 for code in codes] if is_grey else None
+    else:
+        raise UnreadableImageError(f"unsupported mode {mode}{' of 16 bits' * (pixels.dtype == np.uint16)} for a mask")
+    if transposition is not None:
+        kinds = np.asarray(Image.fromarray(kinds).transpose(transposition))
+    return RawMask(mode, values, codes, kinds.shape, zlib.compress(kinds.tobytes(), COMPRESSION_LEVEL))
 
 
-def join_channels(colours: np.ndarray) -> np.ndarray:
-    """Convert colours int32 (..., 3) to 0xRRGGBB."""
-    return colours[..., 0] << 16 | colours[..., 1] << 8 | colours[..., 2]
+def find_kinds(pixels: np.ndarray) -> tuple[np.ndarray, list[int]]:
+    """Return the kind of each pixel, uint8 (H, W), and the values of the kinds, in ascending order.
+
+    Raises:
+        UnreadableImageError: if there are more kinds than there can be classes.
+    """
+    if pixels.dtype == np.uint8:  # `np.unique` sorts them, which takes longer
+        values = np.flatnonzero(np.bincount(pixels.ravel(), minlength=256))
+        kinds = np.searchsorted(values, np.arange(256))[pixels]
+    else:
+        values, kinds = np.unique(pixels, return_inverse=True)
+    if len(values) > MAX_CLASSES + 1:
+        kind = "colours" if pixels.dtype == np.int32 else "values"
+        raise UnreadableImageError(f"holds {len(values):,} {kind}: no mask, or one that was smoothed")
+    return kinds.astype(np.uint8).reshape(pixels.shape), values.tolist()
 
 
-def transpose(pixels: np.ndarray | None, transposition: Image.Transpose) -> np.ndarray | None:
-    return None if pixels is None else np.asarray(Image.fromarray(pixels).transpose(transposition))
+def join_channels(red: Channel, green: Channel, blue: Channel) -> Channel:
+    """Convert channels to 0xRRGGBB."""
+    return red << 16 | green << 8 | blue
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -14,6 +14,7 @@ __all__ = [
     "PatchTransformer",
     "ResNet",
     "SwitchingClassifier",
+    "TimmNet",
     "TorchvisionNet",
     "TransformerClassifier",
     "UNet",
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from leyden.models.resnet import ResNet
     from leyden.models.sequence_transformer import TransformerClassifier
     from leyden.models.switching import SwitchingClassifier
+    from leyden.models.timm_net import TimmNet
     from leyden.models.torchvision_net import TorchvisionNet
     from leyden.models.unet import UNet
 
@@ -39,6 +41,7 @@ __getattr__ = import_on_first_use(
         "PatchTransformer": "leyden.models.patch_transformer",
         "ResNet": "leyden.models.resnet",
         "SwitchingClassifier": "leyden.models.switching",
+        "TimmNet": "leyden.models.timm_net",
         "TorchvisionNet": "leyden.models.torchvision_net",
         "TransformerClassifier": "leyden.models.sequence_transformer",
         "UNet": "leyden.models.unet",

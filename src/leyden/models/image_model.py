@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from leyden.errors import UserError
 from leyden.models.description import describe_model
 from leyden.models.network_spec import NetworkSpec, build_network
+from leyden.models.normalization import Normalization
 from leyden.tasks import CLASSIFICATION, load_task
 
 
@@ -53,6 +54,11 @@ class Preprocess(nn.Module):
         """Normalise pixels in [0, 1], (B, C, H, W), and repeat a single channel where the network accepts RGB only."""
         return self.expand_channels((pixels - self.mean) / self.std)
 
+    def set_normalization(self, normalization: Normalization) -> None:
+        """Replace the mean and standard deviation of each channel."""
+        for name, values in normalization._asdict().items():
+            getattr(self, name).copy_(torch.tensor(values).view(1, -1, 1, 1))
+
     def scale_and_shift(self) -> tuple[Tensor, Tensor]:
         """Return float32 (C,) and (C,) such that normalised = scale * pixel + shift, for pixels from 0 to 255."""
         mean, std = self.mean.float().flatten(), self.std.float().flatten()
@@ -95,6 +101,13 @@ class ImageModel(nn.Module):
         self.preprocess = Preprocess(input, expand=input["channels"] == 1 and "in_channels" not in accepted)
         self.output = load_task(self.spec).make_output()
         self.channels, self.image_size = self.preprocess.channels, self.preprocess.image_size
+
+    def set_normalization(self, normalization: Normalization) -> None:
+        """Normalise images as those were on which the network was pretrained, instead of by the data's statistics."""
+        if (fitting := normalization.of_channels(self.channels)) is None:
+            return
+        self.preprocess.set_normalization(fitting)
+        self.spec["input"] = self.spec["input"] | {name: list(values) for name, values in fitting._asdict().items()}
 
     @property
     def input(self) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """torchvision's segmentation networks, whose output is a tensor as that of other networks is."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,13 @@ from leyden.models.torchvision_stem import fit_channels
 
 NAMES = models.list_models(module=segmentation)
 HEADS = ("classifier.4", "low_classifier", "high_classifier")  # ends of the names of layers that compute logits
+
+
+class Heads(NamedTuple):
+    """The logits (B, K, H, W) of both heads; in the loss, those of `aux` weigh less."""
+
+    out: Tensor
+    aux: Tensor
 
 
 class SegmentationNet(nn.Module):
@@ -25,7 +32,7 @@ class SegmentationNet(nn.Module):
         """Map normalised images (B, C, H, W) to logits (B, K, H, W), in training also to those of an auxiliary head."""
         outputs = self.body(images)
         if not torch.jit.is_scripting() and self.training and self.has_aux:  # a script has one type of output
-            return outputs["out"], outputs["aux"]  # type: ignore[return-value]
+            return Heads(outputs["out"], outputs["aux"])  # type: ignore[return-value]
         return outputs["out"]
 
 

@@ -1,9 +1,11 @@
 """Logits of classification: each example belongs to one class."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from leyden.artifacts import SCORE_PREFIX
 from leyden.outputs.reader import OutputReader, Row
 from leyden.statistics.measures import AnyMeasure, fraction_measure
 
@@ -14,6 +16,7 @@ class ClassificationReader(OutputReader):
     name = "classification"
     noun = "classes"
     verb = "classifies"
+    participle = "classified"
     has_one_label = True
     allows_rotation = True
     headline = "accuracy"
@@ -55,8 +58,22 @@ class ClassificationReader(OutputReader):
     def target_rows(self, targets: np.ndarray) -> list[Row]:
         return [{"label": self.labels[target]} for target in targets]
 
-    def explained_labels(self, outputs: np.ndarray) -> np.ndarray:
-        return self.decide(outputs)
+    def parse_targets(self, rows: Sequence[Row]) -> np.ndarray:
+        return np.array([self.labels.index(row["label"]) for row in rows])
+
+    def parse_rows(self, rows: Sequence[Row]) -> np.ndarray:
+        """Return logarithms of probabilities: -inf where a cell is blank, as those of unlikely classes are."""
+        columns = [f"{SCORE_PREFIX}{label}" for label in self.labels]
+        if missing := [column for column in columns if column not in (rows[0] if rows else {})]:
+            raise ValueError(f"there is no column {missing[0]}")
+        probabilities = np.array([[float(row[column] or 0) for column in columns] for row in rows])
+        if not ((probabilities >= 0) & np.isfinite(probabilities)).all() or not probabilities.any(axis=1).all():
+            raise ValueError("a row does not hold probabilities")
+        with np.errstate(divide="ignore"):
+            return self.temperature * np.log(probabilities)
+
+    def explained_labels(self, outputs: np.ndarray) -> list[list[int]]:
+        return [[label] for label in self.decide(outputs).tolist()]
 
 
 READER = ClassificationReader

@@ -90,9 +90,15 @@ class MultilabelReader(OutputReader):
         probabilities = probabilities.clip(LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
         return self.temperatures * np.log(probabilities / (1 - probabilities))
 
-    def explained_labels(self, outputs: np.ndarray) -> np.ndarray:
-        """Return the most probable label."""
-        return self.probabilities(outputs).argmax(axis=1)
+    def parse_targets(self, rows: Sequence[Row]) -> np.ndarray:
+        present = [row["true_labels"].split(";") for row in rows]
+        return np.array([[label in names for label in self.labels] for names in present], np.uint8)
+
+    def explained_labels(self, outputs: np.ndarray) -> list[list[int]]:
+        """Return the predicted labels, the most probable first; without any, the most probable label."""
+        order = np.argsort(-self.probabilities(outputs), axis=1, kind="stable")
+        is_predicted = np.take_along_axis(self.decide(outputs), order, axis=1) == 1
+        return [row[predicted].tolist() or row[:1].tolist() for row, predicted in zip(order, is_predicted, strict=True)]
 
     def response(self, outputs: "Tensor", reference: "Tensor") -> "Tensor":
         return outputs.sigmoid()

@@ -12,8 +12,12 @@ class OrdinalReader(ClassificationReader):
 
     name = "ordinal"
     noun = "grades"
+    target_noun = "grade"
     verb = "grades"
+    participle = "graded"
+    has_order = True
     headline = "quadratic_kappa"
+    chance = 0.0
     error_noun = "distance in grades"
 
     def errors(self, outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:

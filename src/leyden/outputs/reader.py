@@ -26,17 +26,21 @@ class OutputReader(ABC):
 
     name: ClassVar[str]  # of the task
     noun: ClassVar[str]  # what the labels are: classes, labels, targets
+    target_noun: ClassVar[str] = "label"  # what is known of an example: its label, grade, target or mask
     verb: ClassVar[str]  # what a model does with an example, as in "a model that classifies images"
+    participle: ClassVar[str] = "predicted"  # what it did with an example, as in "images classified correctly"
     output_name: ClassVar[str] = "logits"  # in exported files
     has_one_label: ClassVar[bool] = False  # outputs are logits of classes (softmax); targets are indices, (N,)
+    has_order: ClassVar[bool] = False  # the labels are in an order, of which the headline takes account
     has_label_set: ClassVar[bool] = False  # each example has any number of the labels; targets are 0 or 1, (N, K)
     predicts_numbers: ClassVar[bool] = False  # outputs and targets are numbers in the same units, (N, K)
     is_dense: ClassVar[bool] = False  # outputs and targets have a value for each pixel
     allows_rotation: ClassVar[bool] = False  # a rotated image has the same target
     evidence: ClassVar[tuple[str, str]] = ("for", "against")  # what positive and negative attributions are
     headline: str  # the measure that sums up a model
+    chance: ClassVar[float | None] = None  # the headline of always predicting the same label, if it is known
     palette: Sequence[tuple[int, int, int]]  # colour of each label, if `is_dense`
-    error_noun: ClassVar[str]  # what `errors` are, with their unit: "absolute error"
+    error_noun: str  # what `errors` are, with their unit: "absolute error"
     coverage: ClassVar[float | None] = None  # fraction of true values that predicted intervals should contain
 
     def __init__(self, labels: Sequence[str], temperature: float = 1.0, **facts: Any) -> None:
@@ -48,6 +52,11 @@ class OutputReader(ABC):
         if facts:
             raise TypeError(f"unknown facts: {', '.join(sorted(facts))}")
         self.labels, self.temperature = list(labels), temperature
+
+    @property
+    def label_noun(self) -> str:
+        """What one label is: class, label, target."""
+        return "class" if self.noun == "classes" else self.noun.removesuffix("s")
 
     def output_shape(self, image_size: Sequence[int] = ()) -> tuple[int, ...]:
         """Return the shape of one example's outputs, given the height and width of the model's images."""
@@ -108,9 +117,17 @@ class OutputReader(ABC):
         """
         raise ValueError("the predictions of this task cannot be read from a table")
 
+    def parse_targets(self, rows: Sequence[Row]) -> np.ndarray:
+        """Return the targets that rows with the cells of `target_rows` hold.
+
+        Raises:
+            ValueError: if they do not hold them.
+        """
+        raise ValueError("the targets of this task cannot be read from a table")
+
     @abstractmethod
-    def explained_labels(self, outputs: np.ndarray) -> np.ndarray:
-        """Return which label's number is explained, int64 (N,)."""
+    def explained_labels(self, outputs: np.ndarray) -> list[list[int]]:
+        """Return for each example the labels whose numbers are explained, one or more, the most important first."""
 
     def reference(self, outputs: "Tensor") -> "Tensor":
         """Return what stays fixed while parts of the inputs are hidden, given the network's outputs for all of them.

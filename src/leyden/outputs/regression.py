@@ -23,10 +23,10 @@ class RegressionReader(OutputReader):
 
     name = "regression"
     noun = "targets"
+    target_noun = "target"
     verb = "measures"
     output_name = "targets"
     predicts_numbers = True
-    error_noun = "absolute error"
     coverage = 0.9  # as `leyden.tasks.regression` calibrates the intervals
     evidence = ("higher", "lower")
 
@@ -47,6 +47,9 @@ class RegressionReader(OutputReader):
         super().__init__(labels, temperature)
         count = len(self.labels)
         self.units = list(units) or [""] * count
+        self.error_noun = "mean absolute error of the targets, in their standard deviations"
+        if count == 1:
+            self.error_noun = "absolute error" + (f" in {self.units[0]}" if self.units[0] else "")
         numbers = [each for each in (mean, std, radius) if each is not None and list(each)]
         is_valid = is_list_of(str, self.units, count) and all(is_list_of(float, each, count) for each in numbers)
         if not (is_valid and min(std or [1.0]) > 0 and min(radius or [0.0]) >= 0):
@@ -77,7 +80,7 @@ class RegressionReader(OutputReader):
         measures: list[AnyMeasure] = regression_measures(outputs, targets, self.labels, self._share_unit)
         if self.radius is not None:
             names = ["coverage"] if len(self.labels) == 1 else [f"coverage/{label}" for label in self.labels]
-            residuals = np.abs(outputs.astype(np.float64) - targets)
+            residuals = outputs.astype(np.float64) - targets
             measures += [coverage_measure(name, residuals[:, k], self.radius[k]) for k, name in enumerate(names)]
         return measures
 
@@ -110,9 +113,12 @@ class RegressionReader(OutputReader):
             raise ValueError("a prediction is not a finite number")
         return outputs
 
-    def explained_labels(self, outputs: np.ndarray) -> np.ndarray:
-        """Return the first target: the maps of several are drawn one by one."""
-        return np.zeros(len(outputs), np.int64)
+    def parse_targets(self, rows: Sequence[Row]) -> np.ndarray:
+        return np.array([[float(row[f"true_{label}"]) for label in self.labels] for row in rows])
+
+    def explained_labels(self, outputs: np.ndarray) -> list[list[int]]:
+        """Return all targets."""
+        return [list(range(len(self.labels))) for _ in outputs]
 
     def response(self, outputs: "Tensor", reference: "Tensor") -> "Tensor":
         """Return exp(-|change|): 1 at the prediction for the whole input, less with the distance from it.

@@ -24,6 +24,7 @@ class SegmentationReader(OutputReader):
 
     name = "segmentation"
     noun = "classes"
+    target_noun = "mask"
     verb = "segments"
     is_dense = True
     headline = "mean_iou"
@@ -100,11 +101,11 @@ class SegmentationReader(OutputReader):
             for mask in masks
         ]
 
-    def explained_labels(self, outputs: np.ndarray) -> np.ndarray:
+    def explained_labels(self, outputs: np.ndarray) -> list[list[int]]:
         """Return the class that most pixels have, besides the first, which is the background; the first if all have."""
         classes = np.arange(1, len(self.labels))[:, None, None]
         counts = (self.decide(outputs)[:, None] == classes).sum(axis=(2, 3))
-        return np.where(counts.any(axis=1), counts.argmax(axis=1) + 1, 0)
+        return [[label] for label in np.where(counts.any(axis=1), counts.argmax(axis=1) + 1, 0).tolist()]
 
 
 READER = SegmentationReader

@@ -32,7 +32,7 @@ def boundary_counts(
 
     Source: Csurka et al., "What is a good evaluation measure for semantic segmentation?", 2013, section 3.
     """
-    is_ignored = target == ignore_value if ignore_value is not None else np.zeros(target.shape, dtype=bool)
+    is_ignored = np.asarray(target == ignore_value)
     counts = np.zeros((4, num_classes), dtype=np.int64)
     for index in range(num_classes):
         predicted, actual = (

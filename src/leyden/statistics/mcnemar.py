@@ -2,9 +2,6 @@
 
 import math
 from statistics import NormalDist
-from typing import Any
-
-import numpy as np
 
 
 def mcnemar_p_value(lost: int, gained: int) -> float:
@@ -26,30 +23,6 @@ def mcnemar_p_value(lost: int, gained: int) -> float:
         for count in range(min(lost, gained) + 1)
     )
     return min(1.0, 2 * tail)
-
-
-def compare_paired(old: np.ndarray, new: np.ndarray, confidence_level: float) -> dict[str, Any]:
-    """Compare the accuracies of two models on the same examples.
-
-    Args:
-        old: Which examples the old model classifies correctly, bool (N,).
-        new: Which examples the new model classifies correctly, bool (N,).
-        confidence_level: Of the interval of the change, in (0, 1).
-    """
-    lost, gained, total = int((old & ~new).sum()), int((new & ~old).sum()), len(old)
-    low, high = paired_change_interval(lost, gained, total, confidence_level)
-    return {
-        "accuracy_old": float(old.mean()),
-        "accuracy_new": float(new.mean()),
-        "accuracy_change": (gained - lost) / total,
-        "accuracy_change_low": low,
-        "accuracy_change_high": high,
-        "accuracy_change_p_value": mcnemar_p_value(lost, gained),
-        "lost": lost,
-        "gained": gained,
-        "examples": total,
-        "confidence_level": confidence_level,
-    }
 
 
 def paired_change_interval(lost: int, gained: int, total: int, confidence_level: float) -> tuple[float, float]:

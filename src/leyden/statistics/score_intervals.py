@@ -5,7 +5,8 @@ value from which the estimate deviates no more than usual, given the variance th
 """
 
 import math
-from statistics import NormalDist
+
+from scipy.special import stdtrit
 
 from leyden.statistics.wilson import wilson_interval
 
@@ -47,10 +48,9 @@ def loss_interval(mean: float, event_size: float, count: int, confidence_level: 
         confidence_level: In (0, 1).
 
     Source: Rao, "Large sample tests of statistical hypotheses concerning several parameters with applications to
-    problems of estimation", 1948 (score test); Abramowitz and Stegun, 1964, equation 26.7.5 (the quantile).
+    problems of estimation", 1948 (score test).
     """
-    z, degrees = NormalDist().inv_cdf((1 + confidence_level) / 2), 3 + count * mean / event_size
-    t = z + (z**3 + z) / (4 * degrees) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * degrees**2)
+    t = float(stdtrit(3 + count * mean / event_size, (1 + confidence_level) / 2))
     shift = t**2 * event_size / (2 * count)
     margin = math.sqrt(t**2 * event_size * mean / count + shift**2)
     return max(0.0, mean + shift - margin), mean + shift + margin

@@ -32,7 +32,7 @@ class Classification(Task):
         labels = sorted(set(texts))
         if len(labels) < 2:
             raise UserError(
-                f"expected examples of two classes or more in {source.data}; got only {labels[0]!r}; label them "
+                f"expected examples of two {cls.noun} or more in {source.data}; got only {labels[0]!r}; label them "
                 "differently"
             )
         return cls(labels)

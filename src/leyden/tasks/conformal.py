@@ -28,7 +28,7 @@ class ConformalRadius(Metric):
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         """Add examples: outputs and targets (B, K)."""
-        self.residuals.append((outputs.float() - targets).abs())
+        self.residuals.append(outputs.float() - targets)
 
     def compute(self) -> Tensor:
         """Return the radius of each target, (K,); infinite if there are too few examples."""

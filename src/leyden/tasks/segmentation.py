@@ -4,15 +4,17 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from leyden.errors import UserError
-from leyden.imaging.images import UnreadableImageError, decoder_limits
+from leyden.imaging.images import UnreadableImageError
+from leyden.imaging.mask_cache import MaskCache
 from leyden.imaging.mask_classes import CLASSES, IGNORED, MAX_VALUE, find_classes, make_palette, read_classes, to_hex
-from leyden.imaging.masks import MaskReader, read_mask, resize_mask, scan_mask
+from leyden.imaging.masks import MaskReader, classify, decode_mask, resize_mask
 from leyden.ranges import check_range
 from leyden.tasks.targets import LossOptions, TargetFile, TargetSource, TargetSummary, UnusableTargetError
 from leyden.tasks.task import Task
@@ -25,6 +27,15 @@ if TYPE_CHECKING:
 NUM_SHOWN = 16
 FEW_IMAGES = 10  # fewer that show a class are worth a warning
 ROWS_PER_BLOCK = 256
+NO_CLASS = {
+    "void",
+    "ignore",
+    "ignored",
+    "unlabeled",
+    "unlabelled",
+    "unknown",
+    "border",
+}  # expected of the ignored value
 NETWORKS: Mapping[str, Mapping[str, Any]] = {
     "images": {"class_path": "leyden.models.UNet", "init_args": {"width": 16, "depth": 3}}
 }
@@ -75,6 +86,8 @@ class Segmentation(Task):
             raise ValueError(f"ignore_value: {ignore_value!r}")
         # While data is prepared:
         self._reader = MaskReader((), ignore_value)
+        self._masks: MaskCache | None = None
+        self._ignored_name = ""  # of the ignored value in classes.csv
         self._shown: dict[str, list[int]] = {}  # the classes in each mask, by its path
 
     @classmethod
@@ -82,13 +95,16 @@ class Segmentation(Task):
         """Find the classes: those of `classes.csv`; without it, the values or colours that the masks hold."""
         ignore_value, limits = source.settings.ignore_value, source.settings.limits
         check_range("prepare", f"[0, {MAX_VALUE}]", ignore_value=ignore_value)
+        masks = read_masks(texts, source)
         is_listed = os.path.lexists(source.data / CLASSES)  # a broken link is an error
-        listed = read_classes(source.data / CLASSES) if is_listed else find_classes(scan(texts, source), ignore_value)
+        listed = read_classes(source.data / CLASSES) if is_listed else find_classes(masks.contents, ignore_value)
         reader = MaskReader.from_classes(listed, ignore_value, limits)
         values = [mask_class.value for mask_class in reader.classes]
         palette = list(map(to_hex, make_palette(reader.classes)))
         task = cls([mask_class.name for mask_class in reader.classes], values, palette, reader.ignore_value)
-        task._reader = reader
+        task._reader, task._masks = reader, masks
+        ignored = [each.name for each in listed if each.value is not None and each.value == reader.ignore_value]
+        task._ignored_name = ignored[0] if ignored and is_listed and ignored[0].lower() not in NO_CLASS else ""
         return task
 
     def inspect(self, text: str, file: TargetFile) -> TargetSummary:
@@ -101,9 +117,9 @@ class Segmentation(Task):
         return TargetSummary([self.labels[index] for index in shown], key.hexdigest())
 
     def _read(self, text: str, file: TargetFile) -> np.ndarray:
+        assert self._masks is not None
         try:
-            with decoder_limits(self._reader.limits.max_pixels):
-                return read_mask(file.data / text, self._reader, file.image_size)
+            return classify(self._masks.get(text), self._reader, file.image_size)
         except UnreadableImageError as error:
             raise UnusableTargetError(f"mask {text}: {error}") from error
 
@@ -115,17 +131,14 @@ class Segmentation(Task):
     def find_issues(self, texts: Sequence[str]) -> list[str]:
         counts = Counter(index for text in texts for index in self._shown[text])
         only = Counter(self._shown[text][0] for text in texts if len(self._shown[text]) == 1)
-        issues = [f"{count} of {len(texts)} masks show only {self.labels[i]}" for i, count in sorted(only.items())]
+        name = self._ignored_name
+        issues = [f"{name} in {CLASSES} has the ignore_value, so that its pixels count nowhere"] if name else []
+        issues += [f"{count} of {len(texts)} masks show only {self.labels[i]}" for i, count in sorted(only.items())]
         rare = [f"{label} ({counts[index]})" for index, label in enumerate(self.labels) if counts[index] < FEW_IMAGES]
         return issues + ([f"classes that fewer than {FEW_IMAGES} images show: {', '.join(rare)}"] if rare else [])
 
     def encode(self, text: str, file: TargetFile) -> np.ndarray:
-        try:
-            return resize_mask(self._read(text, file), file.stored_size)
-        except UnusableTargetError as error:
-            raise UserError(
-                f"expected masks that stay unchanged while they are read; got {error}; run `leyden prepare` again"
-            ) from error
+        return resize_mask(self._read(text, file), file.stored_size)
 
     @property
     def dtype(self) -> str:
@@ -175,23 +188,19 @@ class Segmentation(Task):
         )
 
 
-def scan(texts: Sequence[str], source: TargetSource) -> set[tuple[int | None, int | None]]:
-    """Return the values and colours that the readable masks hold; the others will be rejected.
+def read_masks(texts: Sequence[str], source: TargetSource) -> MaskCache:
+    """Decode each mask once; those that are not readable will be rejected.
 
     Raises:
         UserError: if none is readable.
     """
-    found: set[tuple[int | None, int | None]] = set()
-    reasons = []
-    with decoder_limits(source.settings.limits.max_pixels):
-        for text in texts:
-            try:
-                found |= scan_mask(source.data / text, source.settings.limits)
-            except UnreadableImageError as error:
-                reasons.append(f"{text}: {error}")
-    if not found:
-        raise UserError(f"expected masks in {source.data}; none is readable ({reasons[0]}); save them as PNG files")
-    return found
+    masks = MaskCache()
+    for text, result in source.convert(partial(decode_mask, limits=source.settings.limits), texts):
+        masks.put(text, result)
+    if not masks.contents:
+        text, reason = masks.first_unreadable
+        raise UserError(f"expected masks in {source.data}; none is readable ({text}: {reason}); save them as PNG files")
+    return masks
 
 
 TASK = Segmentation

@@ -1,8 +1,9 @@
 """How targets are read while data is prepared, and the options of a loss."""
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from leyden.errors import UserError
 from leyden.imaging.images import ImageReader
@@ -27,12 +28,18 @@ class TargetSettings:
     limits: ImageReader = field(default_factory=ImageReader)
 
 
+# Applies a function, which must be picklable, to the contents of files, also to those in archives, once each. Yields
+# the path and the result of each; of a file that is not usable, the reason as a text.
+ConvertFiles = Callable[[Callable[[bytes], Any], Iterable[str]], Iterator[tuple[str, Any]]]
+
+
 class TargetSource(NamedTuple):
     """Where the targets of a data set come from."""
 
     data: Path
     columns: tuple[str, ...]  # of the manifest that hold the target; empty without a manifest
     settings: TargetSettings
+    convert: ConvertFiles  # the files that targets are
 
 
 class TargetSummary(NamedTuple):
@@ -45,7 +52,6 @@ class TargetSummary(NamedTuple):
 class TargetFile(NamedTuple):
     """The image that a target which is a file (a mask) belongs to."""
 
-    data: Path
     image_size: tuple[int, int]  # in its file, upright: height and width in pixels
     stored_size: tuple[int, int]  # as it is packed
 

@@ -1,4 +1,4 @@
-"""`class_path: auto` in the config of a training: the data module and the network that suit the prepared data."""
+"""Short names in the config of a training: `auto`, which suits the prepared data, and `timm:NAME`."""
 
 import inspect
 import re
@@ -13,6 +13,8 @@ from leyden.parsing import settings_of
 from leyden.tasks import load_task
 
 AUTO = "auto"
+TIMM_NET = "leyden.models.TimmNet"
+TIMM = "timm:"  # before the name of a network of timm, as short for leyden.models.TimmNet
 PREPARED = "artifacts/prepare"
 DATA_MODULES = {"images": "leyden.ImageData", "sequences": "leyden.SequenceData", "shards": "leyden.StreamedImageData"}
 FOLDER_OPTION = re.compile(r"--data\.(?:init_args\.)?folder=(.+)")
@@ -59,16 +61,25 @@ class AutoClasses:
         return settings
 
     def _fill_in_network(self, network: Any) -> Any:
+        if isinstance(network, str) and network.startswith(TIMM):
+            return {"class_path": TIMM_NET, "init_args": {"name": network.removeprefix(TIMM)}}
         if not is_auto(network):
             return network
         given = (network.get("init_args") or {}) if isinstance(network, dict) else {}
         return {"class_path": self.network["class_path"], "init_args": {**self.network["init_args"], **given}}
 
     def fill_in_options(self, args: Sequence[str]) -> list[str]:
-        """Replace `auto` in the options of a command line."""
-        if "--network=auto" in args:
-            args = [f"--network={self.network['class_path']}" if arg == "--network=auto" else arg for arg in args]
-        return [f"--data={self.data}" if arg == "--data=auto" else arg for arg in args]
+        """Replace `auto`, and names of timm's networks, in the options of a command line."""
+        return [option for arg in args for option in self._fill_in_option(arg)]
+
+    def _fill_in_option(self, arg: str) -> list[str]:
+        if arg == "--network=auto":
+            return [f"--network={self.network['class_path']}"]
+        if arg == "--data=auto":
+            return [f"--data={self.data}"]
+        if arg.startswith(option := f"--network={TIMM}"):
+            return [f"--network={TIMM_NET}", f"--network.init_args.name={arg.removeprefix(option)}"]
+        return [arg]
 
 
 def is_auto(value: Any) -> bool:

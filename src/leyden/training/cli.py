@@ -38,7 +38,8 @@ from leyden.training.class_checks import check_arguments_set, check_named_class,
 from leyden.training.config_checks import check_seed, check_torchrun_restarts, check_trainer
 from leyden.training.devices import computes_bf16_natively, default_device_type, disable_nvml_check, runs_on_cpu
 from leyden.training.module_description import DATA_ARGUMENTS, describe_module
-from leyden.training.monitoring import TensorBoard, ThroughputProgressBar
+from leyden.training.monitoring import TensorBoard
+from leyden.training.progress import ProgressLines, ThroughputProgressBar
 from leyden.training.provenance import describe_provenance
 from leyden.training.resumption import Resume
 from leyden.training.run_checkpoint import RunCheckpoint
@@ -46,8 +47,7 @@ from leyden.training.run_folder import Run, result_config
 from leyden.training.supervised_module import SupervisedModule
 from leyden.training.warning_filters import filter_warnings
 
-ESSENTIALS = """Train, tune, validate, test or examine a model.
-
+ESSENTIALS = """
 The essential options (with the defaults of configs/train.yaml):
   -c configs/train.yaml -c configs/trainer/debug.yaml   config files, merged from left to right
   --trainer.max_epochs=20                                epochs
@@ -55,6 +55,7 @@ The essential options (with the defaults of configs/train.yaml):
   --data.init_args.batch_size=64                         examples per step and device
   --model.init_args.optimizer.init_args.lr=0.004         peak learning rate
   --network=leyden.models.ResNet --network.init_args.width=32
+  --network=timm:convnext_atto --network.init_args.weights=DEFAULT   a pretrained network of timm
   --network=torchvision.models.resnet18                  any torch module that takes num_classes
   --model=my_package.MyModule --data=my_package.MyData   any LightningModule, see docs/any-module.md
   --seed_everything=0                                    order, augmentation and initial weights
@@ -150,7 +151,7 @@ class LeydenCLI(LightningCLI):
             super().parse_arguments(parser, auto.fill_in_options(args))
         if dropped := ", ".join(dict.fromkeys(dropped_keys(args, self.config))):
             rank_zero_info(
-                f"{parser.prog.split()[1]}: note: left out, as the class now set does not have it: {dropped}"
+                f"{parser.prog.split()[1]}: note: left out, since the chosen class does not take it: {dropped}"
             )
         if self.config.seed_everything is not None:
             check_seed(self.config.seed_everything)
@@ -201,14 +202,15 @@ class LeydenCLI(LightningCLI):
                 logger.folder = self.run.folder
 
     def _display_options(self) -> dict[str, Any]:
-        """Return Trainer options that show the progress: bars on a terminal, one line per epoch in a log file."""
+        """Return Trainer options that show the progress: bars on a terminal, lines in a log file."""
         configured, callbacks = self.config.trainer, as_list(self.config_init.trainer.callbacks)
         options: dict[str, Any] = {
             name: sys.stderr.isatty() if configured[name] is None else configured[name]
             for name in ("enable_progress_bar", "enable_model_summary")
         }
-        if options["enable_progress_bar"] and not any(isinstance(each, ProgressBar) for each in callbacks):
-            options["callbacks"] = [*callbacks, ThroughputProgressBar()]
+        if not any(isinstance(each, ProgressBar | ProgressLines) for each in callbacks):
+            progress = ThroughputProgressBar() if options["enable_progress_bar"] else ProgressLines()
+            options["callbacks"] = [*callbacks, progress]
         return options
 
     def _plugin_options(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import torch
 from leyden.errors import UserError
 from leyden.models.build import Model
 from leyden.training.activation_checkpointing import checkpoint_modules
-from leyden.training.onednn_workaround import apply_onednn_workaround
+from leyden.training.onednn_workaround import apply_onednn_workarounds
 
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")  # of torch.compile
 
@@ -43,7 +43,7 @@ def apply_execution(model: Model, execution: Execution) -> None:
     checkpoint_modules(model.network, execution.checkpoint_modules)
     if execution.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    apply_onednn_workaround(model.network)
+    apply_onednn_workarounds(model.network)
     if execution.compile:
         key = "mode" if execution.compile in COMPILE_MODES else "backend"
         model.network.compile(**{key: execution.compile})  # in place: a wrapper would rename the weights in checkpoints

@@ -1,72 +1,18 @@
-"""Displays of a training in progress: a progress bar, TensorBoard and a profiler."""
+"""TensorBoard, a profiler and histograms of the weights."""
 
-import math
-import time
 import warnings
-from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.profilers import PyTorchProfiler
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 from torch.nn import Module
-from torch.utils._pytree import tree_leaves
 
-from leyden.data.replica import rank_and_world_size
-from leyden.memory import process_peak_memory_mb
 from leyden.models.image_model import ImageModel
 from leyden.training.run_folder import RUNS
-
-
-class ThroughputProgressBar(TQDMProgressBar):
-    """A progress bar with examples per second, the time left in the training, and the peak memory.
-
-    It is drawn every tenth step: drawing takes about as long as a tiny network's step.
-    """
-
-    def __init__(self, refresh_rate: int = 10) -> None:
-        super().__init__(refresh_rate)
-        self._num_examples = self._num_steps = 0
-        self._started = 0.0
-
-    def on_train_epoch_start(self, trainer: Trainer, *args: Any) -> None:
-        self._restart_clock()
-        super().on_train_epoch_start(trainer, *args)
-
-    def on_train_start(self, *args: Any) -> None:
-        self._restart_clock()  # a training that resumes in the middle of an epoch does not call on_train_epoch_start
-        super().on_train_start(*args)
-
-    def _restart_clock(self) -> None:
-        self._num_examples, self._num_steps, self._started = 0, 0, time.perf_counter()
-
-    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        sizes = [len(leaf) for leaf in tree_leaves(batch) if isinstance(leaf, Tensor) and leaf.ndim]
-        self._num_examples += (sizes[-1] if sizes else 0) * rank_and_world_size(trainer)[1]  # the last are the labels
-        self._num_steps += 1
-        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-
-    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        metrics = {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
-        if self._num_steps and trainer.training:
-            seconds = time.perf_counter() - self._started
-            num_batches = trainer.num_training_batches * (trainer.max_epochs or 0)
-            num_left = max(0, num_batches - trainer.fit_loop.epoch_loop.total_batch_idx - 1)
-            metrics["examples/s"] = f"{self._num_examples / seconds:.0f}"
-            if num_left < math.inf:  # else the loader has no length
-                metrics["left"] = str(timedelta(seconds=round(num_left * seconds / self._num_steps)))
-            metrics["memory"] = f"{peak_memory_mb():.0f} MB"
-        return metrics
-
-
-def peak_memory_mb() -> float:
-    """Return the peak memory of this process in MB: of the GPU where there is one."""
-    return torch.cuda.max_memory_allocated() / 1e6 if torch.cuda.is_available() else process_peak_memory_mb()
 
 
 class TensorBoard(TensorBoardLogger):

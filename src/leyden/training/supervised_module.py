@@ -33,6 +33,7 @@ from leyden.training.warm_start import InheritedWeights, WarmStart
 
 # Inputs: raw images uint8 (B, C, H, W), or `FusedImages`, or values (B, T, F) and lengths (B,). Targets: the task's.
 Batch = tuple[Tensor | FusedImages | Sequence[Tensor], Tensor]
+AUXILIARY_WEIGHT = 0.5  # of an auxiliary head in the loss, as in torchvision's references/segmentation/train.py
 
 
 class SupervisedModule(LightningModule):
@@ -95,7 +96,9 @@ class SupervisedModule(LightningModule):
         if (mixing.is_on or adversarial_epsilon) and isinstance(self.model, SequenceModel):
             raise UserError("expected images for mixing and adversarial_epsilon; got sequences; set them to 0")
         if callable(load_pretrained := getattr(self.model.network, "load_pretrained", None)):
-            load_pretrained()  # not in the network's constructor: `leyden.load` reads no file but the checkpoint
+            normalization = load_pretrained()  # not in the constructor: `leyden.load` reads no file but the checkpoint
+            if isinstance(self.model, ImageModel) and normalization:
+                self.model.set_normalization(normalization)
         start_from = WarmStart(start_from) if isinstance(start_from, str) else start_from
         teacher = Teacher(teacher) if isinstance(teacher, str) else teacher
         self.inherited = InheritedWeights(start_from, self.model) if start_from else None
@@ -179,12 +182,18 @@ class SupervisedModule(LightningModule):
         )
 
     def _loss(self, outputs: Tensor | Sequence[Tensor], targets: Tensor) -> Tensor:
-        """Return the loss of the network's outputs; of those of several heads, the mean of their losses."""
+        """Return the loss of the network's outputs; of those of several heads, the mean of their losses.
+
+        In a named tuple, as torchvision's networks return it, heads with names such as `aux` are auxiliary.
+        """
         heads: list[Any] = list(outputs) if isinstance(outputs, tuple | list) else [outputs]
         for head in heads or [None]:
             self._check_outputs(head, targets)
         losses = [self.loss(self.model.output(head.float()), targets) for head in heads]
-        return losses[0] if len(losses) == 1 else torch.stack(losses).mean()
+        names = getattr(outputs, "_fields", [""] * len(heads))
+        weights = [AUXILIARY_WEIGHT if name.startswith("aux") else 1.0 for name in names]
+        total = sum(weight * loss for weight, loss in zip(weights, losses, strict=True))
+        return losses[0] if len(losses) == 1 else total / sum(weights)
 
     def _check_outputs(self, outputs: Any, targets: Tensor) -> None:
         expected = self.task.output_shape(targets)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from leyden.outputs import load_reader
 from leyden.outputs.regression import RegressionReader
 from leyden.stages.evaluate.error_slices import ERROR_SLICE_COLUMNS, describe_error, list_error_slices
 from leyden.stages.evaluate.properties import find_labels, list_target_properties
@@ -61,3 +62,12 @@ def test_examples_are_sliced_by_their_true_numbers_and_labels():
     assert len(set(names)) == 4
     masks = np.array([[[0, 0], [2, 255]], [[1, 1], [1, 1]]], np.uint8)
     assert find_labels(masks, 3).tolist() == [[True, False, True], [False, True, False]]
+
+
+def test_slices_by_label_have_the_word_of_the_task():
+    sets = load_reader({"labels": ["cat", "dog"], "task": {"name": "multilabel"}})
+    masks = load_reader({"labels": ["sky", "road"], "task": {"name": "segmentation"}})
+    (by, names), _ = list_target_properties(sets, np.array([[1, 0], [0, 0]], np.uint8))
+    assert (by, names.tolist()) == ("label cat", ["present", "absent"])
+    _, (by, names) = list_target_properties(masks, np.array([[[0, 0]], [[0, 1]]], np.uint8))
+    assert (by, names.tolist()) == ("class road", ["absent", "present"])

@@ -89,6 +89,7 @@ def test_reliability_of_each_label():
     [
         (RegressionReader(["x", "y"], radius=[1.0, 2.0]), np.array([[1.5, -2e-7], [1e6, 0]])),
         (MultilabelReader(["x", "y"], temperatures=[0.5, 2.0]), np.array([[1.5, -0.25], [2.0, 0]])),
+        (MultilabelReader(["x", "y"]), np.array([[np.log(1e-7), np.log(1e7)]])),  # "0.000000" and "1.000000"
     ],
 )
 def test_outputs_are_read_from_the_rows_of_a_table(reader, outputs):
@@ -97,5 +98,6 @@ def test_outputs_are_read_from_the_rows_of_a_table(reader, outputs):
     with pytest.raises(ValueError, match="there is no column"):
         reader.parse_rows([{"path": "a.png"}])
     column = next(column for column in reversed(reader.columns(3)) if not column.endswith(("_low", "_high")))
-    with pytest.raises(ValueError, match=r"a prediction is not a finite number|a cell is not a probability"):
-        reader.parse_rows([rows[0] | {column: "nan"}])
+    for cell in ("nan", "inf", "-inf", *(["-0.1", "1.1"] if reader.has_label_set else [])):
+        with pytest.raises(ValueError, match=r"a prediction is not a finite number|a cell is not a probability"):
+            reader.parse_rows([rows[0] | {column: cell}])

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import brier_score_loss, log_loss
 from torchmetrics.functional.classification import (
     multiclass_accuracy,
     multiclass_auroc,
@@ -56,7 +57,7 @@ def test_auroc_counts_ties_half():
 
 
 @pytest.mark.parametrize(("count", "num_classes"), [(500, 7), (40, 3), (300, 2)])
-def test_metrics_agree_with_torchmetrics(count, num_classes, monkeypatch):
+def test_metrics_agree_with_torchmetrics_and_scikit_learn(count, num_classes, monkeypatch):
     monkeypatch.setattr("leyden.stages.evaluate.predictions.PROBABILITIES_PER_BLOCK", 64)
     monkeypatch.setattr("leyden.stages.evaluate.auroc.SCORES_PER_BLOCK", 2 * count)
     predictions = random_predictions(count, num_classes, seed=count)
@@ -78,11 +79,13 @@ def test_metrics_agree_with_torchmetrics(count, num_classes, monkeypatch):
     assert metrics["calibration_error"] == pytest.approx(
         float(multiclass_calibration_error(scores, labels, num_classes, n_bins=10)), abs=1e-6
     )
-    assert metrics["log_loss"] == pytest.approx(
-        float(torch.nn.functional.nll_loss(predictions.log_probabilities, labels))
+    precise, classes = predictions.log_probabilities.double().softmax(dim=1), range(num_classes)
+    assert metrics["log_loss"] == pytest.approx(log_loss(labels, precise, labels=classes), rel=1e-6)
+    assert metrics["brier_score"] == pytest.approx(
+        brier_score_loss(labels, precise, labels=classes, scale_by_half=False), rel=1e-6
     )
     assert metrics[f"top_{top_k}_accuracy"] == pytest.approx(
-        float((scores.topk(top_k).indices == labels[:, None]).any(1).float().mean())
+        float(multiclass_accuracy(scores, labels, num_classes, average="micro", top_k=top_k))
     )
 
 

@@ -19,19 +19,13 @@ from leyden.stages.evaluate.robustness import (
     sample_examples,
 )
 from leyden.stages.evaluate.settings import Settings
-from leyden.statistics.measures import fraction_measure
 
 CROSS_ENTROPY = nn.CrossEntropyLoss(reduction="none")
 
 
 def measure_accuracies(model, kinds: list[str]) -> list[dict]:
-    def accuracy(outputs, targets):
-        return fraction_measure("accuracy", outputs.argmax(axis=1) == targets)
-
     settings = Settings(robustness=kinds)
-    return measure_robustness(
-        model, load_reader(model.spec), Path("artifacts/prepare"), settings, accuracy, CROSS_ENTROPY
-    )
+    return measure_robustness(model, load_reader(model.spec), Path("artifacts/prepare"), settings, CROSS_ENTROPY)
 
 
 def predict(model, kind: str, strength: float, pixels: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

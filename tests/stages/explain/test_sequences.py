@@ -59,7 +59,7 @@ def make_explainer(module: SequenceModel) -> SequenceExplainer:
 
 def take_all(module: SequenceModel, sequences: Sequences) -> Batch:
     labels = torch.ones(len(sequences), dtype=torch.long)
-    return take_batch(module, READER, SequenceSplit(sequences, labels.numpy()), np.arange(len(sequences)), labels)
+    return take_batch(module, READER, SequenceSplit(sequences, labels.numpy()), range(len(sequences)), labels.tolist())
 
 
 def take_one(batch: Batch, row: int) -> Batch:

@@ -38,7 +38,7 @@ def pixel_loss(outputs: Tensor, labels: Tensor) -> Tensor:
 def explain_patches(network: nn.Module, reader: OutputReader, patches: PatchSet) -> tuple[ImageExplainer, Batch]:
     images = patches.images[:COUNT]
     with torch.no_grad():
-        targets = torch.from_numpy(reader.explained_labels(network(images).numpy()))
+        targets = torch.tensor([first for first, *_ in reader.explained_labels(network(images).numpy())])
     explainer = ImageExplainer(ExplainedNetwork(network, images, reader), num_steps=8, seed=0)
     return explainer, Batch(None, (images,), targets, find_reference(network, reader, images))
 

@@ -11,7 +11,8 @@ from PIL import Image
 
 from leyden.cli import main
 from leyden.data.packed import read_examples, read_report
-from leyden.stages.prepare.sequences import feature_statistics, make_thumbnail
+from leyden.data.sequences import Sequences
+from leyden.stages.prepare.sequences import draw_curve, feature_statistics, make_thumbnail
 
 
 def rows_of(path):
@@ -54,6 +55,13 @@ def test_report_describes_the_training_values(sequences_prepared):
     with Image.open(sequences_prepared / "artifacts/prepare/contact/2.png") as sheet:
         assert sheet.size == (256, 256)
         assert len(sheet.getcolors(10_000)) > 3
+
+
+def test_a_feature_is_drawn_over_the_whole_height_beside_one_of_larger_values():
+    steps = np.arange(60.0)[:, None]
+    cell = np.asarray(draw_curve(Sequences((steps * [1, -1000]).astype(np.float32), np.array([0, 60])), 0))
+    is_blue = (cell == [0x1F, 0x77, 0xB4]).all(axis=2)
+    assert is_blue.any(axis=1).sum() > 50
 
 
 def test_statistics_are_accurate_with_a_large_offset():

@@ -45,7 +45,9 @@ def make_evaluation(metrics: dict[str, Any] | None = None, slices: Any = SLICES,
     classes = [make_class("ant", 200, 1), make_class("bee", 200, 0.8)]
     values: dict[str, Any] = {"classes": classes, "majority_fraction": 0.5, "suspects": [], "robustness": {}}
     fixed = {"scores": [], "confusion": count_confusion([], []), "reliability": Markup(), "shown": [], "noun": "image"}
-    return Evaluation(metrics=METRICS | (metrics or {}), slices=Slices(slices, "image"), **fixed, **(values | changes))
+    return Evaluation(
+        reader=READER, metrics=METRICS | (metrics or {}), slices=Slices(slices, "image"), **fixed, **(values | changes)
+    )
 
 
 def make_duplicates(exact: tuple[int, int] = (0, 0), near: tuple[int, int] = (0, 0), **changes: int) -> Duplicates:

@@ -10,6 +10,7 @@ import yaml
 
 from leyden.errors import UserError
 from leyden.files import write_json
+from leyden.files.tables import read_table, write_table
 from tests.stages.report.fake_artifacts import LABELS, Artifacts, Elements
 
 Runs = tuple[Artifacts, Artifacts]
@@ -57,6 +58,48 @@ def test_as_many_lost_as_gained_is_not_significant(runs: Runs) -> None:
     both = "accuracy 83.3% in the other run, 83.3% in this run"
     verdict = f"No significant difference: {both}, 0 points (-34.3 to +34.3); 2 gained and 2 lost"
     assert verdict in compare(runs)
+
+
+def make_graded(artifacts: Artifacts, kappa: float, group_size: int) -> None:
+    """Make a run one of grades, with the probabilities of each example, and the test examples in groups."""
+    artifacts.change_report(task={"name": "ordinal"})
+    artifacts.change_json("evaluate/metrics.json", headline="quadratic_kappa", quadratic_kappa=kappa)
+    rows = read_table(path := artifacts.root / "evaluate/predictions.csv", "evaluate")
+    rows = [row | {f"score:{label}": float(row["prediction"] == label) for label in LABELS} for row in rows]
+    write_table(path, rows, list(rows[0]))
+    rows = read_table(path := artifacts.root / "prepare/manifest.csv", "prepare")
+    rows = [row | {"group": f"{row['split']} {number // group_size}"} for number, row in enumerate(rows)]
+    write_table(path, rows, list(rows[0]))
+
+
+@pytest.mark.parametrize("group_size", [1, 3])
+def test_grades_are_compared_by_their_kappa(runs: Runs, group_size: int) -> None:
+    other, this = runs
+    for artifacts, kappa in ((other, -0.25), (this, 0.75)):
+        make_graded(artifacts, kappa, group_size)
+    text = compare(runs)
+    groups = " of whole groups" if group_size > 1 else ""
+    assert "quadratic kappa -0.250 in the other run, 0.750 in this run, change +" in text
+    assert f"; paired bootstrap{groups}, p " in text
+    assert "McNemar" not in text
+    assert "Only the change that the top of the page tests" in text
+    assert "Grade Other This Change Lost Gained" in text
+
+
+def test_examples_of_one_group_are_compared_as_a_whole(runs: Runs) -> None:
+    for artifacts in runs:
+        set_groups(artifacts, ["a", "a", "b", "b", "c", "c"] * 2)
+    text = compare(runs)
+    assert "9 gained and 0 lost of 12 test examples, paired bootstrap of 3 groups, p " in text
+    for artifacts in runs:
+        set_groups(artifacts, ["a"] * 12)
+    assert "Significance not tested: the test examples are all of one group" in compare(runs)
+
+
+def set_groups(artifacts: Artifacts, groups: list[str]) -> None:
+    rows = read_table(path := artifacts.root / "prepare/manifest.csv", "prepare")
+    rows = [row | {"group": f"{row['split']} {groups[number % 12]}"} for number, row in enumerate(rows)]
+    write_table(path, rows, list(rows[0]))
 
 
 def test_settings_code_curves_and_files_are_compared(runs: Runs) -> None:

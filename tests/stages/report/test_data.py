@@ -136,7 +136,7 @@ def test_duplicates_are_counted_and_shown_most_harmful_first_with_their_own_imag
     for title in (
         "1 pair of exact duplicates in different splits",
         "1 pair of near duplicates with different labels",
-        "5 pairs of duplicates within one split and class",
+        "5 pairs of duplicates within one split, with the same label",
     ):
         assert title in Elements(page).text
 

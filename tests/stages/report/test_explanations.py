@@ -29,6 +29,7 @@ def test_optional_results_are_shown(artifacts: Artifacts) -> None:
         ["saliency", "trust here", "beats chance"],
         ["integrated_gradients", "not about the model", "too noisy"],
         ["lrp", "refused", "no rule for GELU"],
+        ["guided_backprop", "refused", "no rule for GELU"],
     ]
     write_rows(folder / "summary.csv", ["method", "verdict", "reason"], rows)
     concepts = [["stripes", "bee", 0.0123456, "for"]]
@@ -39,7 +40,7 @@ def test_optional_results_are_shown(artifacts: Artifacts) -> None:
     row = "saliency trust here beats chance 0.600 0.500 0.750 0.375 0.125 0.250 0.125 to 0.500 0.062 12 2 ms"
     assert f"{columns} {row}" in text
     assert "integrated gradients not about the model too noisy 0.250 0.500 0.750 0.375 0.125 \u2013 \u2013 12" in text
-    assert "Not run on this model: lrp (no rule for GELU)." in text
+    assert "Not run on this model: lrp and guided backprop (no rule for GELU)." in text
     assert "concept label p value verdict stripes bee 0.0123 for" in text
     assert "Map of saliency for ant/0.png" in page
     assert "Map of integrated gradients for ant/0.png" not in page
@@ -72,3 +73,17 @@ def test_the_first_channel_of_each_class_is_shown(artifacts: Artifacts) -> None:
     text = Elements(artifacts.report()[0]).text
     assert "ant channel 104: 6.2%" in text
     assert "channel 7" not in text
+
+
+def test_the_maps_of_each_explained_label_are_shown_under_its_example(artifacts: Artifacts) -> None:
+    explain = artifacts.root / "explain"
+    columns = ["path", "label", "prediction", "confidence", "explained", "chosen", "file"]
+    path = artifacts.paths[0]
+    rows = [[path, "ant", "bee", "", label, "wrong", f"{number:02d}.png"] for number, label in enumerate(("x", "<y>"))]
+    write_rows(explain / "examples.csv", columns, rows)
+    for name in ("", "-saliency", "-integrated_gradients"):
+        (explain / f"01{name}.png").write_bytes((explain / f"00{name}.png").read_bytes())
+    page = artifacts.report()[0]
+    text, maps = Elements(page).text, [name or "" for name in Elements(page).attributes("img", "alt")]
+    assert "class x image saliency integrated gradients class <y> saliency integrated gradients" in text
+    assert f"Map of saliency of <y> for test image {path}" in maps

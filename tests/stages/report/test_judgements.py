@@ -5,9 +5,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from leyden.outputs import load_reader
 from leyden.stages.report import advice, observations
 from leyden.stages.report.checks import list_checks
-from leyden.stages.report.findings import list_findings
+from leyden.stages.report.findings import check_duplicates, list_findings
 from leyden.stages.report.formatting import decimal, list_smallest, number_of
 from leyden.stages.report.left_out import LeftOut
 from leyden.stages.report.limitations import list_limitations
@@ -57,10 +58,10 @@ def robust(low: float, value: float, high: float, kind: str = "blur", examples: 
 
 
 AT_CHANCE = interval("accuracy", 0.48, 0.55, 0.62)
-NO_TARGET = {"required": {}}
+NO_REQUIREMENT = {"required": {}}
 THREE_RIGHT = interval("accuracy", 0.27, 1, 1) | {"examples": 3, "errors": 0}
 CALIBRATED, BORDERLINE, MISCALIBRATED = (
-    evaluated(interval("calibration_error", *bounds) | NO_TARGET)
+    evaluated(interval("calibration_error", *bounds) | NO_REQUIREMENT)
     for bounds in ((0.01, 0.02, 0.03), (0.03, 0.051, 0.07), (0.06, 0.08, 0.1))
 )
 WEAK = make_slice("group", "camera 1", 30, 0.5, "True")
@@ -74,26 +75,26 @@ SUSPECT = {"path": "a.png", "label": "ant", "suggested": "bee", "suggested_proba
 CHECKS = [
     Case("Missing the model was not evaluated", make_results(evaluation=None)),
     Case("not clearly better than always predicting the most frequent label (50.0%)", evaluated(AT_CHANCE)),
-    Case("No target was set; set evaluate.require", evaluated(NO_TARGET)),
+    Case("No requirement was set; set evaluate.require", evaluated(NO_REQUIREMENT)),
     Case(
         "Missing 3 test images cannot show that the model is better than a constant guess",
         evaluated(THREE_RIGHT, majority_fraction=2 / 3),
         evaluated(THREE_RIGHT, majority_fraction=1),  # no better than a constant guess
     ),
-    Case("Passed Target met: accuracy of at least 0.8", evaluated(), evaluated(NO_TARGET)),
-    Case("Uncertain Target met, but not certain to be: accuracy", evaluated({"required": {"accuracy": 0.89}})),
-    Case("Failed Target missed: accuracy of at least 0.95", evaluated({"required": {"accuracy": 0.95}})),
+    Case("Passed Requirement met: accuracy of at least 0.8", evaluated(), evaluated(NO_REQUIREMENT)),
+    Case("Uncertain Requirement met, but not certain to be: accuracy", evaluated({"required": {"accuracy": 0.89}})),
+    Case("Failed Requirement missed: accuracy of at least 0.95", evaluated({"required": {"accuracy": 0.95}})),
     Case(
-        "Failed Target missed: calibration error of at most 0.01",
+        "Failed Requirement missed: calibration error of at most 0.01",
         evaluated({"required": {"calibration_error": 0.01}}),
         evaluated({"required": {"calibration_error": 0.03}}),
     ),
     Case(
-        "Uncertain Target met, but not certain to be: calibration error of at most 0.025",
+        "Uncertain Requirement met, but not certain to be: calibration error of at most 0.025",
         evaluated({"required": {"calibration_error": 0.025}}),
         evaluated({"required": {"calibration_error": 0.03}}),
     ),
-    Case("Passed Target met: accuracy low of at least 0.87", evaluated({"required": {"accuracy_low": 0.87}})),
+    Case("Passed Requirement met: accuracy low of at least 0.87", evaluated({"required": {"accuracy_low": 0.87}})),
     Case("Passed Well calibrated", CALIBRATED, BORDERLINE),
     Case("Warning Poorly calibrated", MISCALIBRATED, BORDERLINE),
     Case("Warning Calibration cannot be judged", BORDERLINE, MISCALIBRATED),
@@ -247,11 +248,11 @@ VERDICTS = {
     "Not yet known whether the model is ready to ship: 3 test images cannot show that": evaluated(
         THREE_RIGHT, majority_fraction=2 / 3
     ),
-    "Might not be ready to ship: 1 target is met on the test split but might not be on another.": evaluated(
+    "Might not be ready to ship: 1 requirement is met on the test split but might not be on another.": evaluated(
         {"required": {"accuracy": 0.89}}
     ),
-    "90.0% of 400 test images classified correctly (95% interval 87.0% to 93.0%). No target was set.": evaluated(
-        NO_TARGET
+    "90.0% of 400 test images classified correctly (95% interval 87.0% to 93.0%). No requirement was set.": evaluated(
+        NO_REQUIREMENT
     ),
     "Ready to ship, with 1 warning. 90.0%": make_results(explanations=None),
     "Ready to ship: all 7 checks passed. 90.0% of 400 test images": make_results(),
@@ -268,7 +269,7 @@ def test_the_headline_is_a_verdict_only_with_a_target(verdict: str) -> None:
 
 
 def test_a_good_score_without_a_target_is_never_called_ready() -> None:
-    results = evaluated(interval("accuracy", 0.99, 1.0, 1.0) | NO_TARGET)
+    results = evaluated(interval("accuracy", 0.99, 1.0, 1.0) | NO_REQUIREMENT)
     assert "ready" not in model_verdict(list_checks(results, found(results)), results.evaluation).lower()
 
 
@@ -387,3 +388,17 @@ def test_too_few_examples_lead_to_no_doubt_about_the_labels() -> None:
     assert observations.observe_guessing(results) is None
     assert observations.observe_wide_interval(results)
     assert observations.observe_guessing(evaluated(AT_CHANCE))
+
+
+@pytest.mark.parametrize(("task", "target"), [("ordinal", "grade"), ("regression", "target"), ("segmentation", "mask")])
+def test_findings_about_duplicates_name_what_differs(task: str, target: str) -> None:
+    reader = load_reader({"labels": ["a", "b"], "task": {"name": task}})
+    duplicates = make_duplicates(exact=(2, 0), near=(1, 0), num_harmless=3)
+    findings = list(check_duplicates(duplicates, reader))
+    assert [finding.title for finding in findings] == [
+        f"2 pairs of exact duplicates with different {target}s",
+        # Nearly the same image may well have a slightly different number.
+        *([] if reader.predicts_numbers else [f"1 pair of near duplicates with different {target}s"]),
+        f"3 pairs of duplicates within one split, with the same {target}",
+    ]
+    assert f"One {target} of each pair must be wrong" in findings[0].advice

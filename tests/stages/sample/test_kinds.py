@@ -20,7 +20,7 @@ DIGESTS = {
 MESSAGES = {
     "images": "1,797 images in 10 classes",
     "sequences": "1,797 sequences in 10 classes",
-    "multilabel": "1,196 images with sets of 10 labels",
+    "multilabel": "1,196 images, each with any of 10 labels",
     "regression": "902 images with an angle in degrees",
     "segmentation": "600 images and masks of 3 classes",
     "ordinal": "895 images in 5 ordered grades",

@@ -25,10 +25,11 @@ def compare(
     seed: int = 0,
     trust: bool = False,
 ) -> None:
-    """Compare two models on the same test split: their accuracies, or the measure that sums up another task.
+    """Compare two models on the same test split by the measure that sums up their task.
 
-    Each classifier may predict any of its labels; examples of a label that one of them does not have are left out and
-    counted. On the old model's data, the change shows what a new model with other labels has forgotten.
+    It is the accuracy of classification, where each model may predict any of its labels; examples of a label that one
+    of them does not have are left out and counted. On the old model's data, the change shows what a new model with
+    other labels has forgotten.
 
     Args:
         old: A checkpoint, an exported file, or a predictions.csv that `leyden evaluate` wrote for this test split.
@@ -38,7 +39,8 @@ def compare(
             examples lost and gained.
         batch_size: Number of examples per batch.
         confidence_level: Confidence level of the interval, in (0, 1).
-        num_resamples: Number of bootstrap resamples behind the interval of another measure than the accuracy.
+        num_resamples: Number of bootstrap resamples behind the interval of another measure than the accuracy, or of any
+            measure where examples are in groups, which are drawn as a whole.
         seed: Seed of these resamples.
         trust: Load files even if they run code (TorchScript, AOTInductor's library, networks that are not from leyden,
             torchvision or timm); files that this project has published do not need it.
@@ -55,17 +57,17 @@ def compare(
             description_of(model, path)  # before the data, which a LightningModule of the user's does not need
     report = read_report(data)
     reader = load_reader(report)
-    score = "accuracy" if reader.has_one_label else reader.headline
-    check_file(out, start=f'{{\n  "{score}_old": '.encode())
+    check_file(out, start=f'{{\n  "{reader.headline}_old": '.encode())
     for path, model in zip(paths, (first, second), strict=True):
         if model is not None:
             check_task(model, report, path, data)
             check_inputs(model, report, path, data)
-    if reader.has_one_label:
-        comparison = compare_accuracies(paths, (first, second), data, batch_size, confidence_level)
+    args = (paths, (first, second), data, batch_size, confidence_level, num_resamples, seed)
+    if reader.headline == "accuracy":
+        comparison = compare_accuracies(*args)
         summary = summarise_accuracies(comparison)
     else:
-        comparison = compare_headlines(paths, (first, second), data, batch_size, confidence_level, num_resamples, seed)
-        summary = summarise_headlines(comparison, score)
+        comparison = compare_headlines(*args)
+        summary = summarise_headlines(comparison, reader.headline)
     write_json(out, comparison)
     print(summary, file=sys.stderr if is_stream(out) else sys.stdout)

@@ -10,17 +10,24 @@ from leyden.data.packed import read_examples, read_paths, read_report
 from leyden.errors import UserError
 from leyden.runtimes.compatibility import list_labels
 from leyden.runtimes.load import predict_logits
+from leyden.stages.compare.groups import describe_groups, read_test_groups
 from leyden.stages.compare.predictions import SavedPredictions, read_predictions
-from leyden.statistics.mcnemar import compare_paired
+from leyden.statistics.accuracy_change import compare_paired
 
 
 def compare_accuracies(
-    paths: tuple[Path, Path], models: tuple[Any, Any], data: Path, batch_size: int, confidence_level: float
+    paths: tuple[Path, Path],
+    models: tuple[Any, Any],
+    data: Path,
+    batch_size: int,
+    confidence_level: float,
+    num_resamples: int,
+    seed: int,
 ) -> dict[str, Any]:
     """Compare the old and the new model, each None for a predictions.csv, on the labels that both have.
 
     Raises:
-        UserError: if they share none, or no test example has such a label.
+        UserError: if they share none, no test example has such a label, or all such examples are of one group.
     """
     examples, labels = read_examples(data, "test")
     targets, data_labels = torch.from_numpy(labels), read_report(data)["labels"]
@@ -50,7 +57,8 @@ def compare_accuracies(
         find_correct(model.labels, score, targets, data_labels)[is_shared].numpy()
         for model, score in zip(predictors, scores, strict=True)
     )
-    comparison = compare_paired(old_correct, new_correct, confidence_level)
+    groups = read_test_groups(data, is_shared.numpy())
+    comparison = compare_paired(old_correct, new_correct, confidence_level, groups, num_resamples, seed)
     return comparison | {"labels": shared, "examples_left_out": int((~is_shared).sum())}
 
 
@@ -64,13 +72,15 @@ def find_correct(labels: list[str], scores: Tensor, targets: Tensor, data_labels
 
 
 def summarise_accuracies(comparison: dict[str, Any]) -> str:
+    test = "paired bootstrap," if "groups" in comparison else "McNemar"
     p_value = comparison["accuracy_change_p_value"]
     differs = "more" if p_value < 1 - comparison["confidence_level"] else "no more"
     return (
         f"compare: accuracy {comparison['accuracy_old']:.4f} old, {comparison['accuracy_new']:.4f} new: "
         f"change {comparison['accuracy_change']:+.4f} "
         f"[{comparison['accuracy_change_low']:+.4f}, {comparison['accuracy_change_high']:+.4f}], "
-        f"{differs} than noise (McNemar p {p_value:.2g}), "
-        f"on {comparison['examples']:,} test examples of {len(comparison['labels'])} shared labels "
+        f"{differs} than noise ({test} p {p_value:.2g}), "
+        f"on {comparison['examples']:,} test examples of {len(comparison['labels'])} shared labels"
+        f"{describe_groups(comparison)} "
         f"({comparison['lost']} lost, {comparison['gained']} gained, {comparison['examples_left_out']} left out)"
     )

@@ -3,11 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from leyden.data.packed import read_examples, read_paths, read_report
 from leyden.errors import UserError
 from leyden.outputs import load_reader
 from leyden.runtimes.compatibility import check_labels, description_of
 from leyden.runtimes.output_parts import predict_parts
+from leyden.stages.compare.groups import describe_groups, read_test_groups
 from leyden.stages.compare.predictions import read_outputs
 from leyden.statistics.bootstrap import paired_bootstrap
 from leyden.statistics.joined_measures import find_measure, join_measures
@@ -35,7 +38,8 @@ def compare_headlines(
     old, new = (
         measure_headline(path, model, data, report, batch_size) for path, model in zip(paths, models, strict=True)
     )
-    changes = paired_bootstrap([old], [new], confidence_level, num_resamples, seed)
+    groups = read_test_groups(data)
+    changes = paired_bootstrap([old], [new], confidence_level, num_resamples, seed, groups)
     if old.name not in changes:
         raise UserError(
             f"expected test examples on which {old.name} is defined; it is not on the {old.num_examples} of {data}; "
@@ -51,6 +55,7 @@ def compare_headlines(
         "higher_is_better": old.higher_is_better,
         "confidence_level": confidence_level,
         "examples": old.num_examples,
+        **({} if groups is None else {"groups": len(np.unique(groups))}),
     }
 
 
@@ -79,4 +84,5 @@ def summarise_headlines(comparison: dict[str, Any], name: str) -> str:
         f"compare: {name} {comparison[f'{name}_old']:.4g} old, {comparison[f'{name}_new']:.4g} new: "
         f"change {change:+.4g} [{comparison[f'{name}_change_low']:+.4g}, {comparison[f'{name}_change_high']:+.4g}], "
         f"{verdict} (paired bootstrap, p {p_value:.2g}), on {comparison['examples']:,} test examples"
+        f"{describe_groups(comparison)}"
     )

@@ -47,6 +47,7 @@ def run_checks(runner: TrialRunner) -> dict[str, Finding]:
     """Run every check: those that only observe share one trial, the others have their own. Return findings by name."""
     activations, gradients = ActivationMonitor(), GradientMonitor()
     batch_norms, finite = BatchNormMonitor(), FiniteCheck()
+    announce(f"runs {NUM_STEPS} training steps")
     error = runner.run(NUM_STEPS, [activations, gradients, batch_norms, finite])
     findings = {
         "a step runs": check_step(error),
@@ -59,11 +60,20 @@ def run_checks(runner: TrialRunner) -> dict[str, Finding]:
         findings["gradients"] = gradients.check_norms()
         findings["parameters learn"] = gradients.check_missing()
     if error is None or isinstance(error, NonFiniteError):
+        announce("trains on one batch until it is learned")
         findings["learns one batch"] = check_overfit(runner) if runner.is_automatic else MANUAL
+        announce("compares the loss's gradient with finite differences")
         findings["gradient of the loss"] = check_head(runner) if runner.is_automatic else MANUAL
+        announce("looks for memory that grows from step to step")
         findings["memory"] = check_memory(runner)
+        announce("times the input pipeline")
         findings["input pipeline"] = check_speed(runner)
     return findings
+
+
+def announce(activity: str) -> None:
+    """Print to stderr what is going on: a large network takes minutes for it."""
+    print(f"doctor: {activity}", file=sys.stderr, flush=True)
 
 
 def check_step(error: Exception | None) -> Finding:

@@ -42,14 +42,15 @@ def evaluate(
         batch_size: Number of examples per batch of predictions.
         top_k: Number of highest-scoring classes among which `top_k_accuracy` looks for the label.
         num_resamples: Number of random draws behind the interval of the calibration error, and behind the intervals
-            of metrics and the tests of slices where an example has not exactly one label.
+            of metrics and the tests of slices where an example has not exactly one label. Where examples are in
+            groups, these are drawn as a whole.
         confidence_level: Confidence level of each interval, in (0, 1).
         seed: Seed of these draws, and of the choice of examples for `robustness`.
         abstain_precision: Fraction of answers that must be correct, in (0, 1]. The confidence below which the model
             does not answer is chosen on the validation split.
         robustness: Corruptions and attacks under which 512 random examples are scored, each at three strengths, by the
-            accuracy or by the measure that sums up another task; an empty list skips it. Rotation is skipped if it
-            would change what is to be predicted.
+            measure that sums up the task; an empty list skips it. Rotation is skipped if it would change what is to be
+            predicted.
         require: Minimum values of metrics in metrics.json (maximum, of losses and errors). If one is not met, the stage
             fails and writes its results to a folder beside `out` whose name ends in -failed.
         trust: Load files even if they run code (TorchScript, AOTInductor's library, networks that are not from leyden,

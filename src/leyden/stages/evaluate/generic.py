@@ -5,9 +5,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from leyden import artifacts
+from leyden.data.groups import read_groups
 from leyden.outputs.reader import OutputReader
 from leyden.runtimes.load import Predictor
 from leyden.stages.evaluate.error_slices import ERROR_SLICE_COLUMNS, describe_error, list_error_slices
@@ -18,12 +17,20 @@ from leyden.stages.evaluate.plots import plot_robustness
 from leyden.stages.evaluate.properties import list_properties, list_target_properties
 from leyden.stages.evaluate.reliability import RELIABILITY_COLUMNS, plot_reliability, reliability_table
 from leyden.stages.evaluate.results import Results, Row, Table
-from leyden.stages.evaluate.robustness import mean_scores, measure_robustness, robustness_columns
-from leyden.stages.evaluate.scored_split import Estimated, ScoredSplit, as_metrics, estimate, score_split
+from leyden.stages.evaluate.robustness import mean_scores, measure_robustness, robustness_columns, robustness_file
+from leyden.stages.evaluate.scored_split import (
+    Estimated,
+    ScoredSplit,
+    as_metrics,
+    describe_groups,
+    estimate,
+    group_metrics,
+    score_split,
+    summarise_headline,
+)
 from leyden.stages.evaluate.settings import Settings
 from leyden.stages.evaluate.slices import summarise_slices
 from leyden.statistics.joined_measures import find_measure
-from leyden.statistics.measures import AnyMeasure
 from leyden.tasks.targets import LossOptions
 from leyden.tasks.task import Task
 
@@ -31,14 +38,18 @@ from leyden.tasks.task import Task
 def evaluate_generic(predictor: Predictor, reader: OutputReader, task: Task, data: Path, settings: Settings) -> Results:
     """Score a model on the test split."""
     test = score_split(predictor, reader, data, "test", settings.batch_size, settings.top_k)
-    estimates = estimate(test.measures, settings.num_resamples, settings.confidence_level, settings.seed)
+    groups = read_groups(data, "test")
+    estimates = estimate(test.measures, settings.num_resamples, settings.confidence_level, settings.seed, groups)
     headline = find_measure(reader.headline, test.measures)
-    robustness = score_robustness(predictor, reader, task, data, settings)
+    robustness: list[Row] = []
+    if settings.robustness:
+        robustness = measure_robustness(predictor, reader, data, settings, task.make_loss(LossOptions()))
     metrics: dict[str, Any] = {
         "task": reader.name,
         "headline": headline.name,
         **as_metrics(estimates),
         "examples": len(test.paths),
+        **group_metrics(groups),
         "confidence_level": settings.confidence_level,
         **(means := mean_scores(robustness, headline.name)),
     }
@@ -50,7 +61,7 @@ def evaluate_generic(predictor: Predictor, reader: OutputReader, task: Task, dat
     )
     label_tables, pictures = describe_predictions(reader, test, estimates, data)
     if robustness and headline.name in metrics:
-        pictures[f"robustness/{headline.name}.png"] = partial(
+        pictures[robustness_file(headline.name, ".png")] = partial(
             plot_robustness,
             rows=robustness,
             name=headline.name,
@@ -62,23 +73,11 @@ def evaluate_generic(predictor: Predictor, reader: OutputReader, task: Task, dat
         **label_tables,
         artifacts.MEASURES: list_measures(estimates),
         artifacts.SLICES: Table(slices, ERROR_SLICE_COLUMNS),
-        f"robustness/{headline.name}.csv": Table(robustness, robustness_columns(headline.name)),
+        robustness_file(headline.name): Table(robustness, robustness_columns(headline.name)),
     }
-    summary = [summarise_headline(headline, metrics), summarise_slices(slices, describe_error)]
+    summary = [summarise_headline(headline.name, metrics), summarise_slices(slices, describe_error)]
+    summary += describe_groups(metrics)
     return Results(metrics, lower_is_better, tables, pictures, summary)
-
-
-def score_robustness(
-    predictor: Predictor, reader: OutputReader, task: Task, data: Path, settings: Settings
-) -> list[Row]:
-    """Measure the headline under corruptions, and under attacks that raise the task's loss."""
-    if not settings.robustness:
-        return []
-
-    def score(outputs: np.ndarray, targets: np.ndarray) -> AnyMeasure:
-        return find_measure(reader.headline, reader.measures(outputs, targets))
-
-    return measure_robustness(predictor, reader, data, settings, score, task.make_loss(LossOptions()))
 
 
 def describe_predictions(
@@ -100,12 +99,3 @@ def describe_predictions(
     if reader.is_dense:
         pictures |= draw_masks(reader, test, data)
     return tables, pictures
-
-
-def summarise_headline(headline: AnyMeasure, metrics: dict[str, Any]) -> str:
-    name, examples = headline.name, f"{metrics['examples']:,} test examples"
-    if name not in metrics:
-        return f"{name} is undefined on {examples}"
-    low, high = metrics.get(f"{name}_low"), metrics.get(f"{name}_high")
-    interval = f" [{low:.4g}, {high:.4g}]" if low is not None and high is not None else ""
-    return f"{name} {metrics[name]:.4g}{interval} on {examples}"

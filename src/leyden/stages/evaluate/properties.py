@@ -47,7 +47,7 @@ def list_target_properties(reader: OutputReader, targets: np.ndarray) -> Iterato
     if reader.has_label_set or reader.is_dense:
         has_label = find_labels(targets, len(reader.labels)) if reader.is_dense else targets == 1
         for label, is_present in zip(reader.labels, has_label.T, strict=True):
-            yield f"label {label}", np.where(is_present, "present", "absent")
+            yield f"{reader.label_noun} {label}", np.where(is_present, "present", "absent")
 
 
 def find_labels(masks: np.ndarray, num_labels: int) -> np.ndarray:

@@ -4,12 +4,12 @@ Of every task:
 
 - `metrics.json`: `task`; `headline`, the name of the metric that sums up a model; each metric with `<name>_low` and
   `<name>_high` where it has an interval; `<kind>_<headline>`, the mean of the headline over the three strengths of a
-  corruption or an attack; `examples`; `confidence_level`; `required`, if anything is. Metrics of one label are named
-  `<metric>/<label>`.
+  corruption or an attack; `examples`; `groups`, their number, if two examples are of one; `confidence_level`;
+  `required`, if anything is. Metrics of one label are named `<metric>/<label>`.
 - `predictions.csv`: a row for each test example: `path`, what is true, what is predicted.
 - `errors/slices.csv`: `by`, `slice`, `count`, ..., `p_value`, `falls_short`, the worst slices first.
 - `robustness/<headline>.csv` and `.png`: `kind`, `strength`, `<headline>`, `<headline>_low`, `<headline>_high`,
-  `examples`. Of tasks with one label, the name is `accuracy`.
+  `examples`.
 - The folders `errors`, `pictures`, `plots`, `robustness` and `tables`, which may be empty.
 
 Of tasks with one label for each example, also:

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
+from leyden.artifacts import ROBUSTNESS
 from leyden.cost import announce_cost
+from leyden.data.groups import read_groups
 from leyden.data.packed import read_split
 from leyden.errors import UserError
 from leyden.models.image_model import ImageModel
@@ -19,10 +21,10 @@ from leyden.stages.evaluate.attacks import ATTACKS, EPSILONS, Loss, attack, from
 from leyden.stages.evaluate.results import Row
 from leyden.stages.evaluate.scored_split import estimate
 from leyden.stages.evaluate.settings import Settings
-from leyden.statistics.joined_measures import join_measures
+from leyden.statistics.joined_measures import find_measure, join_measures
 from leyden.statistics.measures import AnyMeasure
 
-MAX_EXAMPLES = 512  # drawn from the test split; at 95%, their accuracy is known to within 4.4 points
+MAX_EXAMPLES = 512  # drawn from the test split; at 95%, an accuracy is known to within 4.4 points
 BATCH_SIZE = 32  # small, since the time of all batches is estimated after the first
 MAX_RESAMPLES = 2000  # for each kind and strength
 
@@ -71,9 +73,6 @@ CORRUPTIONS = {
 MOVES_PIXELS = ("rotation",)
 
 
-Score = Callable[[np.ndarray, np.ndarray], AnyMeasure]  # from outputs and targets
-
-
 def check_kinds(kinds: Sequence[str]) -> None:
     for kind in kinds:
         if kind not in (*CORRUPTIONS, *ATTACKS):
@@ -100,22 +99,22 @@ def find_supported(predictor: Predictor, reader: OutputReader, kinds: Sequence[s
 
 
 def measure_robustness(
-    predictor: Predictor, reader: OutputReader, data: Path, settings: Settings, score: Score, loss: Loss
+    predictor: Predictor, reader: OutputReader, data: Path, settings: Settings, loss: Loss
 ) -> list[Row]:
-    """Score a sample under each kind, which the model must support, at each strength.
+    """Measure the headline of a sample under each kind, which the model must support, at each strength.
 
     Args:
         predictor: The model.
         reader: Of its outputs.
         data: Output folder of `leyden prepare`.
         settings: `robustness` lists the kinds.
-        score: By which measure.
         loss: What attacks raise, of outputs and targets.
 
     Returns:
         Rows of `robustness_columns`.
     """
     images, targets = read_split(data, "test")
+    groups = read_groups(data, "test")
     strata = targets if reader.has_one_label else np.zeros(len(targets), int)
     indices = sample_examples(strata, MAX_EXAMPLES, settings.seed)
     changes = [
@@ -129,9 +128,15 @@ def measure_robustness(
         pixels = torch.from_numpy(np.array(images[rows])).permute(0, 3, 1, 2).contiguous()
         for part, change in zip(parts, changes, strict=True):
             outputs = predict_changed(predictor, *change, pixels, torch.from_numpy(targets[rows]), loss)
-            part.append(score(outputs, targets[rows]) if reader.is_dense else outputs)  # those of pixels fill memory
-    measures = [join_parts(part, score, targets[indices]) for part in parts]
-    return [make_row(change, measure, settings) for change, measure in zip(changes, measures, strict=True)]
+            # The outputs of all pixels fill the memory.
+            part.append(measure_headline(reader, outputs, targets[rows]) if reader.is_dense else outputs)
+    measures = [join_parts(part, reader, targets[indices]) for part in parts]
+    sampled = None if groups is None else groups[indices]
+    return [make_row(change, measure, settings, sampled) for change, measure in zip(changes, measures, strict=True)]
+
+
+def measure_headline(reader: OutputReader, outputs: np.ndarray, targets: np.ndarray) -> AnyMeasure:
+    return find_measure(reader.headline, reader.measures(outputs, targets))
 
 
 def predict_changed(
@@ -148,20 +153,24 @@ def predict_changed(
         return network(attacked).numpy()
 
 
-def join_parts(parts: Sequence[np.ndarray | AnyMeasure], score: Score, targets: np.ndarray) -> AnyMeasure:
-    """Return the measure of all examples, given the outputs or measures of some at a time."""
+def join_parts(parts: Sequence[np.ndarray | AnyMeasure], reader: OutputReader, targets: np.ndarray) -> AnyMeasure:
+    """Return the headline of all examples, given the outputs or measures of some at a time."""
     outputs = [part for part in parts if isinstance(part, np.ndarray)]
     if outputs:
-        return score(np.concatenate(outputs), targets)
+        return measure_headline(reader, np.concatenate(outputs), targets)
     return join_measures([[part] for part in parts if not isinstance(part, np.ndarray)])[0]
 
 
-def make_row(change: tuple[str, float], measure: AnyMeasure, settings: Settings) -> Row:
+def make_row(change: tuple[str, float], measure: AnyMeasure, settings: Settings, groups: np.ndarray | None) -> Row:
     num_resamples = min(settings.num_resamples, MAX_RESAMPLES)
-    estimates = estimate([measure], num_resamples, settings.confidence_level, settings.seed)
+    estimates = estimate([measure], num_resamples, settings.confidence_level, settings.seed, groups)
     value, interval = estimates[0][1:] if estimates else ("", None)
     values = (*change, value, *(interval or ("", "")), measure.num_examples)
     return dict(zip(robustness_columns(measure.name), values, strict=True))
+
+
+def robustness_file(headline: str, suffix: str = ".csv") -> str:
+    return ROBUSTNESS.format(headline=headline, suffix=suffix)
 
 
 def robustness_columns(name: str) -> tuple[str, ...]:

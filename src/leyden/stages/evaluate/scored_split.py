@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -74,12 +74,21 @@ def score_split(
     )
 
 
-def estimate(measures: Sequence[AnyMeasure], num_resamples: int, confidence_level: float, seed: int) -> list[Estimated]:
-    """Compute the measures that are defined, with the intervals of those that have one."""
+def estimate(
+    measures: Sequence[AnyMeasure],
+    num_resamples: int,
+    confidence_level: float,
+    seed: int,
+    groups: np.ndarray | None = None,
+) -> list[Estimated]:
+    """Compute the measures that are defined, with the intervals of those that have one.
+
+    `groups` are those of the examples, int (N,), which are resampled as a whole; None if examples are independent.
+    """
     if not measures:
         return []
     values = Resampler(measures, None, has_errors=False).estimate().values[0].tolist()
-    intervals = bootstrap_intervals(measures, confidence_level, num_resamples, seed)
+    intervals = bootstrap_intervals(measures, confidence_level, num_resamples, seed, groups)
     return [
         Estimated(measure, value, intervals[measure.name][1:] if measure.name in intervals else None)
         for measure, value in zip(measures, values, strict=True)
@@ -95,3 +104,29 @@ def as_metrics(estimates: Sequence[Estimated]) -> dict[str, float]:
         if interval:
             metrics |= {f"{measure.name}_low": interval[0], f"{measure.name}_high": interval[1]}
     return metrics
+
+
+def group_metrics(groups: np.ndarray | None) -> dict[str, int]:
+    """Return the entry of metrics.json with the number of groups, where examples are in groups."""
+    return {} if groups is None else {"groups": len(np.unique(groups))}
+
+
+def describe_groups(metrics: dict[str, Any], names: Sequence[str] = ()) -> list[str]:
+    """Say in a line which intervals are of whole groups, those of all metrics or of some; none without groups."""
+    if "groups" not in metrics:
+        return []
+    which = f"of {', '.join(names)} " if names else ""
+    others = "other intervals and the tests of slices take" if names else "the tests of slices take"
+    return [
+        f"intervals {which}resample the {metrics['groups']:,} groups of the test examples as a whole; {others} "
+        "examples as independent"
+    ]
+
+
+def summarise_headline(name: str, metrics: dict[str, Any]) -> str:
+    examples = f"{metrics['examples']:,} test examples"
+    if name not in metrics:
+        return f"{name} is undefined on {examples}"
+    low, high = metrics.get(f"{name}_low"), metrics.get(f"{name}_high")
+    interval = f" [{low:.4g}, {high:.4g}]" if low is not None and high is not None else ""
+    return f"{name} {metrics[name]:.4g}{interval} on {examples}"

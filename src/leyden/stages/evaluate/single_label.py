@@ -4,11 +4,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import nn
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from leyden import artifacts
+from leyden.data.groups import read_groups
 from leyden.outputs.reader import OutputReader
 from leyden.runtimes.load import Predictor
 from leyden.stages.evaluate import tables
@@ -17,12 +17,12 @@ from leyden.stages.evaluate.metrics import metrics_with_intervals
 from leyden.stages.evaluate.plots import plot_calibration, plot_robustness
 from leyden.stages.evaluate.predictions import Predictions, predict_split, prediction_columns, prediction_rows
 from leyden.stages.evaluate.results import Results, Row, Table
-from leyden.stages.evaluate.robustness import mean_scores, measure_robustness, robustness_columns
-from leyden.stages.evaluate.scored_split import as_metrics, estimate
+from leyden.stages.evaluate.robustness import mean_scores, measure_robustness, robustness_columns, robustness_file
+from leyden.stages.evaluate.scored_split import as_metrics, describe_groups, estimate, group_metrics, summarise_headline
 from leyden.stages.evaluate.settings import Settings
 from leyden.stages.evaluate.slices import SLICE_COLUMNS, list_slices, summarise_slices
 from leyden.stages.evaluate.suspects import SUSPECT_COLUMNS, count_expected, list_suspects
-from leyden.statistics.measures import FRACTION, Measure, fraction_measure
+from leyden.statistics.measures import FRACTION, fraction_measure
 
 
 def evaluate_single_label(predictor: Predictor, reader: OutputReader, data: Path, settings: Settings) -> Results:
@@ -30,28 +30,30 @@ def evaluate_single_label(predictor: Predictor, reader: OutputReader, data: Path
     level = settings.confidence_level
     test = predict_split(predictor, reader, data, "test", settings.batch_size)
     validation = predict_split(predictor, reader, data, "val", settings.batch_size)
-
-    def accuracy(outputs: np.ndarray, targets: np.ndarray) -> Measure:
-        return fraction_measure("accuracy", reader.decide(outputs) == targets)
-
+    groups = read_groups(data, "test")
+    accuracy = fraction_measure("accuracy", test.is_correct.numpy())
+    measures = list({each.name: each for each in (*test.measures, accuracy)}.values())
+    estimated = as_metrics(estimate(measures, settings.num_resamples, level, settings.seed, groups))
     robustness: list[Row] = []
     if settings.robustness:
-        loss = nn.CrossEntropyLoss(reduction="none")
-        robustness = measure_robustness(predictor, reader, data, settings, accuracy, loss)
+        robustness = measure_robustness(predictor, reader, data, settings, nn.CrossEntropyLoss(reduction="none"))
     metrics: dict[str, Any] = {
         "task": reader.name,
         "headline": reader.headline,
-        **as_metrics(estimate(test.measures, settings.num_resamples, level, settings.seed)),
+        **estimated,
         **metrics_with_intervals(test, settings.top_k, settings.num_resamples, level, settings.seed),
+        **estimated,  # intervals of whole groups replace those of independent examples
+        **group_metrics(groups),
         "temperature": getattr(predictor, "temperature", 1.0),
         **measure_abstention(validation, test, settings.abstain_precision, level),
-        **mean_scores(robustness, "accuracy"),
+        **mean_scores(robustness, reader.headline),
     }
     suspects = list_suspects(test, "test", level) + list_suspects(validation, "val", level)
-    slices = list_slices(test, data, level)
+    slices = list_slices(test, data, level, reader.label_noun)
     results = describe_results(test, metrics, slices, suspects, robustness)
     losses = [measure.name for measure in test.measures if not measure.higher_is_better]
-    return results._replace(lower_is_better=[*results.lower_is_better, *losses])
+    summary = results.summary + describe_groups(metrics, [measure.name for measure in measures])
+    return results._replace(lower_is_better=[*results.lower_is_better, *losses], summary=summary)
 
 
 def describe_results(
@@ -64,9 +66,11 @@ def describe_results(
     per_class = tables.per_class_table(confusion, names, metrics["confidence_level"])
     calibration = tables.calibration_table(test.confidence, test.is_correct)
     pictures = {"plots/calibration.png": partial(plot_calibration, bins=calibration)}
-    if robustness:
-        pictures[artifacts.ROBUSTNESS.replace(".csv", ".png")] = partial(
-            plot_robustness, rows=robustness, name="accuracy", clean=metrics["accuracy"], bounds=FRACTION
+    headline = metrics["headline"]
+    if robustness and headline in metrics:
+        bounds = next((each.bounds for each in test.measures if each.name == headline), FRACTION)
+        pictures[robustness_file(headline, ".png")] = partial(
+            plot_robustness, rows=robustness, name=headline, clean=metrics[headline], bounds=bounds
         )
     return Results(
         metrics,
@@ -79,7 +83,7 @@ def describe_results(
             "errors/confusions.csv": Table(tables.list_confusions(confusion, names), tables.CONFUSION_COLUMNS),
             artifacts.SUSPECTS: Table(suspects, SUSPECT_COLUMNS),
             artifacts.SLICES: Table(slices, SLICE_COLUMNS),
-            artifacts.ROBUSTNESS: Table(robustness, robustness_columns("accuracy")),
+            robustness_file(headline): Table(robustness, robustness_columns(headline)),
         },
         pictures,
         summarise(metrics, slices, suspects),
@@ -88,7 +92,11 @@ def describe_results(
 
 def summarise(metrics: dict[str, Any], slices: list[Row], suspects: list[Row]) -> list[str]:
     errors, num_wrong = metrics["errors"], count_expected(suspects)
+    headline = []
+    if (name := metrics["headline"]) != "accuracy":
+        headline.append(summarise_headline(name, metrics))
     lines = [
+        *headline,
         f"accuracy {metrics['accuracy']:.4f} [{metrics['accuracy_low']:.4f}, {metrics['accuracy_high']:.4f}] "
         f"on {metrics['examples']:,} test examples ({errors:,} error{'' if errors == 1 else 's'}), "
         f"calibration error {metrics['calibration_error']:.4f}; {summarise_abstention(metrics)}",

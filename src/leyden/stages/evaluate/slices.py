@@ -19,7 +19,7 @@ SLICE_COLUMNS = (
 MAX_SHOWN = 5
 
 
-def list_slices(predictions: Predictions, data: Path, confidence_level: float) -> list[Row]:
+def list_slices(predictions: Predictions, data: Path, confidence_level: float, label_noun: str = "class") -> list[Row]:
     """Compare the accuracy on each slice with that on all other examples, the worst first.
 
     A property that is the same for all examples yields no slice.
@@ -31,7 +31,7 @@ def list_slices(predictions: Predictions, data: Path, confidence_level: float) -
     """
     is_error = ~predictions.is_correct.numpy()
     classes = np.array(predictions.class_names)[predictions.labels.numpy()]
-    properties = keep_varied([("class", classes), *list_properties(data)])
+    properties = keep_varied([(label_noun, classes), *list_properties(data)])
     slices = [each for by, values in properties for each in count_slices(by, values, is_error)]
     total, total_errors, alpha = len(is_error), int(is_error.sum()), 1 - confidence_level
     smallest = {

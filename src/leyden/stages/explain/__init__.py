@@ -22,7 +22,7 @@ from leyden.ranges import SEEDS, check_range
 from leyden.stages.explain.batch import Batch, open_prepared_data, take_batch
 from leyden.stages.explain.channels import write_channels
 from leyden.stages.explain.concepts import read_concepts, write_concepts
-from leyden.stages.explain.examples import choose_examples, describe_examples, write_examples
+from leyden.stages.explain.examples import choose_examples, choose_labels, describe_examples, write_examples
 from leyden.stages.explain.explainer import Explainer
 from leyden.stages.explain.faithfulness import measure_method, random_map_auc
 from leyden.stages.explain.images import ImageExplainer
@@ -53,6 +53,7 @@ def explain(
     out: Path = Path("artifacts/explain"),
     methods: list[str] = DEFAULT_METHODS,
     num_shown: int = 12,
+    num_labels: int = 4,
     num_evidence: int = 64,
     num_deletion_steps: int = 16,
     num_influential: int = 3,
@@ -76,7 +77,10 @@ def explain(
             saliency and occlusion.
         num_shown: Examples to draw: errors first, then the least confident, then one per class; without classes, the
             largest errors, then the smallest.
-        num_evidence: Random test examples to measure the methods on, at most.
+        num_labels: Labels explained of each example, at most: the targets of a regression in their order, or of several
+            labels at once those predicted, the most probable first. Other tasks have one. Time grows with it.
+        num_evidence: Random test examples to measure the methods on, at most; each on one of its explained labels, in
+            turn.
         num_deletion_steps: Steps of the deletion and insertion curves.
         num_influential: Training examples listed for each error shown, of those that helped most and of those that
             harmed most; 0 lists none.
@@ -89,7 +93,7 @@ def explain(
     """
     check_output(out, "explain", [model, data, *([concepts] if concepts else [])])
     check_methods(methods)
-    check_range("explain", "[1, inf)", num_shown=num_shown, num_evidence=num_evidence)
+    check_range("explain", "[1, inf)", num_shown=num_shown, num_labels=num_labels, num_evidence=num_evidence)
     check_range("explain", "[1, 10000]", num_deletion_steps=num_deletion_steps)
     check_range("explain", "[0, inf)", num_influential=num_influential, num_channels=num_channels)
     check_range("explain", SEEDS, seed=seed)
@@ -108,27 +112,33 @@ def explain(
     reader, test = load_reader(module.spec), prepared.test
     predictions = predict_split(module, reader, test)
     rows, reasons = choose_examples(predictions, test.targets, num_shown)
-    evidence_rows = np.random.default_rng(seed).permutation(len(test.targets))[:num_evidence]
-    evidence, shown = (
-        take_batch(module, reader, test, each, predictions.labels) for each in (evidence_rows, np.array(rows))
-    )
+    evidence_rows = np.random.default_rng(seed).permutation(len(test.targets))[:num_evidence].tolist()
+    explained, evidence_labels = choose_labels(predictions.labels, rows, evidence_rows, num_labels, reader.noun)
+    evidence = take_batch(module, reader, test, evidence_rows, evidence_labels)
+    shown = take_batch(module, reader, test, *map(list, zip(*explained, strict=True)))
     explainer, randomised = (
         make_explainer(each, reader, evidence, num_deletion_steps, seed) for each in (module, randomise(module, seed))
     )
     metrics, maps, verdicts = run_methods(methods, explainer, randomised, evidence, shown)
-    described = describe_examples(module, reader, predictions, shown, test.targets[rows], rows)
+    shown_rows, chosen = [row for row, _ in explained], dict(zip(rows, reasons, strict=True))
+    described = describe_examples(module, reader, predictions, shown, test.targets[shown_rows], shown_rows)
     descriptions = [
-        {"path": prepared.test_paths[row], **cells, "chosen": reason, "file": f"maps/{number:02d}.png"}
-        for number, (row, cells, reason) in enumerate(zip(rows, described, reasons, strict=True))
+        {"path": prepared.test_paths[row], **cells, "chosen": chosen[row], "file": f"maps/{number:02d}.png"}
+        for number, (row, cells) in enumerate(zip(shown_rows, described, strict=True))
     ]
     with replaced_folder(out, "explain") as folder:
         write_json(folder / METRICS, metrics)
         write_table(folder / SUMMARY, [row._asdict() for row in verdicts], Verdict._fields)
         (folder / "maps").mkdir()
-        arrays: dict[str, Any] = {"rows": np.array(rows), **explainer.arrays(shown), **maps}
+        arrays: dict[str, Any] = {
+            "rows": np.array(shown_rows),
+            "labels": shown.targets.numpy(),
+            **explainer.arrays(shown),
+            **maps,
+        }
         np.savez_compressed(folder / "maps/maps.npz", **arrays)
         write_examples(folder, descriptions, explainer, shown, maps)
-        write_influence(folder, module, reader, prepared, rows, descriptions, num_influential)
+        write_influence(folder, module, reader, prepared, shown_rows, descriptions, num_influential)
         write_channels(folder, module, reader, evidence, num_channels)
         write_concepts(folder, module, reader, prepared, concept_images, seed)
     print(format_table(verdicts, metrics))
@@ -153,7 +163,8 @@ def run_methods(
     metrics: dict[str, Metrics] = {}
     maps: dict[str, np.ndarray] = {}
     verdicts = []
-    for method in announce_cost(methods, "explain", f"{len(methods)} methods on {len(evidence.targets)} examples"):
+    what = f"{len(methods)} methods on {len(evidence.targets)} examples, and {len(shown.targets)} maps by each to show"
+    for method in announce_cost(methods, "explain", what):
         try:
             attributions = explainer.attribute(method, shown)
             metrics[method] = measure_method(method, explainer, randomised, evidence, random_auc)

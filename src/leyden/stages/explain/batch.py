@@ -1,5 +1,6 @@
 """Prepared data, opened once, and batches of it as the network reads them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,12 +59,12 @@ def open_prepared_data(folder: Path, module: Model, model: Path) -> PreparedData
 
 
 def take_batch(
-    module: Model, reader: OutputReader, split: Split | SequenceSplit, rows: np.ndarray, targets: Tensor
+    module: Model, reader: OutputReader, split: Split | SequenceSplit, rows: Sequence[int], labels: Sequence[int]
 ) -> Batch:
-    """Take some rows of a split; `targets` are the explained labels of all its rows."""
-    examples = split[0][rows]
+    """Take some rows of a split, each with the label that is explained; a row may be taken for several labels."""
+    examples = split[0][np.array(rows)]
     inputs = preprocess(module, examples)
-    return Batch(examples, inputs, targets[rows], find_reference(module.network, reader, *inputs))
+    return Batch(examples, inputs, torch.tensor(labels), find_reference(module.network, reader, *inputs))
 
 
 def find_reference(network: nn.Module, reader: OutputReader, *inputs: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ BAR_PX, LABEL_PX = 12, 44  # the colour bar right of a map, and the labels besid
 
 def draw_image(path: Path, image: np.ndarray) -> None:
     """Draw an image uint8 (H, W, C)."""
-    Image.fromarray(enlarge(image.squeeze())).save(path)
+    Image.fromarray(enlarge(image[..., 0] if image.shape[2] == 1 else image)).save(path)
 
 
 def draw_map(path: Path, image: np.ndarray, values: np.ndarray, evidence: tuple[str, str] | None) -> None:

@@ -62,6 +62,33 @@ def choose_by_error(errors: np.ndarray, count: int) -> dict[int, str]:
     return dict.fromkeys(largest, LARGE_ERROR) | dict.fromkeys(smallest, SMALL_ERROR)
 
 
+def choose_labels(
+    labels: list[list[int]], shown_rows: list[int], evidence_rows: list[int], limit: int, noun: str
+) -> tuple[list[tuple[int, int]], list[int]]:
+    """Choose which labels are explained, and print if the limit leaves some out.
+
+    Args:
+        labels: Of each row of the test split, the most important first.
+        shown_rows: Rows whose maps are drawn.
+        evidence_rows: Rows that methods are measured on.
+        limit: Labels of one example, at most.
+        noun: What labels are called.
+
+    Returns:
+        The rows and labels of the maps to draw, by row; and one label of each row of the evidence: its first, second
+        and so on in turn, so that all are measured without more examples.
+    """
+    if cut := sum(len(labels[row]) > limit for row in shown_rows):
+        most = max(len(labels[row]) for row in shown_rows)
+        print(
+            f"explain: some {noun} left out: {cut} of {len(shown_rows)} examples have up to {most}, and num_labels is "
+            f"{limit}"
+        )
+    explained = [(row, label) for row in shown_rows for label in labels[row][:limit]]
+    in_turn = [labels[row][number % min(limit, len(labels[row]))] for number, row in enumerate(evidence_rows)]
+    return explained, in_turn
+
+
 def describe_examples(
     module: Model,
     reader: OutputReader,
@@ -73,12 +100,12 @@ def describe_examples(
     """Describe what the model predicts for the rows of a split that are in a batch; `targets` are those of the rows.
 
     Returns:
-        For each row its label (the target), prediction and confidence; without classes also its error, and which of
-        the labels is explained. Numbers are in units.
+        For each row of the batch its label (the target), prediction and confidence; without classes also its error, and
+        which of the labels is explained. Numbers are in units.
     """
     true_cells = reader.target_rows(targets)
     if predictions.confidence is not None:
-        labels, confidence = predictions.labels[rows].tolist(), predictions.confidence[rows].tolist()
+        labels, confidence = batch.targets.tolist(), predictions.confidence[rows].tolist()
         return [
             {"label": join_cells(cells), "prediction": module.labels[label], "confidence": round(score, 4)}
             for cells, label, score in zip(true_cells, labels, confidence, strict=True)
@@ -90,9 +117,9 @@ def describe_examples(
             "prediction": join_cells({name: cell for name, cell in predicted.items() if f"true_{name}" in true}),
             "confidence": "",
             "error": float(f"{predictions.errors[row]:.6g}"),
-            "explained": module.labels[int(predictions.labels[row])],
+            "explained": module.labels[label],
         }
-        for row, true, predicted in zip(rows, true_cells, cells, strict=True)
+        for row, label, true, predicted in zip(rows, batch.targets.tolist(), true_cells, cells, strict=True)
     ]
 
 

@@ -40,12 +40,15 @@ def write_influence(
 
     Errors are wrong classes, or without any uncertain predictions; where there are no classes, the largest errors.
 
-    `rows` are the rows of the test split that are shown, and `descriptions` their rows in examples.csv. If there is
-    nothing to list, influence.csv has only its header.
+    `rows` are the rows of the test split that are shown, and `descriptions` their rows in examples.csv, of which each
+    example's first counts. If there is nothing to list, influence.csv has only its header.
     """
     chosen = {each["chosen"] for each in descriptions}
     reason = next((reason for reason in REASONS if reason in chosen), None)
-    explained = {row: each for row, each in zip(rows, descriptions, strict=True) if each["chosen"] == reason}
+    explained: dict[int, dict[str, Any]] = {}
+    for row, each in zip(rows, descriptions, strict=True):
+        if each["chosen"] == reason:
+            explained.setdefault(row, each)
     table = (
         list_influences(module, reader, prepared, explained, num_influential) if num_influential and explained else []
     )

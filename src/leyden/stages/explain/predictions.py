@@ -18,28 +18,30 @@ VECTOR_BATCH_SIZE = 256  # of outputs without a value per pixel
 
 
 class Predictions(NamedTuple):
-    """For each of N examples: its error, float64 (N,); the label that is explained, int64 (N,); its probability (N,).
+    """For each of N examples: its error, float64 (N,); the labels that are explained; the first one's probability (N,).
 
     There are no probabilities, `confidence` is None, unless each example has exactly one label.
     """
 
     errors: np.ndarray
-    labels: Tensor
+    labels: list[list[int]]
     confidence: Tensor | None
 
 
 def predict_split(module: Model, reader: OutputReader, split: Split | SequenceSplit) -> Predictions:
     """Run the model over a split."""
-    errors, labels, confidence = [], [], []
+    errors, confidence = [], []
+    labels: list[list[int]] = []
     batch_size = BATCH_SIZE if reader.is_dense else VECTOR_BATCH_SIZE
     for rows, outputs in predict_parts(module, reader, split[0], batch_size, "explain"):
         errors.append(reader.errors(outputs, split.targets[rows]))
-        labels.append(torch.from_numpy(reader.explained_labels(outputs)))
+        explained = reader.explained_labels(outputs)
+        labels += explained
         if reader.has_one_label:
             logits = torch.from_numpy(outputs)
             probabilities = reader.response(calibrated(module, logits), reader.reference(logits))
-            confidence.append(probabilities.gather(1, labels[-1][:, None])[:, 0])
-    return Predictions(np.concatenate(errors), torch.cat(labels), torch.cat(confidence) if confidence else None)
+            confidence.append(probabilities[range(len(explained)), [first for first, *_ in explained]])
+    return Predictions(np.concatenate(errors), labels, torch.cat(confidence) if confidence else None)
 
 
 def predict_outputs(module: Model, inputs: tuple[Tensor, ...]) -> Tensor:

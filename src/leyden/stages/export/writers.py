@@ -44,6 +44,6 @@ def import_writer(name: str, request: ExportRequest) -> Any:
         raise CannotWriteError("supports a LightningModule of your own in fp32 only")
     tested = getattr(writer, "SEQUENCE_PRECISIONS", ())
     if isinstance(request.module, SequenceModel) and request.precision not in tested:
-        supported = f"sequences in {', '.join(tested)} only" if tested else "images only"
+        supported = f"sequences in {' and '.join(tested)} only" if tested else "images only"
         raise CannotWriteError(f"supports models of {supported}")
     return writer

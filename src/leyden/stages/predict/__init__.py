@@ -39,7 +39,7 @@ def predict(
     strict: bool = False,
     trust: bool = False,
 ) -> None:
-    """Write the prediction of every image or sequence, one row per file; of masks, also a PNG file each.
+    """Write the prediction of every image or sequence, one row per file; for masks, also a PNG file each.
 
     Args:
         model: A checkpoint or an exported file.

@@ -53,8 +53,8 @@ def prepare(
     """Read, check, split and pack labelled images, or sequences (.npy, .csv) of shape (time steps, features).
 
     Args:
-        data: Folder of class folders, which may be under train/, val/, test/ or in archives; or with images/ and
-            masks/; or with a manifest.csv of path, label (or labels, target, target_NAME, mask, grade), and optionally
+        data: Folder of class folders, or of images/ and masks/, which may be under train/, val/, test/ or in archives;
+            or with a manifest.csv of path, label (or labels, target, target_NAME, mask, grade), and optionally
             group and split.
         out: Folder for manifest.csv, rejected.csv, duplicates.csv, labels.json, report.json, contact sheets and the
             packed arrays.
@@ -104,7 +104,8 @@ def prepare(
     )
     reader = ImageReader(min_image_side, max_pixels, bit_depth=None)
     targets = TargetSettings(units, ignore_value, reader)
-    candidates, found = find_candidates(data, left_out := LeftOut(), task, class_depth, targets)
+    with report_disk_full(out):  # masks are decoded to a temporary file
+        candidates, found = find_candidates(data, left_out := LeftOut(), task, class_depth, targets, num_workers)
     if str(left_out):
         warn(f"left out: {left_out}")
     if shards:
@@ -123,7 +124,7 @@ def prepare(
             warn(issue)
         num_leaks = check_leakage(examples, duplicates.pairs, allow_leakage)
         findings = {
-            "counts": count_examples(examples, found.labels),
+            "counts": count_examples(examples, found),
             "sizes": {split: sum(example.split == split for example in examples) for split in SPLITS},
             "issues": issues,
             "rejected": len(rejected),

@@ -11,6 +11,7 @@ from leyden.data.sequences import SUFFIXES as SEQUENCE_SUFFIXES
 from leyden.errors import UserError
 from leyden.imaging.images import SUFFIXES as IMAGE_SUFFIXES
 from leyden.stages.prepare.archives import FileEntry, list_files, one_line_errors
+from leyden.stages.prepare.conversion import target_converter
 from leyden.stages.prepare.layout import (
     MANIFEST,
     as_label,
@@ -23,6 +24,7 @@ from leyden.stages.prepare.layout import (
     warn_of_similar,
 )
 from leyden.stages.prepare.manifest import FileIndex, Manifest, ManifestRow, check_inside, read_manifest
+from leyden.stages.prepare.mask_layouts import find_mask
 from leyden.tasks import TASKS, task_class
 from leyden.tasks.targets import TargetSettings, TargetSource
 from leyden.tasks.task import Task
@@ -49,6 +51,7 @@ def find_candidates(
     task_name: str | None = None,
     class_depth: int | None = None,
     settings: TargetSettings = TargetSettings(),
+    num_workers: int | None = 1,
 ) -> tuple[list[Candidate], Task]:
     """List the images or sequences of a folder with their targets and the task, and count what is left out.
 
@@ -69,19 +72,27 @@ def find_candidates(
     if manifest and class_depth:
         warn(f"class_depth is of no effect: {manifest} says what the classes are")
     columns: tuple[str, ...] = ()
+    rows = read_manifest(data / manifest, task_name) if manifest else None
+    files = list(list_files(data, left_out))
     task: type[Task]
-    if manifest:
-        rows = read_manifest(data / manifest, task_name)
-        candidates, task, columns = find_in_manifest(data, manifest, rows, left_out), rows.task, rows.target_columns
-    elif paired := None if class_depth else find_paired_folders(data, task_name):
-        candidates, task = find_pairs(data, paired, left_out), paired.task
+    if rows:
+        assert manifest is not None
+        candidates, task, columns = (
+            find_in_manifest(data, manifest, files, rows, left_out),
+            rows.task,
+            rows.target_columns,
+        )
+    elif paired := None if class_depth else find_paired_task(files, task_name):
+        candidates, task = find_pairs(data, files, paired, left_out), paired
     else:
         task = task_class(task_name or TASKS[0])
+        if not class_depth:
+            check_other_layouts(data, files, task_name)
         if task.folders or not task.has_class_folders:
             raise UserError(
                 f"expected {describe_layout(task)} in {data} for the task {task.name}; got neither; see docs/data.md"
             )
-        candidates = find_in_folders(data, task, left_out, class_depth)
+        candidates = find_in_folders(data, files, task, left_out, class_depth)
     if not candidates:
         known = ", ".join(sorted(IMAGE_SUFFIXES | SEQUENCE_SUFFIXES))
         others = f"left out: {left_out}; " * bool(str(left_out))
@@ -94,75 +105,103 @@ def find_candidates(
     if len(labels) < 2 and not manifest and task.has_class_folders:
         advice = advise_on_one_class(candidates)
         raise UserError(f"expected examples of two classes or more in {data}; got only {labels.pop()!r}; {advice}")
-    source = TargetSource(data, columns, settings)
+    convert = target_converter(data, files, settings.limits.max_pixels, num_workers)
+    source = TargetSource(data, columns, settings, convert)
     found = task.from_texts([candidate.label for candidate in candidates], source)
     if found.has_one_label:
-        check_has_training(candidates)
+        check_has_training(candidates, found.noun)
     user_splits = {candidate.split for candidate in candidates}
     if None not in user_splits and user_splits != set(SPLITS):
         candidates = [each._replace(split=None) if each.split == "train" else each for each in candidates]
     return candidates, found
 
 
-class PairedFolders(NamedTuple):
-    """Two folders that hold an image and its target under the same stem."""
+class PairedFile(NamedTuple):
+    """What the folders of a file say if a folder holds the images and another one the targets."""
 
-    task: type[Task]
-    images: str
-    targets: str
+    folder: str  # that of images or of targets, in lower case
+    stem: tuple[str, ...]  # the path without this folder and without the suffix: of an image and its target the same
+    split: str | None
 
 
-def find_paired_folders(data: Path, task_name: str | None) -> PairedFolders | None:
-    """Return the folders of a task whose targets are files, such as images/ and masks/, if the data has them."""
-    with one_line_errors(data):
-        names = {path.name.lower(): path.name for path in data.iterdir() if path.is_dir()}
+def read_paired_path(file: FileEntry, folders: Sequence[str]) -> PairedFile | None:
+    """Read a path such as images/x.png, images/train/x.png or train/images/x.png; return None for other paths."""
+    *parents, name = file.parts
+    split = split_of(parents[0]) if parents else None
+    position = int(len(parents) > 1 and split is not None and parents[0].lower() not in folders)
+    if len(parents) <= position or (folder := parents.pop(position).lower()) not in folders:
+        return None
+    return PairedFile(folder, (*parents, PurePosixPath(name).stem), split_of(parents[0]) if parents else None)
+
+
+def find_paired_task(files: Iterable[FileEntry], task_name: str | None) -> type[Task] | None:
+    """Return a task whose targets are files, such as those in masks/, if the data has the folders of it."""
     for task in map(task_class, [task_name] if task_name else TASKS):
-        if task.folders and all(folder in names for folder in task.folders):
-            return PairedFolders(task, *(names[folder] for folder in task.folders))
+        if task.folders:
+            paired = (read_paired_path(file, task.folders) for file in files)
+            if {each.folder for each in paired if each} == set(task.folders):
+                return task
     return None
 
 
-def find_pairs(data: Path, folders: PairedFolders, left_out: LeftOut) -> list[Candidate]:
+def find_pairs(data: Path, files: Sequence[FileEntry], task: type[Task], left_out: LeftOut) -> list[Candidate]:
     """List the images that have a target of the same stem; images and targets without the other are left out.
 
     Raises:
-        UserError: if two targets have the same stem.
+        UserError: if two targets have the same stem, or no image has a target.
     """
-    images: list[FileEntry] = []
+    assert task.folders is not None
+    image_folder, target_folder = task.folders
+    images: list[tuple[FileEntry, PairedFile]] = []
     targets: dict[tuple[str, ...], FileEntry] = {}
-    for file in list_files(data, left_out):
-        stem = stem_of(file)
-        if file.parts[0] not in (folders.images, folders.targets):
-            if file.path not in folders.task.label_files:
-                left_out.add(f"files outside of {folders.images}/ and {folders.targets}/", file.path)
+    for file in files:
+        paired = read_paired_path(file, task.folders)
+        if file.path in task.label_files:
+            continue
+        if file.archive and file.parts[-1] in task.label_files:
+            left_out.add(f"{file.parts[-1]} in an archive (move it into the data folder)", file.path)
+        elif paired is None:
+            left_out.add(f"files outside of {image_folder}/ and {target_folder}/", file.path)
         elif not has_suffix(file, IMAGE_SUFFIXES):
             left_out.add_unknown(file.path, "images")
-        elif file.parts[0] == folders.images:
-            images.append(file)
-        elif file.archive:
-            left_out.add(f"files in archives in {folders.targets}/ (unpack them)", file.path)
-        elif stem in targets:
+        elif paired.folder == image_folder:
+            images.append((file, paired))
+        elif paired.stem in targets:
             raise UserError(
-                f"expected one file in {folders.targets}/ for each image; got {targets[stem].path} and {file.path}; "
-                "remove one of them"
+                f"expected one file in {target_folder}/ for each image; got {targets[paired.stem].path} and "
+                f"{file.path}; remove one of them"
             )
         else:
-            targets[stem] = file
+            targets[paired.stem] = file
     candidates = []
-    for image in images:
-        stem = stem_of(image)
-        if stem in targets:
-            candidates.append(Candidate(image, targets[stem].path, split_of(stem[0]) if len(stem) > 1 else None))
+    for file, paired in images:
+        if paired.stem in targets:
+            candidates.append(Candidate(file, targets[paired.stem].path, paired.split))
         else:
-            left_out.add(f"images without a file in {folders.targets}/", image.path)
-    for stem in sorted(targets.keys() - set(map(stem_of, images))):
-        left_out.add(f"files in {folders.targets}/ without an image", targets[stem].path)
+            left_out.add(f"images without a file in {target_folder}/", file.path)
+    if not candidates:
+        check_other_layouts(data, files, task.name)
+    for stem in sorted(targets.keys() - {paired.stem for _, paired in images}):
+        left_out.add(f"files in {target_folder}/ without an image", targets[stem].path)
     return candidates
 
 
-def stem_of(file: FileEntry) -> tuple[str, ...]:
-    """Return a path below the first folder, without its suffix."""
-    return (*file.parts[1:-1], PurePosixPath(file.parts[-1]).stem)
+def check_other_layouts(data: Path, files: Sequence[FileEntry], task_name: str | None) -> None:
+    """Check that images do not have masks beside them in a layout that is not read.
+
+    Raises:
+        UserError: if they have.
+    """
+    images = [file for file in files if has_suffix(file, IMAGE_SUFFIXES)]
+    pair = find_mask(images)
+    task = next(task for task in map(task_class, TASKS) if task.folders)
+    if pair is None or task_name not in (None, task.name):
+        return
+    raise UserError(
+        f"expected {describe_layout(task)} in {data}; got images whose masks are in another layout; write "
+        f"{MANIFEST} with the columns path,mask and a line for each image that has a mask, such as "
+        f"{','.join(file.path for file in pair)}, or set class_depth in configs/prepare.yaml if the folders are classes"
+    )
 
 
 def describe_layout(task: type[Task]) -> str:
@@ -195,9 +234,11 @@ def advise_on_one_class(candidates: Iterable[Candidate]) -> str:
     return f"if {shorten(inside)} inside it are the classes or the splits, move these up; give each class a folder"
 
 
-def find_in_folders(data: Path, task: type[Task], left_out: LeftOut, class_depth: int | None) -> list[Candidate]:
+def find_in_folders(
+    data: Path, files: Sequence[FileEntry], task: type[Task], left_out: LeftOut, class_depth: int | None
+) -> list[Candidate]:
     """List the images or the sequences in class folders, whichever are more; split folders may contain these."""
-    entries = [entry for entry in list_files(data, left_out) if entry.path not in task.label_files]
+    entries = [entry for entry in files if entry.path not in task.label_files]
     files = select_files(entries, left_out)
     folders = {file.parts[0] for file in files}
     if class_depth != 1:
@@ -266,13 +307,15 @@ def list_folders(data: Path, level: int, parts: tuple[str, ...] = ()) -> Iterato
                 yield from list_folders(path, level - 1, (*parts, path.name))
 
 
-def find_in_manifest(data: Path, manifest: str, content: Manifest, left_out: LeftOut) -> list[Candidate]:
+def find_in_manifest(
+    data: Path, manifest: str, files: Iterable[FileEntry], content: Manifest, left_out: LeftOut
+) -> list[Candidate]:
     """List the files of the user's manifest.csv; all others are left out.
 
     Raises:
         UserError: if it is not readable, names a file outside of the folder, a missing one, or one twice.
     """
-    index = FileIndex(file for file in list_files(data, left_out) if file.path != manifest)
+    index = FileIndex(file for file in files if file.path != manifest)
     candidates: dict[int, Candidate] = {}
     rows = content.rows
     if not rows:
@@ -313,10 +356,12 @@ def find_target(index: FileIndex, row: ManifestRow) -> str:
         UserError: if it is not a file of the data folder.
     """
     found = index.find(row.label)
-    if found is None or index.files[found].archive:
+    if found is None:
         check_inside(row.label, row.where)
-        state = f"not found{index.suggest(row.label)}" if found is None else "it is in an archive"
-        raise UserError(f"expected the file {row.label!r} that {row.where} names; {state}; add it, or correct the row")
+        raise UserError(
+            f"expected the file {row.label!r} that {row.where} names; not found{index.suggest(row.label)}; add it, or "
+            "correct the row"
+        )
     return index.files[found].path
 
 
@@ -325,12 +370,12 @@ def are_sequences(candidates: Iterable[Candidate]) -> bool:
     return all(candidate.path.lower().endswith(tuple(SEQUENCE_SUFFIXES)) for candidate in candidates)
 
 
-def check_has_training(candidates: Iterable[Candidate]) -> None:
+def check_has_training(candidates: Iterable[Candidate], noun: str) -> None:
     """Check that every label has an example that may become a training example."""
     learnable = {candidate.label for candidate in candidates if candidate.split in (None, "train")}
     for candidate in candidates:
         if candidate.label not in learnable:
             raise UserError(
-                f"expected train examples of every class; got {candidate.label!r} only in {candidate.split} "
+                f"expected train examples of all {noun}; got {candidate.label!r} only in {candidate.split} "
                 f"({candidate.path}); add train images of it, or remove it"
             )

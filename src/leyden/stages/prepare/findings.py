@@ -33,21 +33,23 @@ def describe_arrays(folder: Path, shape: Shape, stored: Shape) -> dict[str, Any]
     }
 
 
-def count_examples(examples: Sequence[Example], labels: list[str]) -> dict[str, dict[str, int]]:
+def count_examples(examples: Sequence[Example], task: Task) -> dict[str, dict[str, int]]:
     """Count the examples with each label in each split.
 
     A label without examples in val or test is a warning; one without training examples, or an empty split, is an error.
     """
     counter = Counter((example.split, label) for example in examples for label in example.target.labels)
-    counts = {split: {label: counter[split, label] for label in labels} for split in SPLITS}
+    counts = {split: {label: counter[split, label] for label in task.labels} for split in SPLITS}
     for split, by_label in counts.items():
         absent = [label for label, count in by_label.items() if not count]
         if len(absent) == len(by_label) or (absent and split == "train"):
-            missing = "any class" if len(absent) == len(by_label) else f"class {absent[0]!r}"
+            missing = "any" if len(absent) == len(by_label) else repr(absent[0])
+            reason = reasons_for_absence(examples, absent[:1], split)[absent[0]]
+            remedies = ["add images", "make the groups smaller"]
+            remedies += [f"remove it from {name}" for name in task.label_files]
             raise UserError(
-                f"expected {split} examples of every class; got none of {missing} "
-                f"({absent[0]}: {reasons_for_absence(examples, absent[:1], split)[absent[0]]}); "
-                "add images, or make the groups smaller"
+                f"expected {split} examples of all {task.noun}; got none of {missing} "
+                f"({absent[0]}: {reason}); {', or '.join(remedies)}"
             )
         warn_of_absent_classes(examples, absent, split)
     return counts
@@ -74,7 +76,7 @@ def reasons_for_absence(examples: Sequence[Example], labels: Sequence[str], spli
             drawn[label].append(example)
     usable = {label for example in examples for label in example.target.labels}
     return {
-        label: reason_for_absence(members) if label in usable else "no file is usable"
+        label: reason_for_absence(members) if label in usable else "no usable file shows it"
         for label, members in drawn.items()
     }
 

@@ -72,7 +72,7 @@ class ImagePacker:
             num_encoded = write_jpegs(folder, jpeg_files(source, examples, stored[2]), examples)
         else:
             write_pixels(folder, packed_rows(source, examples, stored), examples, stored)
-        write_targets(folder, source.data, examples, task, stored[:2])
+        write_targets(folder, examples, task, stored[:2])
         storage = describe_storage(examples, stored, num_encoded)
         return {**describe_arrays(folder, shape, stored), "stored": storage}
 

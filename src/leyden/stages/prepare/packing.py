@@ -79,7 +79,6 @@ def array_writers(
 
 def write_targets(
     folder: Path,
-    data: Path,
     examples: Sequence[Example],
     task: Task,
     stored_size: tuple[int, int] = (1, 1),
@@ -89,7 +88,7 @@ def write_targets(
     with array_writers(folder, "targets", task.target_shape(stored_size), splits, task.dtype) as writers:
         for example in examples:
             if example.split in splits:
-                file = TargetFile(data, example.content.shape[:2], stored_size)
+                file = TargetFile(example.content.shape[:2], stored_size)
                 writers[example.split].append(task.encode(example.label, file))
 
 

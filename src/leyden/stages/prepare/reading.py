@@ -1,28 +1,23 @@
 """The two passes over the files: validate all of them; then return the rows to pack, from the cache or the files."""
 
 import statistics
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from tqdm import tqdm
 
-from leyden.cost import announce_cost
 from leyden.errors import UserError
 from leyden.imaging.images import ImageReader, to_array
-from leyden.stages.prepare.archives import FileEntry, read_contents
+from leyden.stages.prepare.conversion import apply_to_files, with_progress
 from leyden.stages.prepare.discovery import Candidate
 from leyden.stages.prepare.examples import Example, RejectedFile, Shape
 from leyden.stages.prepare.pixel_cache import PixelCache, as_image
 from leyden.stages.prepare.validation import Job, convert_images, to_jpeg, to_pixels
-from leyden.stages.prepare.workers import ITEMS_PER_CHUNK, run_chunks, split_into_chunks
 from leyden.tasks.targets import TargetFile, UnusableTargetError
 from leyden.tasks.task import Task
 
-Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
@@ -49,7 +44,7 @@ def read_examples(
     """
     examples: list[Example] = []
     rejected: list[RejectedFile] = []
-    results = apply_to_files(validate, source, [candidate.file for candidate in candidates])
+    results = apply_to_files(validate, source.data, source.num_workers, [candidate.file for candidate in candidates])
     for candidate, result in zip(with_progress(candidates, "reading", "files"), results, strict=True):
         if isinstance(result, str):
             rejected.append(RejectedFile(candidate.path, result))
@@ -57,7 +52,7 @@ def read_examples(
         content, pixels = result
         shape = (*image_size, content.shape[2]) if image_size else content.shape
         try:
-            target = task.inspect(candidate.label, TargetFile(source.data, content.shape[:2], content.shape[:2]))
+            target = task.inspect(candidate.label, TargetFile(content.shape[:2], content.shape[:2]))
         except UnusableTargetError as error:
             rejected.append(RejectedFile(candidate.path, str(error)))
             continue
@@ -66,35 +61,13 @@ def read_examples(
     return examples, rejected
 
 
-def with_progress(items: Sequence[Item], verb: str, noun: str) -> Iterable[Item]:
-    """Show a progress bar on a terminal; elsewhere, print a line if it takes more than a minute."""
-    if sys.stderr.isatty():
-        return tqdm(items, verb, unit=f" {noun}")
-    return announce_cost(items, "prepare", f"{verb} {len(items):,} {noun}")
-
-
-def apply_to_files(
-    function: Callable[[Job], Sequence[Result]], source: Source, files: Sequence[FileEntry]
-) -> Iterator[Result]:
-    """Apply a function to files in chunks, in order."""
-    contents = zip((file.path for file in files), read_contents(source.data, files), strict=True)
-    chunks_of_files = split_into_chunks(contents, lambda item: len(item[1] or ""))
-    jobs = ((str(source.data), chunk) for chunk in chunks_of_files)
-    chunks = run_chunks(function, jobs, -(-len(files) // ITEMS_PER_CHUNK), source.num_workers, name_files)
-    return (result for chunk in chunks for result in chunk)
-
-
-def name_files(job: Job) -> str:
-    """Name the files of a chunk by its first and last."""
-    paths = [path for path, _ in job[1]]
-    return f"the {len(paths)} files from {paths[0]} to {paths[-1]}"
-
-
 def packed_rows(source: Source, examples: Sequence[Example], shape: Shape) -> Iterator[np.ndarray]:
     """Yield each example's pixels in the shape (H, W, C); large images are read again, and must not have changed."""
     large = [example.candidate.file for example in examples if example.cached is None]
     convert = partial(to_pixels, shape, source.reader)
-    reread_rows = apply_to_files(partial(convert_images, source.reader.max_pixels, convert), source, large)
+    reread_rows = apply_to_files(
+        partial(convert_images, source.reader.max_pixels, convert), source.data, source.num_workers, large
+    )
     for example in with_progress(examples, "packing", "images"):
         if example.cached is None:
             yield check_unchanged(example, next(reread_rows))
@@ -107,7 +80,9 @@ def jpeg_files(source: Source, examples: Sequence[Example], channels: int) -> It
     """Return each example as a JPEG file, and whether it had to be encoded; files must not have changed."""
     files = [example.candidate.file for example in examples]
     convert = partial(to_jpeg, channels, source.reader)
-    results = apply_to_files(partial(convert_images, source.reader.max_pixels, convert), source, files)
+    results = apply_to_files(
+        partial(convert_images, source.reader.max_pixels, convert), source.data, source.num_workers, files
+    )
     progress = with_progress(examples, "packing", "images")
     return (check_unchanged(example, result) for example, result in zip(progress, results, strict=True))
 

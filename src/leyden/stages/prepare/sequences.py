@@ -77,7 +77,7 @@ class SequencePacker:
         for split in SPLITS:
             lengths = np.array([example.content.length for example in examples if example.split == split], np.int64)
             np.save(folder / f"{split}.offsets.npy", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
-        write_targets(folder, source.data, examples, task)
+        write_targets(folder, examples, task)
         arrays = [folder / f"{split}.{kind}.npy" for split in SPLITS for kind in ("values", "offsets", "targets")]
         values = np.load(folder / "train.values.npy", mmap_mode="r")
         # Of the training sequences alone: models must not depend on others.
@@ -162,14 +162,14 @@ def feature_statistics(values: np.ndarray) -> tuple[list[float], list[float]]:
 
 
 def draw_curve(sequences: Sequences, row: int) -> Image.Image:
-    """Plot a sequence's values against time, one line per feature."""
+    """Plot a sequence's values against time, one line per feature, each from its lowest to its highest value."""
     values = sequences[row : row + 1].values[0]
     cell = Image.new("RGB", (CELL_PX, CELL_PX), "white")
     draw = ImageDraw.Draw(cell)
     draw.rectangle((0, 0, CELL_PX - 1, CELL_PX - 1), outline="#dddddd")
-    low, high = float(values.min()), float(values.max())
+    low, high = values.min(axis=0), values.max(axis=0)
     x = np.linspace(3, CELL_PX - 4, len(values))
-    y = CELL_PX - 4 - (CELL_PX - 8) * (values - low) / max(high - low, 1e-12)
+    y = CELL_PX - 4 - (CELL_PX - 8) * (values - low) / np.maximum(high - low, 1e-12)
     for feature in range(min(values.shape[1], len(COLOURS))):
         draw.line(list(zip(x.tolist(), y[:, feature].tolist(), strict=True)), fill=COLOURS[feature])
     return cell

@@ -110,7 +110,7 @@ def write_sharded(
     """Write training images to shards and the others to arrays, and return their description for report.json."""
     held_out = [example for example in examples if example.split != "train"]
     write_pixels(folder, read_rows(held_out), held_out, shape, HELD_OUT_SPLITS)
-    write_targets(folder, Path(), held_out, task, splits=HELD_OUT_SPLITS)
+    write_targets(folder, held_out, task, splits=HELD_OUT_SPLITS)
     training = [example for example in examples if example.split == "train"]
     # In a random order, so that every shard holds all classes.
     training = [training[index] for index in np.random.default_rng(0).permutation(len(training))]

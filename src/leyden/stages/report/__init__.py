@@ -15,7 +15,7 @@ from leyden.files import replaced_folder
 from leyden.files.outputs import check_output
 from leyden.ranges import check_range
 from leyden.stages.report.advice import list_advice
-from leyden.stages.report.checks import list_checks
+from leyden.stages.report.checks import has_changed, list_checks
 from leyden.stages.report.comparison import compare_runs
 from leyden.stages.report.dataset import Dataset, read_dataset
 from leyden.stages.report.evaluation import read_evaluation
@@ -118,15 +118,21 @@ def read_results(
         dataset = read_dataset(prepare, data)
     with named_damage(train):
         training = read_training(train) if has_results(train) else None
-    with named_damage(evaluate):
-        evaluation = None
-        if has_results(evaluate):
-            read = read_evaluation if dataset.reader.has_one_label else read_measured
-            evaluation = read(evaluate, prepare, num_errors, dataset)
-    with named_damage(export):
-        exports = read_exports(export, dataset.noun, dataset.reader) if has_results(export) else None
-    with named_damage(explain):
-        explanations = read_explanations(explain, prepare) if has_results(explain) else None
+    try:
+        with named_damage(evaluate):
+            evaluation = None
+            if has_results(evaluate):
+                read = read_evaluation if dataset.reader.has_one_label else read_measured
+                evaluation = read(evaluate, prepare, num_errors, dataset)
+        with named_damage(export):
+            exports = read_exports(export, dataset.noun, dataset.reader) if has_results(export) else None
+        with named_damage(explain):
+            explanations = read_explanations(explain, prepare) if has_results(explain) else None
+    except UserError:
+        if training is None or not has_changed(dataset, training):
+            raise
+        print(f"report: note: left out the model in {train} and its results: it was trained on other data")
+        return Results(dataset, None, None, None, None)
     return Results(dataset, training, evaluation, exports, explanations)
 
 
@@ -193,6 +199,6 @@ def describe_model(dataset: Dataset) -> str:
     """Return a title for the page: what the model does with what, and its labels."""
     reader, noun = dataset.reader, dataset.noun.capitalize()
     if reader.has_one_label:
-        return f"{noun} classifier with {len(dataset.classes):,} {reader.noun}"
+        return f"{noun} classifier with {dataset.labels_text}"
     task = "multi-label classification" if reader.has_label_set else as_words(reader.name)
     return f"{noun} {task} with {dataset.labels_text}"

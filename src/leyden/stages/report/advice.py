@@ -77,12 +77,12 @@ RULES = (
     Rule(
         f"labels have fewer than {FEW_TRAINING_EXAMPLES} training images (median) and the network began with random "
         "weights",
-        "Start from pretrained weights: `network.init_args.weights`, as in configs/experiment/torchvision.yaml.",
+        "Start from pretrained weights: `network.init_args.weights`, as in docs/configuration.md.",
         observe_few_training_images,
     ),
     Rule(
         "classes are significantly worse than the others",
-        "Add training examples of these classes.",
+        "Add training examples of the weak ones.",
         observe_weak_classes,
     ),
     Rule(
@@ -92,7 +92,7 @@ RULES = (
     ),
     Rule(
         f"the largest class has {MAX_IMBALANCE} times as many training examples as the smallest, or more",
-        "Balance the classes: `data.init_args.sampler: balanced` or `model.init_args.class_weights: auto`.",
+        "Balance the training: `data.init_args.sampler: balanced` or `model.init_args.class_weights: auto`.",
         observe_imbalance,
     ),
     Rule(
@@ -107,7 +107,8 @@ RULES = (
     ),
     Rule(
         "a corruption or attack at its mildest clearly worsens the score too much",
-        "Train with that change: `data.init_args.augment`.",
+        "Train on images that are changed in the same way: `data.init_args.augment`, or "
+        "configs/experiment/adversarial.yaml for attacks.",
         observe_sensitivity,
     ),
     Rule(

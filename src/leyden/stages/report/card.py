@@ -33,7 +33,8 @@ def front_matter(title: str, license: str, dataset: Dataset | None, evaluation: 
         "tags": ["pytorch", "lightning", "leyden"],
     }
     if dataset and evaluation:
-        measured = {name: hub_name for name, hub_name in HUB_METRICS.items() if name in evaluation.metrics}
+        names = dict.fromkeys((evaluation.headline, *HUB_METRICS))
+        measured = {name: HUB_METRICS.get(name, name) for name in names if name in evaluation.metrics}
         metrics = [
             {"type": hub_name, "name": name.replace("_", " "), "value": evaluation.metrics[name]}
             for name, hub_name in measured.items()
@@ -53,7 +54,7 @@ def front_matter(title: str, license: str, dataset: Dataset | None, evaluation: 
 
 def name_task(dataset: Dataset) -> str:
     """Return the hubs' name of the task; empty if they have none."""
-    if dataset.reader.predicts_numbers:
+    if dataset.reader.predicts_numbers or dataset.reader.has_order:
         return ""
     if dataset.reader.is_dense:
         return "image-segmentation"

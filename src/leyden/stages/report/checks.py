@@ -42,9 +42,13 @@ def check_training(training: Training) -> Iterator[Check]:
         yield Check(WARNING, "The kept epoch is doubtful", as_sentence(training.warning), "training")
 
 
+def has_changed(dataset: Dataset, training: Training) -> bool:
+    """Return whether the model was trained on other data than is prepared now."""
+    return training.provenance["data_hash"] not in ("", dataset.data_hash)
+
+
 def check_data(dataset: Dataset, findings: list[Finding], training: Training) -> Iterator[Check]:
-    trained_on = training.provenance["data_hash"]
-    if trained_on and trained_on != dataset.data_hash:
+    if has_changed(dataset, training):
         advice = "Run leyden fit and the stages after it to update the results."
         yield Check(FAILED, "The data has changed since the training", advice, "provenance")
     if not findings:

@@ -1,4 +1,4 @@
-"""Comparison of two runs: what changed, and whether the difference in accuracy is significant."""
+"""Comparison of two runs: what changed, and whether the difference in the headline measure is significant."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -8,14 +8,20 @@ import numpy as np
 from markupsafe import Markup
 
 from leyden.artifacts import LESS_IS_BETTER
+from leyden.data.groups import number_groups
 from leyden.errors import UserError
 from leyden.stages.report.charts import draw_curves
 from leyden.stages.report.exports import file_label
 from leyden.stages.report.formatting import UNKNOWN, parse_number, percent, percentage_points, plural, two_digits
-from leyden.stages.report.measured_comparison import ScoreChange, compare_measured
+from leyden.stages.report.measured_comparison import (
+    ScoreChange,
+    compare_measured,
+    describe_headline_change,
+    have_same_targets,
+)
 from leyden.stages.report.measures import format_score, score_names
 from leyden.stages.report.runs import Run
-from leyden.statistics.mcnemar import compare_paired
+from leyden.statistics.accuracy_change import compare_paired
 
 MAX_CHARTS = 4
 
@@ -38,11 +44,11 @@ Difference = tuple[str, str, str]  # a setting, or a part of the provenance: nam
 
 @dataclass
 class Comparison:
-    """This run compared with another; `paired` is McNemar's test, None if the runs have different test examples."""
+    """This run compared with another; `is_paired` is whether both have the same test examples."""
 
     name: str
     verdict: str
-    paired: dict[str, Any] | None
+    is_paired: bool
     scores: list[ScoreChange]
     classes: list[ClassChange]
     exports: list[ExportChange]
@@ -58,28 +64,38 @@ def compare_runs(other: Run, this: Run) -> Comparison:
             f"{other.name}; compare runs of the same task"
         )
     if not this.reader.has_one_label:
-        verdict, scores = compare_measured(other, this)
-        return make_comparison(other, this, verdict, None, scores, [])
-    paired = None
-    if have_same_test_examples(other, this):
-        old, new = (np.array([run.predictions[path].is_correct for path in this.predictions]) for run in (other, this))
-        paired = compare_paired(old, new, this.metrics["confidence_level"])
-    verdict, classes = describe_change(other, this, paired), compare_classes(other, this, paired is not None)
-    return make_comparison(other, this, verdict, paired, compare_scores(other.metrics, this.metrics), classes)
+        verdict, is_paired = describe_headline_change(other, this), have_same_targets(other, this)
+        return make_comparison(other, this, verdict, is_paired, compare_measured(other, this), [])
+    is_paired = have_same_test_examples(other, this)
+    if this.reader.headline == "accuracy":
+        verdict = describe_change(other, this, is_paired)
+    else:
+        verdict = describe_headline_change(other, this)
+    scores, classes = compare_scores(other, this), compare_classes(other, this, is_paired)
+    return make_comparison(other, this, verdict, is_paired, scores, classes)
+
+
+def compare_predictions(other: Run, this: Run) -> dict[str, Any] | None:
+    """Compare the accuracies of runs with the same test examples; None if these are all of one group."""
+    old, new = (np.array([run.predictions[path].is_correct for path in this.predictions]) for run in (other, this))
+    groups = number_groups((path, this.groups.get(path, "")) for path in this.predictions)
+    if groups is not None and groups.max() == 0:
+        return None
+    return compare_paired(old, new, this.metrics["confidence_level"], groups)
 
 
 def make_comparison(
     other: Run,
     this: Run,
     verdict: str,
-    paired: dict[str, Any] | None,
+    is_paired: bool,
     scores: list[ScoreChange],
     classes: list[ClassChange],
 ) -> Comparison:
     return Comparison(
         name=other.name,
         verdict=verdict,
-        paired=paired,
+        is_paired=is_paired,
         scores=scores,
         classes=classes,
         exports=compare_exports(other, this),
@@ -105,27 +121,30 @@ def have_same_test_examples(other: Run, this: Run) -> bool:
     return other.hashes == this.hashes if is_hashed else other.data_hash == this.data_hash
 
 
-def describe_change(other: Run, this: Run, paired: dict[str, Any] | None) -> str:
+def describe_change(other: Run, this: Run, is_paired: bool) -> str:
     """Describe in one sentence how the accuracy changed and whether the change is significant."""
     old, new = (percent(run.metrics["accuracy"]) for run in (other, this))
     both = f"accuracy {old} in the other run, {new} in this run"
-    if paired is None:
+    if not is_paired:
         return f"Significance not tested: the runs have different test examples ({both})."
+    if (paired := compare_predictions(other, this)) is None:
+        return f"Significance not tested: the test examples are all of one group ({both})."
+    test = f"paired bootstrap of {paired['groups']:,} groups," if "groups" in paired else "McNemar's exact"
     is_significant = paired["accuracy_change_p_value"] < 1 - paired["confidence_level"]
     change, low, high = (percentage_points(paired[f"accuracy_change{end}"]) for end in ("", "_low", "_high"))
     return (
         f"{'Significant difference' if is_significant else 'No significant difference'}: {both}, "
         f"{change} points ({low} to {high}); {paired['gained']:,} gained and {paired['lost']:,} lost "
         f"of {plural(paired['examples'], 'test example')}, "
-        f"McNemar's exact p {two_digits(paired['accuracy_change_p_value'])}."
+        f"{test} p {two_digits(paired['accuracy_change_p_value'])}."
     )
 
 
-def compare_scores(other: dict[str, Any], this: dict[str, Any]) -> list[ScoreChange]:
+def compare_scores(other: Run, this: Run) -> list[ScoreChange]:
     changes = []
-    for name in [name for name in score_names(this) if name in other]:
-        old, new = format_score(name, other), format_score(name, this)
-        change = this[name] - other[name]
+    for name in [name for name in score_names(this.metrics) if name in other.metrics]:
+        old, new = (format_score(name, run.metrics, run.reader) for run in (other, this))
+        change = this.metrics[name] - other.metrics[name]
         direction = "" if not change else "better" if (change < 0) == (name in LESS_IS_BETTER) else "worse"
         difference = f"{change:+.2g}" if change else "0"
         if new.value.endswith("%"):

@@ -11,7 +11,7 @@ from leyden.outputs import load_reader
 from leyden.outputs.reader import OutputReader
 from leyden.stages.report.distributions import Distribution, read_distributions
 from leyden.stages.report.duplicates import Duplicates, read_duplicates
-from leyden.stages.report.formatting import TIMES, as_words, join_names, plural, singular
+from leyden.stages.report.formatting import TIMES, as_words, join_names, plural
 from leyden.stages.report.pictures import Picture, encode_file
 
 MAX_REJECTED = 20
@@ -73,14 +73,16 @@ class Dataset:
     @property
     def label_noun(self) -> str:
         """What a label is called: class, label, target."""
-        return singular(self.reader.noun)
+        return self.reader.label_noun
 
     @property
     def labels_text(self) -> str:
         """How many labels there are, and which, if they are few."""
         names = self.reader.labels
-        counted = plural(len(names), self.label_noun, self.reader.noun)
-        return f"{counted} ({join_names(names)})" if self.reader.predicts_numbers and len(names) <= 3 else counted
+        order = "ordered " if self.reader.has_order else ""
+        counted = plural(len(names), f"{order}{self.label_noun}", f"{order}{self.reader.noun}")
+        is_named = self.reader.predicts_numbers and len(names) <= 3 and names != [self.label_noun]
+        return f"{counted} ({join_names(names)})" if is_named else counted
 
     @property
     def shape(self) -> str:

@@ -51,6 +51,7 @@ def draw_histogram(number: int, label: str, unit: str, values: dict[str, np.ndar
         colours = [SERIES[SPLITS.index(split)] for split in values]
         axes.hist(list(values.values()), bins=edges.tolist(), stacked=True, color=colours, label=list(values))
         axes.set(xlabel=unit, ylabel="examples", title=label)
+        axes.margins(y=0.2)  # room for the legend
         axes.legend(ncols=len(values))
 
     ends = "; ".join(

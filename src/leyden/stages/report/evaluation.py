@@ -13,11 +13,12 @@ from leyden.data.packed import read_paths
 from leyden.errors import UserError
 from leyden.files import read_json
 from leyden.files.tables import read_table
+from leyden.outputs.reader import OutputReader
 from leyden.stages.report.charts import draw_reliability
 from leyden.stages.report.confusion import Confusion, count_confusion
 from leyden.stages.report.dataset import Dataset
 from leyden.stages.report.formatting import percent, plural
-from leyden.stages.report.measures import Score, format_score, score_names
+from leyden.stages.report.measures import Score, format_number, format_score, score_names, score_title
 from leyden.stages.report.pictures import Picture, encode_rows
 from leyden.stages.report.predictions import Prediction, read_predictions, select_shown
 from leyden.stages.report.slices import Slices, read_slices
@@ -25,6 +26,8 @@ from leyden.stages.report.tables import read_optional_table
 from leyden.statistics.wilson import wilson_interval
 
 MIN_TEST_EXAMPLES = 30  # per class: a recall of 1 on 30 examples has a 95% interval that begins at 0.89
+
+Row = dict[str, str]
 
 
 @dataclass
@@ -34,17 +37,18 @@ class Evaluation:
     `shown` are the most confident errors, or the least confident predictions if there are no errors.
     """
 
+    reader: OutputReader
     metrics: dict[str, Any]
     scores: list[Score]
-    classes: list[dict[str, str]]
+    classes: list[Row]
     confusion: Confusion
     reliability: Markup
     majority_fraction: float  # accuracy of always predicting the most frequent label, in [0, 1]
     shown: list[tuple[Prediction, Picture | None]]
     noun: str
     slices: Slices
-    suspects: list[dict[str, str]]
-    robustness: dict[str, list[dict[str, str]]]  # by kind of corruption or attack
+    suspects: list[Row]
+    robustness: dict[str, list[Row]]  # by kind of corruption or attack
 
     @property
     def lower_is_better(self) -> Collection[str]:
@@ -55,22 +59,52 @@ class Evaluation:
         return f"{100 * self.metrics['confidence_level']:g}%"
 
     @property
-    def accuracy_text(self) -> str:
-        examples = plural(self.metrics["examples"], f"test {self.noun}")
-        return f"{percent(self.metrics['accuracy'])} of {examples} classified correctly"
+    def headline(self) -> str:
+        return self.reader.headline
 
     @property
-    def accuracy_interval(self) -> str:
-        return f"{self.level} interval {self.format('accuracy').interval}"
+    def headline_title(self) -> str:
+        return score_title(self.headline)
+
+    @property
+    def headline_text(self) -> str:
+        examples = plural(self.metrics["examples"], f"test {self.noun}")
+        if self.headline not in self.metrics:
+            return f"{self.headline_title} is undefined on {examples}"
+        value = self.headline_cell(self.metrics[self.headline])
+        if self.headline == "accuracy":
+            return f"{value} of {examples} {self.reader.participle} correctly"
+        return f"{self.headline_title} {value} on {examples}"
+
+    @property
+    def headline_interval(self) -> str:
+        return f"{self.level} interval {self.format(self.headline).interval or 'unknown'}"
+
+    def headline_cell(self, value: float | str | None) -> str:
+        return format_number(self.headline, value)
+
+    def robustness_interval(self, row: Row) -> str:
+        low, high = (row.get(f"{self.headline}_{end}") for end in ("low", "high"))
+        return f"{self.headline_cell(low)} to {self.headline_cell(high)}" if low and high else ""
+
+    @property
+    def constant_guess(self) -> tuple[float, str]:
+        """The headline of a constant guess, and what is guessed."""
+        if self.reader.chance is not None:
+            return self.reader.chance, f"always predicting the same {self.reader.label_noun}"
+        return self.majority_fraction, "always predicting the most frequent label"
 
     @property
     def beats_constant_guess(self) -> bool:
-        """Whether the interval of the accuracy lies above that of always predicting the most frequent label."""
-        return bool(self.metrics["accuracy_low"] > self.majority_fraction)
+        """Whether the interval of the headline lies above that of a constant guess."""
+        value = self.metrics.get(self.headline)
+        return value is not None and bool(self.metrics.get(f"{self.headline}_low", value) > self.constant_guess[0])
 
     @property
     def is_too_small(self) -> bool:
         """Whether the accuracy is above a constant guess, but not even a perfect one would be clearly above it."""
+        if self.headline != "accuracy":
+            return False
         total = self.metrics["examples"]
         best, _ = wilson_interval(total, total, self.metrics["confidence_level"])
         return best <= self.majority_fraction < self.metrics["accuracy"]
@@ -106,13 +140,13 @@ class Evaluation:
 
     def format(self, name: str) -> Score:
         """Format a metric with its interval."""
-        return format_score(name, self.metrics)
+        return format_score(name, self.metrics, self.reader)
 
     def summary(self) -> str:
-        """Report the accuracy with its interval."""
-        return f"{self.accuracy_text} ({self.accuracy_interval})"
+        """Report the headline with its interval."""
+        return f"{self.headline_text} ({self.headline_interval})"
 
-    def lowest_recall(self, count: int) -> list[dict[str, str]]:
+    def lowest_recall(self, count: int) -> list[Row]:
         """Return the classes with the lowest recall."""
         return sorted((row for row in self.classes if row["recall"]), key=lambda row: float(row["recall"]))[:count]
 
@@ -135,12 +169,16 @@ def read_evaluation(evaluate: Path, prepare: Path, num_errors: int, dataset: Dat
         )
     shown = select_shown(predictions, num_errors)
     pictures = encode_rows(prepare, "test", [prediction.row for prediction in shown])
-    accuracies = read_optional_table(evaluate / ROBUSTNESS, "evaluate")
-    kinds = dict.fromkeys(row["kind"] for row in accuracies)
+    headline = dataset.reader.headline
+    robustness = read_optional_table(evaluate / ROBUSTNESS.format(headline=headline, suffix=".csv"), "evaluate")
+    kinds = dict.fromkeys(row["kind"] for row in robustness)
     return Evaluation(
+        reader=dataset.reader,
         metrics=metrics,
         scores=[
-            format_score(name, metrics) for name in score_names(metrics) if name.removesuffix("_accuracy") not in kinds
+            format_score(name, metrics, dataset.reader)
+            for name in score_names(metrics)
+            if name.removesuffix(f"_{headline}") not in kinds
         ],
         classes=read_table(evaluate / PER_CLASS, "evaluate"),
         confusion=count_confusion([(prediction.label, prediction.prediction) for prediction in predictions], labels),
@@ -150,5 +188,5 @@ def read_evaluation(evaluate: Path, prepare: Path, num_errors: int, dataset: Dat
         noun=noun,
         slices=read_slices(evaluate, noun),
         suspects=read_optional_table(evaluate / SUSPECTS, "evaluate"),
-        robustness={kind: [row for row in accuracies if row["kind"] == kind] for kind in kinds},
+        robustness={kind: [row for row in robustness if row["kind"] == kind] for kind in kinds},
     )

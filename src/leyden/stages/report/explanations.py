@@ -35,8 +35,10 @@ OPTIONAL_METRICS = {
 }
 
 
-# A test example's row and image, and the map of each method that drew one
-Example = tuple[dict[str, str], Picture, list[tuple[str, Picture]]]
+# Which label is explained, "" if there is no choice, and the map of each method that drew one
+Maps = tuple[str, list[tuple[str, Picture]]]
+# A test example's row and image, and its maps, those of each label that is explained
+Example = tuple[dict[str, str], Picture, list[Maps]]
 # A test example's row and image, and those of its most helpful and then its most harmful training examples
 Influences = tuple[dict[str, str], Picture, list[tuple[dict[str, str], Picture | None]]]
 
@@ -72,6 +74,11 @@ class Explanations:
     @property
     def trusted(self) -> list[str]:
         return [name for name, metrics in self.metrics.items() if is_trusted(metrics, self.verdicts.get(name, {}))]
+
+    @property
+    def explains_several(self) -> bool:
+        """Whether an example has maps of several labels."""
+        return any(len(maps) > 1 for _, _, maps in self.examples)
 
     @property
     def optional_metrics(self) -> dict[str, str]:
@@ -141,11 +148,13 @@ def read_explanations(explain: Path, prepare: Path) -> Explanations:
     measured = read_json(explain / METRICS, "explain")
     names = [name for name in dict.fromkeys([*verdicts, *measured]) if "deletion_auc" in measured.get(name, {})]
     rows = read_table(explain / EXAMPLES, "explain")
+    # Rows of the same example, one for each label that is explained, follow each other.
+    examples = [list(same) for _, same in groupby(rows, lambda row: row["path"])]
     return Explanations(
         metrics={name: measured[name] for name in names},
-        examples=[read_example(explain, row, names) for row in rows[:MAX_EXAMPLES]],
-        num_drawn=len(rows),
-        files={row["path"]: explain / row["file"] for row in rows},
+        examples=[read_example(explain, same, names) for same in examples[:MAX_EXAMPLES]],
+        num_drawn=len(examples),
+        files={same[0]["path"]: explain / same[0]["file"] for same in examples},
         verdicts=verdicts,
         influences=read_influences(explain, prepare),
         channels=read_channels(explain),
@@ -153,10 +162,15 @@ def read_explanations(explain: Path, prepare: Path) -> Explanations:
     )
 
 
-def read_example(explain: Path, row: dict[str, str], methods: list[str]) -> Example:
-    image = require_file(explain / row["file"], "explain")
-    files = [(name, map_path(image, name)) for name in methods]
-    return row, encode_file(image), [(name, encode_file(file)) for name, file in files if file.is_file()]
+def read_example(explain: Path, rows: list[dict[str, str]], methods: list[str]) -> Example:
+    """Read the image and the maps of an example from its rows, one for each label that is explained."""
+    maps: list[Maps] = []
+    for row in rows:
+        image = require_file(explain / row["file"], "explain")
+        files = [(name, map_path(image, name)) for name in methods]
+        drawn = [(name, encode_file(file)) for name, file in files if file.is_file()]
+        maps.append((row.get("explained", ""), drawn))
+    return rows[0], encode_file(explain / rows[0]["file"]), maps
 
 
 def map_path(image: Path, method: str) -> Path:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from leyden.outputs.reader import OutputReader
 from leyden.stages.report.dataset import Dataset
 from leyden.stages.report.duplicates import Duplicates
 from leyden.stages.report.formatting import (
@@ -24,11 +25,11 @@ MAX_ASPECT_SPREAD = 2  # largest / smallest aspect ratio; beyond, resizing to on
 # Advice on duplicates
 IN_TWO_SPLITS = "The same example is in two splits, which makes the scores too optimistic: remove one of each pair."
 GROUP_IN_TWO_SPLITS = "A group that is in two splits makes the scores too optimistic: assign each group to one split."
-CONTRADICTION = "One label of each pair must be wrong: correct it, or remove both examples."
+CONTRADICTION = "One {target} of each pair must be wrong: correct it, or remove both examples."
 NEAR_IN_TWO_SPLITS = (
     "If they show the same thing, the scores are too optimistic: put both in one group in a manifest, or remove one."
 )
-CHECK_LABELS = "One of the labels may be wrong."
+CHECK_LABELS = "One of the {target}s may be wrong."
 REVIEW_TARGETS = "Correct the targets, or keep this in mind when you read the scores."
 COUNTED_TWICE = "These examples count twice, which is harmless if there are few of them."
 
@@ -45,7 +46,7 @@ class Finding(NamedTuple):
 def list_findings(dataset: Dataset, left_out: Sequence[LeftOut] = ()) -> list[Finding]:
     """List all findings, those that must be fixed first at the top."""
     findings = [
-        *check_duplicates(dataset.duplicates),
+        *check_duplicates(dataset.duplicates, dataset.reader),
         *check_classes(dataset),
         *(Finding(capitalize_first(issue), REVIEW_TARGETS, "classes") for issue in dataset.issues),
         *check_left_out(left_out),
@@ -65,19 +66,28 @@ def data_verdict(findings: list[Finding]) -> str:
     return "The data is ready to train on: no problems were found."
 
 
-def check_duplicates(duplicates: Duplicates) -> Iterator[Finding]:
+def check_duplicates(duplicates: Duplicates, reader: OutputReader) -> Iterator[Finding]:
     exact, near = duplicates.counts
+    target = reader.target_noun
+    # Nearly the same image may well have a slightly different number.
+    near_conflicts = 0 if reader.predicts_numbers else near.different_labels
     problems = (
         (exact.different_splits, "pair", "of exact duplicates in different splits", IN_TWO_SPLITS, True),
         (duplicates.num_groups, "group", "in more than one split", GROUP_IN_TWO_SPLITS, True),
-        (exact.different_labels, "pair", "of exact duplicates with different labels", CONTRADICTION, True),
+        (exact.different_labels, "pair", f"of exact duplicates with different {target}s", CONTRADICTION, True),
         (near.different_splits, "pair", "of near duplicates in different splits", NEAR_IN_TWO_SPLITS, False),
-        (near.different_labels, "pair", "of near duplicates with different labels", CHECK_LABELS, False),
-        (duplicates.num_harmless, "pair", "of duplicates within one split and class", COUNTED_TWICE, False),
+        (near_conflicts, "pair", f"of near duplicates with different {target}s", CHECK_LABELS, False),
+        (
+            duplicates.num_harmless,
+            "pair",
+            f"of duplicates within one split, with the same {target}",
+            COUNTED_TWICE,
+            False,
+        ),
     )
     for count, noun, suffix, advice, is_blocking in problems:
         if count:
-            yield Finding(f"{plural(count, noun)} {suffix}", advice, "duplicates", is_blocking)
+            yield Finding(f"{plural(count, noun)} {suffix}", advice.format(target=target), "duplicates", is_blocking)
 
 
 def check_classes(dataset: Dataset) -> Iterator[Finding]:
@@ -119,7 +129,7 @@ def check_left_out(left_out: Sequence[LeftOut]) -> Iterator[Finding]:
 def check_files(dataset: Dataset) -> Iterator[Finding]:
     if dataset.num_rejected:
         rejected = percent(dataset.num_rejected / (dataset.num_rejected + dataset.total))
-        advice = "They were left out and not replaced. Check whether one class lost many of its files."
+        advice = f"They were left out and not replaced. Check whether one {dataset.label_noun} lost many of its files."
         if not dataset.reader.has_one_label:
             advice = "They were left out and not replaced."
         yield Finding(f"{plural(dataset.num_rejected, 'file')} rejected ({rejected})", advice, "rejected")

@@ -10,6 +10,15 @@ from markupsafe import Markup, escape
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 UNKNOWN = "\N{EN DASH}"
+STRENGTHS = {  # of the corruptions and attacks of `leyden evaluate`
+    "noise": "standard deviation (1 is the range of pixels)",
+    "blur": "sigma in pixels (in proportion in images above 64 pixels)",
+    "contrast": "fraction that remains",
+    "jpeg": "quality",
+    "rotation": "degrees",
+    "fgsm": "largest change of a pixel (1 is the range)",
+    "pgd": "largest change of a pixel (1 is the range)",
+}
 
 
 def number_format(function: Callable[..., str]) -> Callable[..., str]:
@@ -104,6 +113,11 @@ def uppercase_acronym(identifier: str) -> str:
     return identifier.upper() if identifier in ("jpeg", "fgsm", "pgd") else as_words(identifier)
 
 
+def strength_meaning(kind: str) -> str:
+    """Return what the strength of a corruption or an attack measures."""
+    return STRENGTHS.get(kind, "as `leyden evaluate` sets it")
+
+
 def code_spans(text: str) -> Markup:
     """Escape a text for HTML, and mark what is between backticks as code."""
     return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
@@ -146,11 +160,6 @@ def number_of(count: int, total: int, noun: str, nouns: str) -> str:
 
 def as_sentence(text: str) -> str:
     return capitalize_first(text) + "."
-
-
-def singular(nouns: str) -> str:
-    """Return the singular of what labels are called: `classes`, `labels`, `targets`."""
-    return "class" if nouns == "classes" else nouns.removesuffix("s")
 
 
 def plural(count: int, noun: str, nouns: str | None = None) -> str:

@@ -12,7 +12,6 @@ from leyden.stages.report.formatting import (
     number_of,
     percent,
     plural,
-    singular,
 )
 from leyden.stages.report.measured import MeasuredEvaluation
 from leyden.stages.report.results import Results
@@ -21,12 +20,12 @@ from leyden.stages.report.results import Results
 def list_limitations(results: Results, findings: list[Finding]) -> list[str]:
     """List the limitations, one or two sentences each."""
     dataset, _, evaluation, exports, explanations = results
-    noun, is_classifier = dataset.noun, dataset.reader.has_one_label
+    noun, has_accuracy = dataset.noun, dataset.reader.headline == "accuracy"
     limitations = [f"{finding.title}. {finding.advice}" for finding in findings if finding.is_blocking]
     limitations += [
         f"The test {noun}s come from the same source as the training {noun}s; "
-        f"{'accuracy' if is_classifier else 'results'} on {noun}s from other devices, "
-        f"places or times may be {'lower' if is_classifier else 'worse'}.",
+        f"{'accuracy' if has_accuracy else 'results'} on {noun}s from other devices, "
+        f"places or times may be {'lower' if has_accuracy else 'worse'}.",
         f"{noun.capitalize()}s of one subject may be in several splits, unless the data was split by subject; "
         "that would make the scores too optimistic.",
     ]
@@ -39,7 +38,7 @@ def list_limitations(results: Results, findings: list[Finding]) -> list[str]:
         limitations += list_score_limitations(evaluation)
     else:
         limitations.append(
-            f"{'The accuracy of the model' if is_classifier else 'How good the model is'} was not measured."
+            f"{'The accuracy of the model' if has_accuracy else 'How good the model is'} was not measured."
         )
     if exports and exports.failed:
         limitations.append("Not every exported file passed the check against the checkpoint.")
@@ -59,24 +58,26 @@ def list_measured_limitations(evaluation: MeasuredEvaluation) -> list[str]:
         if not evaluation.beats(baseline)
     ]
     if small := evaluation.small_labels:
-        nouns = evaluation.reader.noun
+        label, labels = evaluation.reader.label_noun, evaluation.reader.noun
         limitations.append(
-            f"{number_of(len(small), len(evaluation.labels), singular(nouns), nouns)} fewer than {MIN_TEST_EXAMPLES} "
+            f"{number_of(len(small), len(evaluation.labels), label, labels)} fewer than {MIN_TEST_EXAMPLES} "
             f"test {evaluation.noun}s, too few to measure its scores well: {list_smallest(small)}."
         )
     return [*limitations, evaluation.slices.summary()]
 
 
 def list_score_limitations(evaluation: Evaluation) -> list[str]:
+    label = evaluation.reader.label_noun
     error = evaluation.format("calibration_error")
     interval = f"; {evaluation.level} interval {error.interval}" if error.interval else ""
     limitations = [f"The stated confidence is off by {error.value} on average (expected calibration error{interval})."]
     if not evaluation.beats_constant_guess:
-        limitations.append("The model is not clearly better than always predicting the most frequent label.")
+        limitations.append(f"The model is not clearly better than {evaluation.constant_guess[1]}.")
     if small := evaluation.small_classes:
         limitations.append(
-            f"{number_of(len(small), len(evaluation.classes), 'class', 'classes')} fewer than {MIN_TEST_EXAMPLES} "
-            f"test {evaluation.noun}s, too few to measure the accuracy on a class well: {list_smallest(small)}."
+            f"{number_of(len(small), len(evaluation.classes), label, evaluation.reader.noun)} fewer than "
+            f"{MIN_TEST_EXAMPLES} test {evaluation.noun}s, too few to measure the accuracy on a {label} well: "
+            f"{list_smallest(small)}."
         )
     limitations.append(evaluation.slices.summary())
     return limitations + list_lowest_recall(evaluation)
@@ -84,6 +85,7 @@ def list_score_limitations(evaluation: Evaluation) -> list[str]:
 
 def list_lowest_recall(evaluation: Evaluation) -> list[str]:
     """Name the class with the lowest recall, or count the classes that share it; empty if there are no errors."""
+    reader = evaluation.reader
     lowest = evaluation.lowest_recall(len(evaluation.classes))
     lowest = [row for row in lowest if float(row["recall"]) == float(lowest[0]["recall"]) < 1]
     if not lowest:
@@ -91,11 +93,11 @@ def list_lowest_recall(evaluation: Evaluation) -> list[str]:
     recall, counts = percent(lowest[0]["recall"]), {row["label"]: int(row["count"]) for row in lowest}
     if len(lowest) > 1:
         return [
-            f"{len(lowest):,} classes share the lowest recall, {recall}; with test {evaluation.noun}s: "
+            f"{len(lowest):,} {reader.noun} share the lowest recall, {recall}; with test {evaluation.noun}s: "
             f"{list_smallest(counts)}."
         ]
     label, count = next(iter(counts.items()))
     return [
-        f"The class with the lowest recall is {isolate(label)}: {recall} of its "
-        f"{plural(count, f'test {evaluation.noun}')} classified correctly."
+        f"The {reader.label_noun} with the lowest recall is {isolate(label)}: {recall} of its "
+        f"{plural(count, f'test {evaluation.noun}')} {reader.participle} correctly."
     ]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from leyden.artifacts import LARGEST_ERRORS, MEASURES, METRICS, OVERLAYS, PER_LABEL, PREDICTIONS
+from leyden.artifacts import LARGEST_ERRORS, MEASURES, METRICS, OVERLAYS, PER_LABEL, PREDICTIONS, ROBUSTNESS
 from leyden.data.packed import read_paths
 from leyden.errors import UserError
 from leyden.files import read_json
@@ -23,7 +23,7 @@ from leyden.stages.report.tables import read_optional_table
 MAX_PLOT_PX = 900
 MAX_OVERLAY_PX = 640
 PLOT_CAPTIONS = {
-    "predicted": "on the dashed line, a prediction is right",
+    "predicted": "on the dashed line, predictions equal the true values",
     "residuals": "a slope shows a bias towards the mean",
     "reliability": "on the dashed line, as many examples have a label as its probability says",
 }
@@ -159,7 +159,9 @@ def read_measured(evaluate: Path, prepare: Path, num_errors: int, dataset: Datas
             "run `leyden evaluate` again"
         )
     measures = read_table(evaluate / MEASURES, "evaluate", ["measure"])
-    robustness = read_optional_table(evaluate / f"robustness/{metrics['headline']}.csv", "evaluate")
+    robustness = read_optional_table(
+        evaluate / ROBUSTNESS.format(headline=metrics["headline"], suffix=".csv"), "evaluate"
+    )
     kinds = dict.fromkeys(row["kind"] for row in robustness)
     evaluation = MeasuredEvaluation(
         reader=reader,
@@ -247,7 +249,8 @@ def list_values(reader: OutputReader, row: Row) -> list[tuple[str, str, str]]:
     for label in reader.labels:
         low, high = row.get(f"{label}_low"), row.get(f"{label}_high")
         interval = f" ({four_digits(low)} to {four_digits(high)})" if low and high else ""
-        values.append((label, four_digits(row[f"true_{label}"]), f"{four_digits(row[label])}{interval}"))
+        unit = f" {reader.unit(f'mae/{label}')}".rstrip()
+        values.append((label, four_digits(row[f"true_{label}"]), f"{four_digits(row[label])}{interval}{unit}"))
     return values
 
 

@@ -1,4 +1,4 @@
-"""Checks of an evaluation by measures: a constant guess, targets, coverage, weak slices, small labels, robustness."""
+"""Checks of an evaluation by measures: a constant guess, `require`, coverage, weak slices, small labels, robustness."""
 
 from collections.abc import Iterator
 
@@ -9,12 +9,11 @@ from leyden.stages.report.formatting import (
     list_smallest,
     number_of,
     percent,
-    singular,
     uppercase_acronym,
 )
 from leyden.stages.report.measured import MeasuredEvaluation, describe_baseline
 from leyden.stages.report.measures import DISTANCES
-from leyden.stages.report.outcomes import FAILED, MISSING, NO_TARGET, PASSED, WARNING, Check
+from leyden.stages.report.outcomes import FAILED, MISSING, NOT_JUDGED, PASSED, WARNING, Check
 from leyden.stages.report.scores import (
     BEYOND,
     MAX_MILD_LOSS,
@@ -42,7 +41,7 @@ def check_measures(evaluation: MeasuredEvaluation) -> list[Check]:
 
 
 def check_headline(evaluation: MeasuredEvaluation) -> Check:
-    """Compare with a constant guess, where there is one; only a target can say whether the score is good enough."""
+    """Compare with a constant guess, where there is one; only a requirement can say if it is good enough."""
     if evaluation.headline not in evaluation.metrics:
         evidence = "Too few of the test examples have what it measures."
         return Check(MISSING, evaluation.headline_text, evidence, "scores")
@@ -52,7 +51,7 @@ def check_headline(evaluation: MeasuredEvaluation) -> Check:
     if not evaluation.beats_constant_guess:
         outcome = FAILED
     elif not evaluation.metrics.get("required"):
-        outcome, evidence = NO_TARGET, f"{evidence} {NO_REQUIREMENT}"
+        outcome, evidence = NOT_JUDGED, f"{evidence} {NO_REQUIREMENT}"
     return Check(outcome, evaluation.headline_text, evidence, "scores")
 
 
@@ -92,7 +91,7 @@ def is_off(evaluation: MeasuredEvaluation, name: str, nominal: float) -> bool:
 def check_small_labels(evaluation: MeasuredEvaluation) -> Iterator[Check]:
     if small := evaluation.small_labels:
         nouns = evaluation.reader.noun
-        labels = number_of(len(small), len(evaluation.labels), singular(nouns), nouns)
+        labels = number_of(len(small), len(evaluation.labels), evaluation.reader.label_noun, nouns)
         title = f"{labels} fewer than {MIN_TEST_EXAMPLES} test {evaluation.noun}s"
         evidence = f"Too few to measure its scores well: {list_smallest(small)}."
         yield Check(WARNING, title, evidence, "scores")

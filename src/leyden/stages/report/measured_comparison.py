@@ -1,9 +1,10 @@
-"""Comparison of two runs by measures: of tasks where an example does not have exactly one label."""
+"""Comparison of two runs by another headline measure than the accuracy."""
 
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from leyden.data.groups import number_groups
 from leyden.stages.report.formatting import percentage_points, three_digits, two_digits
 from leyden.stages.report.measures import Score, format_value, score_names, score_title
 from leyden.stages.report.runs import Run
@@ -22,26 +23,33 @@ class ScoreChange(NamedTuple):
     direction: str
 
 
-def compare_measured(other: Run, this: Run) -> tuple[str, list[ScoreChange]]:
-    """Return a sentence about the change of the headline measure, and the changes of all scores."""
-    headline, metrics = str(this.metrics["headline"]), this.metrics
-    names = [name for name in score_names(metrics) if "/" not in name and not name.endswith(f"_{headline}")]
-    scores = [compare_score(name, other, this) for name in names if name in other.metrics]
+def compare_measured(other: Run, this: Run) -> list[ScoreChange]:
+    """Return the changes of all scores."""
+    names = [
+        name for name in score_names(this.metrics) if "/" not in name and not name.endswith(f"_{this.reader.headline}")
+    ]
+    return [compare_score(name, other, this) for name in names if name in other.metrics]
+
+
+def describe_headline_change(other: Run, this: Run) -> str:
+    """Describe in one sentence how the headline measure changed and whether the change is significant."""
+    headline, metrics = this.reader.headline, this.metrics
     if headline not in metrics or headline not in other.metrics:
-        return f"The {score_title(headline)} of the runs cannot be compared.", scores
+        return f"The {score_title(headline)} of the runs cannot be compared."
     old, new = (format_of(run, headline).value for run in (other, this))
     both = f"{score_title(headline)} {old} in the other run, {new} in this run"
     if not have_same_targets(other, this):
-        return f"Significance not tested: the runs have different test examples ({both}).", scores
+        return f"Significance not tested: the runs have different test examples ({both})."
     change = judge_change(other, this, headline)
     if change is None:
-        return f"Significance not tested: run `leyden compare` with both models ({both}).", scores
+        return f"Significance not tested: run `leyden compare` with both models ({both})."
     value, low, high, p_value = (change[key] for key in ("change", "low", "high", "p_value"))
     is_significant = p_value < 1 - metrics["confidence_level"]
+    of_groups = "" if group_examples(this) is None else " of whole groups"
     return (
         f"{'Significant difference' if is_significant else 'No significant difference'}: {both}, change "
-        f"{signed(value)} ({signed(low)} to {signed(high)}); paired bootstrap, p {two_digits(p_value)}."
-    ), scores
+        f"{signed(value)} ({signed(low)} to {signed(high)}); paired bootstrap{of_groups}, p {two_digits(p_value)}."
+    )
 
 
 def signed(change: float) -> str:
@@ -68,8 +76,14 @@ def compare_score(name: str, other: Run, this: Run) -> ScoreChange:
 def true_cells(run: Run) -> list[dict[str, str]]:
     """Return the path and the true values of the test examples."""
     return [
-        {name: cell for name, cell in row.items() if name == "path" or name.startswith("true_")} for row in run.rows
+        {name: cell for name, cell in row.items() if name in ("path", "label") or name.startswith("true_")}
+        for row in run.rows
     ]
+
+
+def group_examples(run: Run) -> np.ndarray | None:
+    """Return the group of each test example, int (N,), in the order of the table; None if no two are of one."""
+    return number_groups((row["path"], run.groups.get(row["path"], "")) for row in run.rows)
 
 
 def have_same_targets(other: Run, this: Run) -> bool:
@@ -81,11 +95,15 @@ def have_same_targets(other: Run, this: Run) -> bool:
 
 def judge_change(other: Run, this: Run, headline: str) -> dict[str, Any] | None:
     """Compare the headline by the paired bootstrap; None if the tables do not hold the outputs."""
-    if not this.reader.predicts_numbers:
+    try:
+        targets = this.reader.parse_targets(this.rows)
+        outputs = [run.reader.parse_rows(run.rows) for run in (other, this)]
+    except ValueError:
         return None
-    targets = np.array([[float(row[f"true_{label}"]) for label in this.reader.labels] for row in this.rows])
     old, new = (
-        find_measure(headline, run.reader.measures(run.reader.parse_rows(run.rows), targets)) for run in (other, this)
+        find_measure(headline, run.reader.measures(each, targets))
+        for run, each in zip((other, this), outputs, strict=True)
     )
-    changes = paired_bootstrap([old], [new], this.metrics["confidence_level"], NUM_RESAMPLES, 0)
+    groups = group_examples(this)
+    changes = paired_bootstrap([old], [new], this.metrics["confidence_level"], NUM_RESAMPLES, 0, groups)
     return changes[headline]._asdict() if headline in changes else None

@@ -3,15 +3,16 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from leyden.outputs.reader import OutputReader
 from leyden.stages.report.formatting import decimal, percent, three_digits, uppercase_acronym
 
-DESCRIPTIONS = {
-    "accuracy": "fraction of examples classified correctly",
-    "balanced_accuracy": "accuracy with every class weighted equally",
-    "macro_f1": "precision and recall combined, with every class weighted equally",
-    "auroc": "probability that an example of a class scores higher for that class than an example of another class; "
-    "0.5 is guessing",
-    "macro_precision": "fraction of the predictions of a class that are correct, with every class weighted equally",
+DESCRIPTIONS = {  # of tasks with one label for each example: what it is, and what is done with the example
+    "accuracy": "fraction of examples {participle} correctly",
+    "balanced_accuracy": "accuracy with every {label} weighted equally",
+    "macro_f1": "precision and recall combined, with every {label} weighted equally",
+    "auroc": "probability that an example of a {label} scores higher for that {label} than an example of another "
+    "{label}; 0.5 is guessing",
+    "macro_precision": "fraction of the predictions of a {label} that are correct, with every {label} weighted equally",
     "brier_score": "squared distance between the predicted probabilities and the true label; 0 is best, 2 is worst",
     "log_loss": "penalty for probability assigned to wrong labels; 0 is best",
     "calibration_error": "gap between confidence and accuracy; 0 is best",
@@ -50,7 +51,9 @@ TITLES = {
     "hamming_loss": "Hamming loss",
     "iou": "IoU",
     "dice": "Dice",
+    "within_one_accuracy": "accuracy within one grade",
     "mean_iou": "mean IoU",
+    "miou": "mean IoU",
     "mean_dice": "mean Dice",
     "boundary_f1": "boundary F1",
     "mean_boundary_f1": "mean boundary F1",
@@ -62,6 +65,7 @@ NOT_SCORES = {  # of metrics.json
     "headline",
     "examples",
     "errors",
+    "groups",
     "confidence_level",
     "temperature",
     "abstain_below",
@@ -86,15 +90,19 @@ def score_names(metrics: Mapping[str, Any]) -> list[str]:
     return [name for name in metrics if name not in bounds | NOT_SCORES]
 
 
-def format_score(name: str, metrics: Mapping[str, Any]) -> Score:
+def format_number(name: str, value: float | str | None) -> str:
+    """Format the value of a metric of a task with one label for each example."""
+    return (percent if name.endswith(("accuracy", "precision", "coverage")) else decimal)(value)
+
+
+def format_score(name: str, metrics: Mapping[str, Any], reader: OutputReader) -> Score:
     """Format a metric of a task with one label for each example, with its interval."""
-    formatted = percent if name.endswith(("accuracy", "precision", "coverage")) else decimal
     low, high = metrics.get(f"{name}_low"), metrics.get(f"{name}_high")
-    interval = f"{formatted(low)} to {formatted(high)}" if low is not None and high is not None else ""
-    description = DESCRIPTIONS.get(name, "")
+    interval = f"{format_number(name, low)} to {format_number(name, high)}" if None not in (low, high) else ""
+    description = DESCRIPTIONS.get(name, "").format(label=reader.label_noun, participle=reader.participle)
     if name.startswith("top_"):  # top_<k>_accuracy
         description = f"the correct label is among the top {name[4:-9]}"
-    return Score(score_title(name), formatted(metrics[name]), interval, description)
+    return Score(score_title(name), format_number(name, metrics.get(name)), interval, description)
 
 
 def score_title(name: str) -> str:

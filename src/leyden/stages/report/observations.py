@@ -11,7 +11,15 @@ from leyden.stages.report import measured_checks
 from leyden.stages.report.dataset import Class
 from leyden.stages.report.evaluation import Evaluation
 from leyden.stages.report.findings import MAX_IMBALANCE
-from leyden.stages.report.formatting import as_sentence, isolate, join_names, list_smallest, percent, plural
+from leyden.stages.report.formatting import (
+    as_sentence,
+    capitalize_first,
+    isolate,
+    join_names,
+    list_smallest,
+    percent,
+    plural,
+)
 from leyden.stages.report.measured import MeasuredEvaluation, describe_baseline
 from leyden.stages.report.outcomes import WARNING
 from leyden.stages.report.results import Results
@@ -36,8 +44,10 @@ def observe_guessing(results: Results) -> str | None:
         return as_sentence(describe_baseline(evaluation, failed[0])) if failed else None
     if evaluation is None or evaluation.beats_constant_guess or evaluation.is_too_small:
         return None
-    guess = percent(evaluation.majority_fraction)
-    return f"Always predicting the most frequent label is correct for {guess} of the test {evaluation.noun}s."
+    value, guess = evaluation.constant_guess
+    if evaluation.headline == "accuracy":
+        return f"{capitalize_first(guess)} is correct for {percent(value)} of the test {evaluation.noun}s."
+    return f"The {evaluation.headline_title} of {guess} is {value:g}."
 
 
 def observe_kept_epoch(results: Results) -> str | None:
@@ -81,15 +91,15 @@ def observe_few_training_images(results: Results) -> str | None:
 
 
 def observe_weak_classes(results: Results) -> str | None:
-    weak = (
-        {row["slice"] for row in results.evaluation.slices.weak if row["by"] == "class"} if results.evaluation else ()
-    )
+    label_noun, slices = results.dataset.label_noun, results.evaluation.slices if results.evaluation else None
+    weak = {row["slice"] for row in slices.weak if row["by"] == label_noun} if slices else ()
     few: dict[str, int] = {row.label: row.counts[0] for row in results.dataset.classes if row.label in weak}
     return f"Significantly worse, with their training {results.dataset.noun}s: {list_smallest(few)}." if few else None
 
 
 def observe_weak_slices(results: Results) -> str | None:
-    weak = [row for row in results.evaluation.slices.weak if row["by"] != "class"] if results.evaluation else []
+    label_noun, slices = results.dataset.label_noun, results.evaluation.slices if results.evaluation else None
+    weak = [row for row in slices.weak if row["by"] != label_noun] if slices else []
     names = [name_slice(row) for row in weak]
     return f"Significantly worse: {join_names(names, MAX_NAMED)}." if names else None
 

@@ -4,11 +4,11 @@ from typing import NamedTuple
 
 PASSED = "Passed"
 WARNING = "Warning"
-NO_TARGET = "No target"
+NOT_JUDGED = "Not judged"
 UNCERTAIN = "Uncertain"
 MISSING = "Missing"
 FAILED = "Failed"
-ORDER = (FAILED, MISSING, UNCERTAIN, NO_TARGET, WARNING, PASSED)
+ORDER = (FAILED, MISSING, UNCERTAIN, NOT_JUDGED, WARNING, PASSED)
 
 
 class Check(NamedTuple):

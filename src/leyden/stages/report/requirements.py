@@ -1,4 +1,4 @@
-"""The targets set by `evaluate.require`: met, missed, or within the interval of the score."""
+"""The requirements set by `evaluate.require`: met, missed, or within the interval of the score."""
 
 from collections.abc import Collection
 from typing import Any, NamedTuple

@@ -13,7 +13,6 @@ from leyden.stages.report.formatting import (
     duration,
     factor,
     join_names,
-    percent,
     plural,
 )
 from leyden.stages.report.measured import AnyEvaluation, MeasuredEvaluation
@@ -55,8 +54,11 @@ def headline_metrics(results: Results) -> list[tuple[str, str, str]]:
     elif evaluation:
         metrics = evaluation.metrics
         num_examples = f"of {plural(metrics['examples'], f'test {evaluation.noun}')}"
+        for name in dict.fromkeys((evaluation.headline, "accuracy")):
+            score = evaluation.format(name)
+            note = f"{evaluation.level} interval {score.interval}" if score.interval else ""
+            headlines.append((f"test {score.title}", score.value, note))
         headlines += [
-            ("test accuracy", percent(metrics["accuracy"]), evaluation.accuracy_interval),
             ("errors", f"{metrics['errors']:,}", num_examples),
             ("calibration error", decimal(metrics["calibration_error"]), "0 is best"),
         ]

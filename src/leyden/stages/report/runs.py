@@ -32,17 +32,19 @@ REQUIRED = (
 class Run:
     """Metrics, predictions, curves and provenance of a run.
 
-    `predictions` and `hashes`, the SHA-256 of each test example ("" if unknown), are by the example's path.
+    `predictions`, `hashes`, the SHA-256 of each test example ("" if unknown), and `groups` ("" for none) are by the
+    example's path.
     """
 
     name: str
     metrics: dict[str, Any]
     reader: OutputReader
-    rows: list[dict[str, str]]  # of predictions.csv; empty if each example has one label
+    rows: list[dict[str, str]]  # of predictions.csv; empty if the headline is the accuracy, which needs no outputs
     lower_is_better: Collection[str]
     predictions: dict[str, Prediction]  # empty unless each example has one label
     classes: dict[str, dict[str, str]]
     hashes: dict[str, str]
+    groups: dict[str, str]
     data_hash: str
     counts: dict[str, int]
     curves: Curves
@@ -80,13 +82,14 @@ def read_run(name: str, folders: list[Path], noun: str) -> Run:
         name=name,
         metrics=read_json(evaluate / METRICS, "evaluate"),
         reader=reader,
-        rows=[] if reader.has_one_label else read_table(evaluate / PREDICTIONS, "evaluate", ["path"]),
+        rows=[] if reader.headline == "accuracy" else read_table(evaluate / PREDICTIONS, "evaluate", ["path"]),
         lower_is_better=LESS_IS_BETTER if reader.has_one_label else read_lower_is_better(evaluate),
         predictions={
             row.path: row for row in (read_predictions(evaluate / PREDICTIONS) if reader.has_one_label else [])
         },
         classes={row["label"]: row for row in read_optional_table(evaluate / PER_CLASS, "evaluate")},
         hashes={row["path"]: row["sha256"] for row in manifest if row["split"] == "test"},
+        groups={row["path"]: row.get("group", "") for row in manifest if row["split"] == "test"},
         data_hash=report["data_hash"],
         counts={split: count_examples(report, split) for split in SPLITS},
         curves=group_curves(read_curves(train)) if has_training else {},

@@ -1,4 +1,4 @@
-"""Checks of the scores: accuracy, targets, calibration, weak slices, small classes, robustness."""
+"""Checks of the scores: headline, requirements, calibration, weak slices, small classes, robustness."""
 
 from collections.abc import Iterator
 
@@ -7,24 +7,23 @@ from leyden.stages.report.formatting import (
     capitalize_first,
     list_smallest,
     number_of,
-    percent,
     plural,
     uppercase_acronym,
 )
 from leyden.stages.report.measured import AnyEvaluation
-from leyden.stages.report.outcomes import FAILED, MISSING, NO_TARGET, PASSED, UNCERTAIN, WARNING, Check
+from leyden.stages.report.outcomes import FAILED, MISSING, NOT_JUDGED, PASSED, UNCERTAIN, WARNING, Check
 from leyden.stages.report.requirements import MET, MISSED, list_requirements
 from leyden.stages.report.slices import Slices
 
 MAX_CALIBRATION_ERROR = 0.05
-MAX_MILD_LOSS = 0.05  # of accuracy, under a corruption or attack at its mildest strength
-NO_REQUIREMENT = "No target was set; set evaluate.require in configs/evaluate.yaml."
+MAX_MILD_LOSS = 0.05  # of the headline, under a corruption or attack at its mildest strength
+NO_REQUIREMENT = "No requirement was set; set evaluate.require in configs/evaluate.yaml."
 WITHIN, BEYOND, UNKNOWN = "within", "beyond", "unknown"
 
 
 def check_scores(evaluation: Evaluation) -> list[Check]:
     return [
-        check_accuracy(evaluation),
+        check_headline(evaluation),
         *check_requirements(evaluation),
         check_calibration(evaluation),
         *check_slices(evaluation.slices),
@@ -33,12 +32,13 @@ def check_scores(evaluation: Evaluation) -> list[Check]:
     ]
 
 
-def check_accuracy(evaluation: Evaluation) -> Check:
-    """Compare the accuracy's interval with a constant guess; only a target can say whether it is high enough."""
-    title = evaluation.accuracy_text
-    majority = (
-        f"clearly better than always predicting the most frequent label ({percent(evaluation.majority_fraction)})"
-    )
+def check_headline(evaluation: Evaluation) -> Check:
+    """Compare the headline's interval with a constant guess; only a requirement can say whether it is high enough."""
+    title = evaluation.headline_text
+    if evaluation.headline not in evaluation.metrics:
+        return Check(MISSING, title, f"All predicted and true {evaluation.reader.noun} are the same.", "scores")
+    value, guess = evaluation.constant_guess
+    majority = f"clearly better than {guess} ({evaluation.headline_cell(value)})"
     if evaluation.is_too_small:
         outcome, evidence = MISSING, f"with so few, even a perfect score would not be {majority}."
         examples = plural(evaluation.metrics["examples"], f"test {evaluation.noun}")
@@ -46,16 +46,16 @@ def check_accuracy(evaluation: Evaluation) -> Check:
     elif not evaluation.beats_constant_guess:
         outcome, evidence = FAILED, f"not {majority}."
     elif not evaluation.metrics.get("required"):
-        outcome, evidence = NO_TARGET, f"{majority}. {NO_REQUIREMENT}"
+        outcome, evidence = NOT_JUDGED, f"{majority}. {NO_REQUIREMENT}"
     else:
         outcome, evidence = PASSED, f"{majority}."
-    return Check(outcome, title, f"{capitalize_first(evaluation.accuracy_interval)}; {evidence}", "scores")
+    return Check(outcome, title, f"{capitalize_first(evaluation.headline_interval)}; {evidence}", "scores")
 
 
 def check_requirements(evaluation: AnyEvaluation) -> Iterator[Check]:
-    titles = {MET: (PASSED, "Target met"), MISSED: (FAILED, "Target missed")}
+    titles = {MET: (PASSED, "Requirement met"), MISSED: (FAILED, "Requirement missed")}
     for name, text, outcome in list_requirements(evaluation.metrics, evaluation.lower_is_better):
-        shown, title = titles.get(outcome, (UNCERTAIN, "Target met, but not certain to be"))
+        shown, title = titles.get(outcome, (UNCERTAIN, "Requirement met, but not certain to be"))
         score = evaluation.format(name)
         interval = f" ({evaluation.level} interval {score.interval})" if score.interval else ""
         yield Check(shown, f"{title}: {text}", f"{score.value} was measured{interval}.", "scores")
@@ -96,28 +96,32 @@ def check_slices(slices: Slices) -> Iterator[Check]:
 
 def check_small_classes(evaluation: Evaluation) -> Iterator[Check]:
     if small := evaluation.small_classes:
-        classes = number_of(len(small), len(evaluation.classes), "class", "classes")
+        label, labels = evaluation.reader.label_noun, evaluation.reader.noun
+        classes = number_of(len(small), len(evaluation.classes), label, labels)
         title = f"{classes} fewer than {MIN_TEST_EXAMPLES} test {evaluation.noun}s"
-        evidence = f"Too few to measure the accuracy on a class well: {list_smallest(small)}."
+        evidence = f"Too few to measure the accuracy on a {label} well: {list_smallest(small)}."
         yield Check(WARNING, title, evidence, "scores")
 
 
 def check_robustness(evaluation: Evaluation) -> Iterator[Check]:
-    if not evaluation.robustness:
+    headline = evaluation.headline
+    mildest = {kind: rows[0] for kind, rows in evaluation.robustness.items() if rows[0].get(headline)}
+    if not mildest or headline not in evaluation.metrics:
         return
-    mildest = {kind: rows[0] for kind, rows in evaluation.robustness.items()}
-    kind, row = min(mildest.items(), key=lambda item: float(item[1]["accuracy"]))
+    kind, row = min(mildest.items(), key=lambda item: float(item[1][headline]))
     name, examples = uppercase_acronym(kind), evaluation.robustness_examples
-    low, high = (float(row.get(f"accuracy_{end}") or row["accuracy"]) for end in ("low", "high"))
-    accuracy = evaluation.metrics["accuracy"]
+    low, high = (float(row.get(f"{headline}_{end}") or row[headline]) for end in ("low", "high"))
+    clean = evaluation.metrics[headline]
     outcome, title = {
         WITHIN: (PASSED, "Robust to mild changes"),
         BEYOND: (WARNING, f"Sensitive to {name}"),
         UNKNOWN: (WARNING, "Robustness to mild changes cannot be judged"),
-    }[compare(accuracy - high, accuracy - low, MAX_MILD_LOSS)]
+    }[compare(clean - high, clean - low, MAX_MILD_LOSS)]
+    limit = f"{100 * MAX_MILD_LOSS:g} points" if headline == "accuracy" else f"{MAX_MILD_LOSS:g}"
+    value, lowest, highest, before = map(evaluation.headline_cell, (row[headline], low, high, clean))
     evidence = (
-        f"At the mildest strength, the accuracy is lowest under {name} ({row['strength']}): {percent(row['accuracy'])} "
-        f"({evaluation.level} interval {percent(low)} to {percent(high)}){f' on {examples}' if examples else ''}, "
-        f"against {percent(accuracy)} without it; a loss of up to {100 * MAX_MILD_LOSS:g} points is mild."
+        f"At the mildest strength, the {evaluation.headline_title} is lowest under {name} ({row['strength']}): {value} "
+        f"({evaluation.level} interval {lowest} to {highest}){f' on {examples}' if examples else ''}, "
+        f"against {before} without it; a loss of up to {limit} is mild."
     )
     yield Check(outcome, title, evidence, "weaknesses")

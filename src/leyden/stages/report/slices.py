@@ -59,7 +59,8 @@ class Slices:
     @property
     def properties(self) -> str:
         """What the examples were sliced by, as in prose."""
-        return join_names(list(dict.fromkeys(property_name(row["by"]) for row in self.rows)))
+        names = dict.fromkeys(property_name(row["by"]) for row in self.rows)
+        return join_names([name.replace("label ", "the presence of ", 1) for name in names])
 
     def summary(self) -> str:
         """Report in a few sentences what the tests found, and how many slices could not be tested."""

@@ -1,10 +1,10 @@
-"""The headline: whether the model is ready to ship, which only the user's targets can define."""
+"""The headline: whether the model is ready to ship, which only the user's requirements can define."""
 
 from collections import Counter
 
 from leyden.stages.report.formatting import as_sentence, join_names, plural
 from leyden.stages.report.measured import AnyEvaluation
-from leyden.stages.report.outcomes import FAILED, MISSING, NO_TARGET, UNCERTAIN, WARNING, Check
+from leyden.stages.report.outcomes import FAILED, MISSING, NOT_JUDGED, UNCERTAIN, WARNING, Check
 
 
 def model_verdict(checks: list[Check], evaluation: AnyEvaluation | None) -> str:
@@ -19,10 +19,10 @@ def model_verdict(checks: list[Check], evaluation: AnyEvaluation | None) -> str:
         missing = join_names([check.title for check in checks if check.outcome == MISSING])
         return f"Not yet known whether the model is ready to ship: {missing}. {score}".strip()
     if counts[UNCERTAIN]:
-        targets = f"{plural(counts[UNCERTAIN], 'target')} {'is' if counts[UNCERTAIN] == 1 else 'are'}"
-        return f"Might not be ready to ship: {targets} met on the test split but might not be on another. {score}"
-    if counts[NO_TARGET]:
-        return f"{score} No target was set."
+        met = f"{plural(counts[UNCERTAIN], 'requirement')} {'is' if counts[UNCERTAIN] == 1 else 'are'}"
+        return f"Might not be ready to ship: {met} met on the test split but might not be on another. {score}"
+    if counts[NOT_JUDGED]:
+        return f"{score} No requirement was set."
     if counts[WARNING]:
         return f"Ready to ship, with {plural(counts[WARNING], 'warning')}. {score}"
     return f"Ready to ship: all {len(checks)} checks passed. {score}"
@@ -30,4 +30,4 @@ def model_verdict(checks: list[Check], evaluation: AnyEvaluation | None) -> str:
 
 def needs_advice(checks: list[Check]) -> bool:
     """Return whether the verdict is not that the model is ready to ship."""
-    return any(check.outcome in (FAILED, MISSING, UNCERTAIN, NO_TARGET) for check in checks)
+    return any(check.outcome in (FAILED, MISSING, UNCERTAIN, NOT_JUDGED) for check in checks)

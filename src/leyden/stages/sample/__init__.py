@@ -27,15 +27,16 @@ def sample(
     out: Path = Path("data"),
     kind: Literal["images", "sequences", "multilabel", "regression", "segmentation", "ordinal"] = "images",
 ) -> None:
-    """Write the sample data, the same bytes everywhere.
+    """Write sample data for a task: the same bytes on every machine.
 
     Args:
         out: Folder to create.
-        kind: images are PNGs of digits in a folder per digit. sequences are .npy arrays (T, 3) of the pixels that are
-            not blank, as (row, column, value) from top to bottom, T from 16 to 42. multilabel: PNGs of 0 to 3 digits,
-            and manifest.csv of path,labels such as `0;7`. regression: PNGs of turned digits, and manifest.csv of
-            path,target_angle_deg, anticlockwise. segmentation: PNGs of a digit and a block, masks of the same names,
-            and classes.csv. ordinal: PNGs of 0 to 4 digits, manifest.csv of path,grade, and grades.csv in order.
+        kind: images (classification): PNGs of digits, in a folder for each digit. sequences (classification): .npy
+            arrays (T, 3) of the pixels that are not blank, as (row, column, value) from top to bottom, T from 16 to 42.
+            multilabel: PNGs of 0 to 3 digits, and manifest.csv of path,labels such as `0;7`. regression: PNGs of
+            rotated digits, and manifest.csv of path,target_angle_deg (anticlockwise). segmentation: PNGs of a digit and
+            a block, masks of the same names, and classes.csv. ordinal: PNGs of 0 to 4 digits, manifest.csv of
+            path,grade, and grades.csv with the grades in order.
 
     Raises:
         UserError: if the folder exists.

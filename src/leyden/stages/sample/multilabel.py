@@ -31,4 +31,4 @@ def write(digits: Digits, folder: Path) -> str:
         write_png(pixels, folder / path)
         rows.append({"path": path, "labels": ";".join(sorted({str(digits.labels[digit]) for digit in shown}))})
     write_table(folder / "manifest.csv", rows, ("path", "labels"))
-    return f"{num_images:,} images with sets of {len(set(digits.labels.tolist()))} labels"
+    return f"{num_images:,} images, each with any of {len(set(digits.labels.tolist()))} labels"

@@ -16,7 +16,7 @@ from leyden.files.tables import read_table
 from leyden.models.checkpoint import check_checkpoint, unpickle_checkpoint, write_checkpoint
 from leyden.stages.train.kept_epoch import KeptEpoch, describe_kept_epoch
 from leyden.training.cli import LeydenCLI, reads_prepared_data
-from leyden.training.monitoring import peak_memory_mb
+from leyden.training.progress import peak_memory_mb
 from leyden.training.supervised_module import SupervisedModule
 from leyden.trust.records import record_published
 

@@ -1,0 +1,25 @@
+"""How images are normalised: by the data's statistics, or by those with which a network was pretrained."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Normalization(NamedTuple):
+    """Mean and standard deviation of each channel, for pixels in [0, 1], with which a network was pretrained."""
+
+    mean: Sequence[float]
+    std: Sequence[float]
+
+    def of_channels(self, count: int) -> "Normalization | None":
+        """Return what applies to images of so many channels; None if nothing follows for them.
+
+        A grey image stands for one whose red, green and blue are equal: it has their averages.
+        """
+        if count == len(self.mean):
+            return self
+        if count == 1:
+            return Normalization(*([sum(values) / len(values)] for values in self))
+        return None
+
+
+IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # as in torchvision.transforms._presets
