@@ -180,13 +180,14 @@ def check_class_paths(value: Any, path: Path) -> None:
         check_class_paths(child, path)
 
 
-def dropped_keys(args: Sequence[str], config: jsonargparse.Namespace) -> Iterator[str]:
+def dropped_keys(args: Sequence[str], config: jsonargparse.Namespace, defaults: Path) -> Iterator[str]:
     """Yield the keys that a command line or its config files set, but that the parsed config does not have.
 
     Where a later file or option replaces a class, jsonargparse drops the arguments that the new class does not have.
+    The file of defaults is not searched: what it sets is for the class that it names.
     """
     for name in filter(None, config_paths(args)):
-        if (path := Path(name).expanduser()).is_file():
+        if (path := Path(name).expanduser()).is_file() and path != defaults:
             yield from missing_keys(read_yaml(path), config)
     for arg in args:
         if (option := re.match(r"--([\w.]+)[=+]", arg)) and ".init_args." in option[1] and option[1] not in config:

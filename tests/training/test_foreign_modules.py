@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -235,9 +236,13 @@ def test_labels_are_passed_from_data_that_has_them(error_of):
     assert leyden.load(MODEL).labels == ["q"]
 
 
-def test_settings_of_another_module_are_left_out_with_a_note(caplog):
-    config = ["-c", str(REPO / "configs/train.yaml"), "--trainer.max_epochs=1"]
-    assert main(["fit", *config, *CLASSIFIER]) == 0
+def test_settings_of_another_module_are_left_out_with_a_note_unless_they_are_defaults(caplog):
+    defaults = Path("configs/train.yaml")
+    defaults.parent.mkdir()
+    shutil.copy(REPO / defaults, defaults)
+    assert main(["fit", "--trainer.max_epochs=1", *CLASSIFIER]) == 0
+    assert "left out" not in caplog.text
+    assert main(["fit", "-c", str(REPO / defaults), "--trainer.max_epochs=1", *CLASSIFIER]) == 0
     assert "note: left out, since the chosen class does not take it: model.init_args.optimizer" in caplog.text
 
 

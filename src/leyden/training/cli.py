@@ -65,6 +65,7 @@ The essential options (with the defaults of configs/train.yaml):
 """
 
 
+DEFAULTS = Path("configs/train.yaml")
 LIGHTNING = str(Path(lightning.pytorch.__file__).parent)
 # What the data, the network or the seed sets: a value of its own would be overwritten without a word.
 LINKS = {
@@ -149,7 +150,7 @@ class LeydenCLI(LightningCLI):
         auto = AutoClasses(args)
         with one_line_errors(parser), filling_in(auto.fill_in):
             super().parse_arguments(parser, auto.fill_in_options(args))
-        if dropped := ", ".join(dict.fromkeys(dropped_keys(args, self.config))):
+        if dropped := ", ".join(dict.fromkeys(dropped_keys(args, self.config, DEFAULTS))):
             rank_zero_info(
                 f"{parser.prog.split()[1]}: note: left out, since the chosen class does not take it: {dropped}"
             )

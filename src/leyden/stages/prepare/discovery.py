@@ -66,7 +66,7 @@ def find_candidates(
     if not data.is_dir():
         raise UserError(
             f"expected a folder of images or sequences at {data}; {'it is a file' if data.exists() else 'not found'}; "
-            "run `make repro`, or create it with one folder per class, or with an archive of these"
+            "run `make repro` for the sample, or create it as in README, 'Your own data'"
         )
     manifest = find_manifest(data)
     if manifest and class_depth:
