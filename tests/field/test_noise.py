@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import REPO
 
 # fit and its scores per epoch; the rest begins with the verb, or with the library that has something to say
-ALLOWED = re.compile(r"(fit|epoch|lightning|tune|prepare|evaluate|export|explain|report|predict)\b")
+ALLOWED = re.compile(r"(fit|epoch|lightning|tune|doctor|prepare|evaluate|export|explain|report|predict)\b")
 RUN = "import sys; from leyden.cli import main; sys.exit(max(main(args.split()) for args in sys.argv[1:]))"
 
 

@@ -80,7 +80,7 @@ def locked(run: Run, is_global_zero: bool) -> Iterator[None]:
     A training whose `dvc repro` was killed may still run as an orphaned process: the next one waits for it to end, and
     then resumes. Only rank 0 holds the lock.
     """
-    with one_line_errors(run.folder):
+    with one_line_errors(Path(str(run))):
         resolved(run.folder).mkdir(parents=True, exist_ok=True)  # runs/ may be a link to a folder on another disk
     if not is_global_zero:
         yield
