@@ -24,7 +24,7 @@ def network_errors(network: nn.Module) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a network's code may raise anything
         if is_oom_error(error):
             raise
         raise NetworkError(

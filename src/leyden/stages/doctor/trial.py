@@ -122,8 +122,9 @@ class TrialRunner:
                 trainer = Trainer(**options, callbacks=callbacks, default_root_dir=folder)
                 trainer.fit(model, datamodule=self._data)
         except NetworkError as error:  # the doctor's subject
-            assert isinstance(error.__cause__, Exception)
-            return error.__cause__
+            if isinstance(error.__cause__, Exception):
+                return error.__cause__
+            raise
         except UserError:
             raise
         except Exception as error:

@@ -19,7 +19,7 @@ from leyden.stages.train.publishing import PUBLISHED, publish
 from leyden.stages.train.tuning import tune
 from leyden.training.cli import LeydenCLI, as_list, lightning_errors, options, reads_prepared_data, training_errors
 from leyden.training.config_checks import check_monitors
-from leyden.training.resumption import SIGNAL_EXIT_CODES, newest_checkpoint
+from leyden.training.resumption import newest_checkpoint
 from leyden.training.run_folder import locked
 from leyden.training.score_names import check_mode, is_validation_score
 from leyden.training.supervised_module import SupervisedModule
@@ -55,11 +55,8 @@ def fit(cli: LeydenCLI) -> None:
             cli.save_config(run.folder / "config.yaml")
             run.save_identity()
         started = time.perf_counter()
-        try:
-            with training_errors(cli):
-                cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=resume, weights_only=True)
-        except SystemExit as error:  # Lightning turns a second Ctrl-C into an exit
-            raise error if error.code in SIGNAL_EXIT_CODES else KeyboardInterrupt from error
+        with training_errors(cli):
+            cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=resume, weights_only=True)
         publish(cli, time.perf_counter() - started)
 
 
