@@ -73,6 +73,13 @@ def test_values_of_examples_of_any_type_are_scored(value, write_mine):
     assert list(rows[0]) == ["example", "error"]
 
 
+def test_the_summary_has_every_score_whatever_its_name(write_mine, capsys):
+    write_mine(f"{TEST}self.log('hue_low', 0.25)\n    return {{'error': error}}")
+    fit()
+    assert main(["evaluate", "--num_resamples=100"]) == 0
+    assert "hue_low 0.25, error " in capsys.readouterr().out
+
+
 def test_a_single_test_example_has_a_score_without_interval(write_mine):
     write_mine("", "def test_dataloader(self): return DataLoader(rows(1))")
     fit()
