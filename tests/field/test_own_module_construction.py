@@ -57,12 +57,12 @@ NOT_BUILT = {
         [],
         "before Module.__init__() call (mine.py, line 18)",
     ),
-    "nan": ("", "def __init__(self, a: float = float('nan')): super().__init__()", [], "expected plain values other"),
+    "nan": ("", "def __init__(self, a: float = float('nan')): super().__init__()", [], "can hold (no NaN, no"),
     "huge": (
         "",
         "def __init__(self, a: int = 10**400): super().__init__()",
         [],
-        "expected plain values other than NaN",
+        "expected arguments of mine.Model that a checkpoint can hold (no NaN, no integers of more than 1024 bits)",
     ),
 }
 

@@ -124,7 +124,7 @@ def score(cli: LeydenCLI, verb: str) -> None:
     checkpoint = read_checkpoint(path)
     check_lightning_entries(checkpoint, path)
     check_module(cli, checkpoint["leyden"], path)
-    if has_known_weights(cli.model, checkpoint["leyden"]):
+    if has_comparable_weights(cli.model, checkpoint["leyden"]):
         check_weights_fit(checkpoint["state_dict"], cli.model.state_dict(), path)
     score_model = cli.trainer.test if verb == "test" else cli.trainer.validate
     try:
@@ -149,8 +149,8 @@ def check_module(cli: LeydenCLI, description: Mapping[str, Any], path: Path) -> 
         )
 
 
-def has_known_weights(module: LightningModule, description: Mapping[str, Any]) -> bool:
-    """Return whether a module's weights are those of a checkpoint, and exist before Lightning loads the checkpoint."""
+def has_comparable_weights(module: LightningModule, description: Mapping[str, Any]) -> bool:
+    """Return whether a module should have a checkpoint's weights, and has them all before Lightning loads it."""
     if isinstance(module, SupervisedModule):
         return all(description[part] == module.model.spec[part] for part in ("network", "labels", "input"))
     return not is_overridden("configure_model", module) and not any(map(is_lazy, module.state_dict().values()))
