@@ -55,11 +55,17 @@ def own_code_errors(
 
 def describe_error(error: BaseException, not_own: tuple[str, ...] = NOT_OWN) -> str:
     """Describe in one line what the user's code raised: the type, the message and the line of the code, if known."""
+    line = own_line(error, not_own)
+    return type_and_message(error) + (f" ({line})" if line else "")
+
+
+def type_and_message(error: BaseException) -> str:
+    """Return an exception's type and message, if it has one, in one line."""
     lines = str(error).strip().splitlines()
     text = f"{type(error).__name__}: {' '.join(lines)}" if lines else type(error).__name__
     if any(line.startswith("Traceback (") or "Original Traceback" in line for line in lines):  # of a worker process
         text = lines[-1]
-    return one_line(text, 200) + (f" ({line})" if (line := own_line(error, not_own)) else "")
+    return one_line(text, 200)
 
 
 def root_cause(error: BaseException) -> BaseException:

@@ -294,6 +294,13 @@ def test_a_module_that_cannot_be_copied_is_one_line_of_the_doctor(write_mine, er
     assert "expected a module that can be copied" in error_of("doctor", *arguments())
 
 
+def test_a_step_that_ends_the_program_is_a_failure_to_the_doctor(write_mine, capsys):
+    write_mine(f"{STEP}sys.exit()")
+    with pytest.raises(SystemExit, match="1"):
+        main(["doctor", *arguments()])
+    assert "SystemExit (mine.py:20)" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("verb", ["fit", "tune", "test", "evaluate", "predict"])
 def test_ctrl_c_is_told_from_other_ends(verb, write_mine, capsys):
     write_mine("def on_train_start(self): pass")

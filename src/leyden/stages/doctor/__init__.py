@@ -2,6 +2,7 @@
 
 import sys
 
+from leyden.errors import type_and_message
 from leyden.stages.doctor.activations import ActivationMonitor
 from leyden.stages.doctor.batch_norm import BatchNormMonitor
 from leyden.stages.doctor.finding import Finding, format_table
@@ -76,12 +77,12 @@ def announce(activity: str) -> None:
     print(f"doctor: {activity}", file=sys.stderr, flush=True)
 
 
-def check_step(error: Exception | None) -> Finding:
+def check_step(error: BaseException | None) -> Finding:
     """Check whether training steps run without an exception."""
     if error is None:
         return Finding("ok", f"{NUM_STEPS} steps")
     if isinstance(error, NonFiniteError) or is_inplace_error(error):
         return Finding("ok", "up to the failure below")
-    observation = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]} ({locate_error(error)})"
+    observation = f"{type_and_message(error)} ({locate_error(error)})"
     advice = "fix this first; the other checks need steps. LEYDEN_DEBUG=1 leyden fit shows the traceback"
     return Finding("fail", observation, advice)

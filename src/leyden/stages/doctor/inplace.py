@@ -27,7 +27,7 @@ class InPlaceTracer(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def is_inplace_error(error: Exception | None) -> bool:
+def is_inplace_error(error: BaseException | None) -> bool:
     """Return whether an exception is torch's about an in-place operation.
 
     Its message contains "inplace operation" in the backward pass, "in-place" or "modified inplace" in the forward pass.
@@ -35,7 +35,7 @@ def is_inplace_error(error: Exception | None) -> bool:
     return isinstance(error, RuntimeError) and bool(re.search(r"in-?place", str(error)))
 
 
-def check_inplace(runner: TrialRunner, error: Exception | None, num_steps: int) -> Finding:
+def check_inplace(runner: TrialRunner, error: BaseException | None, num_steps: int) -> Finding:
     """Check for in-place operations that broke the backward pass; if there is one, repeat the steps to locate it."""
     if error is None or not is_inplace_error(error):
         return Finding("ok", "none that breaks the backward pass")

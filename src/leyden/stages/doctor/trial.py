@@ -15,7 +15,7 @@ import torch
 import torchmetrics
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from leyden.errors import UserError, find_own_frame, own_code_errors
+from leyden.errors import UserError, find_own_frame, own_code_errors, own_line
 from leyden.training.cli import LeydenCLI
 from leyden.training.network_errors import NetworkError
 
@@ -85,7 +85,7 @@ class TrialRunner:
         step: Step | None = None,
         context: AbstractContextManager[Any] | None = None,
         **options: Any,
-    ) -> Exception | None:
+    ) -> BaseException | None:
         """Train for some optimizer steps; return the exception that ended the training, if any, as a finding.
 
         `step` replaces the model's `training_step`, which it receives as its first argument. The training runs within
@@ -122,12 +122,12 @@ class TrialRunner:
                 trainer = Trainer(**options, callbacks=callbacks, default_root_dir=folder)
                 trainer.fit(model, datamodule=self._data)
         except NetworkError as error:  # the doctor's subject
-            if isinstance(error.__cause__, Exception):
-                return error.__cause__
-            raise
+            return error.__cause__
         except UserError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
+            if isinstance(error, SystemExit) and not own_line(error):
+                raise
             return error
         finally:
             LOGGER.setLevel(level)
