@@ -53,10 +53,12 @@ def choose_by_confidence(confidence: Tensor, wrong: np.ndarray, labels: np.ndarr
 def choose_by_error(errors: np.ndarray, count: int) -> dict[int, str]:
     """Choose the largest errors (N,), half of the examples or fewer if others are right; then the smallest.
 
+    Unknown errors, NaN, are left out.
+
     Returns:
         For each row, why it was chosen.
     """
-    order = np.argsort(errors, kind="stable").tolist()
+    order = [row for row in np.argsort(errors, kind="stable").tolist() if not np.isnan(errors[row])]
     largest = [row for row in reversed(order) if errors[row] > 0][: (count + 1) // 2]
     smallest = [row for row in order if row not in largest][: count - len(largest)]
     return dict.fromkeys(largest, LARGE_ERROR) | dict.fromkeys(smallest, SMALL_ERROR)
