@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 import pytest
 
 from leyden.outputs import load_reader
+from leyden.outputs.number_format import decimal
 from leyden.stages.report import advice, observations
 from leyden.stages.report.checks import list_checks
 from leyden.stages.report.findings import check_duplicates, list_findings
-from leyden.stages.report.formatting import decimal, list_smallest, number_of
+from leyden.stages.report.formatting import list_smallest, number_of
 from leyden.stages.report.left_out import LeftOut
 from leyden.stages.report.limitations import list_limitations
 from leyden.stages.report.results import Results, summarize_model

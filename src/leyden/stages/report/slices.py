@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from leyden.artifacts import SLICES
-from leyden.stages.report.formatting import isolate, join_names, percent, plural, property_name, three_digits
+from leyden.outputs.number_format import percent, three_digits
+from leyden.stages.report.formatting import isolate, join_names, plural, property_name
 from leyden.stages.report.tables import read_optional_table
 
 Row = dict[str, str]
