@@ -79,10 +79,11 @@ def test_errors_are_one_minus_torchmetrics_iou_of_each_image(examples):
     assert READER.errors(logits, actual) == pytest.approx(expected)
 
 
-def test_errors_leave_out_ignored_pixels_and_absent_classes():
+def test_errors_leave_out_ignored_pixels_and_absent_classes_and_are_unknown_without_a_label():
     targets = np.array([[[0, 1, 255, 255]], [[0, 0, 0, 0]], [[255, 255, 255, 255]]], np.uint8)
     predicted = np.array([[[0, 1, 2, 1]], [[0, 0, 0, 1]], [[0, 1, 2, 0]]], np.uint8)
-    assert READER.errors(logits_of(predicted), targets).tolist() == [0, 1 - (0.75 + 0) / 2, 0]
+    expected = [0, 1 - (0.75 + 0) / 2, np.nan]
+    assert np.array_equal(READER.errors(logits_of(predicted), targets), expected, equal_nan=True)
 
 
 def test_measures_of_parts_are_those_of_the_whole(examples):

@@ -69,7 +69,10 @@ def test_a_worse_model_and_its_predictions_give_the_same_comparison(worse, capsy
     assert comparisons[0]["accuracy_change_low"] <= comparisons[0]["accuracy_change"]
     assert comparisons[0]["accuracy_change"] <= comparisons[0]["accuracy_change_high"]
     assert comparisons[0]["examples"] == 350
-    assert ", more than noise (McNemar p " in capsys.readouterr().out
+    old, new = (f"{100 * comparisons[0][f'accuracy_{which}']:.1f}%" for which in ("old", "new"))
+    assert f"compare: accuracy {old} old, {new} new: change +" in (out := capsys.readouterr().out)
+    assert " points (+" in out
+    assert ", better by more than noise (McNemar p " in out
 
 
 def test_new_predictions_are_compared_too(worse):

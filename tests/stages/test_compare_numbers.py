@@ -43,7 +43,9 @@ def test_a_worse_model_and_its_predictions_give_the_same_comparison(worse, capsy
     metrics = json.loads((worse / "evaluate/metrics.json").read_text())
     assert first["mae_old"] == pytest.approx(metrics["mae"])
     assert first["examples"] == metrics["examples"]
-    assert ", better by more than noise (paired bootstrap, p " in capsys.readouterr().out
+    assert "compare: mean absolute error " in (out := capsys.readouterr().out)
+    assert f" {first['mae_new']:.3g} deg new: change -" in out
+    assert ", better by more than noise (paired bootstrap, p " in out
     assert main(["compare", MODEL, f"{worse}/worse.ckpt", f"--out={worse}/c.json", "--num_resamples=500"]) == 0
     assert ", worse by more than noise (paired bootstrap, p " in capsys.readouterr().out
 

@@ -56,7 +56,7 @@ def test_grades_are_compared_by_their_kappa_from_models_and_from_predictions(tmp
         kappa = cohen_kappa_score(true, grades, weights="quadratic")
         assert comparisons[0][f"quadratic_kappa_{name}"] == pytest.approx(kappa)
     assert comparisons[0]["quadratic_kappa_change_low"] < comparisons[0]["quadratic_kappa_change_high"]
-    assert "compare: quadratic_kappa " in (out := capsys.readouterr().out)
+    assert "compare: quadratic kappa " in (out := capsys.readouterr().out)
     assert "(paired bootstrap, p " in out
 
 

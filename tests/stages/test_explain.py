@@ -48,6 +48,8 @@ def test_without_classes_the_largest_errors_are_chosen_then_the_smallest():
     no_errors = predictions._replace(errors=np.zeros(6))
     assert choose_examples(no_errors, np.zeros((6, 1)), 4) == ([0, 1, 2, 3], ["small error"] * 4)
     assert sorted(choose_examples(predictions, np.zeros((6, 1)), 12)[0]) == [*range(6)]
+    unknown = predictions._replace(errors=np.array([np.nan, 1, 0, np.nan]))
+    assert choose_examples(unknown, np.zeros((4, 1)), 4) == ([1, 2], ["large error", "small error"])
 
 
 @pytest.mark.parametrize("values", [np.zeros((4, 6)), -np.ones((4, 6)), np.eye(4, 6)])

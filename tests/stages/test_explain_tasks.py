@@ -12,8 +12,10 @@ from leyden.cli import main
 from leyden.data.packed import read_split
 from leyden.files.tables import read_table
 from leyden.outputs import load_reader
+from leyden.outputs.regression import RegressionReader
+from leyden.outputs.segmentation import SegmentationReader
 from leyden.stages.explain.batch import preprocess
-from leyden.stages.explain.examples import choose_labels
+from leyden.stages.explain.examples import choose_labels, describe_cells
 from leyden.stages.explain.influence import compute_influences, last_linear_layer
 from tests.conftest import outputs_of
 from tests.stages.projects import make_project
@@ -105,15 +107,15 @@ def test_numbers_are_in_units_and_influence_names_training_targets(tmp_path):
     split = read_split(folder / "prepare", "test")
     row = int(np.load(folder / "out/maps/maps.npz")["rows"][0])
     level, square = split.targets[row]
-    assert rows[0]["label"] == f"level {level:g}, square {square:g}"
+    assert rows[0]["label"] == f"level {level:.4g}, square {square:.4g}"
     with torch.no_grad():
         outputs = model(torch.from_numpy(split.images[[row]]).permute(0, 3, 1, 2))[0]
     predicted = dict(cell.split() for cell in rows[0]["prediction"].split(", "))
-    assert [float(predicted[name]) for name in ("level", "square")] == pytest.approx(outputs.tolist(), rel=1e-4)
+    assert [float(predicted[name]) for name in ("level", "square")] == pytest.approx(outputs.tolist(), rel=1e-3)
     train = read_split(folder / "prepare", "train").targets
     for influence in read_table(folder / "out/influence.csv", "explain"):
         level, square = train[int(influence["training_row"])]
-        assert influence["training_label"] == f"level {level:g}, square {square:g}"
+        assert influence["training_label"] == f"level {level:.4g}, square {square:.4g}"
 
 
 def test_influence_is_that_of_the_task_s_loss(tmp_path):
@@ -145,3 +147,13 @@ def test_concepts_are_tested_on_the_examples_of_each_label(task, tmp_path):
     rows = read_table(explain(folder, f"--concepts={folder}/concepts") / "concepts.csv", "explain")
     assert [row["label"] for row in rows] == model.labels
     assert all(0 <= float(row["p_value"]) <= 1 for row in rows)
+
+
+def test_a_target_is_described_with_its_units_and_a_mask_by_its_shares():
+    masks = SegmentationReader(["ground", "ball"])
+    (shares,) = masks.target_rows(np.array([[[0, 0], [1, 255]]], np.uint8))
+    assert describe_cells(masks, shares) == "50.0% ground, 25.0% ball"
+    (true,) = RegressionReader(["angle"], units=["deg"]).target_rows(np.array([[12.34567]]))
+    assert describe_cells(RegressionReader(["angle"], units=["deg"]), true) == "12.35 deg"
+    both = RegressionReader(["angle", "x"], units=["deg", ""])
+    assert describe_cells(both, {"angle": "12.34567", "x": "2"}) == "angle 12.35 deg, x 2"

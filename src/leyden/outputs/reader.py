@@ -72,7 +72,7 @@ class OutputReader(ABC):
 
     @abstractmethod
     def errors(self, outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
-        """Return how wrong each prediction is, float64 (N,): 0 is right."""
+        """Return how wrong each prediction is, float64 (N,): 0 is right, and NaN is unknown, without a true label."""
 
     @abstractmethod
     def agreement(self, outputs: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,9 +11,6 @@ from leyden.statistics.boundaries import boundary_counts, boundary_measures
 from leyden.statistics.measures import AnyMeasure, defined_mean
 from leyden.statistics.segmentation import iou, pixel_counts, segmentation_measures
 from leyden.trust.description import is_list_of
-
-if TYPE_CHECKING:
-    pass
 
 BOUNDARY_TOLERANCE = 0.0075  # of the image's diagonal, as in Csurka et al., 2013; at least a pixel
 
@@ -56,9 +52,8 @@ class SegmentationReader(OutputReader):
         return outputs.argmax(axis=1).astype(np.uint8)
 
     def errors(self, outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
-        """Return 1 - IoU, the mean over the classes that an image shows or is predicted to show; 0 if there is none."""
-        means = defined_mean(iou(np.moveaxis(self._count_pixels(self.decide(outputs), targets), 1, 0)))
-        return 1 - np.nan_to_num(means, nan=1.0)
+        """Return 1 - IoU, the mean over the classes that an image shows or is predicted to show."""
+        return 1 - defined_mean(iou(np.moveaxis(self._count_pixels(self.decide(outputs), targets), 1, 0)))
 
     def agreement(self, outputs: np.ndarray, others: np.ndarray) -> np.ndarray:
         """Return the fraction of the pixels that have the same class."""

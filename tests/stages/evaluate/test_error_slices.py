@@ -35,6 +35,13 @@ def test_a_weak_slice_is_found_and_others_are_not():
     assert summarise_slices(rows, describe_error).startswith("falls short on group a (mean error ")
 
 
+def test_examples_of_unknown_error_belong_to_no_slice():
+    errors, groups = np.arange(40) % 7.0, ["a"] * 20 + ["b"] * 20
+    unknown = list_by_group(np.append(errors, [np.nan, np.nan]), [*groups, "a", "unknown"])
+    assert unknown == list_by_group(errors, groups)
+    assert list_by_group(np.full(4, np.nan), ["a", "a", "b", "b"]) == []
+
+
 def test_no_slice_falls_short_without_errors_or_differences():
     assert list_by_group(np.zeros(60), ["a"] * 60) == []
     rows = list_by_group(np.zeros(60), ["a"] * 30 + ["b"] * 30)

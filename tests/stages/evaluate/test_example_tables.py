@@ -28,7 +28,9 @@ def test_the_largest_errors_come_first_and_right_predictions_are_none():
         "error": "3",
     }
     assert [row["path"] for row in tables["errors/largest.csv"].rows] == ["1.png", "2.png"]
-    assert rank_errors(np.array([0.0, 1, 1])) == [1, 2]
+    assert rank_errors(np.array([0.0, 1, np.nan, 1])) == [1, 3]
+    unknown = tabulate_examples(reader, test._replace(errors=np.array([np.nan, 1, 0, 0])), 3)
+    assert [row["error"] for row in unknown["predictions.csv"].rows] == ["", "1", "0", "0"]
 
 
 def test_measures_have_intervals_and_directions():

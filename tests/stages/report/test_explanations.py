@@ -8,6 +8,7 @@ from PIL import Image
 
 from leyden.files import write_json
 from tests.stages.report.fake_artifacts import Artifacts, Elements, decode_png, write_rows
+from tests.stages.report.fake_measured import make_regression
 
 
 def test_an_explanation_no_better_than_chance_is_reported(artifacts: Artifacts) -> None:
@@ -73,6 +74,16 @@ def test_the_first_channel_of_each_class_is_shown(artifacts: Artifacts) -> None:
     text = Elements(artifacts.report()[0]).text
     assert "ant channel 104: 6.2%" in text
     assert "channel 7" not in text
+    assert "contributes most to its score" in text
+
+
+def test_the_first_channel_of_a_target_contributes_to_a_number(artifacts: Artifacts) -> None:
+    make_regression(artifacts)
+    Image.new("RGB", (30, 20), "teal").save(artifacts.root / "explain/channel.png")
+    columns = ["label", "images", "layer", "rank", "channel", "conductance", "share", "file"]
+    write_rows(artifacts.root / "explain/channels.csv", columns, [["x", 3, "blocks", 1, 9, 0.25, 0.5, "channel.png"]])
+    text = Elements(artifacts.report()[0]).text
+    assert "contributes most to the predicted number, and" in text
 
 
 def test_the_maps_of_each_explained_label_are_shown_under_its_example(artifacts: Artifacts) -> None:

@@ -12,8 +12,9 @@ from PIL import Image
 from leyden import UserError
 from leyden.cli import main
 from leyden.files import read_json, write_json
+from leyden.outputs.number_format import UNKNOWN
 from leyden.stages.report import report
-from leyden.stages.report.formatting import TIMES, UNKNOWN
+from leyden.stages.report.formatting import TIMES
 from leyden.stages.report.training import group_curves
 from tests.stages.report.fake_artifacts import LABELS, METHOD_METRICS, STAGES, Artifacts, Elements, write_rows
 

@@ -10,8 +10,9 @@ from leyden.outputs import load_reader
 from leyden.ranges import SEEDS, check_range
 from leyden.runtimes.compatibility import check_inputs, check_task, description_of
 from leyden.runtimes.load import load
-from leyden.stages.compare.accuracy import compare_accuracies, summarise_accuracies
-from leyden.stages.compare.headline import compare_headlines, summarise_headlines
+from leyden.stages.compare.accuracy import compare_accuracies
+from leyden.stages.compare.headline import compare_headlines
+from leyden.stages.compare.summary import summarise
 
 
 def compare(
@@ -62,12 +63,7 @@ def compare(
         if model is not None:
             check_task(model, report, path, data)
             check_inputs(model, report, path, data)
-    args = (paths, (first, second), data, batch_size, confidence_level, num_resamples, seed)
-    if reader.headline == "accuracy":
-        comparison = compare_accuracies(*args)
-        summary = summarise_accuracies(comparison)
-    else:
-        comparison = compare_headlines(*args)
-        summary = summarise_headlines(comparison, reader.headline)
+    compare_scores = compare_accuracies if reader.headline == "accuracy" else compare_headlines
+    comparison = compare_scores(paths, (first, second), data, batch_size, confidence_level, num_resamples, seed)
     write_json(out, comparison)
-    print(summary, file=sys.stderr if is_stream(out) else sys.stdout)
+    print(summarise(comparison, reader), file=sys.stderr if is_stream(out) else sys.stdout)

@@ -10,7 +10,7 @@ from leyden.data.packed import read_examples, read_paths, read_report
 from leyden.errors import UserError
 from leyden.runtimes.compatibility import list_labels
 from leyden.runtimes.load import predict_logits
-from leyden.stages.compare.groups import describe_groups, read_test_groups
+from leyden.stages.compare.groups import read_test_groups
 from leyden.stages.compare.predictions import SavedPredictions, read_predictions
 from leyden.statistics.accuracy_change import compare_paired
 
@@ -59,7 +59,8 @@ def compare_accuracies(
     )
     groups = read_test_groups(data, is_shared.numpy())
     comparison = compare_paired(old_correct, new_correct, confidence_level, groups, num_resamples, seed)
-    return comparison | {"labels": shared, "examples_left_out": int((~is_shared).sum())}
+    left_out = int((~is_shared).sum())
+    return comparison | {"higher_is_better": True, "labels": shared, "examples_left_out": left_out}
 
 
 def find_correct(labels: list[str], scores: Tensor, targets: Tensor, data_labels: list[str]) -> Tensor:
@@ -69,18 +70,3 @@ def find_correct(labels: list[str], scores: Tensor, targets: Tensor, data_labels
     """
     indices = torch.tensor([labels.index(label) if label in labels else -1 for label in data_labels])
     return scores.argmax(dim=1) == indices[targets]
-
-
-def summarise_accuracies(comparison: dict[str, Any]) -> str:
-    test = "paired bootstrap," if "groups" in comparison else "McNemar"
-    p_value = comparison["accuracy_change_p_value"]
-    differs = "more" if p_value < 1 - comparison["confidence_level"] else "no more"
-    return (
-        f"compare: accuracy {comparison['accuracy_old']:.4f} old, {comparison['accuracy_new']:.4f} new: "
-        f"change {comparison['accuracy_change']:+.4f} "
-        f"[{comparison['accuracy_change_low']:+.4f}, {comparison['accuracy_change_high']:+.4f}], "
-        f"{differs} than noise ({test} p {p_value:.2g}), "
-        f"on {comparison['examples']:,} test examples of {len(comparison['labels'])} shared labels"
-        f"{describe_groups(comparison)} "
-        f"({comparison['lost']} lost, {comparison['gained']} gained, {comparison['examples_left_out']} left out)"
-    )

@@ -1,7 +1,6 @@
 """The groups of the test examples that two models are compared on."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -25,8 +24,3 @@ def read_test_groups(data: Path, is_compared: np.ndarray | None = None) -> np.nd
             "are of one; prepare more groups"
         )
     return groups
-
-
-def describe_groups(comparison: dict[str, Any]) -> str:
-    """Return how many groups were resampled; empty if examples are independent."""
-    return f", in {comparison['groups']:,} groups resampled as a whole" if "groups" in comparison else ""

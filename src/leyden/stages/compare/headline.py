@@ -10,7 +10,7 @@ from leyden.errors import UserError
 from leyden.outputs import load_reader
 from leyden.runtimes.compatibility import check_labels, description_of
 from leyden.runtimes.output_parts import predict_parts
-from leyden.stages.compare.groups import describe_groups, read_test_groups
+from leyden.stages.compare.groups import read_test_groups
 from leyden.stages.compare.predictions import read_outputs
 from leyden.statistics.bootstrap import paired_bootstrap
 from leyden.statistics.joined_measures import find_measure, join_measures
@@ -72,17 +72,3 @@ def measure_headline(path: Path, model: Any, data: Path, report: dict[str, Any],
         for rows, outputs in predict_parts(model, reader, examples, batch_size)
     ]
     return join_measures(parts)[0]
-
-
-def summarise_headlines(comparison: dict[str, Any], name: str) -> str:
-    p_value, change = comparison[f"{name}_change_p_value"], comparison[f"{name}_change"]
-    verdict = "no more than noise"
-    if p_value < 1 - comparison["confidence_level"]:
-        is_better = (change > 0) == comparison["higher_is_better"]
-        verdict = f"{'better' if is_better else 'worse'} by more than noise"
-    return (
-        f"compare: {name} {comparison[f'{name}_old']:.4g} old, {comparison[f'{name}_new']:.4g} new: "
-        f"change {change:+.4g} [{comparison[f'{name}_change_low']:+.4g}, {comparison[f'{name}_change_high']:+.4g}], "
-        f"{verdict} (paired bootstrap, p {p_value:.2g}), on {comparison['examples']:,} test examples"
-        f"{describe_groups(comparison)}"
-    )

@@ -25,7 +25,7 @@ def list_error_slices(
     A property that is the same for all examples yields no slice.
 
     Args:
-        errors: Of the examples, (N,), not negative.
+        errors: Of the examples, (N,), not negative; examples whose error is NaN are left out.
         properties: By which they are sliced.
         confidence_level: Of the intervals together, and of the tests, in (0, 1).
         num_draws: Number of permutations behind the p-values.
@@ -36,6 +36,8 @@ def list_error_slices(
         `p_value` is of a permutation test, one-sided, with Holm's correction. It and `falls_short` are blank for a
         slice that is too small to judge (see `find_judged`), as one example always is.
     """
+    is_known = ~np.isnan(errors)
+    errors, properties = errors[is_known], [(by, values[is_known]) for by, values in properties]
     slices = [
         (by, str(name), np.flatnonzero(values == name))
         for by, values in keep_varied(properties)

@@ -17,7 +17,7 @@ def tabulate_examples(reader: OutputReader, test: ScoredSplit, limit: int) -> di
     """Return predictions.csv, and its rows with the largest errors."""
     target_rows = reader.target_rows(test.targets)
     rows: list[Row] = [
-        {"path": path} | true | predicted | {"error": f"{error:.6g}"}
+        {"path": path} | true | predicted | {"error": "" if np.isnan(error) else f"{error:.6g}"}
         for path, true, predicted, error in zip(test.paths, target_rows, test.rows, test.errors.tolist(), strict=True)
     ]
     if reader.is_dense:
@@ -33,7 +33,7 @@ def mask_file(row: int) -> str:
 
 
 def rank_errors(errors: np.ndarray) -> list[int]:
-    """Return the rows of the examples that are not right, the largest error first."""
+    """Return the rows of the examples whose error is above 0, the largest first; NaN is left out."""
     order = np.argsort(-errors, kind="stable")
     return order[errors[order] > 0].tolist()
 

@@ -92,7 +92,7 @@ def summarise_slices(slices: list[Row], describe: Callable[[Row], str] = describ
 
 def keep_varied(properties: Iterable[Property]) -> list[Property]:
     """Return the properties that are not the same for all examples."""
-    return [(by, values) for by, values in properties if (values != values[0]).any()]
+    return [(by, values) for by, values in properties if (values != values[:1]).any()]
 
 
 def count_slices(by: str, values: np.ndarray, is_error: np.ndarray) -> Iterator[tuple[str, str, int, int]]:

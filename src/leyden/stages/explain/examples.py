@@ -9,6 +9,7 @@ from torch import Tensor
 from leyden.artifacts import EXAMPLES
 from leyden.files.tables import write_table
 from leyden.models.build import Model
+from leyden.outputs.number_format import four_digits, percent
 from leyden.outputs.reader import OutputReader, Row
 from leyden.stages.explain.batch import Batch
 from leyden.stages.explain.explainer import Explainer
@@ -53,10 +54,12 @@ def choose_by_confidence(confidence: Tensor, wrong: np.ndarray, labels: np.ndarr
 def choose_by_error(errors: np.ndarray, count: int) -> dict[int, str]:
     """Choose the largest errors (N,), half of the examples or fewer if others are right; then the smallest.
 
+    Unknown errors, NaN, are left out.
+
     Returns:
         For each row, why it was chosen.
     """
-    order = np.argsort(errors, kind="stable").tolist()
+    order = [row for row in np.argsort(errors, kind="stable").tolist() if not np.isnan(errors[row])]
     largest = [row for row in reversed(order) if errors[row] > 0][: (count + 1) // 2]
     smallest = [row for row in order if row not in largest][: count - len(largest)]
     return dict.fromkeys(largest, LARGE_ERROR) | dict.fromkeys(smallest, SMALL_ERROR)
@@ -107,14 +110,14 @@ def describe_examples(
     if predictions.confidence is not None:
         labels, confidence = batch.targets.tolist(), predictions.confidence[rows].tolist()
         return [
-            {"label": join_cells(cells), "prediction": module.labels[label], "confidence": round(score, 4)}
+            {"label": describe_cells(reader, cells), "prediction": module.labels[label], "confidence": round(score, 4)}
             for cells, label, score in zip(true_cells, labels, confidence, strict=True)
         ]
     cells = reader.rows(predict_outputs(module, batch.inputs).numpy(), limit=1)
     return [
         {
-            "label": join_cells(true),
-            "prediction": join_cells({name: cell for name, cell in predicted.items() if f"true_{name}" in true}),
+            "label": describe_cells(reader, true),
+            "prediction": describe_cells(reader, {name: predicted[name.removeprefix("true_")] for name in true}),
             "confidence": "",
             "error": float(f"{predictions.errors[row]:.6g}"),
             "explained": module.labels[label],
@@ -123,11 +126,17 @@ def describe_examples(
     ]
 
 
-def join_cells(cells: Row) -> str:
-    """Return the cells of a row as a text, with their names if there are several."""
-    if len(cells) == 1:
-        return next(iter(cells.values()))
-    return ", ".join(f"{name.removeprefix('true_')} {cell}" for name, cell in cells.items())
+def describe_cells(reader: OutputReader, cells: Row) -> str:
+    """Return the cells of a target, or of a prediction, as a text: shares of a mask, or numbers with their units."""
+    if reader.is_dense:
+        return ", ".join(f"{percent(cell)} {label}" for label, cell in zip(reader.labels, cells.values(), strict=True))
+    if reader.predicts_numbers:
+        numbers = [
+            (label, f"{four_digits(cell)} {reader.unit(f'mae/{label}')}".rstrip())
+            for label, cell in zip(reader.labels, cells.values(), strict=True)
+        ]
+        return ", ".join(f"{label} {number}" for label, number in numbers) if len(numbers) > 1 else numbers[0][1]
+    return next(iter(cells.values()))
 
 
 def write_examples(

@@ -17,7 +17,7 @@ from leyden.models.build import Model
 from leyden.models.layer_outputs import observe_outputs
 from leyden.outputs.reader import OutputReader
 from leyden.stages.explain.batch import PreparedData, preprocess
-from leyden.stages.explain.examples import LARGE_ERROR, join_cells
+from leyden.stages.explain.examples import LARGE_ERROR, describe_cells
 from leyden.tasks import load_task
 from leyden.tasks.targets import LossOptions
 
@@ -86,7 +86,7 @@ def list_influences(
                         "influence": float(f"{influences[row]:.6g}"),
                         "training_row": row,
                         "training_path": prepared.train_paths[row],
-                        "training_label": join_cells(reader.target_rows(train.targets[[row]])[0]),
+                        "training_label": describe_cells(reader, reader.target_rows(train.targets[[row]])[0]),
                     }
                 )
     return table

@@ -46,7 +46,7 @@ def rank_verdicts(verdicts: list[Verdict], metrics: dict[str, Metrics]) -> list[
 
 def format_table(verdicts: list[Verdict], metrics: dict[str, Metrics]) -> str:
     """Align a row for each method, and name the most trustworthy one."""
-    rows = [["method", "verdict", *COLUMNS.values(), "ms an image"]]
+    rows = [["method", "verdict", *COLUMNS.values(), "ms an example"]]
     for method, verdict, reason in verdicts:
         measured = metrics.get(method)
         if measured is None:

@@ -13,6 +13,7 @@ from leyden.artifacts import METRICS
 from leyden.errors import UserError, one_line
 from leyden.files import replaced_folder
 from leyden.files.outputs import check_output
+from leyden.outputs.score_format import as_words
 from leyden.ranges import check_range
 from leyden.stages.report.advice import list_advice
 from leyden.stages.report.checks import has_changed, list_checks
@@ -22,7 +23,6 @@ from leyden.stages.report.evaluation import read_evaluation
 from leyden.stages.report.explanations import build_gallery, read_explanations
 from leyden.stages.report.exports import read_exports
 from leyden.stages.report.findings import data_verdict, list_findings
-from leyden.stages.report.formatting import as_words
 from leyden.stages.report.left_out import LeftOut, read_left_out
 from leyden.stages.report.limitations import list_limitations
 from leyden.stages.report.measured import PLOT_CAPTIONS, read_measured

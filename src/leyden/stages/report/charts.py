@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from leyden.data.packed import SPLITS
+from leyden.outputs.score_format import score_title
 from leyden.stages.report.formatting import capitalize_first
-from leyden.stages.report.measures import score_title
 
 # Placeholder colours that matplotlib writes and that `inline` replaces with the page's own.
 INK, FAINT, SERIES = "#010203", "#010204", ("#010205", "#010206", "#010207", "#010208")

@@ -7,19 +7,21 @@ from typing import Any, NamedTuple
 import numpy as np
 from markupsafe import Markup
 
-from leyden.artifacts import LESS_IS_BETTER
 from leyden.data.groups import number_groups
 from leyden.errors import UserError
+from leyden.outputs.number_format import UNKNOWN, parse_number, percent, two_digits
+from leyden.outputs.score_format import format_change
 from leyden.stages.report.charts import draw_curves
 from leyden.stages.report.exports import file_label
-from leyden.stages.report.formatting import UNKNOWN, parse_number, percent, percentage_points, plural, two_digits
+from leyden.stages.report.formatting import plural
 from leyden.stages.report.measured_comparison import (
     ScoreChange,
     compare_measured,
+    compare_score,
     describe_headline_change,
     have_same_targets,
 )
-from leyden.stages.report.measures import format_score, score_names
+from leyden.stages.report.measures import ENDS, score_names
 from leyden.stages.report.runs import Run
 from leyden.statistics.accuracy_change import compare_paired
 
@@ -131,26 +133,18 @@ def describe_change(other: Run, this: Run, is_paired: bool) -> str:
         return f"Significance not tested: the test examples are all of one group ({both})."
     test = f"paired bootstrap of {paired['groups']:,} groups," if "groups" in paired else "McNemar's exact"
     is_significant = paired["accuracy_change_p_value"] < 1 - paired["confidence_level"]
-    change, low, high = (percentage_points(paired[f"accuracy_change{end}"]) for end in ("", "_low", "_high"))
+    change, low, high = (paired[f"accuracy_change{end}"] for end in ENDS)
+    text = format_change("accuracy", change, interval=(low, high))
     return (
         f"{'Significant difference' if is_significant else 'No significant difference'}: {both}, "
-        f"{change} points ({low} to {high}); {paired['gained']:,} gained and {paired['lost']:,} lost "
+        f"{text}; {paired['gained']:,} gained and {paired['lost']:,} lost "
         f"of {plural(paired['examples'], 'test example')}, "
         f"{test} p {two_digits(paired['accuracy_change_p_value'])}."
     )
 
 
 def compare_scores(other: Run, this: Run) -> list[ScoreChange]:
-    changes = []
-    for name in [name for name in score_names(this.metrics) if name in other.metrics]:
-        old, new = (format_score(name, run.metrics, run.reader) for run in (other, this))
-        change = this.metrics[name] - other.metrics[name]
-        direction = "" if not change else "better" if (change < 0) == (name in LESS_IS_BETTER) else "worse"
-        difference = f"{change:+.2g}" if change else "0"
-        if new.value.endswith("%"):
-            difference = f"{percentage_points(change)} points"
-        changes.append(ScoreChange(old, new, difference, direction))
-    return changes
+    return [compare_score(name, other, this) for name in score_names(this.metrics) if name in other.metrics]
 
 
 def compare_classes(other: Run, this: Run, is_paired: bool) -> list[ClassChange]:

@@ -9,9 +9,10 @@ from leyden.data.packed import REJECTED, SPLITS, read_report
 from leyden.files.tables import read_table
 from leyden.outputs import load_reader
 from leyden.outputs.reader import OutputReader
+from leyden.outputs.score_format import as_words
 from leyden.stages.report.distributions import Distribution, read_distributions
 from leyden.stages.report.duplicates import Duplicates, read_duplicates
-from leyden.stages.report.formatting import TIMES, as_words, join_names, plural
+from leyden.stages.report.formatting import TIMES, join_names, plural
 from leyden.stages.report.pictures import Picture, encode_file
 
 MAX_REJECTED = 20

@@ -8,9 +8,9 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from leyden.data.packed import SPLITS, read_examples
+from leyden.outputs.number_format import four_digits
 from leyden.outputs.reader import OutputReader
 from leyden.stages.report.charts import SERIES, draw
-from leyden.stages.report.formatting import four_digits
 
 NUM_BINS = 20
 MAX_CHARTS = 12

@@ -13,12 +13,14 @@ from leyden.data.packed import read_paths
 from leyden.errors import UserError
 from leyden.files import read_json
 from leyden.files.tables import read_table
+from leyden.outputs.number_format import percent
 from leyden.outputs.reader import OutputReader
+from leyden.outputs.score_format import format_value, score_title
 from leyden.stages.report.charts import draw_reliability
 from leyden.stages.report.confusion import Confusion, count_confusion
 from leyden.stages.report.dataset import Dataset
-from leyden.stages.report.formatting import percent, plural
-from leyden.stages.report.measures import Score, format_number, format_score, score_names, score_title
+from leyden.stages.report.formatting import plural
+from leyden.stages.report.measures import Score, format_score, score_names
 from leyden.stages.report.pictures import Picture, encode_rows
 from leyden.stages.report.predictions import Prediction, read_predictions, select_shown
 from leyden.stages.report.slices import Slices, read_slices
@@ -81,7 +83,7 @@ class Evaluation:
         return f"{self.level} interval {self.format(self.headline).interval or 'unknown'}"
 
     def headline_cell(self, value: float | str | None) -> str:
-        return format_number(self.headline, value)
+        return format_value(self.headline, value)
 
     def robustness_interval(self, row: Row) -> str:
         low, high = (row.get(f"{self.headline}_{end}") for end in ("low", "high"))

@@ -17,8 +17,9 @@ from leyden.artifacts import (
 )
 from leyden.files import read_json
 from leyden.files.tables import read_table, require_file
+from leyden.outputs.number_format import decimal
+from leyden.outputs.score_format import as_words
 from leyden.stages.report.evaluation import Evaluation
-from leyden.stages.report.formatting import as_words, decimal
 from leyden.stages.report.measured import AnyEvaluation
 from leyden.stages.report.pictures import Picture, encode_file, encode_rows
 from leyden.stages.report.predictions import Prediction

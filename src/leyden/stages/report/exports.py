@@ -6,9 +6,10 @@ from typing import Any
 
 from leyden.artifacts import CHECKED, EXPORT_REPORT, REFUSED, SKIPPED
 from leyden.files import read_json
+from leyden.outputs.number_format import percent, two_digits
 from leyden.outputs.reader import OutputReader
-from leyden.stages.report.formatting import join_names, percent, plural, two_digits
-from leyden.stages.report.measures import format_number, format_value, score_title
+from leyden.outputs.score_format import format_value, score_title
+from leyden.stages.report.formatting import join_names, plural
 
 BASELINE = "eager"  # the checkpoint itself, run by PyTorch
 
@@ -64,9 +65,7 @@ class Exports:
         return score_title(self.score_name)
 
     def format_score(self, row: dict[str, Any]) -> str:
-        if not self.reader.has_one_label:
-            return format_value(self.score_name, row.get("score"), self.reader.unit(self.score_name))
-        return format_number(self.score_name, row.get("score"))
+        return format_value(self.score_name, row.get("score"), self.reader.unit(self.score_name))
 
     def describe_refused(self, row: dict[str, Any]) -> str:
         """Describe how far a refused file is from the checkpoint: the labels or the logits can be the reason."""

@@ -3,19 +3,11 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from leyden.outputs.number_format import decimal, percent
 from leyden.outputs.reader import OutputReader
 from leyden.stages.report.dataset import Dataset
 from leyden.stages.report.duplicates import Duplicates
-from leyden.stages.report.formatting import (
-    capitalize_first,
-    decimal,
-    isolate,
-    join_names,
-    list_smallest,
-    number_of,
-    percent,
-    plural,
-)
+from leyden.stages.report.formatting import capitalize_first, isolate, join_names, list_smallest, number_of, plural
 from leyden.stages.report.left_out import LeftOut
 
 MAX_IMBALANCE = 10  # largest class / smallest; from here on, accuracy hides results on the smallest class

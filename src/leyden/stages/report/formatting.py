@@ -1,15 +1,14 @@
 """Formatting of numbers and names for the pages and the model card; most of these functions are Jinja filters too."""
 
-import functools
-import math
 import re
 import unicodedata
-from collections.abc import Callable
 
 from markupsafe import Markup, escape
 
+from leyden.outputs.number_format import number_format
+from leyden.outputs.score_format import as_words
+
 TIMES = "\N{MULTIPLICATION SIGN}"
-UNKNOWN = "\N{EN DASH}"
 STRENGTHS = {  # of the corruptions and attacks of `leyden evaluate`
     "noise": "standard deviation (1 is the range of pixels)",
     "blur": "sigma in pixels (in proportion in images above 64 pixels)",
@@ -19,61 +18,6 @@ STRENGTHS = {  # of the corruptions and attacks of `leyden evaluate`
     "fgsm": "largest change of a pixel (1 is the range)",
     "pgd": "largest change of a pixel (1 is the range)",
 }
-
-
-def number_format(function: Callable[..., str]) -> Callable[..., str]:
-    """Make a function that formats a float also accept text, and return a dash for anything but a finite number."""
-
-    @functools.wraps(function)
-    def wrapper(number: float | str | None, *args: int) -> str:
-        value = parse_number(number)
-        return UNKNOWN if value is None else function(value, *args)
-
-    return wrapper
-
-
-@number_format
-def percent(value: float) -> str:
-    """Format a fraction in [0, 1] as a percentage, with enough decimals that it is not rounded to 0 or 100."""
-    decimals = 1
-    while decimals < 4 and 1e-9 < value < 1 - 1e-9 and float(f"{100 * value:.{decimals}f}") in (0, 100):
-        decimals += 1
-    return f"{100 * value:.{decimals}f}%"
-
-
-@number_format
-def percentage_points(value: float) -> str:
-    """Format a difference of two fractions in percentage points, with its sign."""
-    return f"{100 * value:+.1f}" if round(100 * value, 1) else "0"
-
-
-@number_format
-def decimal(value: float, num_decimals: int = 3) -> str:
-    """Format a number with some decimals, and with more, up to 6, where a small one would be rounded to 0."""
-    decimals = num_decimals
-    while decimals < 6 and not round(value, decimals):
-        decimals += 1
-    return f"{value:,.{decimals if round(value, decimals) else num_decimals}f}"
-
-
-@number_format
-def four_digits(value: float) -> str:
-    """Format an integer in full, and a fraction with four significant digits."""
-    return f"{value:,.0f}" if value == int(value) else f"{value:,.4g}"
-
-
-@number_format
-def three_digits(value: float) -> str:
-    """Format a number of any magnitude with three significant digits, or as an integer if it has more."""
-    return f"{value:.3g}" if abs(value) < 999.5 else f"{value:,.0f}"
-
-
-@number_format
-def two_digits(value: float) -> str:
-    """Format a number of any magnitude with two significant digits."""
-    if 0 < abs(value) < 1e-3:
-        return f"{value:.1e}"
-    return f"{value:.2g}" if abs(value) < 99.5 else f"{value:,.0f}"
 
 
 @number_format
@@ -94,10 +38,6 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-def as_words(identifier: str) -> str:
-    return identifier.replace("_", " ")
-
-
 def property_name(by: str) -> str:
     """Format what slices are by as words; the name of a label, after a space, stays as it is."""
     return by if " " in by else as_words(by)
@@ -106,11 +46,6 @@ def property_name(by: str) -> str:
 def capitalize_first(text: str) -> str:
     """Capitalise the first letter and leave the others, unlike `str.capitalize`."""
     return text[:1].upper() + text[1:]
-
-
-def uppercase_acronym(identifier: str) -> str:
-    """Format the name of a corruption, an attack or a score as words, acronyms in upper case."""
-    return identifier.upper() if identifier in ("jpeg", "fgsm", "pgd") else as_words(identifier)
 
 
 def strength_meaning(kind: str) -> str:
@@ -171,11 +106,3 @@ def escape_markdown(value: object) -> str:
     """Escape Markdown and HTML markup and join lines: a label may be any folder's name."""
     text = re.sub(r"\s+", " ", str(value))
     return re.sub(r"([\\`*_{}\[\]<>|#~$&])", r"\\\1", text)
-
-
-def parse_number(value: float | str | None) -> float | None:
-    """Return a number as float, and None for a missing, blank or non-finite one."""
-    if value is None or value == "":
-        return None
-    number = float(value)
-    return number if math.isfinite(number) else None

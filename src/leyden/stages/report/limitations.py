@@ -1,18 +1,11 @@
 """The model card's limitations, as far as they can be computed."""
 
+from leyden.outputs.number_format import percent
+from leyden.outputs.score_format import as_words
 from leyden.stages.report.evaluation import MIN_TEST_EXAMPLES, Evaluation
 from leyden.stages.report.explanations import beats_chance
 from leyden.stages.report.findings import Finding
-from leyden.stages.report.formatting import (
-    TIMES,
-    as_words,
-    isolate,
-    join_names,
-    list_smallest,
-    number_of,
-    percent,
-    plural,
-)
+from leyden.stages.report.formatting import TIMES, isolate, join_names, list_smallest, number_of, plural
 from leyden.stages.report.measured import MeasuredEvaluation
 from leyden.stages.report.results import Results
 

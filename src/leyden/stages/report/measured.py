@@ -10,11 +10,13 @@ from leyden.data.packed import read_paths
 from leyden.errors import UserError
 from leyden.files import read_json
 from leyden.files.tables import read_table
+from leyden.outputs.number_format import four_digits
 from leyden.outputs.reader import OutputReader
+from leyden.outputs.score_format import format_value, score_title
 from leyden.stages.report.dataset import Dataset
 from leyden.stages.report.evaluation import MIN_TEST_EXAMPLES, Evaluation
-from leyden.stages.report.formatting import capitalize_first, four_digits, plural
-from leyden.stages.report.measures import OTHER_DESCRIPTIONS, Score, format_value, score_title
+from leyden.stages.report.formatting import capitalize_first, plural
+from leyden.stages.report.measures import ENDS, Score, format_score
 from leyden.stages.report.pictures import Picture, encode_file, encode_rows
 from leyden.stages.report.runs import read_lower_is_better
 from leyden.stages.report.slices import Slices, read_slices
@@ -102,11 +104,7 @@ class MeasuredEvaluation:
 
     def format(self, name: str) -> Score:
         """Format a metric with its interval."""
-        low, high = (self.metrics.get(f"{name}_{end}") for end in ("low", "high"))
-        interval = "" if low is None or high is None else f"{self.text(name, low)} to {self.text(name, high)}"
-        kind, _, label = name.partition("/")
-        title = f"{score_title(kind)} of {label}" if label else score_title(kind)
-        return Score(title, self.text(name, self.metrics.get(name)), interval, OTHER_DESCRIPTIONS.get(name, ""))
+        return format_score(name, self.metrics, self.reader)
 
     def text(self, name: str, value: float | str | None) -> str:
         return format_value(name, value, self.reader.unit(name))
@@ -196,9 +194,7 @@ def read_label_scores(
         label = row["label"]
         scores = []
         for name in names:
-            value, low, high = (
-                evaluation.text(f"{name}/{label}", row.get(f"{name}{end}")) for end in ("", "_low", "_high")
-            )
+            value, low, high = (evaluation.text(f"{name}/{label}", row.get(f"{name}{end}")) for end in ENDS)
             scores.append((row.get(name, ""), value, f"{low} to {high}" if row.get(f"{name}_low") else ""))
         labels.append(LabelScores(label, counts.get(label), scores))
     return list(map(score_title, names)), labels

@@ -2,17 +2,11 @@
 
 from collections.abc import Iterator
 
+from leyden.outputs.number_format import percent
+from leyden.outputs.score_format import DISTANCES, uppercase_acronym
 from leyden.stages.report.evaluation import MIN_TEST_EXAMPLES
-from leyden.stages.report.formatting import (
-    capitalize_first,
-    join_names,
-    list_smallest,
-    number_of,
-    percent,
-    uppercase_acronym,
-)
+from leyden.stages.report.formatting import capitalize_first, join_names, list_smallest, number_of
 from leyden.stages.report.measured import MeasuredEvaluation, describe_baseline
-from leyden.stages.report.measures import DISTANCES
 from leyden.stages.report.outcomes import FAILED, MISSING, NOT_JUDGED, PASSED, WARNING, Check
 from leyden.stages.report.scores import (
     BEYOND,

@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from leyden.data.groups import number_groups
-from leyden.stages.report.formatting import percentage_points, three_digits, two_digits
-from leyden.stages.report.measures import Score, format_value, score_names, score_title
+from leyden.outputs.number_format import two_digits
+from leyden.outputs.score_format import format_change, score_title
+from leyden.stages.report.measures import Score, format_score, score_names
 from leyden.stages.report.runs import Run
 from leyden.statistics.bootstrap import paired_bootstrap
 from leyden.statistics.joined_measures import find_measure
@@ -36,41 +37,27 @@ def describe_headline_change(other: Run, this: Run) -> str:
     headline, metrics = this.reader.headline, this.metrics
     if headline not in metrics or headline not in other.metrics:
         return f"The {score_title(headline)} of the runs cannot be compared."
-    old, new = (format_of(run, headline).value for run in (other, this))
+    old, new = (format_score(headline, run.metrics, run.reader).value for run in (other, this))
     both = f"{score_title(headline)} {old} in the other run, {new} in this run"
     if not have_same_targets(other, this):
         return f"Significance not tested: the runs have different test examples ({both})."
     change = judge_change(other, this, headline)
     if change is None:
         return f"Significance not tested: run `leyden compare` with both models ({both})."
-    value, low, high, p_value = (change[key] for key in ("change", "low", "high", "p_value"))
-    is_significant = p_value < 1 - metrics["confidence_level"]
+    text = format_change(headline, change["change"], this.reader.unit(headline), (change["low"], change["high"]))
+    is_significant = change["p_value"] < 1 - metrics["confidence_level"]
     of_groups = "" if group_examples(this) is None else " of whole groups"
     return (
         f"{'Significant difference' if is_significant else 'No significant difference'}: {both}, change "
-        f"{signed(value)} ({signed(low)} to {signed(high)}); paired bootstrap{of_groups}, p {two_digits(p_value)}."
+        f"{text}; paired bootstrap{of_groups}, p {two_digits(change['p_value'])}."
     )
 
 
-def signed(change: float) -> str:
-    return f"{'+' if change > 0 else ''}{three_digits(change)}"
-
-
-def format_of(run: Run, name: str) -> Score:
-    unit = run.reader.unit(name)
-    low, high = (run.metrics.get(f"{name}_{end}") for end in ("low", "high"))
-    interval = "" if low is None else f"{format_value(name, low, unit)} to {format_value(name, high, unit)}"
-    return Score(score_title(name), format_value(name, run.metrics[name], unit), interval, "")
-
-
 def compare_score(name: str, other: Run, this: Run) -> ScoreChange:
-    old, new = format_of(other, name), format_of(this, name)
+    old, new = (format_score(name, run.metrics, run.reader) for run in (other, this))
     change = this.metrics[name] - other.metrics[name]
     direction = "" if not change else "better" if (change < 0) == (name in this.lower_is_better) else "worse"
-    difference = signed(change) if change else "0"
-    if new.value.endswith("%"):
-        difference = f"{percentage_points(change)} points"
-    return ScoreChange(old, new, difference, direction)
+    return ScoreChange(old, new, format_change(name, change, this.reader.unit(name)), direction)
 
 
 def true_cells(run: Run) -> list[dict[str, str]]:

@@ -1,10 +1,10 @@
-"""Names, descriptions and formats of the metrics in metrics.json."""
+"""Descriptions of the metrics in metrics.json, and each as text with its interval."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from leyden.outputs.reader import OutputReader
-from leyden.stages.report.formatting import decimal, percent, three_digits, uppercase_acronym
+from leyden.outputs.score_format import format_value, score_title
 
 DESCRIPTIONS = {  # of tasks with one label for each example: what it is, and what is done with the example
     "accuracy": "fraction of examples {participle} correctly",
@@ -39,27 +39,7 @@ OTHER_DESCRIPTIONS = {  # of tasks without one label for each example
     "mean_boundary_f1": "how well the outlines agree, with every class weighted equally; 1 is best",
     "pixel_accuracy": "fraction of pixels with the right class",
 }
-TITLES = {
-    "macro_f1": "macro F1",
-    "micro_f1": "micro F1",
-    "f1": "F1",
-    "auroc": "AUROC",
-    "brier_score": "Brier score",
-    "mae": "mean absolute error",
-    "rmse": "root-mean-square error",
-    "r2": "R\N{SUPERSCRIPT TWO}",
-    "hamming_loss": "Hamming loss",
-    "iou": "IoU",
-    "dice": "Dice",
-    "within_one_accuracy": "accuracy within one grade",
-    "mean_iou": "mean IoU",
-    "miou": "mean IoU",
-    "mean_dice": "mean Dice",
-    "boundary_f1": "boundary F1",
-    "mean_boundary_f1": "mean boundary F1",
-}
-PERCENTAGES = ("exact_match", "precision", "recall", "coverage", "pixel_accuracy")  # of any task
-DISTANCES = ("mae", "rmse", "median_absolute_error")
+ENDS = ("", "_low", "_high")  # of the names of a metric and of the bounds of its interval
 NOT_SCORES = {  # of metrics.json
     "task",
     "headline",
@@ -90,30 +70,14 @@ def score_names(metrics: Mapping[str, Any]) -> list[str]:
     return [name for name in metrics if name not in bounds | NOT_SCORES]
 
 
-def format_number(name: str, value: float | str | None) -> str:
-    """Format the value of a metric of a task with one label for each example."""
-    return (percent if name.endswith(("accuracy", "precision", "coverage")) else decimal)(value)
-
-
 def format_score(name: str, metrics: Mapping[str, Any], reader: OutputReader) -> Score:
-    """Format a metric of a task with one label for each example, with its interval."""
-    low, high = metrics.get(f"{name}_low"), metrics.get(f"{name}_high")
-    interval = f"{format_number(name, low)} to {format_number(name, high)}" if None not in (low, high) else ""
-    description = DESCRIPTIONS.get(name, "").format(label=reader.label_noun, participle=reader.participle)
+    """Format a metric with its interval."""
+    value, low, high = (format_value(name, metrics.get(f"{name}{end}"), reader.unit(name)) for end in ENDS)
+    interval = "" if metrics.get(f"{name}_low") is None else f"{low} to {high}"
+    kind, _, label = name.partition("/")
+    title = f"{score_title(kind)} of {label}" if label else score_title(kind)
+    descriptions = DESCRIPTIONS if reader.has_one_label else OTHER_DESCRIPTIONS
+    description = descriptions.get(name, "").format(label=reader.label_noun, participle=reader.participle)
     if name.startswith("top_"):  # top_<k>_accuracy
         description = f"the correct label is among the top {name[4:-9]}"
-    return Score(score_title(name), format_number(name, metrics.get(name)), interval, description)
-
-
-def score_title(name: str) -> str:
-    return TITLES.get(name) or " ".join(map(uppercase_acronym, name.split("_")))
-
-
-def format_value(name: str, value: float | str | None, unit: str = "") -> str:
-    """Format the value of a metric of another task: a percentage, a distance with its unit, or a plain number."""
-    kind = name.partition("/")[0]
-    if kind in PERCENTAGES:
-        return percent(value)
-    if kind in DISTANCES:
-        return f"{three_digits(value)} {unit}".strip()
-    return decimal(value)
+    return Score(title, value, interval, description)

@@ -7,19 +7,12 @@ conditions in words.
 from statistics import median
 from typing import Any
 
+from leyden.outputs.number_format import percent
 from leyden.stages.report import measured_checks
 from leyden.stages.report.dataset import Class
 from leyden.stages.report.evaluation import Evaluation
 from leyden.stages.report.findings import MAX_IMBALANCE
-from leyden.stages.report.formatting import (
-    as_sentence,
-    capitalize_first,
-    isolate,
-    join_names,
-    list_smallest,
-    percent,
-    plural,
-)
+from leyden.stages.report.formatting import as_sentence, capitalize_first, isolate, join_names, list_smallest, plural
 from leyden.stages.report.measured import MeasuredEvaluation, describe_baseline
 from leyden.stages.report.outcomes import WARNING
 from leyden.stages.report.results import Results

@@ -10,9 +10,10 @@ import leyden
 from leyden.artifacts import CHECKED, CONFIG, EXAMPLES, EXPORT_REPORT, METRICS
 from leyden.data.packed import REPORT, read_report
 from leyden.files import read_json
+from leyden.outputs.number_format import four_digits
 from leyden.stages.report.explanations import Explanations, read_explanations
 from leyden.stages.report.exports import BASELINE, file_label, speedups
-from leyden.stages.report.formatting import duration, factor, four_digits
+from leyden.stages.report.formatting import duration, factor
 from leyden.stages.report.measures import Score
 from leyden.stages.report.templates import render_card, render_page
 from leyden.stages.report.training import Training, read_provenance, read_training

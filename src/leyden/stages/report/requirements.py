@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
-from leyden.stages.report.formatting import as_words
+from leyden.outputs.score_format import as_words
 
 MET, MISSED, UNCERTAIN = "met", "missed", "uncertain"
 

@@ -2,19 +2,12 @@
 
 from typing import NamedTuple
 
+from leyden.outputs.number_format import UNKNOWN, decimal
+from leyden.outputs.score_format import as_words
 from leyden.stages.report.dataset import Dataset
 from leyden.stages.report.explanations import Explanations
 from leyden.stages.report.exports import Exports, file_label
-from leyden.stages.report.formatting import (
-    UNKNOWN,
-    as_sentence,
-    as_words,
-    decimal,
-    duration,
-    factor,
-    join_names,
-    plural,
-)
+from leyden.stages.report.formatting import as_sentence, duration, factor, join_names, plural
 from leyden.stages.report.measured import AnyEvaluation, MeasuredEvaluation
 from leyden.stages.report.training import Training
 

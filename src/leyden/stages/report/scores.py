@@ -2,14 +2,9 @@
 
 from collections.abc import Iterator
 
+from leyden.outputs.score_format import uppercase_acronym
 from leyden.stages.report.evaluation import MIN_TEST_EXAMPLES, Evaluation
-from leyden.stages.report.formatting import (
-    capitalize_first,
-    list_smallest,
-    number_of,
-    plural,
-    uppercase_acronym,
-)
+from leyden.stages.report.formatting import capitalize_first, list_smallest, number_of, plural
 from leyden.stages.report.measured import AnyEvaluation
 from leyden.stages.report.outcomes import FAILED, MISSING, NOT_JUDGED, PASSED, UNCERTAIN, WARNING, Check
 from leyden.stages.report.requirements import MET, MISSED, list_requirements

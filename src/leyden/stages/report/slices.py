@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from leyden.artifacts import SLICES
-from leyden.stages.report.formatting import isolate, join_names, percent, plural, property_name, three_digits
+from leyden.outputs.number_format import percent, three_digits
+from leyden.stages.report.formatting import isolate, join_names, plural, property_name
 from leyden.stages.report.tables import read_optional_table
 
 Row = dict[str, str]
@@ -59,8 +60,7 @@ class Slices:
     @property
     def properties(self) -> str:
         """What the examples were sliced by, as in prose."""
-        names = dict.fromkeys(property_name(row["by"]) for row in self.rows)
-        return join_names([name.replace("label ", "the presence of ", 1) for name in names])
+        return join_names(list(dict.fromkeys(map(name_property, self.rows))))
 
     def summary(self) -> str:
         """Report in a few sentences what the tests found, and how many slices could not be tested."""
@@ -90,6 +90,12 @@ class Slices:
 
 def read_slices(evaluate: Path, noun: str, error_noun: str = "") -> Slices:
     return Slices(read_optional_table(evaluate / SLICES, "evaluate"), noun, error_noun)
+
+
+def name_property(row: Row) -> str:
+    """Name what a slice is by; whether examples have a label is written as `class road` or `label cat`."""
+    _, _, label = row["by"].partition(" ")
+    return f"the presence of {label}" if label and row["slice"] in ("present", "absent") else property_name(row["by"])
 
 
 def name_slice(row: Row) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from leyden.outputs import number_format, score_format
 from leyden.stages.report import formatting
 from leyden.stages.report.card import front_matter
 
@@ -44,5 +45,7 @@ def environment(**options: Any) -> Environment:
         keep_trailing_newline=True,
         **options,
     )
-    env.filters.update(inspect.getmembers(formatting, inspect.isfunction), count="{:,}".format, zip=zip)
+    for module in (formatting, number_format, score_format):
+        env.filters.update(inspect.getmembers(module, inspect.isfunction))
+    env.filters.update(count="{:,}".format, zip=zip)
     return env
