@@ -18,7 +18,7 @@ class UserError(Exception):
     """A mistake that the user can fix: one line on stderr with what was expected, what came and what to do."""
 
 
-def one_line(error: Exception | str, max_length: int = 80) -> str:
+def one_line(error: BaseException | str, max_length: int = 80) -> str:
     """Return an exception's message, or a text, on one line, cut to `max_length` characters."""
     return " ".join(str(error).split())[:max_length]
 

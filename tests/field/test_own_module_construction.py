@@ -102,6 +102,8 @@ CHANGES = {
     "raises": ("def __init__(self): raise ValueError('late')", "it cannot be built: ValueError: late"),
     "renamed": (None, "no attribute 'Model'"),
     "loading raises": ("def on_load_checkpoint(self, checkpoint): checkpoint['mine']", "KeyError: 'mine'"),
+    "loading exits": ("def on_load_checkpoint(self, checkpoint): sys.exit()", "now: SystemExit (mine.py"),
+    "exits": ("def __init__(self): sys.exit()", "it cannot be built"),
 }
 
 

@@ -62,7 +62,7 @@ def rebuild_module(
             module.configure_model()
         module.on_load_checkpoint(checkpoint)
         module.load_state_dict(checkpoint["state_dict"], strict=module.strict_loading)
-    except Exception as error:  # a module's own code may raise anything
+    except (Exception, SystemExit) as error:  # a module's own code may raise anything
         difference = find_difference(module.state_dict(), checkpoint["state_dict"]) or describe_error(error)
         raise UserError(
             f"expected weights that fit the module; the weights in {path} do not fit {spec['class_path']} as it is "
@@ -97,7 +97,7 @@ def rebuild(spec: Spec, kind: type[Built], path: Path, trust: bool, allowed_clas
         for name in sorted(importable_names(spec)):
             check_class(name)
         try:
-            if missing := find_missing(import_path(class_path), spec.get("init_args") or {}):
+            if missing := find_missing_arguments(import_path(class_path), spec.get("init_args") or {}):
                 raise TypeError(f"its arguments {', '.join(missing)} have no values")
             parser.add_subclass_arguments(kind, "built", required=True, fail_untyped=False)
             with warnings.catch_warnings():
@@ -106,7 +106,7 @@ def rebuild(spec: Spec, kind: type[Built], path: Path, trust: bool, allowed_clas
                 for name in sorted(class_paths_of(config.as_dict())):  # short names have been completed
                     check_class(name)
                 return parser.instantiate(config).built
-        except Exception as error:  # the user's own code may raise anything
+        except (Exception, SystemExit) as error:  # the user's own code may raise anything
             if isinstance(error, UserError) and not refused_addresses:
                 raise
             download = f"it tries to download from {refused_addresses[0]}" if refused_addresses else ""
@@ -118,7 +118,7 @@ def rebuild(spec: Spec, kind: type[Built], path: Path, trust: bool, allowed_clas
             ) from error
 
 
-def find_missing(kind: Any, given: Collection[str]) -> list[str]:
+def find_missing_arguments(kind: Any, given: Collection[str]) -> list[str]:
     """Return the arguments that have no type, no default and no given value: jsonargparse would pass None for them."""
     return [
         name

@@ -9,7 +9,7 @@ from typing import Any
 
 from leyden.class_paths import import_path
 from leyden.errors import UserError, describe_error, one_line, own_line, root_cause
-from leyden.models.module_checkpoint import find_missing
+from leyden.models.module_checkpoint import find_missing_arguments
 from leyden.parsing import class_path_named_last, names_setting
 from leyden.trust.description import CLASS_PATH
 
@@ -58,7 +58,7 @@ def check_arguments_set(args: Sequence[str], section: str, spec: Any, linked: Se
         linked: Arguments that other settings or the data set.
     """
     given = [name.partition(".")[0] for name, value in (spec.get("init_args") or {}).items() if value is not None]
-    missing = find_missing(import_path(spec.class_path), [*given, *linked])
+    missing = find_missing_arguments(import_path(spec.class_path), [*given, *linked])
     if missing := [name for name in missing if not names_setting(args, section, name)]:
         raise UserError(
             f"expected values of the arguments {', '.join(missing)} of {spec.class_path}; got none; "
