@@ -144,6 +144,11 @@ class SlowData(ImageData):
         return super().on_after_batch_transfer(batch, dataloader_idx)
 
 
+class WrongInputs(Plain):
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images[:, :0])  # no layer runs
+
+
 class WrongShapes(Plain):
     def forward(self, images: Tensor) -> Tensor:
         return self.head(images)  # shapes do not fit
@@ -325,3 +330,8 @@ def test_an_exception_in_a_step_is_reported_with_its_line(in_trained):
     assert finding.verdict == "fail"
     assert line_of(WrongShapes, "shapes do not fit") in finding.observation
     assert verdicts(run_checks(runner))["a step runs"] == "fail"
+
+
+def test_no_activations_are_judged_if_no_layer_has_run(in_trained):
+    results = verdicts(run_checks(make_runner(WrongInputs)))
+    assert (results["a step runs"], results["activations"]) == ("fail", "skip")

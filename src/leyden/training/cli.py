@@ -269,11 +269,11 @@ def lightning_errors() -> Iterator[None]:
 def training_errors(cli: LeydenCLI) -> Iterator[None]:
     """Raise what ends a training, a validation or a test as UserError, if Lightning or the user's own module raises it.
 
-    A `SupervisedModule` raises its network's errors as UserError itself; any others are faults of this package.
+    `SupervisedModule` raises its network's errors as UserError itself; any others are faults of this package.
     """
     name = type(cli.model).__name__
     own = own_code_errors(f"steps of {name} that run on batches of {type(cli.datamodule).__name__}", name)
-    with nullcontext() if isinstance(cli.model, SupervisedModule) else own, lightning_errors():
+    with nullcontext() if type(cli.model) is SupervisedModule else own, lightning_errors():
         yield
 
 

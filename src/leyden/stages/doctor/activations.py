@@ -54,6 +54,7 @@ class ActivationMonitor(Callback):
             observation = f"{share} of the units of {join_names(dying)} have one value for all examples"
             advice = "try a smaller learning rate or normalisation before it; otherwise a narrower layer is enough"
             return Finding("warn", observation, advice)
-        largest = max(self.rms, key=self.rms.__getitem__, default="")
-        observation = f"{len(self.rms)} layers; largest root mean square {self.rms.get(largest, 0):.2g} ({largest})"
-        return Finding("ok", observation)
+        if not self.rms:
+            return Finding("skip", "no layer has returned a batch of numbers")
+        largest = max(self.rms, key=self.rms.__getitem__)
+        return Finding("ok", f"{len(self.rms)} layers; largest root mean square {self.rms[largest]:.2g} ({largest})")
