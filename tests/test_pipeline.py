@@ -69,7 +69,7 @@ def test_killed_pipeline_resumes_and_is_then_up_to_date(checkout, run, python_en
     shown_plots = run("dvc plots show -o plots")
     assert "WARNING" not in shown_plots and "failed" not in shown_plots
     assert len(list((checkout / "plots/static").iterdir())) == 1  # calibration
-    assert (checkout / "plots/index.html").stat().st_size > 10_000
+    assert "val/loss" in (checkout / "plots/index.html").read_text()
     assert "artifacts/train/model.ckpt" in (checkout / "dvc.yaml").read_text()
 
     (checkout / "runs").rename(checkout / "interrupted")

@@ -9,12 +9,9 @@ from contextlib import chdir, contextmanager
 from pathlib import Path
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# Where installed code is, this package, and code without a file.
-NOT_OWN = (
-    *(f"{sysconfig.get_path(name)}/" for name in ("stdlib", "purelib", "platlib")),
-    f"{Path(__file__).parent}/",
-    "<",
-)
+# Prefixes of the file names of code that is not the user's: what is installed or has no file, and this package.
+INSTALLED = (*(f"{sysconfig.get_path(name)}/" for name in ("stdlib", "purelib", "platlib")), "<")
+NOT_OWN = (*INSTALLED, f"{Path(__file__).parent}/")
 
 
 class UserError(Exception):
@@ -56,13 +53,13 @@ def own_code_errors(
         raise UserError(f"expected {expected}; {subject} fails with {describe_error(error)}; {advice}") from error
 
 
-def describe_error(error: BaseException) -> str:
+def describe_error(error: BaseException, not_own: tuple[str, ...] = NOT_OWN) -> str:
     """Describe in one line what the user's code raised: the type, the message and the line of the code, if known."""
     lines = str(error).strip().splitlines()
     text = f"{type(error).__name__}: {' '.join(lines)}" if lines else type(error).__name__
     if any(line.startswith("Traceback (") or "Original Traceback" in line for line in lines):  # of a worker process
         text = lines[-1]
-    return one_line(text, 200) + (f" ({line})" if (line := own_line(error)) else "")
+    return one_line(text, 200) + (f" ({line})" if (line := own_line(error, not_own)) else "")
 
 
 def root_cause(error: BaseException) -> BaseException:
@@ -72,7 +69,14 @@ def root_cause(error: BaseException) -> BaseException:
     return error
 
 
-def own_line(error: BaseException) -> str:
-    """Return file and line of the innermost frame of code that is not installed; empty if there is none."""
-    frames = [each for each in traceback.extract_tb(error.__traceback__) if not each.filename.startswith(NOT_OWN)]
-    return f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
+def own_line(error: BaseException, not_own: tuple[str, ...] = NOT_OWN) -> str:
+    """Return file and line of the user's code that raised an exception; an empty string if there is none."""
+    frame = find_own_frame(traceback.extract_tb(error.__traceback__), not_own)
+    return f"{Path(frame.filename).name}, line {frame.lineno}" if frame else ""
+
+
+def find_own_frame(
+    frames: Iterable[traceback.FrameSummary], not_own: tuple[str, ...] = NOT_OWN
+) -> traceback.FrameSummary | None:
+    """Return the innermost frame whose file name has none of these prefixes."""
+    return next((frame for frame in reversed(list(frames)) if not frame.filename.startswith(not_own)), None)

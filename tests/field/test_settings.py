@@ -269,6 +269,8 @@ class Wrong(nn.Module):
     def forward(self, images):
         logits = self.layer(images)
         outputs = {"short": logits[:, :7], "column": logits[..., None], "scalar": logits.sum(), "none": None}
+        if self.output == "exit":
+            raise SystemExit
         return (outputs | {"tuple": (logits, logits[:, :3]), "empty": (), "dict": {"logits": logits}})[self.output]
 
 def nothing(num_classes: int) -> nn.Module:
@@ -286,7 +288,8 @@ def nothing(num_classes: int) -> nn.Module:
         ("tuple", "got shape (64, 3)"),
         ("empty", "got NoneType"),
         ("dict", "got dict"),
-        ("unknown", "Wrong fails with KeyError: 'unknown' (wrong_network.py, line 13); correct its code"),
+        ("unknown", "Wrong fails with KeyError: 'unknown' (wrong_network.py, line 15); correct its code"),
+        ("exit", "Wrong fails with SystemExit (wrong_network.py, line 14); correct its code"),
     ],
 )
 def test_a_network_of_a_wrong_output(workspace, capsys, monkeypatch, output, got):

@@ -25,6 +25,7 @@ def check_compiled(backend: str) -> None:
     from torch._dynamo.utils import counters
 
     eager, expected = fit("--trainer.precision=32-true")
+    torch._dynamo.reset()  # another test may have compiled the same network
     counters.clear()
     compiled, logits = fit(
         "-c",

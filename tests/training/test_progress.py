@@ -56,7 +56,7 @@ def test_a_line_comes_once_per_interval(capsys):
     lines.on_train_epoch_start()
     trainer = make_trainer()
     steps = []
-    for step in range(20):
+    for step in range(40):
         lines.on_train_batch_end(trainer, None, None, torch.zeros(8, 3), step)
         steps += [step] * capsys.readouterr().err.count("\n")
     assert len(steps) == len(set(steps)) >= 2

@@ -103,7 +103,7 @@ class ImageModel(nn.Module):
         self.channels, self.image_size = self.preprocess.channels, self.preprocess.image_size
 
     def set_normalization(self, normalization: Normalization) -> None:
-        """Normalise images as those were on which the network was pretrained, instead of by the data's statistics."""
+        """Normalise images as in the network's pretraining, instead of by the data's statistics."""
         if (fitting := normalization.of_channels(self.channels)) is None:
             return
         self.preprocess.set_normalization(fitting)

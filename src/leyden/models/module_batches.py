@@ -41,7 +41,7 @@ def open_loader(data: Any, splits: tuple[str, ...] = SPLITS) -> DataLoader[Any]:
 def read_batches(module: LightningModule, data: Any) -> Iterator[Any]:
     """Yield the batches of the test split, else of the validation split, as the module's steps get them.
 
-    The hooks that change a batch before and after its transfer see a trainer that tests.
+    To the hooks that change a batch before and after its transfer, the trainer appears to be testing.
 
     Raises:
         UserError: if there is no batch, or see `open_loader`.
@@ -67,7 +67,7 @@ def read_batches(module: LightningModule, data: Any) -> Iterator[Any]:
 
 
 def warn_of_shuffling(loader: Any, verb: str) -> None:
-    """Print a warning if a loader's examples are numbered in an order that is not the data set's."""
+    """Print a warning if a loader shuffles: its examples are then numbered in another order than the data set's."""
     samplers = (getattr(owner, "sampler", None) for owner in (loader, getattr(loader, "batch_sampler", None)))
     if any(isinstance(each, RandomSampler) for each in samplers):
         print(f"{verb}: warning: the loader shuffles, so examples are not numbered as in the data set", file=sys.stderr)

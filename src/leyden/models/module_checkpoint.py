@@ -119,7 +119,7 @@ def rebuild(spec: Spec, kind: type[Built], path: Path, trust: bool, allowed_clas
 
 
 def find_missing(kind: Any, given: Collection[str]) -> list[str]:
-    """Return the arguments without type and default that are not given: jsonargparse would pass None for them."""
+    """Return the arguments that have no type, no default and no given value: jsonargparse would pass None for them."""
     return [
         name
         for name, each in inspect.signature(kind).parameters.items()

@@ -1,4 +1,4 @@
-"""How images are normalised: by the data's statistics, or by those with which a network was pretrained."""
+"""How the images were normalised on which a network was pretrained."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,9 +11,9 @@ class Normalization(NamedTuple):
     std: Sequence[float]
 
     def of_channels(self, count: int) -> "Normalization | None":
-        """Return what applies to images of so many channels; None if nothing follows for them.
+        """Return the mean and standard deviation for images with this many channels; None if they are unknown.
 
-        A grey image stands for one whose red, green and blue are equal: it has their averages.
+        A grey image is an RGB image with three equal channels: it has the averages of their statistics.
         """
         if count == len(self.mean):
             return self

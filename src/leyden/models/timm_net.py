@@ -106,7 +106,10 @@ class TimmNet(nn.Module):
         weights = read_weights(path)
         head = weights.get(f"{find_head(self.body)}.weight")
         num_classes = 0 if head is None else len(head)
-        overlay = {"state_dict": weights, "num_classes": num_classes}  # with these, timm checks every name
+        overlay = {
+            "state_dict": weights,
+            "num_classes": num_classes,
+        }  # with the right num_classes, timm checks every name
         try:
             return import_timm().create_model(
                 self.name, pretrained=True, pretrained_cfg_overlay=overlay, num_classes=num_classes, **self._args
@@ -161,6 +164,6 @@ def is_part_of(name: str, layer: str) -> bool:
 
 
 def describe_misfit(error: Exception) -> str:
-    """Return the first difference that torch lists below the headline of its message."""
-    lines = str(error).splitlines()
-    return (lines[1] if len(lines) > 1 else lines[0] if lines else type(error).__name__).strip()[:200]
+    """Return the first difference that torch lists below the headline of its message, else the headline."""
+    lines = str(error).splitlines() or [type(error).__name__]
+    return one_line(lines[:2][-1], 200)

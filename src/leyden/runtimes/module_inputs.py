@@ -10,7 +10,7 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]  # of a call of `forward`
 
 
 def find_lengths(batch: Any) -> set[int]:
-    """Return the lengths of the tensors in a batch, or of those and the lists in it: one is its number of examples."""
+    """Return the lengths of a batch's tensors and of its lists of other objects: one is its number of examples."""
     if isinstance(batch, Tensor):
         return {len(batch)} if batch.ndim else set()
     parts = list(batch.values()) if isinstance(batch, dict) else batch if isinstance(batch, list | tuple) else []

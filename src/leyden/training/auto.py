@@ -14,14 +14,14 @@ from leyden.tasks import load_task
 
 AUTO = "auto"
 TIMM_NET = "leyden.models.TimmNet"
-TIMM = "timm:"  # before the name of a network of timm, as short for leyden.models.TimmNet
+TIMM = "timm:"  # before the name of a network of timm
 PREPARED = "artifacts/prepare"
 DATA_MODULES = {"images": "leyden.ImageData", "sequences": "leyden.SequenceData", "shards": "leyden.StreamedImageData"}
 FOLDER_OPTION = re.compile(r"--data\.(?:init_args\.)?folder=(.+)")
 
 
 class AutoClasses:
-    """What `auto` stands for, given the prepared data that a command line names."""
+    """What the short names stand for, given the prepared data that a command line names."""
 
     def __init__(self, args: Sequence[str]) -> None:
         self._folder = find_folder(args).absolute()  # while it loads a config, jsonargparse works in that one's folder
@@ -48,7 +48,7 @@ class AutoClasses:
         return DATA_MODULES["shards" if "shards" in self._report else kind]
 
     def fill_in(self, settings: Any) -> Any:
-        """Replace `auto` in the settings of a config file; arguments that the chosen data module lacks are left out."""
+        """Replace short names in a config file's settings; leave out arguments that the chosen data module lacks."""
         if not isinstance(settings, dict):
             return settings
         if "network" in settings:
@@ -69,7 +69,7 @@ class AutoClasses:
         return {"class_path": self.network["class_path"], "init_args": {**self.network["init_args"], **given}}
 
     def fill_in_options(self, args: Sequence[str]) -> list[str]:
-        """Replace `auto`, and names of timm's networks, in the options of a command line."""
+        """Replace short names in the options of a command line."""
         return [option for arg in args for option in self._fill_in_option(arg)]
 
     def _fill_in_option(self, arg: str) -> list[str]:

@@ -38,13 +38,13 @@ def check_named_class(args: Sequence[str], section: str, kind: type) -> None:
         ) from error
     if isinstance(named, type) and issubclass(named, kind):
         return
-    got = f"{class_path}, a {type(named).__name__}"
-    if isinstance(named, type):
-        outside = next((each for each in named.__mro__ if each.__name__ == kind.__name__), None)
-        of = f"a subclass of {outside.__module__}.{outside.__name__}" if outside else "a class of another kind"
-        got = f"{class_path}, {of}"
+    got = f"an object of type {type(named).__name__}"
+    if isinstance(named, type):  # perhaps of the package pytorch_lightning, whose classes have the same names
+        namesake = next((each for each in named.__mro__ if each.__name__ == kind.__name__), None)
+        got = f"a subclass of {namesake.__module__}.{namesake.__name__}" if namesake else "a class of another kind"
     raise UserError(
-        f"expected a subclass of lightning.pytorch.{kind.__name__} as {section}; got {got}; derive it from that class"
+        f"expected a subclass of lightning.pytorch.{kind.__name__} as {section}; got {class_path}, {got}; derive it "
+        "from that class"
     )
 
 
@@ -72,9 +72,11 @@ def describe_place(error: ImportError, class_path: str) -> str:
         return f" ({line})"
     name = class_path.rpartition(".")[0]
     file = getattr(sys.modules.get(name), "__file__", None)
+    if not file:
+        return ""
     own = Path(f"{name}.py")
-    hides = f"; it hides {own}, which needs another name" if file and own.exists() and not own.samefile(file) else ""
-    return f" ({file}{hides})" if file else ""
+    is_hidden = own.exists() and not own.samefile(file)
+    return f" ({file}; it hides {own}, which needs another name)" if is_hidden else f" ({file})"
 
 
 @contextmanager
@@ -82,11 +84,13 @@ def constructor_errors() -> Iterator[None]:
     """Raise what a constructor of the user's raises, which jsonargparse wraps, as UserError."""
     try:
         yield
+    except UserError:
+        raise
     except Exception as error:
         root = root_cause(error)
-        if own_line(root) and not isinstance(root, UserError) and not isinstance(error, UserError):
-            raise UserError(
-                f"expected classes that can be built with their arguments; got {describe_error(root)}; "
-                "correct the code or the arguments (LEYDEN_DEBUG=1 shows the traceback)"
-            ) from error
-        raise
+        if isinstance(root, UserError) or not own_line(root):
+            raise
+        raise UserError(
+            f"expected classes that can be built with their arguments; got {describe_error(root)}; "
+            "correct the code or the arguments (LEYDEN_DEBUG=1 shows the traceback)"
+        ) from error

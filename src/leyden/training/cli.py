@@ -175,7 +175,7 @@ class LeydenCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Instantiate the trainer for the run that config, data and model determine together."""
-        os.chdir(self._folder)  # which a constructor of the user's may have left
+        os.chdir(self._folder)  # a constructor of the user's may have changed it
         config = json.loads(self.parser.dump(self.config, format="json"))
         input_files = {path: sha256(Path(path)) for path in getattr(self.model, "input_files", [])}
         data_hash = getattr(self.datamodule, "data_hash", "")
@@ -237,7 +237,7 @@ def options() -> list[str]:
 
 @contextmanager
 def unread_loaders() -> Iterator[None]:
-    """Describe data modules without their loaders, which Lightning would create before `setup`, for a debug message."""
+    """Keep Lightning from creating the data's loaders before `setup`, only to print them in a debug message."""
     original = LightningDataModule.__str__
     LightningDataModule.__str__ = object.__repr__  # type: ignore[method-assign]
     try:
@@ -269,7 +269,7 @@ def lightning_errors() -> Iterator[None]:
 def training_errors(cli: LeydenCLI) -> Iterator[None]:
     """Raise what ends a training, a validation or a test as UserError, if Lightning or the user's own module raises it.
 
-    Of what a `SupervisedModule` raises, its network's errors are known; others are our mistakes.
+    A `SupervisedModule` raises its network's errors as UserError itself; any others are faults of this package.
     """
     name = type(cli.model).__name__
     own = own_code_errors(f"steps of {name} that run on batches of {type(cli.datamodule).__name__}", name)

@@ -6,7 +6,7 @@ from typing import Any
 from lightning.pytorch import LightningDataModule, LightningModule
 
 from leyden.errors import UserError, one_line
-from leyden.trust.description import is_class_spec, is_plain
+from leyden.trust.description import MAX_BITS, is_class_spec, is_plain
 
 DATA_ARGUMENTS = ("labels", "input", "task", "class_counts")  # that a module may take from the data's attributes
 DATA_FACTS = ("labels", "input", "task")
@@ -25,14 +25,15 @@ def describe_module(
         provenance: Where the model comes from.
 
     Raises:
-        UserError: if what the data passes to the module is not plain values, which a checkpoint can hold.
+        UserError: if an argument, or what the data passes to the module, is not a plain value, which a checkpoint can
+            hold.
     """
     description = {"module": describe_class(config["model"]), "data": describe_class(config["data"])}
     for spec in description.values():
         if not is_plain(spec) or not is_class_spec(spec):
             raise UserError(
-                f"expected plain values other than NaN as arguments of {spec['class_path']}, for a checkpoint; "
-                f"got {one_line(str(spec['init_args']), 99)}; change them, or the defaults"
+                f"expected arguments of {spec['class_path']} that a checkpoint can hold (no NaN, no integers of more "
+                f"than {MAX_BITS} bits); got {one_line(str(spec['init_args']), 99)}; change them, or the defaults"
             )
     parameters = inspect.signature(type(module)).parameters
     for name in DATA_ARGUMENTS:

@@ -13,12 +13,11 @@ Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 def apply_onednn_workarounds(network: nn.Module) -> None:
     """Change how strided convolutions are computed where oneDNN computes wrong gradients of their weights, in place.
 
-    1 x 1 convolutions with fewer input channels than a SIMD register holds: in NHWC order each gradient is a different
-    one, and oneDNN writes out of bounds (torch 2.13, AVX2, fewer than 8 channels). They stay in NCHW order.
+    1 x 1 convolutions with fewer input channels than a SIMD register holds: in NHWC order the gradient differs from
+    run to run, and oneDNN writes out of bounds (torch 2.13, AVX2, fewer than 8 channels). They stay in NCHW order.
 
-    Images or sequences that are shorter than the stride, in bfloat16 (torch 2.13, AVX-512): gradients hold whatever was
-    in memory for the weights beyond their end, often NaN. They are computed in float32, which takes no time at that
-    size.
+    Inputs shorter than the stride, in bfloat16 (torch 2.13, AVX-512): the gradients of the weights beyond the input's
+    end are uninitialised memory, often NaN. They are computed in float32, at little cost for so small an input.
 
     Source: https://github.com/uxlfoundation/oneDNN/issues/6035 (the first)
     """

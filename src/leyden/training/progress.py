@@ -1,4 +1,4 @@
-"""How far a training is: a bar on a terminal, lines in a log."""
+"""The progress of a training: a bar on a terminal, lines in a log."""
 
 import math
 import sys
@@ -93,14 +93,14 @@ class ProgressLines(Callback):
     """Prints a line to stderr now and then within long epochs: for a log, in which a bar cannot be drawn."""
 
     def __init__(self, interval_s: float = 30.0, now: Callable[[], float] = time.perf_counter) -> None:
-        """Set how often.
+        """Set how often a line is printed.
 
         Args:
-            interval_s: Seconds from one line to the next; an epoch that takes less has none.
+            interval_s: Seconds between two lines; a shorter epoch has none.
             now: Returns the time in seconds.
         """
         self._interval_s, self._throughput = interval_s, Throughput(now)
-        self._num_lines = 0  # that this epoch has
+        self._num_lines = 0  # in this epoch, if one was printed at the end of every interval
 
     def on_train_start(self, *_: Any) -> None:
         self._restart()

@@ -34,9 +34,6 @@ from leyden.training.random_numbers import (
 from leyden.training.run_folder import Run
 from leyden.trust.archives import is_intact
 
-# Exit codes of a stopped training. Lightning would exit with 0, which means a finished training to DVC.
-SIGNAL_EXIT_CODES = (128 + signal.SIGINT, 128 + signal.SIGTERM)
-
 
 class Resume(Checkpoint):
     """Saves last.ckpt at intervals and on SIGTERM, and seeds every random number by (seed, epoch, step, rank).
@@ -176,6 +173,7 @@ class Resume(Checkpoint):
             self._exit()
 
     def _exit(self) -> None:
+        # Lightning would exit with 0, which means a finished training to DVC.
         raise SystemExit(128 + (self.stop_signal or signal.SIGTERM))
 
     def _is_due(self, trainer: Trainer) -> bool:

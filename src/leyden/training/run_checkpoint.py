@@ -48,7 +48,7 @@ class RunCheckpoint(ModelCheckpoint):
         self._rows: list[dict[str, float]] = []
         self._started, self._is_cost_stated = 0.0, False
         self._scores: dict[str, Tensor] = {}
-        # Scores that Lightning keeps of earlier epochs, until they are logged again; of a resumed epoch, their names.
+        # Scores of earlier epochs, which Lightning keeps until they are logged again; and their names in a checkpoint.
         self._earlier: dict[str, Tensor] = {}
         self._earlier_names: list[str] = []
         self.description: dict[str, Any] = {}  # of a module that does not describe itself, set by LeydenCLI
@@ -77,6 +77,7 @@ class RunCheckpoint(ModelCheckpoint):
         if self.monitor and (trainer.fit_loop.epoch_loop.val_loop._has_run or not trainer.enable_validation):
             check_monitors([self.monitor], {**logged, "epoch": 0, "step": 0})
         position = {"epoch": trainer.current_epoch, "step": trainer.global_step}
+        # The first columns are the epoch and the step, also if a module logs values of these names.
         self._rows.append(position | learning_rates(trainer) | scores | position)
         if trainer.is_global_zero:
             with replaced_file(Path(str(self.dirpath)) / "curves.csv") as partial:
@@ -115,7 +116,7 @@ class RunCheckpoint(ModelCheckpoint):
 
 
 def check_score_names(names: Iterable[str]) -> None:
-    """Raise UserError if a logged value has the name of another entry of metrics.json, or one that is not one line."""
+    """Raise UserError if a name of a logged value is not one line, or that of another entry of metrics.json."""
     for name in names:
         if name in MEASURED or not name.strip() or not name.isprintable():
             raise UserError(

@@ -182,18 +182,19 @@ class SupervisedModule(LightningModule):
         )
 
     def _loss(self, outputs: Tensor | Sequence[Tensor], targets: Tensor) -> Tensor:
-        """Return the loss of the network's outputs; of those of several heads, the mean of their losses.
+        """Return the loss of the network's outputs; of several heads, the mean of their losses.
 
-        In a named tuple, as torchvision's networks return it, heads with names such as `aux` are auxiliary.
+        In a named tuple, as torchvision's networks return it, a head whose name begins with `aux` has less weight.
         """
         heads: list[Any] = list(outputs) if isinstance(outputs, tuple | list) else [outputs]
         for head in heads or [None]:
             self._check_outputs(head, targets)
         losses = [self.loss(self.model.output(head.float()), targets) for head in heads]
+        if len(losses) == 1:
+            return losses[0]
         names = getattr(outputs, "_fields", [""] * len(heads))
         weights = [AUXILIARY_WEIGHT if name.startswith("aux") else 1.0 for name in names]
-        total = sum(weight * loss for weight, loss in zip(weights, losses, strict=True))
-        return losses[0] if len(losses) == 1 else total / sum(weights)
+        return sum(weight * loss for weight, loss in zip(weights, losses, strict=True)) / sum(weights)
 
     def _check_outputs(self, outputs: Any, targets: Tensor) -> None:
         expected = self.task.output_shape(targets)

@@ -15,7 +15,7 @@ import torch
 import torchmetrics
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from leyden.errors import UserError, own_code_errors
+from leyden.errors import UserError, find_own_frame, own_code_errors
 from leyden.training.cli import LeydenCLI
 from leyden.training.network_errors import NetworkError
 
@@ -40,7 +40,10 @@ SHARED_OPTIONS = (
     "deterministic",
     "plugins",
 )
-LIBRARIES = [Path(str(file)).parent for file in (torch.__file__, lightning.__file__, torchmetrics.__file__, __file__)]
+# Networks of other installed packages are examined, too.
+NOT_EXAMINED = tuple(
+    f"{Path(str(file)).parent}/" for file in (torch.__file__, lightning.__file__, torchmetrics.__file__, __file__)
+)
 LOGGER = logging.getLogger("lightning.pytorch")
 Step = Callable[[Callable[[Any, int], Any], Any, int], Any]  # (the model's own training_step, batch, batch_idx) -> loss
 
@@ -119,8 +122,9 @@ class TrialRunner:
                 trainer = Trainer(**options, callbacks=callbacks, default_root_dir=folder)
                 trainer.fit(model, datamodule=self._data)
         except NetworkError as error:  # the doctor's subject
-            assert isinstance(error.__cause__, Exception)
-            return error.__cause__
+            if isinstance(error.__cause__, Exception):
+                return error.__cause__
+            raise
         except UserError:
             raise
         except Exception as error:
@@ -138,11 +142,11 @@ def get_loss(outputs: Any) -> torch.Tensor:
 
 def locate_frame(frames: Iterable[traceback.FrameSummary]) -> str:
     """Return file and line of the innermost frame outside torch, Lightning and the doctor."""
-    own = [frame for frame in frames if not any(Path(frame.filename).is_relative_to(folder) for folder in LIBRARIES)]
-    if not own:
-        return "code outside of this project"
-    path = Path(own[-1].filename)
-    return f"{path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}:{own[-1].lineno}"
+    frame = find_own_frame(frames, NOT_EXAMINED)
+    if frame is None:
+        return "a library's code"
+    path = Path(frame.filename)
+    return f"{path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}:{frame.lineno}"
 
 
 def locate_error(error: BaseException) -> str:

@@ -31,7 +31,6 @@ class ExampleValues(Callback):
 
     def __init__(self) -> None:
         self.batches: list[dict[str, Tensor]] = []
-        self.num_batches = 0
 
     def on_test_batch_end(
         self,
@@ -42,10 +41,9 @@ class ExampleValues(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        self.num_batches += 1
         returned = outputs if isinstance(outputs, dict) else {}
-        tensors = {name: torch.from_numpy(e) if is_numeric(e) else e for name, e in returned.items()}
-        values = {str(name): each for name, each in tensors.items() if is_list_of_numbers(each)}
+        tensors = {str(name): torch.from_numpy(each) if is_numeric(each) else each for name, each in returned.items()}
+        values = {name: each for name, each in tensors.items() if is_vector(each)}
         lengths = find_lengths(batch)
         if values and dataloader_idx:
             raise UserError(
@@ -53,7 +51,7 @@ class ExampleValues(Callback):
                 "test_dataloader, or log the scores instead"
             )
         if lengths and not all(len(each) in lengths for each in values.values()):
-            raise misshapen(values)
+            raise shape_error(values)
         self.batches.append({name: each.detach().double().cpu() for name, each in values.items()})
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -65,7 +63,7 @@ class ExampleValues(Callback):
         names = list(dict.fromkeys(name for batch in self.batches for name in batch))
         for batch in self.batches:
             if batch.keys() != set(names) or len({len(each) for each in batch.values()}) > 1:
-                raise misshapen(batch)
+                raise shape_error(batch)
         return {name: torch.cat([batch[name] for batch in self.batches]).numpy() for name in names}
 
 
@@ -73,11 +71,11 @@ def is_numeric(value: Any) -> bool:
     return isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
 
 
-def is_list_of_numbers(value: Any) -> bool:
+def is_vector(value: Any) -> bool:
     return isinstance(value, Tensor) and value.ndim == 1 and value.layout == torch.strided and not value.is_complex()
 
 
-def misshapen(values: dict[str, Tensor]) -> UserError:
+def shape_error(values: dict[str, Tensor]) -> UserError:
     shapes = {name: tuple(each.shape) for name, each in values.items()}
     return UserError(
         "expected test_step to return the same names in each batch, with a value for each example; got "
@@ -104,7 +102,7 @@ def evaluate_own_module(
     values = ExampleValues()
     seed_everything(seed, verbose=False)  # of a test_step that draws random numbers
     logged = run_test(module, data, values)
-    if not values.num_batches:
+    if not values.batches:
         raise UserError(
             f"expected test batches of {type(data).__name__}; got none; add examples, or set drop_last: false"
         )
@@ -113,12 +111,13 @@ def evaluate_own_module(
     not_finite = [name for name, each in (logged | arrays).items() if not np.isfinite(each).all()]
     finite = {name: each for name, each in arrays.items() if name not in not_finite}
     estimates = estimate_means(finite, confidence_level, num_resamples, seed)
-    metrics: dict[str, Any] = {name: value for name, value in logged.items() if name not in not_finite}
-    metrics |= {name: float(each.mean()) for name, each in finite.items()}  # a single example has no interval
+    scores = {name: value for name, value in logged.items() if name not in not_finite}
+    scores |= {name: float(each.mean()) for name, each in finite.items()}  # a single example has no interval
+    check_scored(module, scores, not_finite)
+    metrics: dict[str, Any] = dict(scores)
     for name, (value, low, high) in estimates.items():
         metrics |= {name: value, f"{name}_low": low, f"{name}_high": high}
     num_examples = max(map(len, arrays.values()), default=0)
-    check_scored(module, metrics, not_finite)
     metrics |= {"confidence_level": confidence_level} | ({"examples": num_examples} if num_examples else {})
     rows = [{"example": index, **{name: each[index] for name, each in arrays.items()}} for index in range(num_examples)]
     return Results(
@@ -126,7 +125,7 @@ def evaluate_own_module(
         lower_is_better=[name for name in metrics if guess_mode(name) == "min"],
         tables={artifacts.PREDICTIONS: Table(rows, ["example", *arrays])},
         pictures={},
-        summary=[summarise(metrics, estimates)]
+        summary=[summarise(scores, estimates)]
         + ([f"left out, as they are NaN or infinite: {', '.join(not_finite)}"] if not_finite else []),
     )
 
@@ -139,17 +138,18 @@ def estimate_means(
     return bootstrap_intervals(measures, confidence_level, num_resamples, seed) if measures else {}
 
 
-def check_scored(module: LightningModule, metrics: dict[str, Any], not_finite: list[str]) -> None:
+def check_scored(module: LightningModule, scores: dict[str, float], not_finite: list[str]) -> None:
     """Raise UserError if there is no score, or none that is finite."""
-    if not metrics and not_finite:
+    if scores:
+        return
+    if not_finite:
         raise UserError(
             f"expected finite test scores; got NaN or infinity as {', '.join(not_finite)}; correct test_step"
         )
-    if not metrics:
-        raise UserError(
-            f"expected scores that {type(module).__name__}.test_step logs, or values of examples that it returns in a "
-            "dict; got neither; add self.log or a return value"
-        )
+    raise UserError(
+        f"expected scores that {type(module).__name__}.test_step logs, or values of examples that it returns in a "
+        "dict; got neither; add self.log or a return value"
+    )
 
 
 def run_test(module: LightningModule, data: LightningDataModule, values: ExampleValues) -> Row:
@@ -173,17 +173,12 @@ def check_names(logged: Row, returned: dict[str, Any]) -> None:
     bounds = [f"{name}_{end}" for name in returned for end in ("low", "high")]
     if taken := sorted({*logged, *returned} & {*RESERVED, *bounds}):
         raise UserError(
-            f"expected names of scores other than {', '.join(RESERVED)} and those of the ends of intervals; "
+            f"expected names of scores other than {', '.join(RESERVED)} and those of the bounds of intervals; "
             f"test_step logs or returns {', '.join(taken)}; rename them"
         )
 
 
-def summarise(metrics: dict[str, Any], estimates: dict[str, Any]) -> str:
+def summarise(scores: dict[str, float], estimates: dict[str, Any]) -> str:
     """Describe each score in a clause, with its interval if it has one."""
-    clauses = []
-    for name, value in metrics.items():
-        if name in estimates:
-            clauses.append(f"{name} {value:.4g} [{estimates[name].low:.4g}, {estimates[name].high:.4g}]")
-        elif name not in ("examples", "confidence_level") and not name.endswith(("_low", "_high")):
-            clauses.append(f"{name} {value:.4g}")
-    return ", ".join(clauses)
+    intervals = {name: f" [{each.low:.4g}, {each.high:.4g}]" for name, each in estimates.items()}
+    return ", ".join(f"{name} {value:.4g}{intervals.get(name, '')}" for name, value in scores.items())

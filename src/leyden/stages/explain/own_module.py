@@ -239,7 +239,7 @@ def read_examples(module: LightningModule, data: Any) -> tuple[Examples, np.ndar
     if not np.isfinite(scalars).all():
         raise UserError(
             f"expected finite numbers to explain; those of {name} are NaN or infinite for "
-            f"{np.count_nonzero(~np.isfinite(scalars))} of {len(scalars)} test examples; correct them"
+            f"{np.count_nonzero(~np.isfinite(scalars))} of {len(scalars)} test examples; correct the module"
         )
     if not any(is_batched):
         raise UserError(

@@ -137,13 +137,13 @@ def has_loader(data: Any) -> bool:
 def read_arguments(module: LightningModule, data: Any, count: int) -> list[Arguments]:
     """Return the arguments of `forward` for test batches, as many as hold `count` examples."""
     with own_code_errors(f"test batches of {type(data).__name__}"):
-        found, num_read = list[Arguments](), 0
+        calls, num_examples = list[Arguments](), 0
         for batch in read_batches(module, data):
-            found.append(bind_batch(module.forward, batch))
-            num_read += next((len(each) for each in TensorModule.flatten(found[-1]) if each.ndim), 1)
-            if num_read >= count:
+            calls.append(bind_batch(module.forward, batch))
+            num_examples += next((len(each) for each in TensorModule.flatten(calls[-1]) if each.ndim), 1)
+            if num_examples >= count:
                 break
-        return found
+        return calls
 
 
 def split(module: TensorModule, batch: list[Tensor]) -> list[list[Tensor]]:
@@ -215,7 +215,7 @@ def compare(expected: list[list[Tensor]], got: list[list[Tensor]]) -> dict[str, 
 
 
 def as_doubles(values: Tensor) -> Tensor:
-    """Return all numbers of a tensor, and both parts of complex ones: float64 (N,)."""
+    """Return all numbers of a tensor, complex ones as real and imaginary parts, float64 (N,)."""
     return (torch.view_as_real(values) if values.is_complex() else values).double().flatten()
 
 

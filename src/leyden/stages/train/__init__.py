@@ -19,7 +19,7 @@ from leyden.stages.train.publishing import PUBLISHED, publish
 from leyden.stages.train.tuning import tune
 from leyden.training.cli import LeydenCLI, as_list, lightning_errors, options, reads_prepared_data, training_errors
 from leyden.training.config_checks import check_monitors
-from leyden.training.resumption import SIGNAL_EXIT_CODES, newest_checkpoint
+from leyden.training.resumption import newest_checkpoint
 from leyden.training.run_folder import locked
 from leyden.training.score_names import check_mode, is_validation_score
 from leyden.training.supervised_module import SupervisedModule
@@ -55,11 +55,8 @@ def fit(cli: LeydenCLI) -> None:
             cli.save_config(run.folder / "config.yaml")
             run.save_identity()
         started = time.perf_counter()
-        try:
-            with training_errors(cli):
-                cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=resume, weights_only=True)
-        except SystemExit as error:  # Lightning turns a second Ctrl-C into an exit
-            raise error if error.code in SIGNAL_EXIT_CODES else KeyboardInterrupt from error
+        with training_errors(cli):
+            cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=resume, weights_only=True)
         publish(cli, time.perf_counter() - started)
 
 
@@ -127,7 +124,7 @@ def score(cli: LeydenCLI, verb: str) -> None:
     checkpoint = read_checkpoint(path)
     check_lightning_entries(checkpoint, path)
     check_module(cli, checkpoint["leyden"], path)
-    if has_known_weights(cli.model, checkpoint["leyden"]):
+    if has_comparable_weights(cli.model, checkpoint["leyden"]):
         check_weights_fit(checkpoint["state_dict"], cli.model.state_dict(), path)
     score_model = cli.trainer.test if verb == "test" else cli.trainer.validate
     try:
@@ -152,8 +149,8 @@ def check_module(cli: LeydenCLI, description: Mapping[str, Any], path: Path) -> 
         )
 
 
-def has_known_weights(module: LightningModule, description: Mapping[str, Any]) -> bool:
-    """Return whether a module's weights are those of a checkpoint, and exist before Lightning loads the checkpoint."""
+def has_comparable_weights(module: LightningModule, description: Mapping[str, Any]) -> bool:
+    """Return whether a module should have a checkpoint's weights, and has them all before Lightning loads it."""
     if isinstance(module, SupervisedModule):
         return all(description[part] == module.model.spec[part] for part in ("network", "labels", "input"))
     return not is_overridden("configure_model", module) and not any(map(is_lazy, module.state_dict().values()))
