@@ -70,7 +70,7 @@ def test_tables_and_plots_of_1000_classes_are_bounded(tmp_path):
     predictions = predict(1000, 2000, 3.0)
     metrics = {"headline": "accuracy", **metrics_with_intervals(predictions, 3, 100, 0.95, 0)}
     suspects = list_suspects(predictions, "test", 0.95)
-    write_results(tmp_path, describe_results(predictions, metrics, [], suspects, []))
+    write_results(tmp_path, describe_results(predictions, metrics, [], suspects))
     with open(tmp_path / "predictions.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     filled = [

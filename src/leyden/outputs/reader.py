@@ -38,7 +38,7 @@ class OutputReader(ABC):
     allows_rotation: ClassVar[bool] = False  # a rotated image has the same target
     evidence: ClassVar[tuple[str, str]] = ("for", "against")  # what positive and negative attributions are
     headline: str  # the measure that sums up a model
-    chance: ClassVar[float | None] = None  # the headline of always predicting the same label, if it is known
+    chance: float  # the headline of always predicting the same label, if `has_one_label` and it is not the accuracy
     palette: Sequence[tuple[int, int, int]]  # colour of each label, if `is_dense`
     error_noun: str  # what `errors` are, with their unit: "absolute error"
     coverage: ClassVar[float | None] = None  # fraction of true values that predicted intervals should contain

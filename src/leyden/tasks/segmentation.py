@@ -27,15 +27,8 @@ if TYPE_CHECKING:
 NUM_SHOWN = 16
 FEW_IMAGES = 10  # fewer that show a class are worth a warning
 ROWS_PER_BLOCK = 256
-NO_CLASS = {
-    "void",
-    "ignore",
-    "ignored",
-    "unlabeled",
-    "unlabelled",
-    "unknown",
-    "border",
-}  # expected of the ignored value
+# Names of the ignored value in classes.csv that need no warning: they say that it is no class.
+NO_CLASS = {"void", "ignore", "ignored", "unlabeled", "unlabelled", "unknown", "border"}
 NETWORKS: Mapping[str, Mapping[str, Any]] = {
     "images": {"class_path": "leyden.models.UNet", "init_args": {"width": 16, "depth": 3}}
 }

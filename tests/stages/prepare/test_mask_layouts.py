@@ -128,3 +128,11 @@ def test_two_masks_of_one_image_are_an_error(data, tmp_path, error_of):
     shutil.copy(data / "masks/00.png", data / "masks/00.bmp")
     line = error_of("prepare", f"--data={data}", f"--out={tmp_path}/out")
     assert "expected one file in masks/ for each image; got masks/00.bmp and masks/00.png" in line
+
+
+def test_masks_of_other_names_than_their_images_are_an_error(data, tmp_path, error_of):
+    for mask in (data / "masks").iterdir():
+        mask.rename(mask.with_name(f"drawn{mask.name}"))
+    line = error_of("prepare", f"--data={data}", f"--out={tmp_path}/out")
+    assert f"expected files of the same names in images/ and masks/ of {data}; found none" in line
+    assert "in masks/ without an image: masks/drawn00.png" in line

@@ -230,7 +230,7 @@ def test_a_grader_is_a_classifier_with_further_measures(artifacts: Artifacts) ->
     assert "Quadratic kappa 0.750 on 12 test images (95% interval 0.600 to 0.900)." in text
     assert "clearly better than always predicting the same grade (0.000)" in text
     assert (
-        "the quadratic kappa is lowest under noise (0.1): 0.500 (95% interval 0.400 to 0.600) on 12 test images" in text
+        "the quadratic kappa is worst under noise (0.1): 0.500 (95% interval 0.400 to 0.600) on 12 test images" in text
     )
     assert "Quadratic kappa under corruptions and attacks on 12 test images" in text
     assert "noise quadratic kappa" not in text  # it is in the table of robustness

@@ -13,11 +13,11 @@ from leyden.stages.evaluate.error_slices import ERROR_SLICE_COLUMNS, describe_er
 from leyden.stages.evaluate.example_tables import list_measures, list_per_label, tabulate_examples
 from leyden.stages.evaluate.mask_pictures import draw_masks
 from leyden.stages.evaluate.number_plots import plot_predicted, plot_residuals
-from leyden.stages.evaluate.plots import plot_robustness
 from leyden.stages.evaluate.properties import list_properties, list_target_properties
 from leyden.stages.evaluate.reliability import RELIABILITY_COLUMNS, plot_reliability, reliability_table
-from leyden.stages.evaluate.results import Results, Row, Table
-from leyden.stages.evaluate.robustness import mean_scores, measure_robustness, robustness_columns, robustness_file
+from leyden.stages.evaluate.results import Results, Table
+from leyden.stages.evaluate.robustness import mean_scores, measure_robustness
+from leyden.stages.evaluate.robustness_results import tabulate_robustness
 from leyden.stages.evaluate.scored_split import (
     Estimated,
     ScoredSplit,
@@ -41,9 +41,7 @@ def evaluate_generic(predictor: Predictor, reader: OutputReader, task: Task, dat
     groups = read_groups(data, "test")
     estimates = estimate(test.measures, settings.num_resamples, settings.confidence_level, settings.seed, groups)
     headline = find_measure(reader.headline, test.measures)
-    robustness: list[Row] = []
-    if settings.robustness:
-        robustness = measure_robustness(predictor, reader, data, settings, task.make_loss(LossOptions()))
+    robustness = measure_robustness(predictor, reader, data, settings, task.make_loss(LossOptions()))
     metrics: dict[str, Any] = {
         "task": reader.name,
         "headline": headline.name,
@@ -60,24 +58,17 @@ def evaluate_generic(predictor: Predictor, reader: OutputReader, task: Task, dat
         test.errors, properties, settings.confidence_level, settings.num_resamples, settings.seed
     )
     label_tables, pictures = describe_predictions(reader, test, estimates, data)
-    if robustness and headline.name in metrics:
-        pictures[robustness_file(headline.name, ".png")] = partial(
-            plot_robustness,
-            rows=robustness,
-            name=headline.name,
-            clean=metrics[headline.name],
-            bounds=headline.bounds,
-        )
+    robustness_tables, robustness_pictures = tabulate_robustness(robustness, headline, metrics)
     tables = {
         **tabulate_examples(reader, test, settings.top_k),
         **label_tables,
         artifacts.MEASURES: list_measures(estimates),
         artifacts.SLICES: Table(slices, ERROR_SLICE_COLUMNS),
-        robustness_file(headline.name): Table(robustness, robustness_columns(headline.name)),
+        **robustness_tables,
     }
     summary = [summarise_headline(headline.name, metrics), summarise_slices(slices, describe_error)]
     summary += describe_groups(metrics)
-    return Results(metrics, lower_is_better, tables, pictures, summary)
+    return Results(metrics, lower_is_better, tables, pictures | robustness_pictures, summary)
 
 
 def describe_predictions(

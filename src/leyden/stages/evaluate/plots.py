@@ -5,6 +5,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from leyden.outputs.score_format import score_title
 from leyden.stages.evaluate.results import Row
 
 
@@ -35,5 +36,5 @@ def plot_robustness(path: Path, rows: list[Row], name: str, clean: float, bounds
         if bounds == (0, 1):
             axes.set_ylim(0, 1.02)
         axes.set_xticklabels(["none", *(f"{row['strength']:g}" for row in rows_of_kind)])
-    figure.axes[0].set_ylabel(name.replace("_", " "))
+    figure.axes[0].set_ylabel(score_title(name))
     figure.savefig(path, dpi=110)

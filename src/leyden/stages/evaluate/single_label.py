@@ -14,15 +14,17 @@ from leyden.runtimes.load import Predictor
 from leyden.stages.evaluate import tables
 from leyden.stages.evaluate.abstention import measure_abstention
 from leyden.stages.evaluate.metrics import metrics_with_intervals
-from leyden.stages.evaluate.plots import plot_calibration, plot_robustness
+from leyden.stages.evaluate.plots import plot_calibration
 from leyden.stages.evaluate.predictions import Predictions, predict_split, prediction_columns, prediction_rows
 from leyden.stages.evaluate.results import Results, Row, Table
-from leyden.stages.evaluate.robustness import mean_scores, measure_robustness, robustness_columns, robustness_file
+from leyden.stages.evaluate.robustness import mean_scores, measure_robustness
+from leyden.stages.evaluate.robustness_results import tabulate_robustness
 from leyden.stages.evaluate.scored_split import as_metrics, describe_groups, estimate, group_metrics, summarise_headline
 from leyden.stages.evaluate.settings import Settings
 from leyden.stages.evaluate.slices import SLICE_COLUMNS, list_slices, summarise_slices
 from leyden.stages.evaluate.suspects import SUSPECT_COLUMNS, count_expected, list_suspects
-from leyden.statistics.measures import FRACTION, fraction_measure
+from leyden.statistics.joined_measures import find_measure
+from leyden.statistics.measures import fraction_measure
 
 
 def evaluate_single_label(predictor: Predictor, reader: OutputReader, data: Path, settings: Settings) -> Results:
@@ -34,9 +36,7 @@ def evaluate_single_label(predictor: Predictor, reader: OutputReader, data: Path
     accuracy = fraction_measure("accuracy", test.is_correct.numpy())
     measures = list({each.name: each for each in (*test.measures, accuracy)}.values())
     estimated = as_metrics(estimate(measures, settings.num_resamples, level, settings.seed, groups))
-    robustness: list[Row] = []
-    if settings.robustness:
-        robustness = measure_robustness(predictor, reader, data, settings, nn.CrossEntropyLoss(reduction="none"))
+    robustness = measure_robustness(predictor, reader, data, settings, nn.CrossEntropyLoss(reduction="none"))
     metrics: dict[str, Any] = {
         "task": reader.name,
         "headline": reader.headline,
@@ -50,28 +50,25 @@ def evaluate_single_label(predictor: Predictor, reader: OutputReader, data: Path
     }
     suspects = list_suspects(test, "test", level) + list_suspects(validation, "val", level)
     slices = list_slices(test, data, level, reader.label_noun)
-    results = describe_results(test, metrics, slices, suspects, robustness)
+    results = describe_results(test, metrics, slices, suspects)
+    tables, pictures = tabulate_robustness(robustness, find_measure(reader.headline, measures), metrics)
     losses = [measure.name for measure in test.measures if not measure.higher_is_better]
     summary = results.summary + describe_groups(metrics, [measure.name for measure in measures])
-    return results._replace(lower_is_better=[*results.lower_is_better, *losses], summary=summary)
+    return results._replace(
+        lower_is_better=[*results.lower_is_better, *losses],
+        tables={**results.tables, **tables},
+        pictures={**results.pictures, **pictures},
+        summary=summary,
+    )
 
 
-def describe_results(
-    test: Predictions, metrics: dict[str, Any], slices: list[Row], suspects: list[Row], robustness: list[Row]
-) -> Results:
+def describe_results(test: Predictions, metrics: dict[str, Any], slices: list[Row], suspects: list[Row]) -> Results:
     """Collect the tables and plots of the predictions of the test split."""
     names = test.class_names
     # (K, K): rows are the actual classes, columns the predicted ones
     confusion = multiclass_confusion_matrix(test.predicted, test.labels, len(names)).numpy()
     per_class = tables.per_class_table(confusion, names, metrics["confidence_level"])
     calibration = tables.calibration_table(test.confidence, test.is_correct)
-    pictures = {"plots/calibration.png": partial(plot_calibration, bins=calibration)}
-    headline = metrics["headline"]
-    if robustness and headline in metrics:
-        bounds = next((each.bounds for each in test.measures if each.name == headline), FRACTION)
-        pictures[robustness_file(headline, ".png")] = partial(
-            plot_robustness, rows=robustness, name=headline, clean=metrics[headline], bounds=bounds
-        )
     return Results(
         metrics,
         artifacts.LESS_IS_BETTER,
@@ -83,9 +80,8 @@ def describe_results(
             "errors/confusions.csv": Table(tables.list_confusions(confusion, names), tables.CONFUSION_COLUMNS),
             artifacts.SUSPECTS: Table(suspects, SUSPECT_COLUMNS),
             artifacts.SLICES: Table(slices, SLICE_COLUMNS),
-            robustness_file(headline): Table(robustness, robustness_columns(headline)),
         },
-        pictures,
+        {"plots/calibration.png": partial(plot_calibration, bins=calibration)},
         summarise(metrics, slices, suspects),
     )
 

@@ -119,8 +119,9 @@ def check_candidates(
     if not candidates:
         known = ", ".join(sorted(IMAGE_SUFFIXES | SEQUENCE_SUFFIXES))
         others = f"left out: {left_out}; " * bool(str(left_out))
+        pairs = f"files of the same names in {'/ and '.join(task.folders)}/ of" if task.folders else ""
         raise UserError(
-            f"expected images or sequences in class folders under {data}; found none ({known}); {others}"
+            f"expected {pairs or 'images or sequences in class folders under'} {data}; found none ({known}); {others}"
             "see README, 'Your own data'"
         )
     task.default_network(are_sequences(candidates))  # to refuse sequences before anything is read

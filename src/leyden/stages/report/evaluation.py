@@ -92,9 +92,9 @@ class Evaluation:
     @property
     def constant_guess(self) -> tuple[float, str]:
         """The headline of a constant guess, and what is guessed."""
-        if self.reader.chance is not None:
-            return self.reader.chance, f"always predicting the same {self.reader.label_noun}"
-        return self.majority_fraction, "always predicting the most frequent label"
+        if self.headline == "accuracy":
+            return self.majority_fraction, f"always predicting the most frequent {self.reader.target_noun}"
+        return self.reader.chance, f"always predicting the same {self.reader.target_noun}"
 
     @property
     def beats_constant_guess(self) -> bool:

@@ -3,23 +3,17 @@
 from collections.abc import Iterator
 
 from leyden.outputs.number_format import percent
-from leyden.outputs.score_format import DISTANCES, uppercase_acronym
 from leyden.stages.report.evaluation import MIN_TEST_EXAMPLES
 from leyden.stages.report.formatting import capitalize_first, join_names, list_smallest, number_of
 from leyden.stages.report.measured import MeasuredEvaluation, describe_baseline
 from leyden.stages.report.outcomes import FAILED, MISSING, NOT_JUDGED, PASSED, WARNING, Check
 from leyden.stages.report.scores import (
-    BEYOND,
-    MAX_MILD_LOSS,
     NO_REQUIREMENT,
-    UNKNOWN,
-    WITHIN,
     check_requirements,
+    check_robustness,
     check_slices,
-    compare,
 )
 
-MAX_MILD_RISE = 0.1  # of an error without an upper bound, relative to that on unchanged examples
 COVERAGE_MARGIN = 0.05  # by which the coverage of intervals may miss what they were made for
 
 
@@ -89,32 +83,3 @@ def check_small_labels(evaluation: MeasuredEvaluation) -> Iterator[Check]:
         title = f"{labels} fewer than {MIN_TEST_EXAMPLES} test {evaluation.noun}s"
         evidence = f"Too few to measure its scores well: {list_smallest(small)}."
         yield Check(WARNING, title, evidence, "scores")
-
-
-def check_robustness(evaluation: MeasuredEvaluation) -> Iterator[Check]:
-    """Judge by how much the headline gets worse under the worst change at its mildest strength."""
-    headline = evaluation.headline
-    mildest = {kind: rows[0] for kind, rows in evaluation.robustness.items() if rows[0].get(headline)}
-    if not mildest or headline not in evaluation.metrics:
-        return
-    sign = 1 if headline in evaluation.lower_is_better else -1
-    kind, row = max(mildest.items(), key=lambda item: sign * float(item[1][headline]))
-    clean, value = float(evaluation.metrics[headline]), float(row[headline])
-    ends = [sign * (float(row.get(f"{headline}_{end}") or value) - clean) for end in ("low", "high")]
-    is_distance = headline in DISTANCES
-    limit = MAX_MILD_RISE * clean if is_distance else MAX_MILD_LOSS
-    name = uppercase_acronym(kind)
-    outcome, title = {
-        WITHIN: (PASSED, "Robust to mild changes"),
-        BEYOND: (WARNING, f"Sensitive to {name}"),
-        UNKNOWN: (WARNING, "Robustness to mild changes cannot be judged"),
-    }[compare(min(ends), max(ends), limit)]
-    examples, interval = evaluation.robustness_examples, evaluation.robustness_interval(row)
-    allowed = f"a rise by up to {MAX_MILD_RISE:.0%}" if is_distance else f"a change by up to {MAX_MILD_LOSS:g}"
-    evidence = (
-        f"At the mildest strength, the {evaluation.headline_title} is worst under {name} ({row['strength']}): "
-        f"{evaluation.headline_cell(value)}{f' ({evaluation.level} interval {interval})' if interval else ''}"
-        f"{f' on {examples}' if examples else ''}, against {evaluation.headline_cell(clean)} without it; {allowed} is "
-        "mild."
-    )
-    yield Check(outcome, title, evidence, "weaknesses")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from leyden.outputs.score_format import uppercase_acronym
+from leyden.outputs.score_format import DISTANCES, is_percentage, uppercase_acronym
 from leyden.stages.report.evaluation import MIN_TEST_EXAMPLES, Evaluation
 from leyden.stages.report.formatting import capitalize_first, list_smallest, number_of, plural
 from leyden.stages.report.measured import AnyEvaluation
@@ -12,6 +12,7 @@ from leyden.stages.report.slices import Slices
 
 MAX_CALIBRATION_ERROR = 0.05
 MAX_MILD_LOSS = 0.05  # of the headline, under a corruption or attack at its mildest strength
+MAX_MILD_RISE = 0.1  # of an error without an upper bound, relative to that on unchanged examples
 NO_REQUIREMENT = "No requirement was set; set evaluate.require in configs/evaluate.yaml."
 WITHIN, BEYOND, UNKNOWN = "within", "beyond", "unknown"
 
@@ -98,25 +99,31 @@ def check_small_classes(evaluation: Evaluation) -> Iterator[Check]:
         yield Check(WARNING, title, evidence, "scores")
 
 
-def check_robustness(evaluation: Evaluation) -> Iterator[Check]:
+def check_robustness(evaluation: AnyEvaluation) -> Iterator[Check]:
+    """Judge by how much the headline gets worse under the worst change at its mildest strength."""
     headline = evaluation.headline
     mildest = {kind: rows[0] for kind, rows in evaluation.robustness.items() if rows[0].get(headline)}
     if not mildest or headline not in evaluation.metrics:
         return
-    kind, row = min(mildest.items(), key=lambda item: float(item[1][headline]))
-    name, examples = uppercase_acronym(kind), evaluation.robustness_examples
-    low, high = (float(row.get(f"{headline}_{end}") or row[headline]) for end in ("low", "high"))
-    clean = evaluation.metrics[headline]
+    sign = 1 if headline in evaluation.lower_is_better else -1
+    kind, row = max(mildest.items(), key=lambda item: sign * float(item[1][headline]))
+    clean, value = float(evaluation.metrics[headline]), float(row[headline])
+    ends = [sign * (float(row.get(f"{headline}_{end}") or value) - clean) for end in ("low", "high")]
+    is_distance = headline in DISTANCES
+    limit = MAX_MILD_RISE * clean if is_distance else MAX_MILD_LOSS
+    name = uppercase_acronym(kind)
     outcome, title = {
         WITHIN: (PASSED, "Robust to mild changes"),
         BEYOND: (WARNING, f"Sensitive to {name}"),
         UNKNOWN: (WARNING, "Robustness to mild changes cannot be judged"),
-    }[compare(clean - high, clean - low, MAX_MILD_LOSS)]
-    limit = f"{100 * MAX_MILD_LOSS:g} points" if headline == "accuracy" else f"{MAX_MILD_LOSS:g}"
-    value, lowest, highest, before = map(evaluation.headline_cell, (row[headline], low, high, clean))
+    }[compare(min(ends), max(ends), limit)]
+    examples, interval = evaluation.robustness_examples, evaluation.robustness_interval(row)
+    loss = f"{100 * MAX_MILD_LOSS:g} points" if is_percentage(headline) else f"{MAX_MILD_LOSS:g}"
+    allowed = f"a rise by up to {MAX_MILD_RISE:.0%}" if is_distance else f"a loss of up to {loss}"
     evidence = (
-        f"At the mildest strength, the {evaluation.headline_title} is lowest under {name} ({row['strength']}): {value} "
-        f"({evaluation.level} interval {lowest} to {highest}){f' on {examples}' if examples else ''}, "
-        f"against {before} without it; a loss of up to {limit} is mild."
+        f"At the mildest strength, the {evaluation.headline_title} is worst under {name} ({row['strength']}): "
+        f"{evaluation.headline_cell(value)}{f' ({evaluation.level} interval {interval})' if interval else ''}"
+        f"{f' on {examples}' if examples else ''}, against {evaluation.headline_cell(clean)} without it; {allowed} is "
+        "mild."
     )
     yield Check(outcome, title, evidence, "weaknesses")
