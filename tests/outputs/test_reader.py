@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from leyden.errors import UserError
 from leyden.outputs import load_reader
 from leyden.outputs.reader import OutputReader
 
@@ -87,3 +88,9 @@ def test_what_lowers_a_number_matters_but_evidence_against_a_class_does_not():
     maps = torch.tensor([[-2.0, 1.0]])
     assert reader_of("classification").importance(maps).tolist() == [[-2.0, 1.0]]
     assert reader_of("regression").importance(maps).tolist() == [[2.0, 1.0]]
+
+
+@pytest.mark.parametrize("name", ["reader", "number_format", "detection", "", "../tasks/regression"])
+def test_a_description_of_an_unknown_task_is_refused(name):
+    with pytest.raises(UserError, match="expected a known task"):
+        load_reader({"labels": ["a"], "task": {"name": name}})

@@ -19,10 +19,11 @@ def load_reader(description: Mapping[str, Any]) -> OutputReader:
     """
     facts = dict(description.get("task") or {"name": DEFAULT})
     name = str(facts.pop("name", ""))
-    if not (name.isidentifier() and (Path(__file__).with_name(f"{name}.py")).is_file()):
+    is_module = name.isidentifier() and Path(__file__).with_name(f"{name}.py").is_file()
+    reader = getattr(importlib.import_module(f"{__name__}.{name}"), "READER", None) if is_module else None
+    if reader is None:
         raise UserError(f"expected a known task; got {name!r}; use the version of leyden that made this file")
     try:
-        reader = importlib.import_module(f"{__name__}.{name}").READER
         return reader(list(description["labels"]), float(description.get("temperature", 1.0)), **facts)
     except (TypeError, ValueError) as error:
         raise UserError(

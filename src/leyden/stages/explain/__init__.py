@@ -10,6 +10,7 @@ from torch import nn
 
 from leyden.artifacts import METRICS, REFUSED, SUMMARY
 from leyden.cost import announce_cost
+from leyden.errors import UserError
 from leyden.files import replaced_folder, write_json
 from leyden.files.outputs import check_output
 from leyden.files.tables import write_table
@@ -112,6 +113,8 @@ def explain(
     reader, test = load_reader(module.spec), prepared.test
     predictions = predict_split(module, reader, test)
     rows, reasons = choose_examples(predictions, test.targets, num_shown)
+    if not rows:
+        raise UserError(f"expected test examples whose targets are known; {data} has none; prepare other test examples")
     evidence_rows = np.random.default_rng(seed).permutation(len(test.targets))[:num_evidence].tolist()
     explained, evidence_labels = choose_labels(predictions.labels, rows, evidence_rows, num_labels, reader.noun)
     evidence = take_batch(module, reader, test, evidence_rows, evidence_labels)
