@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from leyden.stages.evaluate.number_plots import plot_predicted, plot_residuals
 from leyden.stages.evaluate.plots import plot_calibration, plot_robustness
-from leyden.stages.evaluate.reliability import plot_reliability
+from leyden.stages.evaluate.reliability import RELIABILITY_COLUMNS, plot_reliability
 
 PREDICTED, TRUE = np.array([[1.0, 20], [2, 50]]), np.array([[1.5, 20], [4, 30]])
 ROWS = [  # the last one is undefined
@@ -38,10 +38,10 @@ def lines(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 def test_calibration_and_reliability_are_drawn_against_the_probability(lines):
     bins = [{"confidence": 0.3, "accuracy": 0.4}, {"confidence": 0.9, "accuracy": 0.7}]
     assert lines(plot_calibration, bins) == [[[0.3, 0.9], [0.4, 0.7]]]
-    rows = [{"label": "a", "probability": p, "fraction": f, "count": 1} for p, f in ((0.1, 0.2), (0.6, 0.5))]
-    assert lines(plot_reliability, [{"label": "b", "probability": 0, "fraction": 1}, *rows]) == [
-        [[0.1, 0.6], [0.2, 0.5]]
-    ]
+    bins_of_labels = [("a", 0.12, 0.2, 30), ("a", 0.6, 0.5, 4), ("b", 0.16, 0.6, 10), ("b", 1.0, 1.0, 2)]
+    rows = [dict(zip(RELIABILITY_COLUMNS, values, strict=True)) for values in bins_of_labels]
+    pooled = [[pytest.approx(each) for each in line] for line in ([0.13, 0.6, 1.0], [0.3, 0.5, 1.0])]
+    assert lines(plot_reliability, rows) == [pooled]
 
 
 def test_robustness_starts_from_the_clean_score(lines):

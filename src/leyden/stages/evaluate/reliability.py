@@ -9,7 +9,6 @@ from leyden.stages.evaluate.results import Row
 
 RELIABILITY_COLUMNS = ("label", "probability", "fraction", "count")
 NUM_BINS = 10  # of probability
-MAX_LINES = 12
 
 
 def reliability_table(probabilities: np.ndarray, targets: np.ndarray, labels: list[str]) -> list[Row]:
@@ -35,12 +34,18 @@ def reliability_table(probabilities: np.ndarray, targets: np.ndarray, labels: li
 
 
 def plot_reliability(path: Path, rows: list[Row]) -> None:
-    """Draw the fraction by the probability, a line for each of the first MAX_LINES labels."""
+    """Draw the fraction by the probability: a line for all labels together, and a grey point for each bin of one."""
+    probability, fraction, count = (np.array([row[name] for row in rows]) for name in RELIABILITY_COLUMNS[1:])
+    bins = np.minimum((probability * NUM_BINS).astype(int), NUM_BINS - 1)
+    pooled = [
+        np.average(np.stack([probability, fraction])[:, bins == number], axis=1, weights=count[bins == number])
+        for number in np.unique(bins)
+    ]
     figure = Figure(figsize=(4.5, 4), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], linestyle="--", color="grey")
-    for label in list(dict.fromkeys(row["label"] for row in rows))[:MAX_LINES]:
-        of_label = [row for row in rows if row["label"] == label]
-        axes.plot([row["probability"] for row in of_label], [row["fraction"] for row in of_label], marker=".")
+    axes.scatter(probability, fraction, s=14, color="grey", alpha=0.5, linewidths=0, label="one label")
+    axes.plot(*np.transpose(pooled), marker="o", label="all labels")
     axes.set(xlabel="probability of a label", ylabel="fraction with the label", xlim=(0, 1.02), ylim=(0, 1.02))
+    axes.legend(loc="lower right")
     figure.savefig(path, dpi=110)
