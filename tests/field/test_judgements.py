@@ -153,7 +153,7 @@ def test_robustness_is_stated_with_its_sample_and_intervals(tmp_path: Path) -> N
     write_rows(artifacts.root / "evaluate/robustness/accuracy.csv", columns, rows)
     text = text_of(artifacts, accuracy=1.0)
     evidence = (
-        "lowest under noise (0.05): 100.0% (95% interval 72.0% to 100.0%) on 10 random test images, against 100.0%"
+        "worst under noise (0.05): 100.0% (95% interval 72.0% to 100.0%) on 10 random test images, against 100.0%"
     )
     assert evidence in text
     assert "Accuracy under corruptions and attacks on 10 random test images, with the 95% interval and the" in text
