@@ -70,7 +70,7 @@ def lengthen(folder: Path, copies: int) -> Path:
     """Repeat the prepared training images, so that an epoch has enough steps; return the new folder."""
     out = folder / f"prepared_{copies}"
     shutil.copytree(folder / "artifacts/prepare", out)
-    for name in ("images", "labels"):
+    for name in ("images", "targets"):
         array = np.load(out / f"train.{name}.npy")
         np.save(out / f"train.{name}.npy", np.concatenate([array] * copies))
     report = json.loads((out / "report.json").read_text())
