@@ -70,6 +70,17 @@ def test_position_embeddings_of_another_image_size_are_resized(tmp_path):
     assert torch.equal(network.body.cls_token, original.cls_token)
 
 
+def test_both_heads_of_a_distilled_transformer_start_at_zero(tmp_path, caplog):
+    name = "deit_tiny_distilled_patch16_224"
+    original = timm.create_model(name, num_classes=7, img_size=32, depth=1)
+    torch.save(original.state_dict(), tmp_path / "deit.pth")
+    network = TimmNet(3, 5, (32, 32), name, str(tmp_path / "deit.pth"), {"depth": 1})
+    network.load_pretrained()
+    assert torch.equal(network.eval()(torch.randn(2, 3, 32, 32)), torch.zeros(2, 5))
+    assert torch.equal(network.body.dist_token, original.dist_token)
+    assert caplog.messages[0].endswith("the head (head, head_dist) starts at zero")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

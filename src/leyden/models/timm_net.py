@@ -73,16 +73,16 @@ class TimmNet(nn.Module):
         from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
         pretrained = self._download() if self.weights == DEFAULT else self._read(Path(self.weights))
-        head = find_head(self.body)
-        weights = {key: value for key, value in pretrained.state_dict().items() if not is_part_of(key, head)}
+        heads = find_heads(self.body)
+        weights = {key: value for key, value in pretrained.state_dict().items() if not is_part_of(key, heads)}
         self.body.load_state_dict(weights, strict=False)
         for name, value in self.body.named_parameters():
-            if is_part_of(name, head):
+            if is_part_of(name, heads):
                 nn.init.zeros_(value)
         num_tensors = len(self.body.state_dict())
         rank_zero_info(
-            f"fit: loaded {self.weights} into {self.name}: {len(weights)} of {num_tensors} tensors; the head ({head}) "
-            "starts at zero"
+            f"fit: loaded {self.weights} into {self.name}: {len(weights)} of {num_tensors} tensors; the head "
+            f"({', '.join(heads)}) starts at zero"
         )
         config: dict[str, Any] = pretrained.pretrained_cfg  # type: ignore[assignment]
         return Normalization(tuple(config["mean"]), tuple(config["std"]))
@@ -104,12 +104,10 @@ class TimmNet(nn.Module):
 
     def _read(self, path: Path) -> nn.Module:
         weights = read_weights(path)
-        head = weights.get(f"{find_head(self.body)}.weight")
+        head = weights.get(f"{find_heads(self.body)[0]}.weight")
         num_classes = 0 if head is None else len(head)
-        overlay = {
-            "state_dict": weights,
-            "num_classes": num_classes,
-        }  # with the right num_classes, timm checks every name
+        # Given the file's number of classes, timm checks every name.
+        overlay = {"state_dict": weights, "num_classes": num_classes}
         try:
             return import_timm().create_model(
                 self.name, pretrained=True, pretrained_cfg_overlay=overlay, num_classes=num_classes, **self._args
@@ -153,14 +151,14 @@ def find_size_argument(name: str, image_size: tuple[int, int]) -> dict[str, Any]
     return {"img_size": image_size} if config is not None and config.fixed_input_size else {}
 
 
-def find_head(body: nn.Module) -> str:
-    """Return the name of the layer that computes the logits."""
+def find_heads(body: nn.Module) -> tuple[str, ...]:
+    """Return the names of the layers that compute logits: distilled transformers have two, and average them."""
     names = body.pretrained_cfg["classifier"]  # type: ignore[index]
-    return str(names if isinstance(names, str) else names[0])
+    return (names,) if isinstance(names, str) else tuple(names)
 
 
-def is_part_of(name: str, layer: str) -> bool:
-    return name.startswith(f"{layer}.")
+def is_part_of(name: str, layers: tuple[str, ...]) -> bool:
+    return name.startswith(tuple(f"{layer}." for layer in layers))
 
 
 def describe_misfit(error: Exception) -> str:
